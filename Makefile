@@ -1,0 +1,35 @@
+# Every target does its own set-up. PYTHON chooses the interpreter that makes the environment.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup test demo lint docs bench study clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+demo: setup
+	$(BIN)/inputgrad train examples/demo/*.yaml --out demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: setup
+	$(BIN)/python -m benchmarks.run
+
+study: setup
+	$(BIN)/python -m pytest -m study
+
+clean:
+	rm -rf .venv demo docs/_build .pytest_cache .mypy_cache .ruff_cache

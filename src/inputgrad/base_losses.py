@@ -1,0 +1,127 @@
+"""Base losses: any loss of ``(output, target)``, with its own value exactly as it gives it, and one loss a sample besides.
+
+Knows torch's losses and their `reduction`; knows no model, no term and no engine.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inputgrad.errors import nearest
+
+NAMED: dict[str, type[nn.Module]] = {
+    "mse": nn.MSELoss,
+    "l1": nn.L1Loss,
+    "smooth_l1": nn.SmoothL1Loss,
+    "huber": nn.HuberLoss,
+    "cross_entropy": nn.CrossEntropyLoss,
+    "nll": nn.NLLLoss,
+    "bce": nn.BCELoss,
+    "bce_with_logits": nn.BCEWithLogitsLoss,
+    "kl_div": nn.KLDivLoss,
+    "poisson_nll": nn.PoissonNLLLoss,
+    "soft_margin": nn.SoftMarginLoss,
+}
+_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss, nn.PoissonNLLLoss, nn.SoftMarginLoss)
+_ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.kl_div)
+_SUMMED = ("sum", "batchmean")
+
+Base = str | Callable[[Tensor, Any], Tensor] | None
+
+
+def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
+    """The base loss that ``base`` names or is; None for a loss of terms alone. Raises `ValueError` for an unknown name."""
+    if isinstance(base, str):
+        if base not in NAMED:
+            raise ValueError(f"base={base!r} names no loss; {nearest(base, NAMED)}, or a callable (output, target)")
+        return NAMED[base]()
+    if base is None or callable(base):
+        return base
+    raise TypeError(f"base must be a name, a callable (output, target), such as nn.MSELoss(), or None; got {type(base).__name__}")
+
+
+def value(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: Any) -> Tensor:
+    """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element."""
+    _check_target(base, output, target)
+    result = base(output, target)
+    if not isinstance(result, Tensor):
+        raise TypeError(f"the base loss {_name(base)} must return a tensor, got {type(result).__name__}")
+    return result if result.dim() == 0 else result.mean()
+
+
+def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, target: Any) -> Tensor:
+    """One loss a sample, ``[N]``, whatever the reduction: the mean over the sample's elements (the sum where the base loss sums).
+
+    Elements carry their class weights; elements with ``ignore_index`` count neither in the sum nor in the number. The base loss's own value is the mean
+    of these over the batch, save where torch divides by something else (class weights, ignored elements): `value` is right there.
+    Raises `ValueError` where the base loss gives a single number only.
+    """
+    if base is None:
+        raise ValueError('of="loss" needs a base loss, and this InputGradientLoss has none: give one, or choose another head with of=')
+    _check_target(base, output, target)
+    elements, reduction = _unreduced(base, output, target)
+    if elements.dim() == 0 or elements.shape[0] != output.shape[0]:
+        raise ValueError(
+            f"the base loss {_name(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss a sample, "
+            f"[N] = [{output.shape[0]}] (the library takes the mean), or accept a `reduction` argument as torch's losses do"
+        )
+    if elements.dim() == 1:
+        return elements
+    total = elements.flatten(1).sum(1)
+    return total if reduction in _SUMMED else total / _counted(base, elements, target)
+
+
+def _unreduced(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: Any) -> tuple[Tensor, str]:
+    if isinstance(getattr(base, "reduction", None), str):
+        unreduced = copy.copy(base)
+        unreduced.reduction = "none"  # type: ignore[attr-defined]  # a shallow copy: the user's object keeps its own
+        return unreduced(output, target), base.reduction  # type: ignore[attr-defined]
+    parameters = _signature(base)
+    if "reduction" in parameters:
+        return base(output, target, reduction="none"), parameters["reduction"].default  # type: ignore[call-arg]
+    return base(output, target), "mean"
+
+
+def _signature(base: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(base).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def _counted(base: Any, elements: Tensor, target: Any) -> Tensor | int:
+    """How many elements of each sample count: all of them, but for ignored class labels."""
+    ignored = getattr(base, "ignore_index", None)
+    if ignored is None or not isinstance(target, Tensor) or target.is_floating_point():
+        return elements[0].numel()
+    return (target != ignored).flatten(1).sum(1).clamp(min=1)
+
+
+def _check_target(base: Any, output: Tensor, target: Any) -> None:
+    if not isinstance(target, Tensor):
+        if target is None:
+            raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
+        return
+    function = getattr(base, "func", base)  # functools.partial
+    elementwise = isinstance(base, _ELEMENTWISE) or function in _ELEMENTWISE_FUNCTIONS
+    if elementwise and target.shape != output.shape:
+        raise ValueError(
+            f"target has shape {list(target.shape)} and the model's output {list(output.shape)}: {_name(base)} would broadcast them against each other "
+            "and mix the samples. Give the target the output's shape, for example target[:, None]"
+        )
+    if target.dim() == 0 or target.shape[0] != output.shape[0]:
+        raise ValueError(f"target has shape {list(target.shape)}, and the model's output {list(output.shape)}: expected one target a sample, [N, ...]")
+    if isinstance(base, nn.CrossEntropyLoss) and target.is_floating_point() and target.shape != output.shape:
+        raise ValueError(
+            f"target has shape {list(target.shape)} of {target.dtype} and the model's output {list(output.shape)}: "
+            "CrossEntropyLoss takes class labels as integers (target.long()), or probabilities of the output's shape"
+        )
+
+
+def _name(base: Any) -> str:
+    return getattr(base, "__name__", None) or type(base).__name__

@@ -1,0 +1,87 @@
+"""The batch: what a term may see. Inputs, output, target, the input gradient and the model; never an engine.
+
+Also the record that a step hands back to the user.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from inputgrad.heads import Of
+from inputgrad.places import Key, Place, Wrt
+
+
+class Source(Protocol):
+    """Where a batch gets what it is asked for: the loss's side of the border."""
+
+    def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]: ...
+    def variable(self, key: Key) -> Tensor: ...
+    def output_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
+    def inputs_with(self, values: Mapping[Key, Tensor]) -> Any: ...
+    def loss_of(self, output: Tensor) -> Tensor: ...
+
+
+class Batch:
+    """One batch as a term sees it. N is the number of samples, the first dimension of the output.
+
+    model: the user's model, for terms that call it themselves.
+    inputs: the inputs as the user gave them: a tensor, a tuple, or a dict.
+    target: the target as the user gave it.
+    output: the model's output ``[N, ...]``, detached from the model; what a term owes to it finds its way back to the parameters all the same.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Any, target: Any, output: Tensor, source: Source) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.target = target
+        self.output = output
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        """N, the number of samples."""
+        return self.output.shape[0]
+
+    def gradient(self, of: Of = "output", wrt: Wrt = 0, at: Place | None = None, *, constant: bool = False) -> Any:
+        """The input gradient ∂s/∂x of each sample's own score, ``[N, *input]`` (``[N, K, *input]`` for a head of K rows).
+
+        A tuple of such tensors where ``wrt`` names several inputs. With ``constant=True`` it is a constant for the parameter gradient (as in an
+        adversarial perturbation), which costs no second derivative.
+        """
+        gradients = self._source.gradient(of, wrt, at, constant=constant)
+        return gradients if isinstance(wrt, (tuple, list)) else gradients[0]
+
+    def variable(self, wrt: Key = 0) -> Tensor:
+        """The tensor with respect to which ``gradient(wrt=...)`` differentiates, detached: an input, or an inner module's output."""
+        return self._source.variable(wrt)
+
+    def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
+        """The model's output, with its parameter graph, where the variables under the given keys have these values.
+
+        The pass sees the step's own dropout masks and leaves no trace in running statistics.
+        """
+        return self._source.output_with(values)
+
+    def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
+        """The inputs (tensor, tuple or dict) with those under the given keys replaced."""
+        return self._source.inputs_with(values)
+
+    def loss(self, output: Tensor | None = None) -> Tensor:
+        """Each sample's own base loss ``[N]`` of ``output`` (by default the batch's own) against the target."""
+        return self._source.loss_of(self.output if output is None else output)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `InputGradientLoss.evaluate` returns.
+
+    loss: 0-d; its value and its parameter gradient are right.
+    output: the model's output ``[N, ...]``, detached.
+    parts: the base loss under ``"base"`` and each term's own mean (without its weight) under its name, detached 0-d tensors.
+    """
+
+    loss: Tensor
+    output: Tensor
+    parts: Mapping[str, Tensor]

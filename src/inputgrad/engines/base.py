@@ -1,0 +1,79 @@
+"""The waist of the library: what every engine gives, and what it needs of a model.
+
+An engine sees a forward pass and a score; never a term.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from inputgrad.engines.forward import ForwardPass
+from inputgrad.heads import Score
+from inputgrad.places import Key
+
+Along = Callable[[tuple[Tensor, ...]], Tensor]
+"""Cotangents v, one tensor a variable -> ⟨v, g⟩, a 0-d tensor that carries the parameter graph."""
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """The input gradient at one place.
+
+    gradient: one detached tensor a variable, ``[N, ...]`` as the variable, or ``[N, K, ...]`` for a head of K rows.
+    along: v -> ⟨v, g⟩ with its parameter graph; None where a constant gradient was asked for.
+    """
+
+    gradient: tuple[Tensor, ...]
+    along: Along | None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of an engine without running it."""
+
+    exact: bool
+    needs: str
+    """What the model must be capable of, in words."""
+
+
+class Engine(ABC):
+    """How ⟨v, g⟩ becomes differentiable in the parameters. Concrete engines are frozen dataclasses: their settings are the object."""
+
+    name: ClassVar[str]
+    traits: ClassVar[Traits]
+
+    @abstractmethod
+    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        """The input gradient of ``score`` with respect to ``wrt``, and how it goes on to the parameters. Raises `EngineError` where it cannot."""
+
+
+def constant_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+    """The input gradient as a constant: first order only, so every model serves and no engine is asked."""
+    return Linearization(tuple(gradient.detach() for gradient in input_gradient(forward, score, wrt, create_graph=False)), None)
+
+
+def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
+    """g = ∂s/∂z for each variable z, by one backward pass for ``[N]`` scores and K for ``[N, K]``; the forward graph is kept.
+
+    Raises `ValueError` where the scores do not depend on a variable.
+    """
+    here = forward.here()
+    variables = [here.variables[key] for key in wrt]
+    scores = score(here.output)
+    if not scores.requires_grad:
+        raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
+    columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
+    rows = [torch.autograd.grad(column.sum(), variables, retain_graph=True, create_graph=create_graph, allow_unused=True) for column in columns]
+    for key, *parts in zip(wrt, *rows, strict=True):
+        if all(part is None for part in parts):
+            raise ValueError(
+                f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input with wrt=, or look for detach, no_grad, argmax or item in the model"
+            )
+    filled = [[torch.zeros_like(z) if part is None else part for part, z in zip(row, variables, strict=True)] for row in rows]
+    if scores.dim() == 1:
+        return tuple(filled[0])
+    return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))

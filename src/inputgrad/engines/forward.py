@@ -1,0 +1,117 @@
+"""The forward pass: the model as a function of the variables that are differentiated.
+
+All that an engine sees of the user's model. It can be run at the variables' own values or after a change of them; every run of a step sees the
+same random draws and buffers (`Replay`), and none touches the user's tensors.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.engines.replay import Replay
+from inputgrad.places import MODULE, Key, ModelInputs, inner_module
+
+Change = Callable[[Tensor], Tensor]
+"""What is done to a variable before the model goes on with it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: the output ``[N, ...]`` with its graph, and the variables in that graph."""
+
+    output: Tensor
+    variables: Mapping[Key, Tensor]
+
+
+class ForwardPass:
+    """The model with its inputs filled in, as a function of the variables ``wrt``."""
+
+    def __init__(self, model: nn.Module, inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], replay: Replay) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.wrt = wrt
+        self._pick = pick
+        self._replay = replay
+        self._here: Run | None = None
+
+    def here(self) -> Run:
+        """The run at the variables' own values, made once and shared by all heads."""
+        if self._here is None:
+            self._here = self.run({})
+        return self._here
+
+    def run(self, changes: Mapping[Key, Change]) -> Run:
+        """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
+        variables: dict[Key, Tensor] = {}
+        handed: dict[Key, Tensor] = {}
+        for key in self.wrt:
+            if not _is_module(key):
+                variables[key] = changes.get(key, _same)(_opened(self.inputs.variable(key)))
+                handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
+        with self._replay.run(), self._module_variables(variables, changes):
+            output = self._pick(self.inputs.replaced(handed).call(self.model))
+        _check_output(output)
+        for key in self.wrt:
+            if key not in variables:
+                raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")
+        return Run(output, variables)
+
+    @contextmanager
+    def _module_variables(self, variables: dict[Key, Tensor], changes: Mapping[Key, Change]) -> Iterator[None]:
+        handles = []
+        for key in self.wrt:
+            if isinstance(key, str) and _is_module(key):
+                hook = _module_hook(key, variables, changes.get(key, _same))
+                handles.append(inner_module(self.model, key).register_forward_hook(hook))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        first = output[0] if isinstance(output, (tuple, list)) else output
+        if not isinstance(first, Tensor) or not first.is_floating_point():
+            raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
+        if key in variables:
+            raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
+        variables[key] = change(_opened(first))
+        handed = variables[key].clone()
+        return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
+
+    return hook
+
+
+def _opened(tensor: Tensor) -> Tensor:
+    """A variable of its own that can be differentiated: attached to the caller's graph where there is one, else a leaf that shares the values."""
+    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
+
+
+def _same(variable: Tensor) -> Tensor:
+    return variable
+
+
+def _is_module(key: Key) -> bool:
+    return isinstance(key, str) and key.startswith(MODULE)
+
+
+def _check_output(output: Any) -> None:
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        got = f"a tensor of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+        raise TypeError(
+            f"the model's output must be a floating-point tensor (or a tuple that starts with one, or an object with .logits), got {got}; "
+            "pick it with InputGradientLoss(..., output=callable)"
+        )
+    if output.dim() == 0 or output.shape[0] == 0:
+        raise ValueError(f"the model's output has shape {list(output.shape)}: expected [N, ...] with at least one sample")
+    if not output.requires_grad:
+        raise ValueError(
+            "the model's output carries no graph to the input: it was computed under no_grad or inference_mode, or detached, inside the model. "
+            f"Remove that from the model's forward, or differentiate elsewhere with wrt=; grad enabled here: {torch.is_grad_enabled()}"
+        )

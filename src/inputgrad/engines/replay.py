@@ -1,0 +1,68 @@
+"""Replay: every pass of a step sees the random draws and the buffers that the first pass saw, and only the first one leaves a trace.
+
+So dropout draws one mask a step, running statistics are updated once a step, and a displaced pass differs from the first by its displacement alone.
+"""
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Replay:
+    """The state before the first pass of a step, put back for each later pass and taken away again after it."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._model = model
+        self._device = device
+        self._random: list[Any] | None = None
+        self._buffers: list[tuple[nn.Module, str, Tensor]] = []
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
+        if self._random is None:
+            self._random = _random_state(self._device)
+            self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
+            yield
+            return
+        now = _random_state(self._device)
+        live = list(_buffers(self._model))
+        _set_random_state(self._random, self._device)
+        for module, name, buffer in self._buffers:
+            module._buffers[name] = buffer.clone()
+        try:
+            yield
+        finally:
+            _set_random_state(now, self._device)
+            for module, name, buffer in live:
+                module._buffers[name] = buffer
+
+
+def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                yield module, name, buffer
+
+
+def _random_state(device: torch.device) -> list[Any]:
+    state: list[Any] = [torch.get_rng_state(), random.getstate()]
+    numpy = sys.modules.get("numpy.random")
+    state.append(numpy.get_state() if numpy else None)
+    state.append(torch.get_device_module(device).get_rng_state(device) if device.type not in ("cpu", "meta") else None)
+    return state
+
+
+def _set_random_state(state: list[Any], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    random.setstate(state[1])
+    numpy = sys.modules.get("numpy.random")
+    if numpy and state[2] is not None:
+        numpy.set_state(state[2])
+    if state[3] is not None:
+        torch.get_device_module(device).set_rng_state(state[3], device)

@@ -1,0 +1,151 @@
+"""Heads: which scalar of a sample's output is differentiated with respect to the input.
+
+A head maps the output ``[N, ...]`` and the target to one score a sample, ``[N]``, or to K rows of scores, ``[N, K]``. It knows no model, no gradient
+and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inputgrad.errors import nearest
+
+Score = Callable[[Tensor], Tensor]
+"""Output ``[N, ...]`` -> scores ``[N]`` or ``[N, K]``: a head with its target filled in and its random draws made."""
+
+
+class Head(ABC):
+    """The scalar s of a sample's output whose input gradient ∂s/∂x is taken."""
+
+    @abstractmethod
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        """Scores ``[N]``, or ``[N, K]`` for K rows, of ``output`` ``[N, ...]``."""
+
+    def drawn(self, output: Tensor) -> "Head":
+        """This head with its random draws made for outputs like ``output``: every pass of a step must see the same."""
+        return self
+
+
+@dataclass(frozen=True)
+class SumOfOutputs(Head):
+    """``of="output"``: s = Σ_c f_c(x), the sum over the sample's outputs."""
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return output.flatten(1).sum(1) if output.dim() > 1 else output
+
+
+@dataclass(frozen=True)
+class LabelOutput(Head):
+    """``of="label"``: s = f_y(x), the output (logit) of the true class. Needs outputs ``[N, C]`` and integer targets ``[N]``."""
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        labels = _class_labels(output, target)
+        return output.gather(1, labels[:, None]).squeeze(1)
+
+
+@dataclass(frozen=True)
+class LogProbabilities(Head):
+    """``of="log_prob"``: s = Σ_c log softmax(f(x))_c, the head of Ross, Hughes & Doshi-Velez (2017), "Right for the right reasons"."""
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return output.flatten(1).log_softmax(1).sum(1)
+
+
+@dataclass(frozen=True)
+class EachOutput(Head):
+    """Every output by itself: K = C rows, the whole Jacobian; its gradient is ``[N, C, *input]`` at the cost of C backward passes."""
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return output.flatten(1)
+
+
+@dataclass(frozen=True)
+class RandomProjection(Head):
+    """``n`` random unit directions u of the output a sample: s_k = ⟨u_k, f(x)⟩, drawn anew each step.
+
+    Since E‖∂⟨u, f⟩/∂x‖² = ‖∂f/∂x‖²_F / C for u uniform on the unit sphere of C outputs (Hoffman, Roberts & Yaida 2019,
+    "Robust learning with Jacobian regularization"), C times the mean squared norm estimates the squared Frobenius norm of the Jacobian.
+    """
+
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"RandomProjection: n must be at least 1, got {self.n}")
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return self.drawn(output)(output, target)
+
+    def drawn(self, output: Tensor) -> Head:
+        flat = output.detach().flatten(1)
+        directions = torch.randn(flat.shape[0], self.n, flat.shape[1], dtype=flat.dtype, device=flat.device)
+        return FixedProjection(directions / directions.norm(dim=2, keepdim=True))
+
+
+@dataclass(frozen=True, eq=False)
+class FixedProjection(Head):
+    """Given directions of the output: s_k = ⟨u_k, f(x)⟩ with ``directions`` ``[N, K, C]`` (C: outputs of a sample, flattened)."""
+
+    directions: Tensor
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return torch.einsum("nkc,nc->nk", self.directions.to(output.dtype), output.flatten(1))
+
+
+@dataclass(frozen=True)
+class CallableHead(Head):
+    """A head of the user's own: a callable ``(output, target) -> [N]`` (or ``[N, K]``)."""
+
+    function: Callable[[Tensor, Any], Tensor]
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return self.function(output, target)
+
+
+NAMED: dict[str, Head] = {"output": SumOfOutputs(), "label": LabelOutput(), "log_prob": LogProbabilities()}
+Of = str | Head | Callable[[Tensor, Any], Tensor]
+
+
+def resolve(of: Of) -> Head:
+    """The head that ``of`` names, is, or wraps. Raises `ValueError` for an unknown name and `TypeError` for anything else."""
+    if isinstance(of, Head):
+        return of
+    if isinstance(of, str):
+        if of in NAMED:
+            return NAMED[of]
+        raise ValueError(f"of={of!r} names no head; {nearest(of, [*NAMED, 'loss'])}, a head of inputgrad.heads, or a callable (output, target) -> [N]")
+    if callable(of):
+        return CallableHead(of)
+    raise TypeError(f"of must be a name, a head of inputgrad.heads, or a callable (output, target) -> [N]; got {type(of).__name__}")
+
+
+def bind(head: Head, output: Tensor, target: Any) -> Score:
+    """The head as a function of the output alone, its result checked: ``[N]`` or ``[N, K]``, floating point."""
+    drawn = head.drawn(output)
+
+    def score(output: Tensor) -> Tensor:
+        scores = drawn(output, target)
+        _check_scores(head, scores, output.shape[0])
+        return scores
+
+    return score
+
+
+def _check_scores(head: Head, scores: Any, size: int) -> None:
+    if isinstance(scores, Tensor) and scores.dim() in (1, 2) and scores.shape[0] == size and scores.is_floating_point():
+        return
+    got = f"{list(scores.shape)} of {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
+    raise ValueError(f"the head {head} must return one floating-point score a sample, [N] = [{size}] (or [N, K]); got {got}")
+
+
+def _class_labels(output: Tensor, target: Any) -> Tensor:
+    if output.dim() != 2:
+        raise ValueError(f'of="label" needs outputs of shape [N, C], got {list(output.shape)}; pass of=callable (output, target) -> [N]')
+    if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != output.shape[:1]:
+        got = f"{list(target.shape)} of {target.dtype}" if isinstance(target, Tensor) else type(target).__name__
+        raise ValueError(f'of="label" needs target to hold integer class labels of shape [N] = [{output.shape[0]}], got {got}')
+    return target.long()

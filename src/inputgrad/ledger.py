@@ -1,0 +1,179 @@
+"""The ledger of one call of the loss: the passes that were made, the gradients that its terms share, and the way back to the parameters.
+
+Here engines and terms meet without seeing each other: terms ask a `Batch`, the ledger asks the engine.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad import base_losses, heads
+from inputgrad.batch import Batch
+from inputgrad.engines.base import Along, Engine, constant_gradient
+from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.replay import Replay
+from inputgrad.errors import EngineError
+from inputgrad.heads import Head, Of, Score
+from inputgrad.places import Key, ModelInputs, Place, Wrt, keys_of
+
+Leaves = tuple[Tensor, ...]
+
+
+class Ledger:
+    """One call of the loss on one batch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: ModelInputs,
+        target: Any,
+        *,
+        wrt: tuple[Key, ...],
+        base: Callable[[Tensor, Any], Tensor] | None,
+        engine: Engine,
+        pick: Callable[[Any], Tensor],
+        differentiable: bool,
+    ) -> None:
+        self._model, self._inputs, self._target = model, inputs, target
+        self._base, self._engine, self._pick = base, engine, pick
+        self._differentiable = differentiable
+        self._replay = Replay(model, _device(model, inputs))
+        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay)
+        self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
+        self._gradients: dict[Any, tuple[Leaves, Along | None]] = {}
+        self.output = self._forward.here().output.detach().requires_grad_()
+        self.batch = Batch(model, inputs.as_given(), target, self.output, self)
+
+    # what a batch asks for
+
+    def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
+        keys = self._canonical(wrt)
+        constant = constant or not self._differentiable
+        asked = (of, keys, at)
+        if (*asked, False) in self._gradients:  # one that carries a graph serves as a constant too
+            leaves = self._gradients[*asked, False][0]
+            return tuple(leaf.detach() for leaf in leaves) if constant else leaves
+        if (*asked, constant) not in self._gradients:
+            self._gradients[*asked, constant] = self._linearized(of, keys, at, constant)
+        return self._gradients[*asked, constant][0]
+
+    def _linearized(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> tuple[Leaves, Along | None]:
+        forward = self._pass(keys, at)
+        score = self._score(of, forward)
+        found = constant_gradient(forward, score, keys) if constant else self._engine.linearize(forward, score, keys)
+        return tuple(part.detach().requires_grad_(self._differentiable and not constant) for part in found.gradient), found.along
+
+    def variable(self, key: Key) -> Tensor:
+        (key,) = self._canonical(key)
+        return self._pass((key,), None).here().variables[key].detach()
+
+    def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
+        changes = {self._canonical(key)[0]: _constant(key, value, self.variable(key)) for key, value in values.items()}
+        return ForwardPass(self._model, self._inputs, tuple(changes), self._pick, self._replay).run(changes).output
+
+    def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
+        return self._inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
+
+    def loss_of(self, output: Tensor) -> Tensor:
+        return base_losses.per_sample(self._base, output, self._target)
+
+    # the way back
+
+    def base_value(self) -> Tensor:
+        assert self._base is not None
+        return base_losses.value(self._base, self.output, self._target)
+
+    def attached(self, value: Tensor) -> Tensor:
+        """``value``, whose backward pass goes on to the parameters through the output and every input gradient that it depends on."""
+        differentiable = [(leaves, along) for leaves, along in self._gradients.values() if along is not None]
+        leaves = [self.output, *(leaf for group, _ in differentiable for leaf in group)]
+        if not value.requires_grad:
+            return value
+        cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
+        owed = [(self._forward.here().output, next(cotangents))]
+        for group, along in differentiable:
+            found = [next(cotangents) for _ in group]
+            if along is not None and any(part is not None for part in found):
+                filled = [torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group, found, strict=True)]
+                owed.append((along(tuple(filled)), torch.ones((), dtype=value.dtype, device=value.device)))
+        owed = [(tensor, cotangent) for tensor, cotangent in owed if cotangent is not None and tensor.requires_grad]
+        return _Attached.apply(value, [cotangent for _, cotangent in owed], *[tensor for tensor, _ in owed])
+
+    # passes
+
+    def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
+        return canonical(wrt, self._inputs, self._model)
+
+    def _pass(self, keys: tuple[Key, ...], at: Place | None) -> ForwardPass:
+        known = self._passes.get(at)
+        if known is not None and set(keys) <= set(known.wrt):
+            return known
+        inputs = known.inputs if known is not None else ModelInputs.of(_place(at).inputs(self.batch))
+        wider = tuple(dict.fromkeys((*(known.wrt if known is not None else ()), *keys)))
+        self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay)
+        return self._passes[at]
+
+    def _score(self, of: Of, forward: ForwardPass) -> Score:
+        output = forward.here().output
+        return heads.bind(_OwnLoss(self) if of == "loss" else heads.resolve(of), output, self._target)
+
+
+class _OwnLoss(Head):
+    """``of="loss"``: the sample's own base loss, never divided by the batch size."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return self._ledger.loss_of(output)
+
+
+class _Attached(torch.autograd.Function):
+    """A value whose backward pass hands the given cotangents to the given tensors, and goes on into the value's own graph.
+
+    The value and gradient of ``value + (s − s.detach())`` with s = Σ ⟨v, t⟩, without forming s, which half precision could overflow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *tensors: Tensor) -> Tensor:
+        ctx.cotangents = cotangents
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise EngineError(
+                "the loss of inputgrad has a first derivative in the parameters, and no second one: backward(create_graph=True) through it would be "
+                "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
+            )
+        return (grads[0], None, *[grads[0] * cotangent for cotangent in ctx.cotangents])
+
+
+def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
+    """The keys of ``wrt`` in the form that passes use, each checked to name something that can be differentiated."""
+    keys = []
+    for key in keys_of(wrt):
+        if not (isinstance(key, str) and key.startswith("module:")):
+            key = inputs.key(key, model)
+            inputs.variable(key)
+        keys.append(key)
+    return tuple(keys)
+
+
+def _constant(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
+    if value.shape != here.shape:
+        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
+    return lambda variable: value.to(here.dtype)
+
+
+def _place(at: Any) -> Place:
+    if isinstance(at, Place):
+        return at
+    raise TypeError(f"at must be a place, such as inputgrad.places.Interpolate(...), or None for the batch's own inputs; got {type(at).__name__}")
+
+
+def _device(model: nn.Module, inputs: ModelInputs) -> torch.device:
+    tensors = [*(tensor for _, tensor in inputs.tensors()), *model.parameters()]
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

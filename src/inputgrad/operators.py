@@ -1,0 +1,85 @@
+"""Operators: derivatives of the output with respect to the input, themselves differentiable in the parameters (eager, exact)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad import heads
+from inputgrad.engines.base import input_gradient
+from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.replay import Replay
+from inputgrad.heads import Of
+from inputgrad.ledger import canonical
+from inputgrad.loss import default_output
+from inputgrad.perturb import Bounds, Move, Scaling, check_bounds, check_move, check_scaling, moved
+from inputgrad.places import Key, ModelInputs, Wrt
+
+
+def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
+    """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
+
+    The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and is not
+    to be had here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
+    """
+    if isinstance(of, str) and of == "loss":
+        raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N], or use InputGradientLoss')
+    given = ModelInputs.of(inputs)
+    keys = canonical(wrt, given, model)
+    with torch.enable_grad():
+        forward = ForwardPass(model, given, keys, default_output, Replay(model, _device_of(given)))
+        output = forward.here().output
+        gradient = input_gradient(forward, heads.bind(heads.resolve(of), output, target), keys, create_graph=True)
+    return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
+
+
+def follow_gradient(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    of: Of = "output",
+    target: Any = None,
+    wrt: Key = 0,
+    steps: int = 10,
+    step_size: float = 0.1,
+    move: Move = "ascend",
+    scaling: Scaling = "unit",
+    bounds: Bounds = None,
+) -> Tensor:
+    """Move inputs along their input gradient and return the whole path ``[steps + 1, N, *input]``, the inputs themselves first; detached.
+
+        x_{t+1} = clip(x_t ± step_size · d_t),   d_t = g/‖g‖₂ a sample ("unit"), sign(g) ("sign") or g itself ("none"),   g = ∂s/∂x at x_t
+
+    move: "ascend" the score, or "descend" it. bounds: (low, high), such as (0, 1) for images. A sample whose gradient is zero stays where it is.
+    The model is used in the mode in which it stands; its parameters' ``.grad``, its buffers and the random state after one pass are left alone.
+    """
+    _check_steps(steps, step_size)
+    check_move(move)
+    check_scaling(scaling)
+    check_bounds(bounds)
+    given = ModelInputs.of(inputs)
+    (key,) = canonical(wrt, given, model)
+    if isinstance(key, str) and key.startswith("module:"):
+        raise ValueError(f"follow_gradient moves inputs, and wrt={wrt!r} names the output of an inner module: give a position or a name of an input")
+    if isinstance(of, str) and of == "loss":
+        raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N]')
+    replay = Replay(model, _device_of(given))
+    path = [given.variable(key).detach().clone()]
+    with torch.enable_grad():
+        for _ in range(steps):
+            forward = ForwardPass(model, given.replaced({key: path[-1]}), (key,), default_output, replay)
+            score = heads.bind(heads.resolve(of), forward.here().output, target)
+            (gradient,) = input_gradient(forward, score, (key,), create_graph=False)
+            path.append(moved(path[-1], gradient.detach(), step_size, move=move, scaling=scaling, bounds=bounds))
+    return torch.stack(path)
+
+
+def _check_steps(steps: int, step_size: float) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number, at least 1; got {steps!r}")
+    if not 0 < step_size < float("inf"):
+        raise ValueError(f'step_size must be positive and finite, got {step_size!r}; for the other direction use move="descend"')
+
+
+def _device_of(inputs: ModelInputs) -> torch.device:
+    return next((tensor.device for _, tensor in inputs.tensors()), torch.device("cpu"))

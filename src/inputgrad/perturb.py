@@ -1,0 +1,105 @@
+"""Perturbations of an input made from its input gradient: constants for the parameter gradient.
+
+Knows what a batch offers; knows no term and no engine.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from inputgrad.errors import nearest
+from inputgrad.heads import Of
+from inputgrad.places import Key
+
+if TYPE_CHECKING:
+    from inputgrad.batch import Batch
+
+Move = Literal["ascend", "descend"]
+Scaling = Literal["none", "unit", "sign"]
+Bounds = tuple[float, float] | None
+
+
+class Perturbation(ABC):
+    """A rule that makes a perturbed input x̃ of a batch. Frozen; ``wrt`` names the input (or inner module's output) that is perturbed."""
+
+    wrt: Key
+
+    @abstractmethod
+    def __call__(self, batch: "Batch") -> Tensor:
+        """x̃, of the shape of ``batch.variable(wrt)``, detached."""
+
+
+@dataclass(frozen=True)
+class FGSM(Perturbation):
+    """x̃ = clip(x ± ε·sign(∂s/∂x)), the fast gradient sign method (Goodfellow, Shlens & Szegedy 2015).
+
+    epsilon: ε, the step in units of the input; 0 leaves the input as it is.
+    move: "ascend" (+ε: up the score) or "descend" (−ε: down the score).
+    of: the score s. ``FGSM(ε)`` goes up each sample's own loss: adversarial training. ``FGSM(ε, of="output", move="descend")`` goes down the output.
+    bounds: (low, high) into which x̃ is clipped, such as (0, 1) for images; None for no bounds.
+    """
+
+    epsilon: float
+    of: Of = "loss"
+    move: Move = "ascend"
+    bounds: Bounds = None
+    wrt: Key = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epsilon < float("inf"):
+            raise ValueError(f'FGSM: epsilon must be at least 0 and finite, got {self.epsilon}; for the other direction use move="descend"')
+        check_move(self.move)
+        check_bounds(self.bounds)
+
+    @classmethod
+    def up_the_loss(cls, epsilon: float, **settings: Any) -> "FGSM":
+        """x + ε·sign(∂loss/∂x): the perturbed input is harder. Minimising the loss there is adversarial training."""
+        return cls(epsilon, of="loss", move="ascend", **settings)
+
+    @classmethod
+    def down_the_output(cls, epsilon: float, **settings: Any) -> "FGSM":
+        """x − ε·sign(∂output/∂x): the perturbed input gives a lower output, whatever the target."""
+        return cls(epsilon, of="output", move="descend", **settings)
+
+    def __call__(self, batch: "Batch") -> Tensor:
+        gradient = batch.gradient(of=self.of, wrt=self.wrt, constant=True)
+        if gradient.shape != batch.variable(self.wrt).shape:
+            raise ValueError(f"FGSM needs a head of one score a sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
+        return moved(batch.variable(self.wrt), gradient, self.epsilon, move=self.move, scaling="sign", bounds=self.bounds)
+
+
+def moved(x: Tensor, gradient: Tensor, size: float, *, move: Move, scaling: Scaling, bounds: Bounds) -> Tensor:
+    """x ± size · step, clipped into bounds; step is the gradient as it is, its unit vector a sample (0 where it is 0), or its sign."""
+    signed = size if move == "ascend" else -size
+    step = x + signed * scaled(gradient, scaling)
+    return step if bounds is None else step.clamp(*bounds)
+
+
+def scaled(gradient: Tensor, scaling: Scaling) -> Tensor:
+    """The gradient as it is ("none"), as a unit vector a sample ("unit": ‖·‖₂ over the sample's features, 0 stays 0), or its sign ("sign")."""
+    if scaling == "sign":
+        return gradient.sign()
+    if scaling == "none":
+        return gradient
+    length = torch.linalg.vector_norm(gradient, dim=tuple(range(1, gradient.dim())), keepdim=True) if gradient.dim() > 1 else gradient.abs()
+    return torch.where(length > 0, gradient / torch.where(length > 0, length, 1), 0)
+
+
+def check_move(move: str) -> None:
+    if move not in ("ascend", "descend"):
+        raise ValueError(f"move={move!r}: {nearest(move, ('ascend', 'descend'))}")
+
+
+def check_scaling(scaling: str) -> None:
+    if scaling not in ("none", "unit", "sign"):
+        raise ValueError(f"scaling={scaling!r}: {nearest(scaling, ('none', 'unit', 'sign'))}")
+
+
+def check_bounds(bounds: Bounds) -> None:
+    if bounds is None:
+        return
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise ValueError(f"bounds must be (low, high) with low < high, or None; got {bounds!r}")

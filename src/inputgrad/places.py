@@ -1,0 +1,161 @@
+"""Places: with respect to what (`wrt`), and where (`at`), the input gradient is taken.
+
+Knows how a model is called (`ModelInputs`) and how a place is named; knows no head, no term and no engine.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.errors import nearest
+
+if TYPE_CHECKING:
+    from inputgrad.batch import Batch
+    from inputgrad.perturb import Perturbation
+
+Key = int | str
+"""One variable: a position, a name, or ``"module:<name>"`` for the output of an inner module."""
+
+Wrt = Key | tuple[Key, ...] | list[Key]
+MODULE = "module:"
+
+
+def keys_of(wrt: Wrt) -> tuple[Key, ...]:
+    """``wrt`` as a tuple of keys. Raises `TypeError` for anything but a position, a name, or several of them."""
+    several = tuple(wrt) if isinstance(wrt, (tuple, list)) else (wrt,)
+    for key in several:
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise TypeError(f'wrt must be a position, a name, "module:<name>", or several of them; got {key!r}')
+    if not several:
+        raise TypeError("wrt is empty: name at least one input, for example wrt=0")
+    return several
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """How the model is called: a tensor as ``model(x)``, a tuple as ``model(*inputs)``, a dict as ``model(**inputs)``."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, inputs: Any) -> "ModelInputs":
+        if isinstance(inputs, ModelInputs):
+            return inputs
+        if isinstance(inputs, Tensor):
+            return cls((inputs,), {})
+        if isinstance(inputs, (tuple, list)) and len(inputs):
+            return cls(tuple(inputs), {})
+        if isinstance(inputs, Mapping) and len(inputs):
+            return cls((), dict(inputs))
+        raise TypeError(f"inputs must be a tensor, a tuple for model(*inputs) or a dict for model(**inputs), and not empty; got {_described(inputs)}")
+
+    def call(self, model: nn.Module) -> Any:
+        return model(*self.args, **self.kwargs)
+
+    def values(self) -> dict[Key, Any]:
+        return {**dict(enumerate(self.args)), **self.kwargs}
+
+    def key(self, key: Key, model: nn.Module) -> Key:
+        """The canonical key of ``key``: for dicts a position is the n-th entry, for tuples a name is a parameter of ``model.forward``."""
+        values = self.values()
+        if key in values:
+            return key
+        if isinstance(key, int) and not self.args and 0 <= key < len(self.kwargs):
+            return list(self.kwargs)[key]
+        if isinstance(key, str) and key in (names := _parameter_names(model)) and names.index(key) < len(self.args):
+            return names.index(key)
+        known = [*values, *_parameter_names(model)[: len(self.args)]]
+        raise ValueError(f"wrt={key!r} names no input of this call; {nearest(key, known)}, or 'module:<name>' for the output of an inner module")
+
+    def variable(self, key: Key) -> Tensor:
+        """The tensor under ``key``, checked: a floating-point tensor with at least one row."""
+        value = self.values()[key]
+        if not isinstance(value, Tensor):
+            raise TypeError(f"wrt={key!r} must name a tensor of the inputs, got {type(value).__name__}; choose another with wrt=")
+        if not (value.is_floating_point() or value.is_complex()):
+            raise TypeError(
+                f"inputs[{key!r}] is {value.dtype}: there is no derivative with respect to integers. "
+                'Convert it to float, or for tokens differentiate the embedding: wrt="module:<name of the embedding>"'
+            )
+        if value.dim() == 0 or value.numel() == 0:
+            raise ValueError(f"inputs[{key!r}] has shape {list(value.shape)}: expected a batch [N, ...] of at least one sample")
+        return value
+
+    def replaced(self, values: Mapping[Key, Tensor]) -> "ModelInputs":
+        """The same call with the tensors under the given keys replaced."""
+        args = tuple(values.get(position, value) for position, value in enumerate(self.args))
+        return ModelInputs(args, {name: values.get(name, value) for name, value in self.kwargs.items()})
+
+    def as_given(self) -> Any:
+        """A tensor, tuple or dict again."""
+        if self.kwargs:
+            return dict(self.kwargs)
+        return self.args[0] if len(self.args) == 1 else self.args
+
+    def tensors(self) -> list[tuple[Key, Tensor]]:
+        return [(key, value) for key, value in self.values().items() if isinstance(value, Tensor)]
+
+
+def inner_module(model: nn.Module, key: str) -> nn.Module:
+    """The module that ``"module:<name>"`` names, looked for below the usual wrappers too. Raises `ValueError` with the nearest name."""
+    name = key.removeprefix(MODULE)
+    modules = {candidate.removeprefix("_orig_mod.").removeprefix("module."): module for candidate, module in model.named_modules()}
+    if name in modules and name:
+        return modules[name]
+    raise ValueError(f"wrt={key!r} names no module of {type(model).__name__}; {nearest(name, filter(None, modules))}")
+
+
+class Place(ABC):
+    """``at``: other inputs than the batch's own, at which the input gradient is taken. Frozen: made once, drawn anew each step."""
+
+    @abstractmethod
+    def inputs(self, batch: "Batch") -> Any:
+        """The inputs (tensor, tuple or dict, as the model is called) at which to differentiate; constants for the parameter gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolate(Place):
+    """x̂ = ε x + (1 − ε) x′ with one ε ~ U(0, 1) a sample: the place of the WGAN-GP penalty (Gulrajani et al. 2017, algorithm 1).
+
+    ``other``: the other samples x′, of the shape of the inputs: a tensor, or a callable of the batch. ``wrt`` names the input that is mixed.
+    """
+
+    other: Any
+    wrt: Key = 0
+
+    def inputs(self, batch: "Batch") -> Any:
+        here = batch.variable(self.wrt)
+        other = self.other(batch) if callable(self.other) else self.other
+        if not isinstance(other, Tensor) or other.shape != here.shape:
+            raise ValueError(f"Interpolate: other must be a tensor of the inputs' shape {list(here.shape)}, got {_described(other)}")
+        epsilon = torch.rand(here.shape[0], *[1] * (here.dim() - 1), dtype=here.dtype, device=here.device)
+        return batch.inputs_with({self.wrt: epsilon * here + (1 - epsilon) * other.detach().to(here)})
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbed(Place):
+    """The batch's inputs after a perturbation (noise, FGSM, …), as in DRAGAN or in losses on the gradient at an adversarial input."""
+
+    perturbation: "Perturbation"
+
+    def inputs(self, batch: "Batch") -> Any:
+        return batch.inputs_with({self.perturbation.wrt: self.perturbation(batch)})
+
+
+def _parameter_names(model: nn.Module) -> list[str]:
+    try:
+        return list(inspect.signature(model.forward).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    return f"an empty {type(value).__name__}" if isinstance(value, (tuple, list, Mapping)) and not len(value) else type(value).__name__

@@ -1,0 +1,1 @@
+"""Reports: pure functions of one record; they train nothing and measure nothing."""

@@ -1,0 +1,1 @@
+"""The training command: data, models, training, measures. Needs the extra ``inputgrad[train]``."""

@@ -1,0 +1,35 @@
+"""The adversarial term: the loss at an input that the input gradient has perturbed."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from inputgrad.batch import Batch
+from inputgrad.perturb import FGSM, Perturbation
+from inputgrad.places import Key
+from inputgrad.terms.base import Term
+
+
+@dataclass(frozen=True)
+class Adversarial(Term):
+    """R_n = loss(f(x̃_n), y_n), the sample's own base loss at the perturbed input x̃ = perturbation(x); x̃ is a constant for the parameter gradient.
+
+    perturbation: `FGSM(epsilon)` (Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", where the loss is
+    α loss(x) + (1 − α) loss(x̃)), or any `Perturbation`.
+
+    A positive weight makes the network robust against the perturbation. A negative weight rewards a high loss at x̃: it makes the network susceptible,
+    and since the loss has no upper bound it needs a small weight.
+    """
+
+    perturbation: Perturbation
+
+    @classmethod
+    def example(cls) -> "Adversarial":
+        return cls(FGSM(0.1))
+
+    def variables(self) -> tuple[Key, ...]:
+        return (self.perturbation.wrt,)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        perturbed = self.perturbation(batch).detach()
+        return batch.loss(batch.output_with({self.perturbation.wrt: perturbed}))

@@ -1,0 +1,167 @@
+"""What a term is: a formula on the input gradient that gives one number a sample. And how terms are weighted and added.
+
+A term never calls autograd for its gradient and knows no engine: it asks its batch. A new term is one file with a frozen dataclass, one import
+line in ``terms/__init__.py``, and one row in the tests' table of cases.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+
+from torch import Tensor
+
+from inputgrad.batch import Batch
+from inputgrad.errors import nearest
+from inputgrad.places import Key, Wrt, keys_of
+
+if TYPE_CHECKING:
+    from inputgrad.loss import InputGradientLoss
+
+Weight = float | Callable[[int], float]
+"""A number, or a callable of the step number that gives one."""
+Per = Literal["sample", "batch"]
+
+
+class _Summand:
+    """The arithmetic of terms: ``w * term``, ``term + term``, ``base_loss + term``. Each gives the next larger thing."""
+
+    def weighted(self) -> tuple["Weighted", ...]:
+        raise NotImplementedError
+
+    def __add__(self, other: Any) -> "TermSum":
+        return TermSum((*self.weighted(), *other.weighted())) if isinstance(other, _Summand) else NotImplemented
+
+    def __radd__(self, base: Any) -> "InputGradientLoss":
+        from inputgrad.loss import InputGradientLoss  # the loss imports the terms; only this sum goes the other way
+
+        if callable(base) or isinstance(base, str):
+            return InputGradientLoss(base, self.weighted())
+        return NotImplemented
+
+
+class Term(_Summand, ABC):
+    """One formula R on the input gradient. Concrete terms are frozen dataclasses: their settings are the object."""
+
+    per: ClassVar[Per] = "sample"
+    """Whether it returns ``[N]`` ("sample") or is a statistic of the batch and returns a 0-d tensor ("batch")."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Tensor:
+        """R ``[N]``, one number a sample; the loss takes the mean."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the loss reports it: ``GradientNorm`` is ``"gradient_norm"``."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @classmethod
+    def example(cls) -> "Term":
+        """An instance with ordinary settings, for pages and tests."""
+        return cls()
+
+    def variables(self) -> tuple[Key, ...] | None:
+        """What it will differentiate with respect to, so that one forward pass opens them all; None if it cannot say."""
+        return keys_of(getattr(self, "wrt", 0))
+
+    def weighted(self) -> tuple["Weighted", ...]:
+        return (Weighted(self, 1.0),)
+
+    def __mul__(self, weight: Weight) -> "Weighted":
+        return Weighted(self, weight) if _is_weight(weight) else NotImplemented
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Weighted(_Summand):
+    """A term with its weight: ``0.01 * GradientNorm()``."""
+
+    term: Term
+    weight: Weight = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.term, Term):
+            raise TypeError(f"a weight multiplies a term, got {type(self.term).__name__}; decorate a function with @inputgrad.term to make it one")
+        if not _is_weight(self.weight):
+            raise TypeError(f"the weight of {self.term.name} must be a number or a callable of the step number, got {self.weight!r}")
+
+    def weighted(self) -> tuple["Weighted", ...]:
+        return (self,)
+
+    def at_step(self, step: int) -> float:
+        return self.weight(step) if callable(self.weight) else self.weight
+
+    def __mul__(self, factor: float) -> "Weighted":
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+            return NotImplemented
+        weight = self.weight
+        return Weighted(self.term, (lambda step: factor * weight(step)) if callable(weight) else factor * weight)
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return f"{self.weight if callable(self.weight) else format(self.weight, 'g')} * {self.term}"
+
+
+@dataclass(frozen=True)
+class TermSum(_Summand):
+    """Weighted terms added up, before a base loss joins them."""
+
+    parts: tuple[Weighted, ...]
+
+    def weighted(self) -> tuple[Weighted, ...]:
+        return self.parts
+
+
+@dataclass(frozen=True)
+class FunctionTerm(Term):
+    """A term of the user's own, made of a function by `term`."""
+
+    function: Callable[[Batch], Tensor]
+    per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
+    wrt: Wrt | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return self.function(batch)
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @classmethod
+    def example(cls) -> Term:
+        return cls(_squared_norm)
+
+    def variables(self) -> tuple[Key, ...] | None:
+        return None if self.wrt is None else keys_of(self.wrt)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@overload
+def term(function: Callable[[Batch], Tensor], /) -> FunctionTerm: ...
+@overload
+def term(*, per: Per = "sample", wrt: Wrt | None = None) -> Callable[[Callable[[Batch], Tensor]], FunctionTerm]: ...
+def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sample", wrt: Wrt | None = None) -> Any:
+    """Make a term of a function ``batch -> [N]`` (with ``per="batch"``: ``-> 0-d``), as a decorator, with or without arguments.
+
+    ``wrt``: what the function differentiates with respect to where it is not the first input; only spares a forward pass.
+    """
+    if per not in ("sample", "batch"):
+        raise ValueError(f"per={per!r}: {nearest(per, ('sample', 'batch'))}")
+    if function is None:
+        return lambda decorated: FunctionTerm(decorated, per, wrt)
+    if not callable(function):
+        raise TypeError(f"@inputgrad.term decorates a function of the batch, got {function!r}; its options are keywords: per=, wrt=")
+    return FunctionTerm(function, per, wrt)
+
+
+def _is_weight(weight: Any) -> bool:
+    return (isinstance(weight, (int, float)) and not isinstance(weight, bool)) or (callable(weight) and not isinstance(weight, (_Summand, type)))
+
+
+def _squared_norm(batch: Batch) -> Tensor:
+    return batch.gradient().flatten(1).pow(2).sum(1)

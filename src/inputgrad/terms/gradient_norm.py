@@ -1,0 +1,60 @@
+"""The norm of the input gradient: how much the output varies with the input."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inputgrad.batch import Batch
+from inputgrad.heads import Of
+from inputgrad.places import Place, Wrt
+from inputgrad.terms.base import Term
+
+
+@dataclass(frozen=True)
+class GradientNorm(Term):
+    """R_n = |‖g_n‖_p − center|^power, with g_n = ∂s_n/∂x_n over all input features of the sample.
+
+    p: the norm, any p ≥ 1, ``math.inf`` included.
+    power: 1 for the norm itself, 2 for its square; any power ≥ 1.
+    center: the wanted norm; 0 penalises every variation, 1 with ``power=2`` is the critic's penalty of WGAN-GP.
+    of, wrt, at: which scalar, with respect to what, and where (see `inputgrad.heads`, `inputgrad.places`). Several ``wrt`` count as one long vector,
+    and so do the K rows of a head of several rows (then ‖g_n‖₂ is the Frobenius norm of the sample's Jacobian).
+
+    Where a norm has no derivative (g = 0, or ‖g‖ = center for power 1) the subgradient 0 is used.
+
+    Sources: Drucker & LeCun 1992, "Improving generalization performance using double backpropagation" (of="loss", power=2); Gulrajani et al. 2017,
+    "Improved training of Wasserstein GANs" (center=1, power=2); Finlay & Oberman 2021, "Scaleable input gradient regularization for adversarial
+    robustness" (of="loss", p the dual of the attack's norm). There is no factor 1/2.
+    """
+
+    p: float = 2
+    power: float = 1
+    center: float = 0
+    of: Of = "output"
+    wrt: Wrt = 0
+    at: Place | None = None
+
+    def __post_init__(self) -> None:
+        if not self.p >= 1:
+            raise ValueError(f"GradientNorm: p must be at least 1 (math.inf included), got {self.p}")
+        if not (1 <= self.power < math.inf):
+            raise ValueError(f"GradientNorm: power must be at least 1 and finite, got {self.power}: below 1 its derivative at zero is infinite")
+        if not (0 <= self.center < math.inf):
+            raise ValueError(f"GradientNorm: center must be a norm, at least 0 and finite, got {self.center}")
+
+    def __call__(self, batch: Batch) -> Tensor:
+        gradient = flattened(batch.gradient(of=self.of, wrt=self.wrt, at=self.at))
+        if self.p == 2 and self.power == 2 and self.center == 0:
+            return gradient.square().sum(1)  # no root to take and to square again
+        distance = torch.linalg.vector_norm(gradient, self.p, dim=1) - self.center
+        return distance.abs() if self.power == 1 else distance.abs().pow(self.power)
+
+
+def flattened(gradient: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """One row a sample, ``[N, D]``; half precision is widened, so that squares neither overflow nor vanish."""
+    parts = gradient if isinstance(gradient, tuple) else (gradient,)
+    rows = [part.flatten(1) if part.dim() > 1 else part[:, None] for part in parts]
+    joined = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+    return joined.float() if joined.dtype in (torch.float16, torch.bfloat16) else joined
