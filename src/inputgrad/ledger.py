@@ -40,7 +40,7 @@ class Ledger:
         self._base, self._engine, self._pick = base, engine, pick
         self._differentiable = differentiable
         self._replay = Replay(model, _device(model, inputs))
-        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay)
+        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.tape(model))
         self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
         self._gradients: dict[Any, tuple[Leaves, Along | None]] = {}
         self.output = self._forward.here().output.detach().requires_grad_()
@@ -99,7 +99,8 @@ class Ledger:
                 filled = [torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group, found, strict=True)]
                 owed.append((along(tuple(filled)), torch.ones((), dtype=value.dtype, device=value.device)))
         owed = [(tensor, cotangent) for tensor, cotangent in owed if cotangent is not None and tensor.requires_grad]
-        return _Attached.apply(value, [cotangent for _, cotangent in owed], *[tensor for tensor, _ in owed])
+        result: Tensor = _Attached.apply(value, [cotangent for _, cotangent in owed], *[tensor for tensor, _ in owed])
+        return result
 
     # passes
 
@@ -112,7 +113,7 @@ class Ledger:
             return known
         inputs = known.inputs if known is not None else ModelInputs.of(_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known is not None else ()), *keys)))
-        self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay)
+        self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.tape(self._model))
         return self._passes[at]
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
@@ -137,7 +138,7 @@ class _Attached(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *_tensors: Tensor) -> Tensor:
         ctx.cotangents = cotangents
         return value.clone()
 
@@ -165,7 +166,7 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
 def _constant(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
     if value.shape != here.shape:
         raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
-    return lambda variable: value.to(here.dtype)
+    return lambda _: value.to(here.dtype)
 
 
 def _place(at: Any) -> Place:

@@ -59,7 +59,8 @@ class ModelInputs:
         return model(*self.args, **self.kwargs)
 
     def values(self) -> dict[Key, Any]:
-        return {**dict(enumerate(self.args)), **self.kwargs}
+        positions: dict[Key, Any] = dict(enumerate(self.args))
+        return positions | dict(self.kwargs)
 
     def key(self, key: Key, model: nn.Module) -> Key:
         """The canonical key of ``key``: for dicts a position is the n-th entry, for tuples a name is a parameter of ``model.forward``."""

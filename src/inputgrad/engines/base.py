@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from inputgrad.engines.branches import Tape
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.heads import Score
 from inputgrad.places import Key
@@ -46,6 +47,10 @@ class Engine(ABC):
     name: ClassVar[str]
     traits: ClassVar[Traits]
 
+    def tape(self, model: nn.Module) -> Tape | None:
+        """A tape for the branch decisions of the pass at x, from an engine that will replay them; None from all others."""
+        return None
+
     @abstractmethod
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         """The input gradient of ``score`` with respect to ``wrt``, and how it goes on to the parameters. Raises `EngineError` where it cannot."""
@@ -71,7 +76,8 @@ def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, 
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(
-                f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input with wrt=, or look for detach, no_grad, argmax or item in the model"
+                f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input "
+                "with wrt=, or look for detach, no_grad, argmax or item in the model"
             )
     filled = [[torch.zeros_like(z) if part is None else part for part, z in zip(row, variables, strict=True)] for row in rows]
     if scores.dim() == 1:

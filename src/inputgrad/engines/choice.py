@@ -1,28 +1,77 @@
 """The choice of an engine: by name, by object, or by what the model allows (``"auto"``)."""
 
+import warnings
+import weakref
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import nn
+
 from inputgrad.engines.base import Engine, Linearization, Traits
+from inputgrad.engines.branches import Tape, unseen
 from inputgrad.engines.double_backward import DoubleBackward
+from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.forward import ForwardPass
-from inputgrad.errors import nearest
+from inputgrad.engines.reverse_over_forward import ReverseOverForward
+from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.places import Key
+
+_TAKEN: weakref.WeakKeyDictionary[nn.Module, Engine] = weakref.WeakKeyDictionary()
+"""The engine that a model needed in place of double backward."""
 
 
 @dataclass(frozen=True)
 class Auto(Engine):
-    """Double backward where the model allows it."""
+    """Double backward where the model allows it; else the exact engine that serves; else differences, where branch decisions can be replayed.
+
+    One warning a model names what stood in the way of double backward and what was taken.
+    """
 
     name: ClassVar[str] = "auto"
-    traits: ClassVar[Traits] = Traits(exact=True, needs="what the engine that it takes needs")
+    traits: ClassVar[Traits] = Traits(exact=False, needs="what the engine that it takes needs; exact unless it says otherwise")
+
+    def tape(self, model: nn.Module) -> Tape | None:
+        taken = _TAKEN.get(model)
+        return taken.tape(model) if taken else None
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        return DoubleBackward().linearize(forward, score, wrt)
+        taken = _TAKEN.get(forward.model)
+        if taken is not None:
+            return taken.linearize(forward, score, wrt)
+        try:
+            return DoubleBackward().linearize(forward, score, wrt)
+        except EngineError as error:
+            engine, linearization = _rescue(forward, score, wrt, error)
+        _TAKEN[forward.model] = engine
+        return linearization
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Auto, DoubleBackward)}
+def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: EngineError) -> tuple[Engine, Linearization]:
+    refusals = [str(reason)]
+    for engine in (ReverseOverForward(), FiniteDifference()):
+        if isinstance(engine, FiniteDifference) and (hidden := unseen(forward.model)):
+            refusals.append(f"engine 'finite_difference' is not taken unasked: the branch decisions inside {hidden} cannot be replayed.")
+            continue
+        try:
+            linearization = engine.linearize(forward, score, wrt)
+            _try(linearization)
+        except EngineError as error:
+            refusals.append(str(error))
+            continue
+        how = "exact" if engine.traits.exact else "approximate: about 1e-4 of the term's own gradient in float32"
+        warnings.warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning", stacklevel=2)
+        return engine, linearization
+    raise EngineError("no engine serves this model. " + " ".join(refusals)) from reason
+
+
+def _try(linearization: Linearization) -> None:
+    assert linearization.along is not None
+    linearization.along(tuple(torch.ones_like(part) for part in linearization.gradient))
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Auto, DoubleBackward, ReverseOverForward, FiniteDifference)}
 
 
 def resolve(engine: str | Engine) -> Engine:

@@ -5,18 +5,19 @@ same random draws and buffers (`Replay`), and none touches the user's tensors.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from inputgrad.engines.branches import Tape
 from inputgrad.engines.replay import Replay
 from inputgrad.places import MODULE, Key, ModelInputs, inner_module
 
 Change = Callable[[Tensor], Tensor]
-"""What is done to a variable before the model goes on with it."""
+"""What the model goes on with in place of a variable's own value."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,35 @@ class Run:
 
 
 class ForwardPass:
-    """The model with its inputs filled in, as a function of the variables ``wrt``."""
+    """The model with its inputs filled in, as a function of the variables ``wrt``.
 
-    def __init__(self, model: nn.Module, inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], replay: Replay) -> None:
+    tape: where given, the first run records the model's branch decisions on it and the later runs replay them.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], replay: Replay, tape: Tape | None = None
+    ) -> None:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
         self._pick = pick
         self._replay = replay
+        self.tape = tape
         self._here: Run | None = None
 
     def here(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
         if self._here is None:
             self._here = self.run({})
+            _check_graph(self._here.output)
         return self._here
+
+    def watched(self) -> None:
+        """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
+        if self.tape is None:
+            self.tape = Tape()
+            with torch.no_grad():
+                self.run({})
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
@@ -50,9 +65,9 @@ class ForwardPass:
         handed: dict[Key, Tensor] = {}
         for key in self.wrt:
             if not _is_module(key):
-                variables[key] = changes.get(key, _same)(_opened(self.inputs.variable(key)))
+                variables[key] = changes.get(key, _opened)(self.inputs.variable(key))
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
-        with self._replay.run(), self._module_variables(variables, changes):
+        with self._replay.run(), self._module_variables(variables, changes), self.tape.run() if self.tape else nullcontext():
             output = self._pick(self.inputs.replaced(handed).call(self.model))
         _check_output(output)
         for key in self.wrt:
@@ -65,7 +80,7 @@ class ForwardPass:
         handles = []
         for key in self.wrt:
             if isinstance(key, str) and _is_module(key):
-                hook = _module_hook(key, variables, changes.get(key, _same))
+                hook = _module_hook(key, variables, changes.get(key, _opened))
                 handles.append(inner_module(self.model, key).register_forward_hook(hook))
         try:
             yield
@@ -75,13 +90,13 @@ class ForwardPass:
 
 
 def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         first = output[0] if isinstance(output, (tuple, list)) else output
         if not isinstance(first, Tensor) or not first.is_floating_point():
             raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
         if key in variables:
             raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
-        variables[key] = change(_opened(first))
+        variables[key] = change(first)
         handed = variables[key].clone()
         return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
 
@@ -91,10 +106,6 @@ def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Call
 def _opened(tensor: Tensor) -> Tensor:
     """A variable of its own that can be differentiated: attached to the caller's graph where there is one, else a leaf that shares the values."""
     return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
-
-
-def _same(variable: Tensor) -> Tensor:
-    return variable
 
 
 def _is_module(key: Key) -> bool:
@@ -110,6 +121,9 @@ def _check_output(output: Any) -> None:
         )
     if output.dim() == 0 or output.shape[0] == 0:
         raise ValueError(f"the model's output has shape {list(output.shape)}: expected [N, ...] with at least one sample")
+
+
+def _check_graph(output: Tensor) -> None:
     if not output.requires_grad:
         raise ValueError(
             "the model's output carries no graph to the input: it was computed under no_grad or inference_mode, or detached, inside the model. "

@@ -1,0 +1,52 @@
+"""Proof that an engine serves a model: what it hands out is differentiated once, for nothing, when a model is first seen with inputs of some shape.
+
+So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
+"""
+
+import re
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.engines.base import Engine
+from inputgrad.engines.forward import ForwardPass
+from inputgrad.errors import EngineError
+
+_PROVEN: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
+
+
+def prove(engine: Engine, forward: ForwardPass, results: Sequence[Tensor]) -> None:
+    """Differentiate ``results`` in the parameters, the first time that the engine meets this model in this mode with inputs of these shapes."""
+    shapes = tuple((key, tuple(z.shape[1:]), z.dtype) for key, z in forward.inputs.tensors())
+    signature = (engine, shapes, forward.wrt, forward.model.training)
+    seen = _PROVEN.setdefault(forward.model, set())
+    parameters = [parameter for parameter in forward.model.parameters() if parameter.requires_grad]
+    differentiable = [result for result in results if result.requires_grad]
+    if signature in seen or not differentiable or not parameters:
+        return
+    torch.autograd.grad([result.sum() for result in differentiable], parameters, retain_graph=True, allow_unused=True)
+    seen.add(signature)
+
+
+@contextmanager
+def explained(engine: Engine, forward: ForwardPass, how: str) -> Iterator[None]:
+    """What torch raises inside becomes an `EngineError` that names the operation."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except RuntimeError as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        match = _OPERATION.search(str(error))
+        operation = next(filter(None, match.groups())) if match else "an operation"
+        raise EngineError(
+            f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {operation} has no such derivative here "
+            f"(torch: {first_line!r}). engine='finite_difference' needs first derivatives only, and engine='auto' takes what serves."
+        ) from error
+
+
+_OPERATION = re.compile(r"derivative (?:for|of) '?(?:aten::|torch::)?(\w+)'?|forward AD with (\w+)|(\w+Backward\w*)|(once_differentiable)|(torch\.compile)")
