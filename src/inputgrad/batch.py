@@ -16,6 +16,7 @@ from inputgrad.places import Key, Place, Wrt
 class Source(Protocol):
     """Where a batch gets what it is asked for: the loss's side of the border."""
 
+    def output(self) -> Tensor: ...
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]: ...
     def variable(self, key: Key) -> Tensor: ...
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
@@ -29,15 +30,18 @@ class Batch:
     model: the user's model, for terms that call it themselves.
     inputs: the inputs as the user gave them: a tensor, a tuple, or a dict.
     target: the target as the user gave it.
-    output: the model's output ``[N, ...]``, detached from the model; what a term owes to it finds its way back to the parameters all the same.
     """
 
-    def __init__(self, model: nn.Module, inputs: Any, target: Any, output: Tensor, source: Source) -> None:
+    def __init__(self, model: nn.Module, inputs: Any, target: Any, source: Source) -> None:
         self.model = model
         self.inputs = inputs
         self.target = target
-        self.output = output
         self._source = source
+
+    @property
+    def output(self) -> Tensor:
+        """The model's output ``[N, ...]``, detached from the model; what a term owes to it finds its way back to the parameters all the same."""
+        return self._source.output()
 
     @property
     def size(self) -> int:
@@ -78,10 +82,10 @@ class Step:
     """What `InputGradientLoss.evaluate` returns.
 
     loss: 0-d; its value and its parameter gradient are right.
-    output: the model's output ``[N, ...]``, detached.
+    output: the model's output ``[N, ...]``, detached; None where neither a base loss nor a term asked for it.
     parts: the base loss under ``"base"`` and each term's own mean (without its weight) under its name, detached 0-d tensors.
     """
 
     loss: Tensor
-    output: Tensor
+    output: Tensor | None
     parts: Mapping[str, Tensor]

@@ -43,10 +43,15 @@ class Ledger:
         self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.tape(model))
         self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
         self._gradients: dict[Any, tuple[Leaves, Along | None]] = {}
-        self.output = self._forward.here().output.detach().requires_grad_()
-        self.batch = Batch(model, inputs.as_given(), target, self.output, self)
+        self._output: Tensor | None = None
+        self.batch = Batch(model, inputs.as_given(), target, self)
 
     # what a batch asks for
+
+    def output(self) -> Tensor:
+        if self._output is None:
+            self._output = self._forward.here().output.detach().requires_grad_()
+        return self._output
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
         keys = self._canonical(wrt)
@@ -79,20 +84,29 @@ class Ledger:
     def loss_of(self, output: Tensor) -> Tensor:
         return base_losses.per_sample(self._base, output, self._target)
 
+    def found(self) -> Tensor | None:
+        """The output of the batch's own pass, detached, where one was made."""
+        return None if self._output is None else self._output.detach()
+
+    def sizes(self) -> list[int]:
+        """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
+        return list(dict.fromkeys(forward.here().output.shape[0] for forward in self._passes.values() if forward.made))
+
     # the way back
 
     def base_value(self) -> Tensor:
         assert self._base is not None
-        return base_losses.value(self._base, self.output, self._target)
+        return base_losses.value(self._base, self.output(), self._target)
 
     def attached(self, value: Tensor) -> Tensor:
         """``value``, whose backward pass goes on to the parameters through the output and every input gradient that it depends on."""
         differentiable = [(leaves, along) for leaves, along in self._gradients.values() if along is not None]
-        leaves = [self.output, *(leaf for group, _ in differentiable for leaf in group)]
-        if not value.requires_grad:
+        outputs = [] if self._output is None else [(self._forward.here().output, self._output)]
+        leaves = [*(leaf for _, leaf in outputs), *(leaf for group, _ in differentiable for leaf in group)]
+        if not value.requires_grad or not leaves:
             return value
         cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
-        owed = [(self._forward.here().output, next(cotangents))]
+        owed = [(output, next(cotangents)) for output, _ in outputs]
         for group, along in differentiable:
             found = [next(cotangents) for _ in group]
             if along is not None and any(part is not None for part in found):

@@ -57,7 +57,7 @@ class InputGradientLoss(nn.Module):
             values = self._values(ledger)
             total = self._total(values)
             loss = ledger.attached(total) if differentiable else total.detach()
-        return Step(loss, ledger.output.detach(), {name: value.detach() for name, value in values.items()})
+        return Step(loss, ledger.found(), {name: value.detach() for name, value in values.items()})
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached."""
@@ -108,7 +108,7 @@ class InputGradientLoss(nn.Module):
         if self.base is not None:
             values["base"] = ledger.base_value()
         for name, weighted in zip(self._names(), self.terms, strict=True):
-            values[name] = _reduced(weighted.term, weighted.term(ledger.batch), ledger.batch.size)
+            values[name] = _reduced(weighted.term, weighted.term(ledger.batch), ledger.sizes())
         check_finite(values, ledger.batch)
         return values
 
@@ -164,12 +164,15 @@ def _weighted(terms: Terms) -> tuple[Weighted, ...]:
     return tuple(found)
 
 
-def _reduced(term: Term, result: Any, size: int) -> Tensor:
-    """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked."""
-    expected = "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number a sample, [N] = [{size}]"
+def _reduced(term: Term, result: Any, sizes: list[int]) -> Tensor:
+    """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked against the number of samples (at the term's place)."""
+    expected = (
+        "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number a sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
+    )
     if not isinstance(result, Tensor) or not result.is_floating_point():
         raise TypeError(f"the term {term.name} must return {expected}; got {type(result).__name__ if not isinstance(result, Tensor) else result.dtype}")
-    if result.shape != (() if term.per == "batch" else (size,)):
+    right = result.dim() == 0 if term.per == "batch" else result.dim() == 1 and (not sizes or result.shape[0] in sizes)
+    if not right:
         hint = "" if result.dim() else '; the library takes the mean itself, or declare a statistic of the batch with @inputgrad.term(per="batch")'
         raise ValueError(f"the term {term.name} must return {expected}; got shape {list(result.shape)}{hint}")
     return result if term.per == "batch" else result.mean()

@@ -45,6 +45,11 @@ class ForwardPass:
         self.tape = tape
         self._here: Run | None = None
 
+    @property
+    def made(self) -> bool:
+        """Whether the run at the variables' own values has been made."""
+        return self._here is not None
+
     def here(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
         if self._here is None:
