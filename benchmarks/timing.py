@@ -1,0 +1,58 @@
+"""Interleaved timing in one process: each round runs every way once, and a round that other load disturbed is thrown away."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TASKS = Path("/proc/self/task")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each counted round, by way; and how many rounds were thrown away."""
+
+    seconds: Mapping[str, list[float]]
+    disturbed: int
+
+    def median(self, way: str) -> float:
+        return statistics.median(self.seconds[way])
+
+    def ratio(self, way: str, to: str) -> float:
+        """The median of the ratios round by round: steady where the machine's speed drifts."""
+        return statistics.median(a / b for a, b in zip(self.seconds[way], self.seconds[to], strict=True))
+
+
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, warm: int = 3, budget: float = 60.0) -> Times:
+    """Run every way once a round, ``rounds`` times; a disturbed round is repeated while ``budget`` seconds last."""
+    for run in ways.values():
+        for _ in range(warm):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    disturbed, start = 0, time.perf_counter()
+    while len(next(iter(seconds.values()))) < rounds:
+        waited, began, row = _waited(), time.perf_counter(), {}
+        for name, run in ways.items():
+            at = time.perf_counter()
+            run()
+            row[name] = time.perf_counter() - at
+        now = time.perf_counter()
+        if _waited() - waited > 0.04 * (now - began) and now - start < budget:
+            disturbed += 1
+            time.sleep(0.1)
+            continue
+        for name, value in row.items():
+            seconds[name].append(value)
+    return Times(seconds, disturbed)
+
+
+def _waited() -> float:
+    """Seconds that this process's threads have stood in the run queue behind somebody else's; 0 where the system does not tell."""
+    total = 0
+    for task in TASKS.iterdir() if TASKS.exists() else ():
+        try:
+            total += int((task / "schedstat").read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+    return total * 1e-9
