@@ -1,5 +1,5 @@
 """Derivatives that torch has not, has slow, or has wrong: one file = one operation. Known to the engines alone."""
 
-from inputgrad.derivatives.swap import SecondDerivatives, input_gradient_only
+from inputgrad.derivatives.swap import Phase, SecondDerivatives
 
-__all__ = ["SecondDerivatives", "input_gradient_only"]
+__all__ = ["Phase", "SecondDerivatives"]

@@ -7,50 +7,49 @@ operation's derivative with respect to its input; and that one's backward pass i
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
-Substitute = Callable[..., Any]
-"""Called as the function that it stands for; returns NotImplemented where it does not cover the call."""
 
-_ONLY_INPUT: ContextVar[bool] = ContextVar("inputgrad_only_input", default=False)
+class Phase:
+    """Which backward pass of a step is running: what a Function written in Python cannot see by itself.
 
-
-@contextmanager
-def input_gradient_only() -> Iterator[None]:
-    """Around a backward pass of which only the input gradient is wanted, which a Function written in Python cannot see by itself.
-
-    Leaf weights then get no gradient (and cost none); autograd would have thrown it away.
+    only_input: the input gradient alone is wanted. Leaf weights then get none, and cost none; autograd would have thrown it away.
     """
-    token = _ONLY_INPUT.set(True)
-    try:
-        yield
-    finally:
-        _ONLY_INPUT.reset(token)
+
+    def __init__(self) -> None:
+        self.only_input = False
+
+    @contextmanager
+    def input_gradient(self) -> Iterator[None]:
+        """Around the backward pass that gives the input gradient."""
+        self.only_input = True
+        try:
+            yield
+        finally:
+            self.only_input = False
 
 
-def only_input() -> bool:
-    """Whether the running backward pass wants the input gradient alone."""
-    return _ONLY_INPUT.get()
+Substitute = Callable[..., Any]
+"""Called as ``substitute(phase, *args, **kwargs)`` with the arguments of the function that it stands for; NotImplemented where it does not cover them."""
 
 
 class SecondDerivatives(TorchFunctionMode):
-    """While active, the functions that have a substitute run as it."""
+    """While active, the functions that have a substitute run as it, in the given phase."""
+
+    def __init__(self, phase: Phase) -> None:
+        super().__init__()
+        self._phase = phase
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        substitute = substitutes().get(func)
+        substitute = SUBSTITUTES.get(func)
         if substitute is not None:
-            result = substitute(*args, **(kwargs or {}))
+            result = substitute(self._phase, *args, **(kwargs or {}))
             if result is not NotImplemented:
                 return result
         return func(*args, **(kwargs or {}))
 
 
-def substitutes() -> dict[Any, Substitute]:
-    """torch's function -> ours, from the files of this folder."""
-    return _SUBSTITUTES
-
-
-_SUBSTITUTES: dict[Any, Substitute] = {}
+SUBSTITUTES: dict[Any, Substitute] = {}
+"""torch's function -> ours, gathered from the files of this folder."""
