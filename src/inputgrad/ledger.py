@@ -40,7 +40,7 @@ class Ledger:
         self._base, self._engine, self._pick = base, engine, pick
         self._differentiable = differentiable
         self._replay = Replay(model, _device(model, inputs))
-        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.tape(model))
+        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model))
         self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
         self._gradients: dict[Any, tuple[Leaves, Along | None]] = {}
         self._output: Tensor | None = None
@@ -75,7 +75,7 @@ class Ledger:
         return self._pass((key,), None).here().variables[key].detach()
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        changes = {self._canonical(key)[0]: _constant(key, value, self.variable(key)) for key, value in values.items()}
+        changes = {self._canonical(key)[0]: _moved(key, value, self.variable(key)) for key, value in values.items()}
         return ForwardPass(self._model, self._inputs, tuple(changes), self._pick, self._replay).run(changes).output
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
@@ -127,7 +127,7 @@ class Ledger:
             return known
         inputs = known.inputs if known is not None else ModelInputs.of(_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known is not None else ()), *keys)))
-        self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.tape(self._model))
+        self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.watch(self._model))
         return self._passes[at]
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
@@ -177,10 +177,12 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
     return tuple(keys)
 
 
-def _constant(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
+def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
+    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
     if value.shape != here.shape:
         raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
-    return lambda _: value.to(here.dtype)
+    value = value.to(here.dtype)
+    return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
 
 
 def _place(at: Any) -> Place:

@@ -11,8 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from inputgrad.engines.branches import Tape
-from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
@@ -47,9 +46,9 @@ class Engine(ABC):
     name: ClassVar[str]
     traits: ClassVar[Traits]
 
-    def tape(self, model: nn.Module) -> Tape | None:
-        """A tape for the branch decisions of the pass at x, from an engine that will replay them; None from all others."""
-        return None
+    def watch(self, model: nn.Module) -> Watch:
+        """What is to be done around the runs of this model; made anew for each forward pass."""
+        return Watch()
 
     @abstractmethod
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
@@ -72,7 +71,8 @@ def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, 
     if not scores.requires_grad:
         raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
-    rows = [torch.autograd.grad(column.sum(), variables, retain_graph=True, create_graph=create_graph, allow_unused=True) for column in columns]
+    with forward.input_gradient_phase():
+        rows = [torch.autograd.grad(column.sum(), variables, retain_graph=True, create_graph=create_graph, allow_unused=True) for column in columns]
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(

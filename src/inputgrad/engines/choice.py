@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from inputgrad.engines.base import Engine, Linearization, Traits
-from inputgrad.engines.branches import Tape, unseen
+from inputgrad.engines.branches import unseen
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
-from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
@@ -32,9 +32,8 @@ class Auto(Engine):
     name: ClassVar[str] = "auto"
     traits: ClassVar[Traits] = Traits(exact=False, needs="what the engine that it takes needs; exact unless it says otherwise")
 
-    def tape(self, model: nn.Module) -> Tape | None:
-        taken = _TAKEN.get(model)
-        return taken.tape(model) if taken else None
+    def watch(self, model: nn.Module) -> Watch:
+        return _TAKEN.get(model, DoubleBackward()).watch(model)
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         taken = _TAKEN.get(forward.model)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from inputgrad.derivatives import Phase
 from inputgrad.engines.base import Engine, Linearization, Traits, input_gradient
-from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.proof import explained, prove
 from inputgrad.heads import Score
 from inputgrad.places import Key
@@ -19,10 +20,18 @@ from inputgrad.places import Key
 
 @dataclass(frozen=True)
 class DoubleBackward(Engine):
-    """⟨v, g⟩ with g = ``autograd.grad(s.sum(), z, create_graph=True)``, differentiated by autograd (Drucker & LeCun 1992)."""
+    """⟨v, g⟩ with g = ``autograd.grad(s.sum(), z, create_graph=True)``, differentiated by autograd (Drucker & LeCun 1992).
+
+    own_derivatives: put the library's own second derivatives in place where torch's are slow or missing (`inputgrad.derivatives`).
+    """
+
+    own_derivatives: bool = True
 
     name: ClassVar[str] = "double_backward"
     traits: ClassVar[Traits] = Traits(exact=True, needs="a second derivative for every operation of the model")
+
+    def watch(self, model: nn.Module) -> Watch:
+        return Watch(phase=Phase()) if self.own_derivatives else Watch()
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         forward.here()  # an error of the model's own forward pass stays its own

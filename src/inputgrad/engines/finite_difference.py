@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from inputgrad.engines.base import Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.branches import Tape, unseen
-from inputgrad.engines.forward import Change, ForwardPass
+from inputgrad.engines.forward import Change, ForwardPass, Watch
 from inputgrad.errors import nearest
 from inputgrad.heads import Score
 from inputgrad.places import Key
@@ -51,8 +51,8 @@ class FiniteDifference(Engine):
         if self.step is not None and not 0 < self.step < 1:
             raise ValueError(f"FiniteDifference: step must be a fraction of the input's norm, between 0 and 1, or None; got {self.step}")
 
-    def tape(self, model: nn.Module) -> Tape | None:
-        return Tape()
+    def watch(self, model: nn.Module) -> Watch:
+        return Watch(tape=Tape())
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         _warn_if_unseen(forward.model)

@@ -5,13 +5,14 @@ same random draws and buffers (`Replay`), and none touches the user's tensors.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from inputgrad.derivatives import Phase, SecondDerivatives
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.replay import Replay
 from inputgrad.places import MODULE, Key, ModelInputs, inner_module
@@ -28,21 +29,31 @@ class Run:
     variables: Mapping[Key, Tensor]
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What an engine wants done around the runs of the model."""
+
+    tape: Tape | None = None
+    phase: Phase | None = None
+
+
 class ForwardPass:
     """The model with its inputs filled in, as a function of the variables ``wrt``.
 
-    tape: where given, the first run records the model's branch decisions on it and the later runs replay them.
+    watch: what the engine wants done around the runs. With a tape, the first run records the model's branch decisions and the later runs replay them;
+    with a phase, the first run is made with our own second derivatives in place.
     """
 
     def __init__(
-        self, model: nn.Module, inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], replay: Replay, tape: Tape | None = None
+        self, model: nn.Module, inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], replay: Replay, watch: "Watch | None" = None
     ) -> None:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
         self._pick = pick
         self._replay = replay
-        self.tape = tape
+        self._tape = watch.tape if watch else None
+        self._phase = watch.phase if watch else None
         self._here: Run | None = None
 
     @property
@@ -53,16 +64,21 @@ class ForwardPass:
     def here(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
         if self._here is None:
-            self._here = self.run({})
+            with SecondDerivatives(self._phase) if self._phase else nullcontext():
+                self._here = self.run({})
             _check_graph(self._here.output)
         return self._here
 
     def watched(self) -> None:
         """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
-        if self.tape is None:
-            self.tape = Tape()
+        if self._tape is None:
+            self._tape = Tape()
             with torch.no_grad():
                 self.run({})
+
+    def input_gradient_phase(self) -> AbstractContextManager[None]:
+        """Around the backward pass that gives the input gradient alone."""
+        return self._phase.input_gradient() if self._phase else nullcontext()
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
@@ -72,7 +88,7 @@ class ForwardPass:
             if not _is_module(key):
                 variables[key] = changes.get(key, _opened)(self.inputs.variable(key))
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
-        with self._replay.run(), self._module_variables(variables, changes), self.tape.run() if self.tape else nullcontext():
+        with self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
             output = self._pick(self.inputs.replaced(handed).call(self.model))
         _check_output(output)
         for key in self.wrt:
