@@ -64,7 +64,8 @@ class Batch:
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         """The model's output, with its parameter graph, where the variables under the given keys have these values.
 
-        The pass sees the step's own dropout masks and leaves no trace in running statistics.
+        The pass sees the step's own dropout masks and leaves no trace in running statistics. Where a value carries no graph, it is the DISPLACEMENT of the
+        variable that is constant: an encoder whose output is displaced learns from the result all the same.
         """
         return self._source.output_with(values)
 

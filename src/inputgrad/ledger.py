@@ -116,6 +116,14 @@ class Ledger:
         result: Tensor = _Attached.apply(value, [cotangent for _, cotangent in owed], *[tensor for tensor, _ in owed])
         return result
 
+    def backward(self, loss: Tensor) -> None:
+        """``loss.backward()`` to every leaf but those that the library made itself."""
+        own = {id(leaf) for leaves, _ in self._gradients.values() for leaf in leaves} | {id(self._output)}
+        own |= {id(variable) for forward in self._passes.values() if forward.made for variable in forward.here().variables.values()}
+        leaves = [leaf for leaf in leaves_of(loss) if id(leaf) not in own]
+        if leaves:
+            loss.backward(inputs=leaves)
+
     # passes
 
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
@@ -175,6 +183,21 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
             inputs.variable(key)
         keys.append(key)
     return tuple(keys)
+
+
+def leaves_of(tensor: Tensor) -> list[Tensor]:
+    """The leaves of a tensor's graph, each once."""
+    found: dict[int, Tensor] = {}
+    waiting, seen = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if (variable := getattr(node, "variable", None)) is not None:
+            found[id(variable)] = variable
+        waiting.extend(following for following, _ in node.next_functions)
+    return list(found.values())
 
 
 def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:

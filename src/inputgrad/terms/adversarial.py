@@ -12,7 +12,8 @@ from inputgrad.terms.base import Term
 
 @dataclass(frozen=True)
 class Adversarial(Term):
-    """R_n = loss(f(x̃_n), y_n), the sample's own base loss at the perturbed input x̃ = perturbation(x); x̃ is a constant for the parameter gradient.
+    """R_n = loss(f(x̃_n), y_n), the sample's own base loss at the perturbed input x̃ = perturbation(x). The perturbation x̃ − x is a constant for the parameter
+    gradient; what computes x itself, where `wrt` is an inner module's output, learns from the term too.
 
     perturbation: `FGSM(epsilon)` (Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", where the loss is
     α loss(x) + (1 − α) loss(x̃)), or any `Perturbation`.
