@@ -57,13 +57,23 @@ class InputGradientLoss(nn.Module):
             values = self._values(ledger)
             total = self._total(values)
             loss = ledger.attached(total) if differentiable else total.detach()
-        return Step(loss, ledger.found(), {name: value.detach() for name, value in values.items()})
+        return self._step(loss, ledger, values)
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
-        """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached."""
-        step = self.evaluate(model, inputs, target)
-        step.loss.backward()
-        return Step(step.loss.detach(), step.output, step.parts)
+        """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
+
+        Nothing is differentiated that nobody asked for: the backward pass stops short of the inputs, unless they require grad themselves.
+        """
+        if not torch.is_grad_enabled():
+            raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
+        with self._call(model, inputs, target) as (ledger, _):
+            values = self._values(ledger)
+            loss = ledger.attached(self._total(values))
+            ledger.backward(loss)
+        return self._step(loss.detach(), ledger, values)
+
+    def _step(self, loss: Tensor, ledger: Ledger, values: Mapping[str, Tensor]) -> Step:
+        return Step(loss, ledger.found(), {name: value.detach() for name, value in values.items()})
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
         """The parts by name, each a 0-d tensor with its own graph and without its weight: for adaptive weights and gradient aggregation.
