@@ -1,0 +1,184 @@
+"""The config of one run: what can be written in the YAML file, and what each key means.
+
+Knows the names of everything (through the registry) and builds nothing; how problems are told is `inputgrad.study.checking`'s.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, field_validator, model_validator
+
+from inputgrad import base_losses, engines
+from inputgrad.study import expression
+from inputgrad.study.data import Data, Task, breast_cancer, diabetes, digits
+from inputgrad.study.files import read_csv, read_npz
+from inputgrad.study.models import ModelEntry
+from inputgrad.study.registry import TERMS, BaseEntry, DirectionEntry, HeadEntry, TermEntry
+from inputgrad.study.settings import CallableReference, Settings, one_of
+
+SHIPPED = {"digits": digits, "breast_cancer": breast_cancer, "diabetes": diabetes}
+
+
+class Split(Settings):
+    """held_out: the share of samples that training never sees; split_seed: which ones (the same for every run, unless changed)."""
+
+    held_out: float = Field(default=0.3, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class CsvFile(Split):
+    """A CSV file: ``path``, the column ``target``, and whether its values are classes or numbers."""
+
+    path: str
+    target: str
+    task: Task
+
+    def make(self, data: Any = None) -> Data:
+        return read_csv(self.path, self.target, self.task, self.held_out, self.split_seed)
+
+
+class NpzFile(Split):
+    """An NPZ file: ``path``, the keys of the two arrays, and whether the target holds classes or numbers."""
+
+    path: str
+    inputs: str = "x"
+    target: str = "y"
+    task: Task
+
+    def make(self, data: Any = None) -> Data:
+        return read_npz(self.path, self.inputs, self.target, self.task, self.held_out, self.split_seed)
+
+
+def _shipped(name: str) -> type[Settings]:
+    def make(self: Split, data: Any = None) -> Data:
+        return SHIPPED[name](self.held_out, self.split_seed)
+
+    return type(name, (Split,), {"make": make, "__module__": __name__})
+
+
+class Loss(Settings):
+    """A base loss and terms on the input gradient; either may be missing, not both."""
+
+    base: BaseEntry | None = None  # type: ignore[valid-type]  # made from the table of base losses
+    terms: list[TermEntry] = []  # type: ignore[valid-type]
+
+    @field_validator("terms", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return [{name: settings} for name, settings in value.items()] if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.base is None and not self.terms:
+            raise ValueError("there is neither a base loss nor a term; for example base: cross_entropy")
+        return self
+
+
+class Criterion(Settings):
+    """A loss of the user's own, ``callable(model, inputs, target, **settings)``: a 0-d tensor, or an `inputgrad.Step` that tells its parts too."""
+
+    callable: CallableReference
+    settings: dict[str, Any] = {}
+
+
+class Adam(Settings):
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class AdamW(Adam):
+    weight_decay: float = Field(default=1e-2, ge=0)
+
+
+class Sgd(Settings):
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0, ge=0)
+
+
+class Measures(Settings):
+    """What is measured at the end. None of it reaches the training.
+
+    of: the score of the pictures and of the path; by default that of a `direction_match` term, else ``label`` (``output`` for a regression).
+    direction: with it the mean cosine is measured for a network that was not trained for it. epsilons: sizes of the attacks; empty for none.
+    """
+
+    of: HeadEntry | None = None  # type: ignore[valid-type]
+    direction: DirectionEntry | None = None  # type: ignore[valid-type]
+    move: Literal["ascend", "descend"] = "ascend"
+    steps: int = Field(default=10, ge=1, le=1000)
+    step_size: float = Field(default=0.3, gt=0)
+    samples: int = Field(default=6, ge=1, le=24)
+    epsilons: list[float] = [0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2]
+
+    @field_validator("epsilons")
+    @classmethod
+    def _sizes(cls, value: list[float]) -> list[float]:
+        if any(not 0 <= epsilon < float("inf") for epsilon in value):
+            raise ValueError(f"the epsilons must be at least 0 and finite, got {value}")
+        return sorted(set(value))
+
+
+DataEntry = one_of("Data", {name: _shipped(name) for name in SHIPPED} | {"csv": CsvFile, "npz": NpzFile})
+OptimizerEntry = one_of("Optimizer", {"adam": Adam, "adamw": AdamW, "sgd": Sgd})
+
+
+class Config(Settings):
+    """One run. name: its directory below ``--out`` (by default the config file's name); title: its heading in the report."""
+
+    name: str
+    title: str | None = None
+    data: DataEntry  # type: ignore[valid-type]
+    model: ModelEntry | None = None  # type: ignore[valid-type]  # by default cnn for pictures and mlp for the rest
+    loss: Loss | None = None
+    criterion: Criterion | None = None
+    optimizer: OptimizerEntry = OptimizerEntry(adam=Adam())  # type: ignore[valid-type]
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    device: str = "cpu"
+    engine: str = "auto"
+    measures: Measures = Measures()
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_directory(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w][\w.+ -]*", value):
+            raise ValueError(f"a run's name is its directory's name: letters, digits, and . _ - + inside; got {value!r}")
+        return value
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _from_line(cls, value: Any) -> Any:
+        return expression.parse(value, base_losses.NAMED, TERMS) if isinstance(value, str) else value
+
+    @field_validator("criterion", mode="before")
+    @classmethod
+    def _from_reference(cls, value: Any) -> Any:
+        return {"callable": value} if isinstance(value, str) else value
+
+    @field_validator("engine")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        engines.resolve(value)
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        try:
+            torch.empty(0, device=value)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"{value!r} is no device of this machine, use cpu, or cuda where there is one: {str(error).splitlines()[0]}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if (self.loss is None) == (self.criterion is None):
+            found = "neither" if self.loss is None else "both"
+            raise ValueError(f"a run has either `loss` (a base loss and terms) or `criterion` (a loss of your own); got {found}")
+        return self

@@ -1,0 +1,132 @@
+"""Data files of the user's own: CSV tables and NPZ archives. Every complaint names the file, the column or key, what was found and what to do.
+
+Knows files and numpy; splitting and scaling are `inputgrad.study.data`'s.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from inputgrad.errors import nearest
+from inputgrad.study.data import Data, Task, split
+from inputgrad.study.problems import DataError
+
+BYTE = 255
+
+
+def read_csv(path: str, target: str, task: Task, held_out: float, split_seed: int) -> Data:
+    """A table with a header line: one column is the target, every other a feature (a number in every line). Standardised."""
+    header, rows = _table(path)
+    if target not in header:
+        raise DataError(f"{path}: there is no column {target!r}, which the config names as target; {nearest(target, header)}")
+    names = [name for name in header if name != target]
+    if not names:
+        raise DataError(f"{path}: there is no column but the target {target!r}; expected at least one feature")
+    inputs = np.array([[_number(path, line, name, row[header.index(name)]) for name in names] for line, row in rows])
+    cells = [(line, row[header.index(target)]) for line, row in rows]
+    if task == "regression":
+        labels = np.array([_number(path, line, target, cell) for line, cell in cells])
+        return split(Path(path).name, task, inputs, labels, held_out, split_seed, ())
+    numbers, classes = _classes(path, target, np.array([cell.strip() for _, cell in cells]))
+    return split(Path(path).name, task, inputs, numbers, held_out, split_seed, classes)
+
+
+def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, split_seed: int) -> Data:
+    """Arrays of an archive: inputs ``[N, *input]`` (images ``[N, H, W]`` become ``[N, 1, H, W]``), target ``[N]``.
+
+    Bytes are divided by 255; tables ``[N, D]`` are standardised; everything else is taken as it is.
+    """
+    x, y = _arrays(path, inputs, target)
+    if not np.issubdtype(x.dtype, np.number):
+        raise DataError(f"{path}: inputs under {inputs!r} are {x.dtype}, expected numbers")
+    if x.ndim < 2 or y.shape != x.shape[:1]:
+        raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)} and {target!r} {list(y.shape)}; expected inputs [N, ...] and one target a sample, [N]")
+    scale = None if x.ndim == 2 else "as in the file"
+    if x.dtype == np.uint8:
+        x, scale = x / BYTE, "scaled to 0..1"
+    bad = int(np.count_nonzero(~np.isfinite(x.astype(float))))
+    if bad:
+        raise DataError(f"{path}: {inputs!r} has {bad} of {x.size} values that are NaN or infinite: clean or fill them")
+    x = x[:, None] if x.ndim == 3 else x
+    if task == "regression":
+        return split(Path(path).name, task, x, _wanted(path, target, y), held_out, split_seed, (), scale=scale)
+    numbers, classes = _classes(path, target, y)
+    return split(Path(path).name, task, x, numbers, held_out, split_seed, classes, scale=scale)
+
+
+def _table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header and the lines that are not empty, each with its number in the file."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if row]
+    except FileNotFoundError as error:
+        raise DataError(_missing(path)) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: the column names {', '.join(map(repr, twice))} stand more than once: rename them")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise DataError(f"{path} line {line}: {len(row)} values, expected {len(header)} as in the header: look for a missing or an extra comma")
+    if not rows:
+        raise DataError(f"{path}: no lines of data; expected a header line and at least a few lines of numbers")
+    return header, rows
+
+
+def _number(path: str, line: int, column: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        found = repr(cell) if cell.strip() else "an empty cell"
+        raise DataError(
+            f"{path} line {line}, column {column!r}: found {found}, expected a finite number: encode words as numbers, and fill or drop what is missing"
+        )
+    return value
+
+
+def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in (inputs, target):
+                if key not in archive:
+                    raise DataError(f"{path}: there is no array {key!r}; {nearest(key, archive.files)}; name them with inputs= and target=")
+            return archive[inputs], archive[target]
+    except FileNotFoundError as error:
+        raise DataError(_missing(path)) from error
+    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read as an NPZ archive of plain arrays (numpy.savez): {error}") from error
+
+
+def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class numbers from 0, and the classes' names in order."""
+    if np.issubdtype(labels.dtype, np.floating) and not np.array_equal(labels, np.round(labels)):
+        raise DataError(
+            f"{path}: the target {target!r} holds fractions such as {labels[labels != np.round(labels)][0]:g}: with task classification expected classes"
+        )
+    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise DataError(f"{path}: the target {target!r} has {len(names)} class, expected at least two")
+    if counts.min() < 2:
+        rare = str(names[counts.argmin()])
+        raise DataError(
+            f"{path}: class {rare!r} of the target {target!r} has one sample; expected two or more a class, one of them held out (or task: regression)"
+        )
+    return numbers.reshape(-1), tuple(map(str, names))
+
+
+def _wanted(path: str, target: str, y: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(y.dtype, np.number) or not np.isfinite(y.astype(float)).all():
+        raise DataError(f"{path}: the target {target!r} ({y.dtype}) must hold finite numbers for task regression")
+    return y.astype(float)
+
+
+def _missing(path: str) -> str:
+    folder = Path(path).parent
+    known = [item.name for item in folder.iterdir() if item.suffix == Path(path).suffix] if folder.is_dir() else []
+    return f"{path}: there is no such file; paths are relative to the current directory; {nearest(Path(path).name, known)}"

@@ -1,0 +1,49 @@
+"""Objects of the user's own, by ``"package.module:name"``: models, criteria, terms, heads, directions.
+
+Knows Python's import system; knows nothing of what the object is for.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from inputgrad.errors import nearest
+
+
+def load(reference: str) -> Any:
+    """The object that ``"package.module:name"`` names (``name`` may be dotted); modules of the current directory are found too.
+
+    Raises `ValueError` which says whether the form, the module or the name is wrong.
+    """
+    module_name, colon, name = reference.partition(":")
+    if not colon or not module_name or not name:
+        raise ValueError(f"{reference!r} is no reference to an object: expected 'package.module:name'")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found = _module(module_name, reference)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [item for item in vars(found) if not item.startswith("_")] if hasattr(found, "__dict__") else []
+            raise ValueError(f"{reference!r}: {module_name} has no {part!r}; {nearest(part, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def load_callable(reference: str) -> Any:
+    """As `load`; raises `ValueError` where the object cannot be called."""
+    found = load(reference)
+    if not callable(found):
+        raise ValueError(f"{reference!r} is a {type(found).__name__}, expected something that can be called")
+    return found
+
+
+def _module(name: str, reference: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = f"there is no module {error.name!r}"
+        raise ValueError(f"{reference!r}: {missing}; it must be installed or lie in the current directory") from error
+    except Exception as error:
+        raise ValueError(f"{reference!r}: importing {name} raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,116 @@
+"""What a config can name: heads, perturbations, places, terms, base losses and directions, each with its settings.
+
+Everything is found by its class: a new term is known here without a line. Builds objects of the core; trains nothing.
+"""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from inputgrad import base_losses, heads, perturb, places
+from inputgrad.batch import Batch
+from inputgrad.heads import Of
+from inputgrad.places import Key, Wrt
+from inputgrad.study.directions import DIRECTIONS
+from inputgrad.study.heads import OneOutput
+from inputgrad.study.imports import load, load_callable
+from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_keywords, one_of
+from inputgrad.terms import FunctionTerm, Term, Weighted
+
+WEIGHT: dict[str, Any] = {"weight": (float, 1.0)}
+
+
+class OwnCallable(Settings):
+    """An object of the user's own that can be called: ``callable: package.module:name``."""
+
+    callable: CallableReference
+
+    def make(self, data: Any = None) -> Any:
+        return load_callable(self.callable)
+
+
+class OwnTerm(Checked):
+    """A term of the user's own: ``callable: package.module:name`` of a term object, or of a function decorated with ``@inputgrad.term``."""
+
+    callable: Reference
+    weight: float = 1.0
+
+    def make(self, data: Any = None) -> Weighted:
+        found = load(self.callable)
+        made = found() if isinstance(found, type) and issubclass(found, Term) else found
+        if not isinstance(made, Term):
+            raise ValueError(f"{self.callable!r} is a {type(made).__name__}, expected a term: decorate the function with @inputgrad.term")
+        return Weighted(made, self.weight)
+
+
+def snake(name: str) -> str:
+    """``GradientNorm`` -> ``gradient_norm``; ``FGSM`` -> ``fgsm``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def concrete(base: type) -> dict[str, type]:
+    """The frozen dataclasses below ``base`` that the library has, by name."""
+    found: dict[str, type] = {}
+    for cls in base.__subclasses__():
+        if dataclasses.is_dataclass(cls) and cls.__module__.startswith("inputgrad."):
+            found[snake(cls.__name__)] = cls
+        found.update(concrete(cls))
+    return found
+
+
+def _heads() -> type[OneOf]:
+    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection}
+    kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
+    kinds |= {name: _settings(cls) for name, cls in ({"one_output": OneOutput} | concrete(heads.Head)).items() if cls not in named}
+    return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")
+
+
+def _settings(cls: type, extra: dict[str, Any] | None = None) -> type[Settings]:
+    hints = typing.get_type_hints(cls, localns={"Batch": Batch, "Perturbation": perturb.Perturbation})
+    return of_dataclass(cls, {name: translated(hint) for name, hint in hints.items()}, extra)
+
+
+def _weighted(cls: type) -> type[Settings]:
+    """The settings of a term, with its weight: they make a `Weighted`."""
+    plain = _settings(cls, WEIGHT)
+
+    def make(self: Settings, data: Any = None) -> Weighted:
+        arguments = self.arguments(data)
+        return Weighted(cls(**{name: value for name, value in arguments.items() if name != "weight"}), arguments["weight"])
+
+    return type(cls.__name__, (plain,), {"make": make, "__module__": __name__})
+
+
+def translated(annotation: Any) -> Any:
+    """The type that a config has where a dataclass of the core has ``annotation``."""
+    for known, replacement in _TRANSLATIONS:
+        if annotation == known:
+            return replacement
+    return annotation if _plain(annotation) else Any
+
+
+def _plain(annotation: Any) -> bool:
+    """Whether YAML can hold it: numbers, words, switches, and tuples, unions and choices of these."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list):
+        return all(map(_plain, typing.get_args(annotation)))
+    return annotation in (int, float, str, bool, type(None), Ellipsis) or typing.get_origin(annotation) is typing.Literal
+
+
+_TRANSLATIONS: list[tuple[Any, Any]] = [(Key, int | str), (Wrt, int | str | list[int | str])]
+HeadEntry = _heads()
+_TRANSLATIONS.append((Of, HeadEntry))
+PerturbationEntry = one_of("Perturbation", {name: _settings(cls) for name, cls in concrete(perturb.Perturbation).items()})
+_TRANSLATIONS.append((perturb.Perturbation, PerturbationEntry))
+PlaceEntry = one_of("Place", {"perturbed": _settings(places.Perturbed), "own": OwnCallable}, shorthand="own")
+_TRANSLATIONS.append((places.Place | None, PlaceEntry | None))
+DirectionEntry = one_of("Direction", DIRECTIONS, shorthand="own")
+_TRANSLATIONS.append((Tensor | Callable[[Batch], Tensor], DirectionEntry))
+
+TERMS: dict[str, type[Settings]] = {name: _weighted(cls) for name, cls in concrete(Term).items() if cls is not FunctionTerm}
+TermEntry = one_of("Term", TERMS | {"own": OwnTerm}, shorthand="own")
+BaseEntry = one_of("BaseLoss", {name: of_keywords(cls) for name, cls in base_losses.NAMED.items()} | {"own": OwnCallable}, shorthand="own")
