@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 
 class Phase:
-    """Which backward pass of a step is running: what a Function written in Python cannot see by itself.
+    """Which backward pass of a step is running: what a Function written in Python cannot see where autograd's engine does not tell.
 
     only_input: the input gradient alone is wanted. Leaf weights then get none, and cost none; autograd would have thrown it away.
     """
@@ -44,7 +46,7 @@ class SecondDerivatives(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         substitute = SUBSTITUTES.get(func)
-        if substitute is not None:
+        if substitute is not None and _ordinary(types):
             result = substitute(self._phase, *args, **(kwargs or {}))
             if result is not NotImplemented:
                 return result
@@ -53,3 +55,15 @@ class SecondDerivatives(TorchFunctionMode):
 
 SUBSTITUTES: dict[Any, Substitute] = {}
 """torch's function -> ours, gathered from the files of this folder."""
+
+
+def _ordinary(types: Any) -> bool:
+    """Whether autograd alone is at work: no tensor type with rules of its own, no functorch transform (which refuses Functions of this form), and no
+    checkpointed region (it runs again in the backward pass, where this mode is not active, and must then save the same tensors)."""
+    if any(kind not in _PLAIN for kind in types) or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    return hooks is None or "_checkpoint_hook" not in getattr(hooks[0], "__qualname__", "")
+
+
+_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
