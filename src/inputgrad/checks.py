@@ -1,12 +1,12 @@
 """What is checked about a call that no signature can say: inference tensors, coupled samples, numbers that are not finite."""
 
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from inputgrad.errors import warn
 from inputgrad.places import ModelInputs
 
 if TYPE_CHECKING:
@@ -41,11 +41,10 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
     for name, module in model.named_modules():
         if isinstance(module, _COUPLING) and (module.training or module.running_mean is None):
             _WARNED.add(model)
-            warnings.warn(
+            warn(
                 f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so the input gradient of one sample's score "
                 "reaches the other samples too: row n of the gradient is the derivative of the WHOLE batch's scores with respect to sample n. "
-                "For gradients of each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode",
-                stacklevel=5,
+                "For gradients of each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
             )
             return
 
