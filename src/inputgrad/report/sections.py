@@ -66,7 +66,7 @@ def loss_charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One chart of the loss's parts a run, on common axes, with its legend: ``(part, CSS colour, dash)``."""
     shown = [run for run in runs if charts.part_names(run.record)]
     limits = charts.part_limits([run.record for run in shown])
-    return [{"run": run, "svg": charts.parts(run, limits), "legend": _part_legend(run)} for run in shown]
+    return [{"run": run, "svg": charts.parts(run, limits), "legend": _part_legend(run), "total": len(charts.part_names(run.record)) > 1} for run in shown]
 
 
 def _part_legend(run: Run) -> list[tuple[str, str, int]]:
