@@ -41,8 +41,8 @@ def draw(picture: Path, paths: dict[str, Tensor]) -> None:
     grid = figure.subplots(len(paths), 8)
     for row, (name, path) in zip(grid, paths.items(), strict=True):
         for cell, step in zip(row, range(0, len(path), 4), strict=False):
-            cell.imshow(path[step, 0].reshape(8, 8), cmap="gray", vmin=0, vmax=1)
-            cell.set(xticks=[], yticks=[], title=f"step {step}" if row is grid[0] else "")
+            cell.imshow(path[step, 0].reshape(8, 8).numpy(), cmap="gray", vmin=0, vmax=1)
+            cell.set(xticks=[], yticks=[], xlabel=f"step {step}")
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.savefig(picture, dpi=110)
 

@@ -62,12 +62,15 @@ def draw(path: Path, curves: dict[str, list[float]], images: Tensor, gradients: 
     axes.set(xlabel="ε of the attack", ylabel="held-out accuracy", ylim=(0, 1.02))
     axes.legend()
     grid = right.subplots(1 + len(gradients), 6)
-    for row, (name, pictures) in zip(grid, {"input": images, **gradients}.items(), strict=True):
-        scale = float(pictures[:6].abs().max())
-        for cell, picture in zip(row, pictures, strict=False):
-            cell.imshow(picture[0], cmap="gray" if name == "input" else "RdBu", vmin=0 if name == "input" else -scale, vmax=scale)
-            cell.set(xticks=[], yticks=[])
+    for column in range(6):
+        grid[0, column].imshow(images[column, 0].numpy(), cmap="gray")
+        scale = max(float(gradient[column].abs().max()) for gradient in gradients.values())  # one scale a sample: the rows can be compared
+        for cell, gradient in zip(grid[1:, column], gradients.values(), strict=True):
+            cell.imshow(gradient[column, 0].numpy(), cmap="RdBu", vmin=-scale, vmax=scale)
+    for row, name in zip(grid, ("input", *gradients), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for cell in grid.flat:
+        cell.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=110)
 
 

@@ -1,0 +1,104 @@
+"""The pages say what is so: their code runs, what they refer to exists, and every public name is described."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import inputgrad
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")) if "_build" not in path.parts)
+TEXTS = sorted([*PAGES, ROOT / "CITATION.cff", *(ROOT / "docs").glob("*.py"), *(ROOT / "examples").glob("*.py")])
+FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+DIRECTIVE = re.compile(r"^```\{(?:literalinclude|image|include)\} (\S+)", re.MULTILINE)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """The page's code blocks of a language, each with the line on which its code begins."""
+    text = page.read_text(encoding="utf-8")
+    return [(text[: match.start(2)].count("\n") + 1, match.group(2)) for match in FENCE.finditer(text) if match.group(1) == language]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_code_blocks_run(page: Path) -> None:
+    """The blocks of a page share one namespace, in order. Warnings are errors, as everywhere in the tests."""
+    namespace: dict[str, Any] = {"__name__": "page"}
+    with warnings.catch_warnings():
+        # torch's own, raised while torch.compile and torch.func.jvp import their parts
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        for line, code in blocks(page, "python"):
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)  # the blank lines put the page's line numbers into a traceback
+
+
+def test_the_diff_of_the_readme_is_that_of_the_examples() -> None:
+    (_, diff), *_ = blocks(ROOT / "README.md", "diff")
+    before, after = ((ROOT / "examples" / name).read_text(encoding="utf-8") for name in ("before_popular_recipe.py", "after_inputgrad.py"))
+    for line in filter(str.strip, diff.splitlines()):
+        code = line[1:].strip()
+        if not code.startswith("for "):  # the examples name their batches otherwise
+            assert line[0] not in "- " or code in before
+            assert line[0] not in "+ " or code in after
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_refers_to_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    prose = FENCE.sub("", text)
+    internal = [link for link in LINK.findall(prose) if not link.startswith(("http://", "https://"))]
+    for reference in internal + DIRECTIVE.findall(text):
+        path, _, anchor = reference.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{reference} does not exist"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, f"{reference}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_examples_that_a_page_names_exist(page: Path) -> None:
+    for path in re.findall(r"(?:examples|docs)/[\w/.-]+\.(?:py|yaml|md|png)\b", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), f"{path} does not exist"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    missing = [name for name in inputgrad.__all__ if not re.search(rf"inputgrad\.{name}\b", reference)]
+    assert not missing, f"not in docs/reference.md: {missing}"
+
+
+def test_every_engine_is_described() -> None:
+    for page in ("README.md", "docs/engines.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert all(f'`"{name}"`' in text for name in inputgrad.engines.ENGINES), page
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        if "_build" not in page.parts and page.name != "index.md":
+            assert re.search(rf"^{page.relative_to(ROOT / 'docs').with_suffix('').as_posix()}$", index, re.MULTILINE), page
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
+def test_no_machine_paths_and_no_registry_hosts(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    forbidden = [f"/{name}/" for name in ("work", "tmp", "root", "home")] + [str(ROOT), "pypi" + ".org", "--index-url", "localhost"]
+    assert not [word for word in forbidden if word in text]
