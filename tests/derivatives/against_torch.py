@@ -77,8 +77,8 @@ def substituted(function: Function, *tensors: Tensor) -> bool:
     try:
         for func, substitute in kept.items():
             SUBSTITUTES[func] = _watched(substitute, seen)
-        with torch.no_grad(), SecondDerivatives(Phase()):
-            function(*tensors)
+        with SecondDerivatives(Phase()):
+            function(*[tensor.detach().clone().requires_grad_(tensor.is_floating_point()).view_as(tensor) for tensor in tensors])
     finally:
         SUBSTITUTES.update(kept)
     return any(seen)

@@ -51,9 +51,11 @@ class _Call:
     asked: Wanted = ()
 
 
-def run(operation: Operation, phase: Phase, settings: Any, *tensors: Tensor | None) -> Tensor:
-    """The operation's value, with its derivatives in place."""
+def run(operation: Operation, phase: Phase, settings: Any, *tensors: Tensor | None) -> Any:
+    """The operation's value, with its derivatives in place; NotImplemented where no input of it will be differentiated."""
     assert tensors[0] is not None
+    if not differentiated(*tensors[: operation.inputs]):
+        return NotImplemented
     with without_autocast(tensors[0]):
         return _Value.apply(_Call(operation, phase, settings, len(tensors)), *tensors)
 
@@ -120,6 +122,20 @@ def _by_torch(function: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Ten
     asked = [tensor for tensor, w in zip(apart, wish, strict=True) if w and tensor is not None]
     found = iter(torch.autograd.grad(function(*apart), asked, cotangents, create_graph=True, allow_unused=True))
     return tuple(next(found) if w else None for w in wish)
+
+
+def differentiated(*inputs: Tensor | None) -> bool:
+    """Whether a graph is made for any of them."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs)
+
+
+def large(tensor: Tensor) -> bool:
+    """Whether the arithmetic saved outweighs what a Function written in Python costs, some 0.1 ms a step."""
+    return tensor.numel() >= LEAST
+
+
+LEAST = 2**15
+"""Elements; a figure of a CPU core, by measurement."""
 
 
 def wanted(ctx: Any, phase: Phase) -> tuple[bool, ...]:

@@ -1,0 +1,141 @@
+"""The ReLU family: piecewise linear, so there is no second derivative, and none is handed on. torch hands on a tensor of zeros and computes with it.
+
+    gx = slope(x) gy          ⟨u, gx⟩:   ggy = slope(x) u,   nothing to x
+
+Covers relu, leaky_relu, hardtanh, relu6, threshold and hardsigmoid (whose second derivative torch lacks), in place too. What each keeps for the backward
+pass is what torch keeps: a model may write over the rest. PReLU's slope is a weight, and torch's own serves. Must not know of models, engines or terms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inputgrad.derivatives.pair import differentiated, large
+from inputgrad.derivatives.swap import Phase, Substitute
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """value: x -> y. in_place: the same in x's own memory. slope: (gy, x) -> gx. slope_of_value: (gy, y) -> gx, for what keeps y."""
+
+    value: Callable[[Tensor], Tensor]
+    in_place: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor] | None
+    slope_of_value: Callable[[Tensor, Tensor], Tensor] | None
+
+
+class _Value(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, piecewise: Piecewise, x: Tensor) -> Tensor:
+        y = piecewise.value(x)
+        ctx.save_for_backward(y if piecewise.slope is None else x)
+        ctx.slope = piecewise.slope or piecewise.slope_of_value
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[None, Tensor]:
+        return None, _Slope.apply(ctx.slope, gy, ctx.saved_tensors[0].detach())
+
+
+class _InPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, piecewise: Piecewise, x: Tensor) -> Tensor:
+        piecewise.in_place(x)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        ctx.slope = piecewise.slope_of_value
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[None, Tensor]:
+        return None, _Slope.apply(ctx.slope, gy, ctx.saved_tensors[0].detach())
+
+
+class _Slope(torch.autograd.Function):
+    """Linear in gy, so its own derivative is itself, as often as one likes."""
+
+    @staticmethod
+    def forward(ctx: Any, slope: Callable[[Tensor, Tensor], Tensor], gy: Tensor, sides: Tensor) -> Tensor:
+        ctx.save_for_backward(sides)
+        ctx.slope = slope
+        return slope(gy, sides)
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> tuple[None, Tensor, None]:
+        return None, _Slope.apply(ctx.slope, u, ctx.saved_tensors[0]), None
+
+
+def _run(piecewise: Piecewise, x: Tensor, inplace: bool, *, rescue: bool = False) -> Any:
+    if not differentiated(x) or not (rescue or large(x)) or (inplace and piecewise.slope_of_value is None):
+        return NotImplemented
+    return (_InPlace if inplace else _Value).apply(piecewise, x)
+
+
+_RELU = Piecewise(torch.relu, torch.relu_, None, lambda gy, y: aten.threshold_backward(gy, y, 0))
+_HARDSIGMOID = Piecewise(aten.hardsigmoid, aten.hardsigmoid_, aten.hardsigmoid_backward, lambda gy, y: aten.hardtanh_backward(gy, y, 0, 1).div_(6))
+
+
+def relu(_phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+    """``torch.nn.functional.relu``."""
+    return _run(_RELU, input, inplace)
+
+
+def leaky_relu(_phase: Phase, input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+    """``torch.nn.functional.leaky_relu``."""
+
+    def slope(gy: Tensor, x: Tensor) -> Tensor:
+        return aten.leaky_relu_backward(gy, x, negative_slope, False)
+
+    of_value = slope if negative_slope >= 0 else None  # y then has x's sign
+    return _run(Piecewise(lambda x: aten.leaky_relu(x, negative_slope), lambda x: aten.leaky_relu_(x, negative_slope), slope, of_value), input, inplace)
+
+
+def hardtanh(_phase: Phase, input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
+    """``torch.nn.functional.hardtanh``."""
+    if min_val > max_val:
+        return NotImplemented
+
+    def slope(gy: Tensor, x: Tensor) -> Tensor:
+        return aten.hardtanh_backward(gy, x, min_val, max_val)
+
+    return _run(Piecewise(lambda x: aten.hardtanh(x, min_val, max_val), lambda x: aten.hardtanh_(x, min_val, max_val), slope, slope), input, inplace)
+
+
+def relu6(phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+    """``torch.nn.functional.relu6``."""
+    return hardtanh(phase, input, 0.0, 6.0, inplace)
+
+
+def threshold(_phase: Phase, input: Tensor, threshold: float, value: float, inplace: bool = False) -> Any:
+    """``torch.nn.functional.threshold``."""
+    constant = Piecewise(lambda x: aten.threshold(x, threshold, value), torch.relu_, lambda gy, x: aten.threshold_backward(gy, x, threshold), None)
+    return _run(constant, input, inplace)
+
+
+def hardsigmoid(_phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+    """``torch.nn.functional.hardsigmoid``."""
+    return _run(_HARDSIGMOID, input, inplace, rescue=True)
+
+
+def _changing(substitute: Substitute) -> Substitute:
+    """The form whose name ends in an underscore."""
+    return lambda phase, *args, **kwargs: substitute(phase, *args, inplace=True, **kwargs)
+
+
+SUBSTITUTES: dict[Any, Substitute] = {
+    **dict.fromkeys((F.relu, torch.relu, Tensor.relu), relu),
+    **dict.fromkeys((torch.relu_, Tensor.relu_), _changing(relu)),
+    F.leaky_relu: leaky_relu,
+    F.leaky_relu_: _changing(leaky_relu),
+    F.hardtanh: hardtanh,
+    F.hardtanh_: _changing(hardtanh),
+    F.relu6: relu6,
+    F.threshold: threshold,
+    F.hardsigmoid: hardsigmoid,
+}
