@@ -1,5 +1,10 @@
 """Sphinx: furo, MyST, autodoc. Formulas are plain text, so no page needs anything from the network."""
 
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
 import inputgrad
 
 project = "inputgrad"
@@ -14,9 +19,35 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "inputgrad"
 html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sphinx = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signature in the heading is enough; types stand in the source
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 default_role = "code"
+
+_SETTING = re.compile(r"[a-z]\w*(?:, [a-z]\w*)*: ")
+
+
+def as_restructured_text(_app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text: bars are bars, a line `name: what it is` begins an item of a list, and an indented line is a formula."""
+    result: list[str] = []
+    in_list = False
+    for line in lines:
+        if _SETTING.match(line) and (in_list or not result or not result[-1]):
+            name, _, text = line.partition(": ")
+            in_list = True
+            result += ["", f"* **{name}**: {text}"]
+        elif not line.strip():
+            in_list = False
+            result.append(line)
+        elif line.startswith("    ") and result and not result[-1]:
+            result += [f"| {line.strip()}"]
+        else:
+            result.append(f"  {line}" if in_list else line)
+    lines[:] = [line if line.startswith("| ") else line.replace("|", "\\|") for line in result]
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", as_restructured_text)
