@@ -1,6 +1,7 @@
 """The errors of the library: one form each, saying which argument, what was got, what was expected, and what to do.
 
-And warnings that point at the user's own line. Knows nothing of the rest. Bad arguments raise `ValueError` or `TypeError`; what an engine cannot do raises `EngineError`.
+And warnings that point at the user's own line.
+Knows nothing of the rest. Bad arguments raise `ValueError` or `TypeError`; what an engine cannot do raises `EngineError`.
 """
 
 import contextlib

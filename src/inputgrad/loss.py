@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from inputgrad import base_losses, engines
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
-from inputgrad.checks import check_finite, thawed, warn_if_coupled
+from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled
 from inputgrad.engines import Engine
 from inputgrad.ledger import Ledger, canonical
 from inputgrad.places import Key, ModelInputs
@@ -86,14 +86,13 @@ class InputGradientLoss(nn.Module):
 
     @contextmanager
     def _call(self, model: nn.Module, inputs: Any, target: Any) -> Iterator[tuple[Ledger, bool]]:
-        if not isinstance(model, nn.Module) and not callable(model):
-            raise TypeError(f"criterion(model, inputs, target): model must be an nn.Module, got {type(model).__name__}")
+        check_model(model)
         differentiable = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
-            given = ModelInputs.of(thawed(inputs, model))
+            given = ModelInputs.of(thawed(inputs))
             warn_if_coupled(model, self.terms)
             ledger = Ledger(
-                model, given, thawed(target, model),
+                model, given, thawed(target),
                 wrt=self._variables(given, model), base=self.base, engine=self.engine, pick=self.output or default_output, differentiable=differentiable,
             )  # fmt: skip
             yield ledger, differentiable

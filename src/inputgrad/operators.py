@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import heads
+from inputgrad.checks import check_model, thawed
 from inputgrad.engines.base import input_gradient
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
@@ -24,12 +25,13 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     """
     if isinstance(of, str) and of == "loss":
         raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N], or use InputGradientLoss')
-    given = ModelInputs.of(inputs)
-    keys = canonical(wrt, given, model)
-    with torch.enable_grad():
+    check_model(model)
+    with torch.inference_mode(False), torch.enable_grad():
+        given = ModelInputs.of(thawed(inputs))
+        keys = canonical(wrt, given, model)
         forward = ForwardPass(model, given, keys, default_output, Replay(model, _device_of(given)))
         output = forward.here().output
-        gradient = input_gradient(forward, heads.bind(heads.resolve(of), output, target), keys, create_graph=True)
+        gradient = input_gradient(forward, heads.bind(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
 
 
@@ -51,27 +53,34 @@ def follow_gradient(
         x_{t+1} = clip(x_t ± step_size · d_t),   d_t = g/‖g‖₂ a sample ("unit"), sign(g) ("sign") or g itself ("none"),   g = ∂s/∂x at x_t
 
     move: "ascend" the score, or "descend" it. bounds: (low, high), such as (0, 1) for images. A sample whose gradient is zero stays where it is.
-    The model is used in the mode in which it stands; its parameters' ``.grad``, its buffers and the random state after one pass are left alone.
+    The model is used in the mode in which it stands; its parameters' ``.grad``, its buffers and the random state are left alone.
     """
     _check_steps(steps, step_size)
     check_move(move)
     check_scaling(scaling)
     check_bounds(bounds)
-    given = ModelInputs.of(inputs)
-    (key,) = canonical(wrt, given, model)
-    if isinstance(key, str) and key.startswith("module:"):
-        raise ValueError(f"follow_gradient moves inputs, and wrt={wrt!r} names the output of an inner module: give a position or a name of an input")
+    check_model(model)
     if isinstance(of, str) and of == "loss":
         raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N]')
-    replay = Replay(model, _device_of(given))
-    path = [given.variable(key).detach().clone()]
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        given, target = ModelInputs.of(thawed(inputs)), thawed(target)
+        key = _input_key(wrt, given, model)
+        replay = Replay(model, _device_of(given))
+        replay.remember()
+        path = [given.variable(key).detach().clone()]
         for _ in range(steps):
             forward = ForwardPass(model, given.replaced({key: path[-1]}), (key,), default_output, replay)
             score = heads.bind(heads.resolve(of), forward.here().output, target)
             (gradient,) = input_gradient(forward, score, (key,), create_graph=False)
             path.append(moved(path[-1], gradient.detach(), step_size, move=move, scaling=scaling, bounds=bounds))
-    return torch.stack(path)
+        return torch.stack(path)
+
+
+def _input_key(wrt: Key, given: ModelInputs, model: nn.Module) -> Key:
+    (key,) = canonical(wrt, given, model)
+    if isinstance(key, str) and key.startswith("module:"):
+        raise ValueError(f"follow_gradient moves inputs, and wrt={wrt!r} names the output of an inner module: give a position or a name of an input")
+    return key
 
 
 def _check_steps(steps: int, step_size: float) -> None:

@@ -22,12 +22,16 @@ class Replay:
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
 
+    def remember(self) -> None:
+        """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
+        self._random = _random_state(self._device)
+        self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
+
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
         if self._random is None:
-            self._random = _random_state(self._device)
-            self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
+            self.remember()
             yield
             return
         now = _random_state(self._device)
