@@ -103,7 +103,7 @@ def _counted(base: Any, elements: Tensor, target: Any) -> Tensor | int:
 
 def _check_target(base: Any, output: Tensor, target: Any) -> None:
     if not isinstance(target, Tensor):
-        if target is None:
+        if target is None and _is_of_torch(base):
             raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
         return
     function = getattr(base, "func", base)  # functools.partial
@@ -120,6 +120,11 @@ def _check_target(base: Any, output: Tensor, target: Any) -> None:
             f"target has shape {list(target.shape)} of {target.dtype} and the model's output {list(output.shape)}: "
             "CrossEntropyLoss takes class labels as integers (target.long()), or probabilities of the output's shape"
         )
+
+
+def _is_of_torch(base: Any) -> bool:
+    """Whether it is one of torch's losses, all of which need a target; a callable of the user's own may do without."""
+    return isinstance(base, nn.modules.loss._Loss) or getattr(getattr(base, "func", base), "__module__", None) == F.__name__
 
 
 def _name(base: Any) -> str:

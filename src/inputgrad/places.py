@@ -79,7 +79,12 @@ class ModelInputs:
         value = self.values()[key]
         if not isinstance(value, Tensor):
             raise TypeError(f"wrt={key!r} must name a tensor of the inputs, got {type(value).__name__}; choose another with wrt=")
-        if not (value.is_floating_point() or value.is_complex()):
+        if value.is_complex():
+            raise TypeError(
+                f"inputs[{key!r}] is {value.dtype}: input gradients are taken of real inputs. Let the model take the real and imaginary parts, as "
+                "torch.view_as_real gives them, and make the complex number inside"
+            )
+        if not value.is_floating_point():
             raise TypeError(
                 f"inputs[{key!r}] is {value.dtype}: there is no derivative with respect to integers. "
                 'Convert it to float, or for tokens differentiate the embedding: wrt="module:<name of the embedding>"'

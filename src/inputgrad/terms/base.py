@@ -4,10 +4,12 @@ A term never calls autograd for its gradient and knows no engine: it asks its ba
 line in ``terms/__init__.py``, and one row in the tests' table of cases.
 """
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from torch import Tensor
@@ -91,7 +93,10 @@ class Weighted(_Summand):
         return (self,)
 
     def at_step(self, step: int) -> float:
-        return self.weight(step) if callable(self.weight) else self.weight
+        weight = self.weight(step) if callable(self.weight) else self.weight
+        if not isinstance(weight, Real) or not math.isfinite(weight):
+            raise ValueError(f"the weight of {self.term.name} at step {step} must be a finite number, got {weight!r}")
+        return float(weight)
 
     def __mul__(self, factor: float) -> "Weighted":
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
