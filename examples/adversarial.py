@@ -1,4 +1,4 @@
-"""Founding loss 3: the loss at a perturbed input. A positive weight makes the network robust, a small negative one susceptible: measured.
+"""The loss at a perturbed input. A positive weight makes the network robust, a small negative one susceptible: measured.
 
 Run: python examples/adversarial.py [PICTURE]
 """
@@ -68,7 +68,7 @@ def main(picture: Path | None = None, epochs: int = 15) -> dict[str, list[float]
         for name, accuracies in figures.items():
             axes.plot(EPSILONS, accuracies, marker="o", label=name)
         axes.set(xlabel="ε of the attack", ylabel="held-out accuracy", ylim=(0, 1.02))
-        axes.legend()
+        axes.legend(fontsize=8)
         figure.savefig(picture, dpi=110)
     return figures
 

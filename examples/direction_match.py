@@ -1,4 +1,4 @@
-"""Founding loss 2: train a classifier of threes and eights so that following its input gradient turns a three into an eight.
+"""Train a classifier of threes and eights so that following its input gradient turns a three into an eight.
 
 Run: python examples/direction_match.py [PICTURE]
 """

@@ -1,4 +1,4 @@
-"""Founding loss 1: regularise how much the loss varies with the input. What the norm of the input gradient costs and brings on digits.
+"""Regularise how much the loss varies with the input: what the norm of the input gradient costs and brings on digits.
 
 Run: python examples/gradient_norm.py [PICTURE]
 """

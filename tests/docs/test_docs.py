@@ -90,6 +90,16 @@ def test_every_engine_is_described() -> None:
         assert all(f'`"{name}"`' in text for name in inputgrad.engines.ENGINES), page
 
 
+def test_the_training_page_is_that_of_the_configs() -> None:
+    config = pytest.importorskip("inputgrad.study.config")
+    yaml = pytest.importorskip("ruamel.yaml").YAML(typ="safe")
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for _, block in blocks(ROOT / "docs" / "training.md", "yaml"):
+        config.Config.model_validate({"name": "page", "data": "digits", **yaml.load(block)})
+    keys = {*config.Config.model_fields, *config.Measures.model_fields}
+    assert not [key for key in keys if f"`{key}`" not in text]
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").rglob("*.md"):
