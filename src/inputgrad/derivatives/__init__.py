@@ -1,9 +1,9 @@
 """Derivatives that torch has not, has slow, or has wrong: one file = one operation. Known to the engines alone."""
 
-from inputgrad.derivatives import activations, batch_norm, convolution, group_norm, layer_norm, relu
+from inputgrad.derivatives import activations, attention, batch_norm, convolution, distances, group_norm, layer_norm, relu
 from inputgrad.derivatives.swap import SUBSTITUTES, Phase, SecondDerivatives
 
 __all__ = ["Phase", "SecondDerivatives"]
 
-for _file in (activations, batch_norm, convolution, group_norm, layer_norm, relu):
+for _file in (activations, attention, batch_norm, convolution, distances, group_norm, layer_norm, relu):
     SUBSTITUTES.update(_file.SUBSTITUTES)

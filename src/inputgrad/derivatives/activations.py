@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, large, run
+from inputgrad.derivatives.pair import Operation, Tensors, Wanted, run
 from inputgrad.derivatives.swap import Phase, Substitute
 
 aten = torch.ops.aten
@@ -67,13 +67,13 @@ GELU_TANH = _elementwise(lambda x: aten.gelu(x, approximate="tanh"), lambda gy, 
 
 def silu(phase: Phase, input: Tensor, inplace: bool = False) -> Any:
     """``torch.nn.functional.silu``."""
-    return NotImplemented if inplace or not large(input) else run(SILU, phase, None, input)
+    return NotImplemented if inplace else run(SILU, phase, None, input)
 
 
 def gelu(phase: Phase, input: Tensor, *, approximate: str = "none") -> Any:
     """``torch.nn.functional.gelu``."""
     operation = {"none": GELU, "tanh": GELU_TANH}.get(approximate)
-    return NotImplemented if operation is None or not large(input) else run(operation, phase, None, input)
+    return NotImplemented if operation is None else run(operation, phase, None, input)
 
 
 SUBSTITUTES: dict[Any, Substitute] = {F.silu: silu, F.gelu: gelu}

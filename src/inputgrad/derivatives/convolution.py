@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, run
+from inputgrad.derivatives.pair import Operation, Tensors, Wanted, as_autocast, run
 from inputgrad.derivatives.swap import Phase, Substitute
 
 aten = torch.ops.aten
@@ -102,11 +102,7 @@ def _each(dimensions: int) -> Callable[[int | Sequence[int]], list[int]]:
 def _run(phase: Phase, dimensions: int, geometry: Geometry, x: Tensor, w: Tensor, b: Tensor | None) -> Any:
     if x.dim() != dimensions + 2 or not x.is_floating_point():
         return NotImplemented  # one sample without a batch dimension; complex numbers
-    kind = x.device.type
-    if torch.is_autocast_enabled(kind):  # as autocast itself does: everything but float64 in its lower precision
-        lower = torch.get_autocast_dtype(kind)
-        return run(CONVOLUTION, phase, geometry, *[part if part is None or part.dtype == torch.float64 else part.to(lower) for part in (x, w, b)])
-    return run(CONVOLUTION, phase, geometry, x, w, b)
+    return run(CONVOLUTION, phase, geometry, *as_autocast(x, w, b))
 
 
 SUBSTITUTES: dict[Any, Substitute] = {

@@ -3,7 +3,8 @@
     x̂ = r (x − μ)      a = w gy      P t = r (t − ⟨t⟩ − x̂ ⟨t x̂⟩)      gx = P a          ⟨·⟩: the mean over one row of D values
     ⟨u, gx⟩:   ggy = w P u        gw = Σ gy P u over the rows        d/dx = −r [ ⟨a x̂⟩ P u + ⟨u x̂⟩ P a + ⟨a P u⟩ x̂ ]
 
-P is symmetric; the last term is the derivative of r itself. P u and P a are each one fused kernel of torch's. Covers float32 and float64 outside autocast. Must not know of models, engines or terms.
+P is symmetric; the last term is the derivative of r itself. P u and P a are each one fused kernel of torch's.
+Covers float32 and float64 outside autocast. Must not know of models, engines or terms.
 """
 
 from typing import Any

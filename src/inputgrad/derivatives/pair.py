@@ -51,10 +51,13 @@ class _Call:
     asked: Wanted = ()
 
 
-def run(operation: Operation, phase: Phase, settings: Any, *tensors: Tensor | None) -> Any:
-    """The operation's value, with its derivatives in place; NotImplemented where no input of it will be differentiated."""
+def run(operation: Operation, phase: Phase, settings: Any, *tensors: Tensor | None, rescue: bool = False) -> Any:
+    """The operation's value, with its derivatives in place; NotImplemented where no input of it will be differentiated, or where it is too small to gain.
+
+    rescue: torch's own will not do, whatever the size.
+    """
     assert tensors[0] is not None
-    if not differentiated(*tensors[: operation.inputs]):
+    if not differentiated(*tensors[: operation.inputs]) or not (rescue or large(tensors[0])):
         return NotImplemented
     with without_autocast(tensors[0]):
         return _Value.apply(_Call(operation, phase, settings, len(tensors)), *tensors)
@@ -134,7 +137,7 @@ def large(tensor: Tensor) -> bool:
     return tensor.numel() >= LEAST
 
 
-LEAST = 2**15
+LEAST = 2**16
 """Elements; a figure of a CPU core, by measurement."""
 
 
@@ -163,3 +166,12 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     """Our formulas run in the dtypes that they are given, wherever the pass is started."""
     kind = tensor.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def as_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
+    """The arguments of a function that autocast runs in its lower precision, cast as it would: all but float64."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not torch.is_autocast_enabled(given[0].device.type):
+        return tensors
+    lower = torch.get_autocast_dtype(given[0].device.type)
+    return tuple(tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(lower) for tensor in tensors)
