@@ -96,7 +96,9 @@ def _signature(base: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def _counted(base: Any, elements: Tensor, target: Any) -> Tensor | int:
     """How many elements of each sample count: all of them, but for ignored class labels."""
     ignored = getattr(base, "ignore_index", None)
-    if ignored is None or not isinstance(target, Tensor) or target.is_floating_point():
+    if ignored is None and (setting := _signature(base).get("ignore_index")) is not None:  # a functional, or a partial of it
+        ignored = setting.default
+    if not isinstance(ignored, int) or not isinstance(target, Tensor) or target.is_floating_point():
         return elements[0].numel()
     return (target != ignored).flatten(1).sum(1).clamp(min=1)
 
