@@ -1,0 +1,97 @@
+"""Tests of the tests: engines that are wrong on purpose must fail the table, on exactly the cases where their mistake shows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from inputgrad.engines import DoubleBackward, Engine, Linearization, Traits
+from inputgrad.engines.base import input_gradient
+from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.replay import Replay
+from inputgrad.heads import Score
+from inputgrad.places import Key
+from tests.cases import Case
+from tests.core.test_table import CASES, TOLERANCES, error
+from tests.zoo import ZOO
+
+TERM = "norm_squared"
+SOUND = TOLERANCES["double_backward"]
+WATCHED = [specimen.name for specimen in ZOO if specimen.name != "fused_attention"]
+
+
+@dataclass(frozen=True)
+class Wrong(Engine):
+    """The common part: a right gradient, from which each of them makes its own mistake."""
+
+    name: ClassVar[str] = "wrong"
+    traits: ClassVar[Traits] = Traits(exact=True, needs="nothing")
+
+
+class Zero(Wrong):
+    """Gives the zero gradient."""
+
+    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        right = DoubleBackward().linearize(forward, score, wrt)
+        return Linearization(tuple(torch.zeros_like(part) for part in right.gradient), right.along)
+
+
+class Forgetful(Wrong):
+    """Forgets create_graph: ⟨v, g⟩ is a constant. The popular recipe."""
+
+    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        right = DoubleBackward().linearize(forward, score, wrt)
+        assert right.along is not None
+        return Linearization(right.gradient, lambda v: right.along(v).detach())
+
+
+class Half(Wrong):
+    """Drops a part of the graph: only the first half of the batch reaches the parameters."""
+
+    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        gradient = input_gradient(forward, score, wrt, create_graph=True)
+
+        def along(cotangents: tuple[Tensor, ...]) -> Tensor:
+            return torch.stack([(v * g)[: len(g) // 2].sum() for v, g in zip(cotangents, gradient, strict=True)]).sum()
+
+        return Linearization(tuple(part.detach() for part in gradient), along)
+
+
+class Restless(Wrong):
+    """Runs the model again on other random draws and other buffers than those of the step."""
+
+    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        again = ForwardPass(forward.model, forward.inputs, forward.wrt, forward._pick, Replay(forward.model, torch.device("cpu")))
+        return DoubleBackward().linearize(again, score, wrt)
+
+
+def failing(engine: Engine, names: list[str]) -> set[str]:
+    return {name for name in names if _fails(CASES[f"{name}-{TERM}-7"], engine)}
+
+
+def _fails(case: Case, engine: Engine) -> bool:
+    try:
+        return error(case, engine) > SOUND
+    except RuntimeError:  # a buffer that the second run changed is missed by the first run's graph
+        return True
+
+
+def test_a_sound_engine_fails_nowhere() -> None:
+    assert failing(DoubleBackward(), WATCHED) == set()
+
+
+@pytest.mark.parametrize("engine", [Zero, Forgetful, Half])
+def test_a_wrong_engine_fails_everywhere(engine: Callable[[], Engine]) -> None:
+    assert failing(engine(), WATCHED) == set(WATCHED)
+
+
+def test_an_engine_without_replay_fails_where_there_is_something_to_replay() -> None:
+    assert failing(Restless(), WATCHED) == {"dropout", "counting", "spectral_norm"}
+
+
+def test_a_term_that_owes_directly_to_the_parameters_needs_no_engine() -> None:
+    """The adversarial term takes its gradient as a constant, so even the forgetful engine is right about it: what it shows is known."""
+    assert error(CASES["mlp-fgsm-7"], Forgetful()) <= SOUND
