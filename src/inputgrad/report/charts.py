@@ -122,16 +122,16 @@ def robustness(runs: Sequence[Run]) -> str:
     return chart(draw, WIDE, f"Accuracy under attack against ε; at the largest ε under {names[-1]}: {'; '.join(ends)}", f"robustness-{runs[0].index}")
 
 
-def norms(run: Run, edges: Sequence[float], tallest: float, scale: str) -> str:
+def norms(run: Run, edges: Sequence[float], scale: str) -> str:
     """The run's input-gradient norms on common axes: before training as an outline, after it filled. scale: ``"log"`` or ``"linear"``."""
 
     def draw(axes: Axes) -> None:
         axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(0, tallest)
+        axes.set_ylim(0, 1.06)
         if scale == "log":
             logarithmic(axes, "x")
-        axes.stairs(shares(run.record.gradient_norms, edges), edges, fill=True, color=run.colour, alpha=0.55, linewidth=0)
-        axes.stairs(shares(run.record.gradient_norms_before, edges), edges, color=INK, linewidth=1.2)
+        axes.stairs(heights(run.record.gradient_norms, edges), edges, fill=True, color=run.colour, alpha=0.55, linewidth=0)
+        axes.stairs(heights(run.record.gradient_norms_before, edges), edges, color=INK, linewidth=1.2)
         axes.yaxis.set_visible(False)
         axes.spines["left"].set_visible(False)
         plain_numbers(axes)
@@ -146,20 +146,20 @@ def norm_axis(records: Sequence[RunRecord]) -> tuple[list[float], str] | None:
     values = sorted(norm for record in records for norm in [*record.gradient_norms_before, *record.gradient_norms] if math.isfinite(norm) and norm > 0)
     if not values:
         return None
-    low, high = max(values[len(values) // 200], values[-1] * 1e-6), values[-1]
+    low, high = max(values[len(values) // 50], values[-1] * 1e-12), values[-1]
     if high > 20 * low:
         ratio = math.log(high * 1.05 / low)
         return [low * math.exp(ratio * index / _BINS) for index in range(_BINS + 1)], "log"
     return [high * 1.05 * index / _BINS for index in range(_BINS + 1)], "linear"
 
 
-def shares(values: Sequence[float], edges: Sequence[float]) -> list[float]:
-    """The share of ``values`` in each bin, what lies outside counted in the first and last; values that are not finite are left out."""
+def heights(values: Sequence[float], edges: Sequence[float]) -> list[float]:
+    """How many ``values`` fall into each bin, as a share of the fullest; what lies outside counts in the first and last, what is not finite nowhere."""
     counts = [0] * (len(edges) - 1)
     for value in filter(math.isfinite, values):
         position = sum(value >= edge for edge in edges[1:-1])
         counts[position] += 1
-    return [count / max(1, len(values)) for count in counts]
+    return [count / max(1, *counts) for count in counts]
 
 
 def _points(curve: AttackCurve) -> tuple[list[float], list[float]]:

@@ -4,6 +4,8 @@ Knows the records, the charts and the pixels. Knows no HTML, and not the study.
 """
 
 import json
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +17,8 @@ from inputgrad.report.record import RunRecord
 from inputgrad.report.sentences import identical_runs
 from inputgrad.report.svg import RUN_COLOURS
 
-MOST_STEPS = 11
-"""A path of more steps is shown at this many of them, evenly spread, its ends among them."""
+MOST_STEPS = 9
+"""Of a longer path each second, third … picture is shown, and the last, so that about this many are."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,14 @@ def norm_charts(runs: Sequence[Run]) -> dict[str, Any] | None:
         return None
     edges, scale = axis
     shown = [run for run in runs if run.record.gradient_norms or run.record.gradient_norms_before]
-    heights = [charts.shares(norms, edges) for run in shown for norms in (run.record.gradient_norms, run.record.gradient_norms_before)]
-    tallest = 1.05 * max(map(max, heights))
-    rows = [(run, charts.norms(run, edges, tallest, scale), _change(run.record)) for run in shown]
-    return {"rows": rows, "scale": scale, "first": decimals(edges[1])}
+    return {"rows": [(run, charts.norms(run, edges, scale), _change(run.record)) for run in shown], "scale": scale}
 
 
-def _change(record: RunRecord) -> str:
-    return f"mean {decimals(mean(record.gradient_norms_before))} → {decimals(mean(record.gradient_norms))}"
+def _change(record: RunRecord) -> list[str]:
+    """Mean and median before and after: they part where a few samples carry nearly all of the mean."""
+    sets = (record.gradient_norms_before, record.gradient_norms)
+    means, medians = [decimals(mean(norms)) for norms in sets], [decimals(statistics.median(norms) if norms else None) for norms in sets]
+    return [f"mean {' → '.join(means)}", f"median {' → '.join(medians)}"]
 
 
 def gradient_grids(runs: Sequence[Run]) -> list[Grid]:
@@ -146,7 +148,7 @@ def _path_grid(run: Run) -> Grid:
     path = run.record.path
     assert path is not None
     count = len(path.images[0])
-    steps = list(range(count)) if count <= MOST_STEPS else [round(place * (count - 1) / (MOST_STEPS - 1)) for place in range(MOST_STEPS)]
+    steps = [*range(0, count - 1, max(1, math.ceil((count - 1) / (MOST_STEPS - 1)))), count - 1]
     low, high = pixels.grey_range([image for images in path.images for image in images])
     rows = []
     for sample, (images, scores) in enumerate(zip(path.images, path.scores, strict=True)):
@@ -154,9 +156,17 @@ def _path_grid(run: Run) -> Grid:
         description = (
             f"Sample {sample + 1} moved by {run.record.name}: the score goes from {decimals(scores[0])} to {decimals(scores[-1])} in {count - 1} steps"
         )
-        rows.append(Row(f"sample {sample + 1}", None, "", strip, description, [decimals(scores[step]) for step in steps]))
+        rows.append(Row(_sample_name(run.record, sample), None, "", strip, description, [decimals(scores[step]) for step in steps]))
     note = f"Score: {path.score}; step size {path.step_size:g}; black {low:g}, white {high:g}"
     return Grid(run.record.name, run.index, [str(step) for step in steps], rows, note)
+
+
+def _sample_name(record: RunRecord, sample: int) -> str:
+    """The label of a path's sample where the pictures show the same sample, else its number."""
+    pictures, path = record.pictures, record.path
+    if pictures and path and sample < len(pictures.inputs) and pictures.inputs[sample] == path.images[sample][0]:
+        return f"label {pictures.labels[sample]}"
+    return f"sample {sample + 1}"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
