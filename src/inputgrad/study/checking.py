@@ -21,7 +21,8 @@ def configs(paths: Sequence[Path], overrides: Sequence[Override]) -> list[Config
     """The configs in the files, or with no file the one that the overrides alone make. Raises `ConfigError` with the problems of them all."""
     found: list[Config] = []
     problems: list[Problem] = []
-    for path in paths or [None]:
+    given: list[Path | None] = list(paths)
+    for path in given or [None]:
         try:
             found.append(check(_source(path, overrides)))
         except ConfigError as error:

@@ -14,7 +14,8 @@ EXAMPLE = '"cross_entropy + 1.0*gradient_norm(p=2, of=loss)"'
 def parse(text: str, base_names: Collection[str], term_names: Collection[str]) -> dict[str, Any]:
     """``{"base": ..., "terms": [{name: {"weight": w, setting: value}}]}``.
 
-    A summand that has the name of a base loss is the base, as is a first one without a weight that is no term either; every other is a term. Words are names, so ``of=loss`` needs no quotes.
+    A summand that has the name of a base loss is the base, as is a first one without a weight that is no term either; every other is a term.
+    Words are names, so ``of=loss`` needs no quotes.
     Raises `ValueError` which shows the part that is wrong and an example.
     """
     try:

@@ -84,9 +84,7 @@ def _number(path: str, line: int, column: str, cell: str) -> float:
         value = np.nan
     if not np.isfinite(value):
         found = repr(cell) if cell.strip() else "an empty cell"
-        raise DataError(
-            f"{path} line {line}, column {column!r}: found {found}, expected a finite number: encode words as numbers, and fill or drop what is missing"
-        )
+        raise DataError(f"{path} line {line}, column {column!r}: found {found}, expected a finite number: encode words, fill or drop what is missing")
     return value
 
 
@@ -106,17 +104,14 @@ def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray
 def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class numbers from 0, and the classes' names in order."""
     if np.issubdtype(labels.dtype, np.floating) and not np.array_equal(labels, np.round(labels)):
-        raise DataError(
-            f"{path}: the target {target!r} holds fractions such as {labels[labels != np.round(labels)][0]:g}: with task classification expected classes"
-        )
+        fraction = labels[labels != np.round(labels)][0]
+        raise DataError(f"{path}: the target {target!r} holds fractions such as {fraction:g}: task classification expects classes, or set task: regression")
     names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise DataError(f"{path}: the target {target!r} has {len(names)} class, expected at least two")
     if counts.min() < 2:
         rare = str(names[counts.argmin()])
-        raise DataError(
-            f"{path}: class {rare!r} of the target {target!r} has one sample; expected two or more a class, one of them held out (or task: regression)"
-        )
+        raise DataError(f"{path}: class {rare!r} of the target {target!r} has one sample; expected two or more a class (or task: regression)")
     return numbers.reshape(-1), tuple(map(str, names))
 
 

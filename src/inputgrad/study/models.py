@@ -4,6 +4,7 @@ Knows the shape of an input and the number of outputs; knows no data set and no 
 """
 
 import math
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import Field
@@ -33,7 +34,7 @@ class Mlp(ModelSettings):
     def build(self, input_shape: tuple[int, ...], output_size: int) -> nn.Module:
         widths = [math.prod(input_shape), *self.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), _ACTIVATIONS[self.activation]()]
         return nn.Sequential(*layers, nn.Linear(widths[-1], output_size))
 
@@ -61,7 +62,7 @@ class OwnModel(ModelSettings):
     """A model of the user's own: ``callable(input_shape=(1, 8, 8), output_size=10, **settings)`` gives an ``nn.Module``, its output ``[N, output_size]``."""
 
     callable: CallableReference
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     def build(self, input_shape: tuple[int, ...], output_size: int) -> nn.Module:
         try:

@@ -53,10 +53,11 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def concrete(base: type) -> dict[str, type]:
+def concrete(base: type[Any]) -> dict[str, type]:
     """The frozen dataclasses below ``base`` that the library has, by name."""
     found: dict[str, type] = {}
-    for cls in base.__subclasses__():
+    subclasses: list[type[Any]] = base.__subclasses__()
+    for cls in subclasses:
         if dataclasses.is_dataclass(cls) and cls.__module__.startswith("inputgrad."):
             found[snake(cls.__name__)] = cls
         found.update(concrete(cls))
@@ -66,7 +67,7 @@ def concrete(base: type) -> dict[str, type]:
 def _heads() -> type[OneOf]:
     named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
-    kinds |= {name: _settings(cls) for name, cls in ({"one_output": OneOutput} | concrete(heads.Head)).items() if cls not in named}
+    kinds |= {name: _settings(kind) for name, kind in ({"one_output": OneOutput} | concrete(heads.Head)).items() if kind not in named}
     return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")
 
 

@@ -1,0 +1,82 @@
+"""The command line: arguments and dispatch. A command's work, and everything slow to import, begins inside the command.
+
+Knows each command's options; imports no torch before a command runs.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+EXTRA = "pip install 'inputgrad[train]'"
+
+try:
+    import typer
+except ModuleNotFoundError as error:
+    sys.exit(f"inputgrad: the command line needs {error.name}: {EXTRA}")
+
+app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _inputgrad() -> None:
+    """Losses that depend on the network's input gradient."""
+
+
+@app.command()
+def train(
+    configs: Annotated[list[Path] | None, typer.Argument(metavar="[CONFIG.yaml]...", help="One run each. None: the short form, --data and --loss.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the runs and report.html go.")] = Path("runs"),
+    data: Annotated[str | None, typer.Option(help="Data set by name: digits, breast_cancer, diabetes.")] = None,
+    model: Annotated[str | None, typer.Option(help="mlp, cnn, or package.module:callable(input_shape=, output_size=).")] = None,
+    loss: Annotated[str | None, typer.Option(help='Such as "cross_entropy + 1.0*gradient_norm(p=2, of=loss)".')] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the parameters and the order of the samples.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of a config, dotted: optimizer.adam.lr=0.01.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start afresh where --out holds a run with other settings.")] = False,
+) -> None:
+    """Train networks whose loss depends on their input gradient, measure them, and compare them in one report.html.
+
+    The same command goes on with a run that was interrupted, to the identical result, and leaves finished ones as they are.
+    """
+    shorts = {"data": data, "model": model, "loss": loss, "epochs": epochs, "seed": seed}
+    try:
+        status = _train(configs or [], shorts, settings or [], out, overwrite)
+    except ModuleNotFoundError as error:
+        status = _missing(error)
+    raise typer.Exit(status)
+
+
+def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out: Path, overwrite: bool) -> int:
+    from rich.console import Console
+
+    from inputgrad.study import command
+    from inputgrad.study.problems import ConfigError
+    from inputgrad.study.source import Override, assignment
+
+    if not configs and shorts["data"] is None and not any(setting.startswith("data") for setting in settings):
+        typer.echo('inputgrad train: give a CONFIG.yaml, or the short form: --data digits --loss "cross_entropy + 1.0*gradient_norm"', err=True)
+        return 2
+    given = [Override((name,), value, f"--{name}") for name, value in shorts.items() if value is not None]
+    try:
+        overrides = [*given, *map(assignment, settings)]
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        return 1
+    return command.train(configs, overrides, out, overwrite=overwrite, console=Console())
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """One line for a package of the extra that is not installed; any other missing module is a mistake to be seen."""
+    if error.name is None or error.name.split(".")[0] == "inputgrad":
+        raise error
+    typer.echo(f"inputgrad train needs {error.name}: {EXTRA}", err=True)
+    return 1
+
+
+def main() -> None:
+    """The entry point of ``inputgrad``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Checkpoints: everything that a training needs to go on as if it had never stopped. Plain containers and tensors, so that they load safely.
+
+Knows torch's saving and the random states; knows no config and no epoch.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from inputgrad.study.problems import StudyError
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's generators, of every GPU's too."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Put back what `random_states` gave."""
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write beside, then replace: whoever stops the program at any moment finds the old checkpoint or the new one."""
+    beside = path.with_name(path.name + ".new")
+    torch.save(state, beside)
+    _replace(beside, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state that `save` wrote. Raises `StudyError` where the file is something else."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise StudyError(f"{path}: no checkpoint of this command ({type(error).__name__}); remove it, or start afresh with --overwrite") from error
+    return state
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text beside, then replace."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text, encoding="utf-8")
+    _replace(beside, path)
+
+
+def write_json(data: Any, path: Path) -> None:
+    write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", path)
+
+
+def _replace(beside: Path, path: Path) -> None:
+    with beside.open("rb+") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)

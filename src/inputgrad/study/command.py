@@ -1,0 +1,136 @@
+"""The training command: check everything, then run what is not finished yet, then one report of all.
+
+Knows the order of things and what is said to the user; every step is another module's.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from inputgrad.report.record import RunRecord
+from inputgrad.study import checkpoint, measures
+from inputgrad.study.assembly import Assembly, assemble, try_out
+from inputgrad.study.checking import configs
+from inputgrad.study.config import Config
+from inputgrad.study.data import Data
+from inputgrad.study.problems import StudyError
+from inputgrad.study.progress import display
+from inputgrad.study.rundir import RunDirectory
+from inputgrad.study.source import Override
+from inputgrad.study.training import Training, score
+from inputgrad.study.wording import loss_line
+
+REPORT = "report.html"
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C ended."""
+
+
+def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, overwrite: bool, console: Console) -> int:
+    """Train every config, or go on where it was interrupted; write one report. Returns the exit status.
+
+    Nothing is written before every config, its data and its model have been tried out.
+    """
+    try:
+        found = configs(paths, overrides)
+        loaded = _data(found)
+        for config, data in zip(found, loaded, strict=True):
+            try_out(assemble(config, data))
+        _check_directories(found, out, overwrite)
+        records = [_run(config, data, out, f"[{n}/{len(found)}]", console) for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)]
+    except StudyError as error:
+        _say(console, str(error), style="red")
+        return 1
+    except KeyboardInterrupt:
+        _say(console, f"\nInterrupted. Finished runs and the last whole epoch of this one are kept in {out}: the same command goes on from there.")
+        return INTERRUPTED
+    _publish(records, out, console)
+    return 0
+
+
+def _data(found: Sequence[Config]) -> list[Data]:
+    """The data of each config, the same ones loaded once."""
+    loaded: dict[str, Data] = {}
+    data = []
+    for config in found:
+        entry: Any = config.data
+        key = entry.model_dump_json()
+        if key not in loaded:
+            loaded[key] = entry.make()
+        data.append(loaded[key])
+    return data
+
+
+def _check_directories(found: Sequence[Config], out: Path, overwrite: bool) -> None:
+    """Raise `StudyError` where a directory holds a run with other settings, unless it may be overwritten."""
+    problems = []
+    for config in found:
+        directory = RunDirectory(out / config.name)
+        if not overwrite and directory.status(config) == "changed":
+            changes = "\n    ".join(directory.differences(config))
+            problems.append(f"{directory.path} holds a run with other settings:\n    {changes}")
+    if problems:
+        way_out = "Start afresh in its place with --overwrite, or keep it: choose another --out, or another `name:` in the config."
+        raise StudyError("\n".join([*problems, way_out]))
+
+
+def _run(config: Config, data: Data, out: Path, position: str, console: Console) -> RunRecord:
+    directory = RunDirectory(out / config.name)
+    status = directory.status(config)
+    _say(console, f"{position} {config.name}: {loss_line(config)}", style="bold")
+    if status == "finished":
+        _say(console, f"  finished before, kept in {directory.path}")
+        return directory.finished(config)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    start = time.perf_counter()
+    assembly = assemble(config, data)
+    before = (score(assembly, data.test_inputs, data.test_labels), measures.gradient_norms(assembly))
+    training = Training(assembly)
+    if status == "interrupted":
+        training.restore(checkpoint.load(directory.checkpoint))
+        _say(console, f"  goes on after epoch {len(training.epochs)}")
+    else:
+        directory.begin(config)
+    _train(training, directory, console)
+    record = measures.measured(assembly, training.epochs, before, _seconds(training, time.perf_counter() - start, status))
+    directory.finish(record)
+    _say(console, f"  {_result(assembly, record)}")
+    return record
+
+
+def _train(training: Training, directory: RunDirectory, console: Console) -> None:
+    """The epochs that are missing, each kept as soon as it is whole."""
+    directory.write_metrics(training.epochs)
+    with display(console, training.assembly.config.epochs, len(training.epochs)) as shown:
+        while not training.finished:
+            epoch = training.run_epoch()
+            checkpoint.save(training.state(), directory.checkpoint)
+            directory.write_metrics(training.epochs)
+            shown.epoch(epoch)
+
+
+def _seconds(training: Training, elapsed: float, status: str) -> float:
+    """The run's time: as the clock says, or after an interruption what its epochs took at least."""
+    return elapsed if status != "interrupted" else max(elapsed, sum(epoch.seconds for epoch in training.epochs))
+
+
+def _result(assembly: Assembly, record: RunRecord) -> str:
+    score_name = "accuracy" if assembly.data.task == "classification" else "mean squared error"
+    return f"held-out {score_name} {record.test_score:.4f}, {record.seconds:.1f} s"
+
+
+def _publish(records: list[RunRecord], out: Path, console: Console) -> None:
+    """One table on the screen and one page in ``out``."""
+    from inputgrad.report.html import render
+    from inputgrad.report.text import table
+
+    report = out / REPORT
+    checkpoint.write_text(render(records), report)
+    _say(console, f"\n{table(records)}\n\nReport: {report}")
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,117 @@
+"""A run's directory: what lies in it, and whether it belongs to the settings at hand. Finished work is never lost unasked.
+
+    settings.json    the settings, and their fingerprint
+    checkpoint.pt    the training after its last whole epoch
+    metrics.jsonl    one line an epoch
+    record.json      the finished run
+
+Knows files; knows no model and no training.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from inputgrad.report.record import Epoch, RunRecord
+from inputgrad.study import checkpoint
+from inputgrad.study.config import Config
+from inputgrad.study.problems import StudyError
+from inputgrad.study.wording import settings_of
+
+Status = Literal["new", "interrupted", "finished", "changed"]
+FORMAT = 1
+"""Goes up whenever an older directory can no longer be gone on with."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The directory of one run below ``--out``."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "settings.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "record.json"
+
+    def status(self, config: Config) -> Status:
+        """What stands here, compared with the settings at hand."""
+        if not (self.checkpoint.exists() or self.record.exists()):
+            return "new"
+        if self._kept().get("fingerprint") != fingerprint(config):
+            return "changed"
+        return "finished" if self.record.exists() else "interrupted"
+
+    def differences(self, config: Config) -> list[str]:
+        """``key: before -> now`` for every setting that changed."""
+        before, now = _flat(self._kept().get("settings", {})), _flat(_decisive(config))
+        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        return [f"{key}: {before.get(key, '(not set)')} -> {now.get(key, '(not set)')}" for key in changed]
+
+    def begin(self, config: Config) -> None:
+        """Start afresh: what lay here of this command's is removed, and the settings are written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for file in (self.record, self.checkpoint, self.metrics):
+            file.unlink(missing_ok=True)
+        checkpoint.write_json({"fingerprint": fingerprint(config), "settings": _decisive(config)}, self.settings)
+
+    def write_metrics(self, epochs: list[Epoch]) -> None:
+        """All epochs so far, one line each."""
+        checkpoint.write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs), self.metrics)
+
+    def finish(self, record: RunRecord) -> None:
+        checkpoint.write_json(record.to_json(), self.record)
+
+    def finished(self, config: Config) -> RunRecord:
+        """The record of a finished run, under its present title. Raises `StudyError` where the file holds something else."""
+        try:
+            found = RunRecord.from_json(json.loads(self.record.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StudyError(f"{self.record}: no record of this command ({type(error).__name__}); remove it to have the run measured again") from error
+        return replace(found, title=config.title or config.name)
+
+    def _kept(self) -> dict[str, Any]:
+        try:
+            kept = json.loads(self.settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
+
+def fingerprint(config: Config) -> str:
+    """A hash of all that decides a run's result."""
+    return hashlib.sha256(json.dumps(_decisive(config), sort_keys=True).encode()).hexdigest()
+
+
+def _decisive(config: Config) -> dict[str, Any]:
+    """The settings but for the title, with the content of a data file."""
+    settings = settings_of(config)
+    settings.pop("title", None)
+    entry: Any = config.data
+    path = getattr(entry.settings, "path", None)
+    if path is not None:
+        settings["data_content"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return {**settings, "format": FORMAT}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not items:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in items:
+        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
