@@ -1,6 +1,7 @@
 """The pages say what is so: their code runs, what they refer to exists, and every public name is described."""
 
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,12 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def alone() -> Iterator[None]:
+    """One thread, and nothing that torch.compile remembers of another page."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
     yield
     torch.set_num_threads(threads)
 
