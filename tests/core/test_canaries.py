@@ -36,7 +36,7 @@ class Zero(Wrong):
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         right = DoubleBackward().linearize(forward, score, wrt)
-        return Linearization(tuple(torch.zeros_like(part) for part in right.gradient), right.along)
+        return Linearization(tuple(torch.zeros_like(part) for part in right.gradient), right.here)
 
 
 class Forgetful(Wrong):
@@ -44,8 +44,8 @@ class Forgetful(Wrong):
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         right = DoubleBackward().linearize(forward, score, wrt)
-        assert right.along is not None
-        return Linearization(right.gradient, lambda v: right.along(v).detach())
+        assert right.here is not None
+        return Linearization(right.gradient, lambda v: right.here(v).detach())
 
 
 class Half(Wrong):
