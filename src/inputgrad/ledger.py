@@ -3,7 +3,8 @@
 Here engines and terms meet without seeing each other: terms ask a `Batch`, the ledger asks the engine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
-from inputgrad.engines.base import Along, Engine, constant_gradient
+from inputgrad.engines.base import Cotangents, Engine, Linearization, constant_gradient
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
 from inputgrad.errors import EngineError
@@ -19,6 +20,22 @@ from inputgrad.heads import Head, Of, Score
 from inputgrad.places import Key, ModelInputs, Place, Wrt, keys_of
 
 Leaves = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """An input gradient as terms see it, detached leaves, and how it goes on to the parameters."""
+
+    leaves: Leaves
+    found: Linearization
+
+
+@dataclass(frozen=True)
+class _Owed:
+    """What a value owes to the parameters: a cotangent at the output, and one at each input gradient."""
+
+    outputs: list[tuple[Tensor, Tensor]]
+    gradients: list[tuple[Linearization, Cotangents]]
 
 
 class Ledger:
@@ -35,14 +52,15 @@ class Ledger:
         engine: Engine,
         pick: Callable[[Any], Tensor],
         differentiable: bool,
+        replay: Replay | None = None,
     ) -> None:
         self._model, self._inputs, self._target = model, inputs, target
         self._base, self._engine, self._pick = base, engine, pick
         self._differentiable = differentiable
-        self._replay = Replay(model, _device(model, inputs))
-        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model))
+        self._replay = replay or Replay(model, _device(model, inputs))
+        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model) if wrt else None)
         self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
-        self._gradients: dict[Any, tuple[Leaves, Along | None]] = {}
+        self._gradients: dict[Any, _Gradient] = {}
         self._output: Tensor | None = None
         self.batch = Batch(model, inputs.as_given(), target, self)
 
@@ -58,17 +76,17 @@ class Ledger:
         constant = constant or not self._differentiable
         asked = (of, keys, at)
         if (*asked, False) in self._gradients:  # one that carries a graph serves as a constant too
-            leaves = self._gradients[*asked, False][0]
+            leaves = self._gradients[*asked, False].leaves
             return tuple(leaf.detach() for leaf in leaves) if constant else leaves
         if (*asked, constant) not in self._gradients:
             self._gradients[*asked, constant] = self._linearized(of, keys, at, constant)
-        return self._gradients[*asked, constant][0]
+        return self._gradients[*asked, constant].leaves
 
-    def _linearized(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> tuple[Leaves, Along | None]:
+    def _linearized(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> "_Gradient":
         forward = self._pass(keys, at)
         score = self._score(of, forward)
         found = constant_gradient(forward, score, keys) if constant else self._engine.linearize(forward, score, keys)
-        return tuple(part.detach().requires_grad_(self._differentiable and not constant) for part in found.gradient), found.along
+        return _Gradient(tuple(part.detach().requires_grad_(self._differentiable and not constant) for part in found.gradient), found)
 
     def variable(self, key: Key) -> Tensor:
         (key,) = self._canonical(key)
@@ -100,29 +118,52 @@ class Ledger:
 
     def attached(self, value: Tensor) -> Tensor:
         """``value``, whose backward pass goes on to the parameters through the output and every input gradient that it depends on."""
-        differentiable = [(leaves, along) for leaves, along in self._gradients.values() if along is not None]
-        outputs = [] if self._output is None else [(self._forward.here().output, self._output)]
-        leaves = [*(leaf for _, leaf in outputs), *(leaf for group, _ in differentiable for leaf in group)]
-        if not value.requires_grad or not leaves:
-            return value
-        cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
-        owed = [(output, next(cotangents)) for output, _ in outputs]
-        for group, along in differentiable:
-            found = [next(cotangents) for _ in group]
-            if along is not None and any(part is not None for part in found):
-                filled = [torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group, found, strict=True)]
-                owed.append((along(tuple(filled)), torch.ones((), dtype=value.dtype, device=value.device)))
-        owed = [(tensor, cotangent) for tensor, cotangent in owed if cotangent is not None and tensor.requires_grad]
-        result: Tensor = _Attached.apply(value, [cotangent for _, cotangent in owed], *[tensor for tensor, _ in owed])
+        owed = self._owed(value)
+        one = torch.ones((), dtype=value.dtype, device=value.device)
+        pairs = [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
+        pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
+        result: Tensor = _Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
         return result
 
-    def backward(self, loss: Tensor) -> None:
-        """``loss.backward()`` to every leaf but those that the library made itself."""
-        own = {id(leaf) for leaves, _ in self._gradients.values() for leaf in leaves} | {id(self._output)}
+    def backward(self, value: Tensor) -> None:
+        """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
+        owed = self._owed(value)
+        shares = [found.here(v) for found, v in owed.gradients if found.here]
+        self._to_leaves([(value, None), *owed.outputs, *((share, None) for share in shares)])
+        for found, v in owed.gradients:
+            for share in found.elsewhere(v) if found.elsewhere else ():
+                self._to_leaves([(share, None)])
+
+    def _owed(self, value: Tensor) -> "_Owed":
+        """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
+        groups = [group for group in self._gradients.values() if not group.found.constant]
+        outputs = [] if self._output is None else [(self._forward.here().output, self._output)]
+        leaves = [*(leaf for _, leaf in outputs), *(leaf for group in groups for leaf in group.leaves)]
+        if not value.requires_grad or not leaves:
+            return _Owed([], [])
+        cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
+        found_outputs = [(output, cotangent) for (output, _), cotangent in zip(outputs, cotangents, strict=False) if cotangent is not None]
+        found_gradients = []
+        for group in groups:
+            parts = [next(cotangents) for _ in group.leaves]
+            if any(part is not None for part in parts):
+                filled = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
+                found_gradients.append((group.found, filled))
+        return _Owed(found_outputs, found_gradients)
+
+    def _to_leaves(self, roots: list[tuple[Tensor, Tensor | None]]) -> None:
+        own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(self._output)}
         own |= {id(variable) for forward in self._passes.values() if forward.made for variable in forward.here().variables.values()}
-        leaves = [leaf for leaf in leaves_of(loss) if id(leaf) not in own]
+        roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
+        leaves = [leaf for leaf in leaves_of([tensor for tensor, _ in roots]) if id(leaf) not in own]
         if leaves:
-            loss.backward(inputs=leaves)
+            torch.autograd.backward([tensor for tensor, _ in roots], [cotangent for _, cotangent in roots], inputs=leaves)
+
+    def close(self) -> None:
+        """Let go of every pass: what is still needed hangs on the loss, and nothing waits for the garbage collector."""
+        self._passes.clear()
+        self._gradients.clear()
+        del self.batch, self._forward
 
     # passes
 
@@ -185,10 +226,10 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
     return tuple(keys)
 
 
-def leaves_of(tensor: Tensor) -> list[Tensor]:
-    """The leaves of a tensor's graph, each once."""
+def leaves_of(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The leaves of the tensors' graph, each once."""
     found: dict[int, Tensor] = {}
-    waiting, seen = [tensor.grad_fn], set()
+    waiting, seen = [tensor.grad_fn for tensor in tensors], set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:

@@ -68,9 +68,9 @@ class InputGradientLoss(nn.Module):
             raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
         with self._call(model, inputs, target) as (ledger, _):
             values = self._values(ledger)
-            loss = ledger.attached(self._total(values))
-            ledger.backward(loss)
-        return self._step(loss.detach(), ledger, values)
+            total = self._total(values)
+            ledger.backward(total)
+        return self._step(total.detach(), ledger, values)
 
     def _step(self, loss: Tensor, ledger: Ledger, values: Mapping[str, Tensor]) -> Step:
         return Step(loss, ledger.found(), {name: value.detach() for name, value in values.items()})
@@ -95,7 +95,10 @@ class InputGradientLoss(nn.Module):
                 model, given, thawed(target),
                 wrt=self._variables(given, model), base=self.base, engine=self.engine, pick=self.output or default_output, differentiable=differentiable,
             )  # fmt: skip
-            yield ledger, differentiable
+            try:
+                yield ledger, differentiable
+            finally:
+                ledger.close()
         if differentiable and self.training:
             self.step_number += 1
 

@@ -4,7 +4,7 @@ An engine sees a forward pass and a score; never a term.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,8 +15,8 @@ from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
-Along = Callable[[tuple[Tensor, ...]], Tensor]
-"""Cotangents v, one tensor a variable -> ⟨v, g⟩, a 0-d tensor that carries the parameter graph."""
+Cotangents = tuple[Tensor, ...]
+"""v: one tensor a variable, of the gradient's shape."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,23 @@ class Linearization:
     """The input gradient at one place.
 
     gradient: one detached tensor a variable, ``[N, ...]`` as the variable, or ``[N, K, ...]`` for a head of K rows.
-    along: v -> ⟨v, g⟩ with its parameter graph; None where a constant gradient was asked for.
+    here: v -> the share of ⟨v, g⟩ that the pass at the place itself carries in its graph, 0-d; None where that pass has no share.
+    elsewhere: v -> the remaining shares, 0-d tensors with a graph of their own each, made one at a time as they are asked for.
+    Together they are ⟨v, g⟩ as a function of the parameters; their values may be anything, their parameter gradients count.
     """
 
     gradient: tuple[Tensor, ...]
-    along: Along | None
+    here: Callable[[Cotangents], Tensor] | None = None
+    elsewhere: Callable[[Cotangents], Iterable[Tensor]] | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether nothing goes on to the parameters."""
+        return self.here is None and self.elsewhere is None
+
+    def shares(self, v: Cotangents) -> list[Tensor]:
+        """All shares of ⟨v, g⟩ at once."""
+        return [*([self.here(v)] if self.here else []), *(self.elsewhere(v) if self.elsewhere else ())]
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Engine(ABC):
 
 def constant_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
     """The input gradient as a constant: first order only, so every model serves and no engine is asked."""
-    return Linearization(tuple(gradient.detach() for gradient in input_gradient(forward, score, wrt, create_graph=False)), None)
+    return Linearization(tuple(gradient.detach() for gradient in input_gradient(forward, score, wrt, create_graph=False)))
 
 
 def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:

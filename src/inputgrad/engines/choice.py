@@ -66,8 +66,7 @@ def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: En
 
 
 def _try(linearization: Linearization) -> None:
-    assert linearization.along is not None
-    linearization.along(tuple(torch.ones_like(part) for part in linearization.gradient))
+    linearization.shares(tuple(torch.ones_like(part) for part in linearization.gradient))
 
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Auto, DoubleBackward, ReverseOverForward, FiniteDifference)}

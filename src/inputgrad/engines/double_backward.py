@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives import Phase
-from inputgrad.engines.base import Engine, Linearization, Traits, input_gradient
+from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.proof import explained, prove
 from inputgrad.heads import Score
@@ -39,12 +39,7 @@ class DoubleBackward(Engine):
             gradient = input_gradient(forward, score, wrt, create_graph=True)
             prove(self, forward, gradient)
 
-        def along(cotangents: tuple[Tensor, ...]) -> Tensor:
-            return sum_of_products(cotangents, gradient)
+        def here(v: Cotangents) -> Tensor:
+            return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()
 
-        return Linearization(tuple(part.detach() for part in gradient), along)
-
-
-def sum_of_products(cotangents: tuple[Tensor, ...], gradient: tuple[Tensor, ...]) -> Tensor:
-    """⟨v, g⟩ over all variables."""
-    return torch.stack([(v * g).sum() for v, g in zip(cotangents, gradient, strict=True)]).sum()
+        return Linearization(tuple(part.detach() for part in gradient), here=here)

@@ -15,13 +15,14 @@ several times its own size, since a unit that changes side jumps by O(1), which 
 
 import warnings
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Engine, Linearization, Traits, input_gradient
+from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.branches import Tape, unseen
 from inputgrad.engines.forward import Change, ForwardPass, Watch
 from inputgrad.errors import nearest
@@ -59,30 +60,25 @@ class FiniteDifference(Engine):
         forward.watched()
         scored = _Watched(score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
-        here = forward.here()
-        scores_here = scored(here.output)
+        scores_here = scored(forward.here().output)
+        several = scores_here.dim() == 2
 
-        def along(cotangents: tuple[Tensor, ...]) -> Tensor:
-            if scores_here.dim() == 1:
-                return self._difference(forward, scored, scores_here.sum(), dict(zip(wrt, cotangents, strict=True)), None)
-            rows = [dict(zip(wrt, (v[:, row] for v in cotangents), strict=True)) for row in range(scores_here.shape[1])]
-            return torch.stack([self._difference(forward, scored, scores_here[:, row].sum(), v, row) for row, v in enumerate(rows)]).sum()
+        def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
+            for row in range(scores_here.shape[1]) if several else (None,):
+                directions = dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True))
+                yield row, directions, self._step(forward, directions)
 
-        return Linearization(gradient, along)
+        def here(v: Cotangents) -> Tensor:
+            shares = [_row(scores_here, row) / -h for row, _, h in rows(v) if h]
+            return torch.stack(shares).sum() if shares else scores_here.new_zeros(())
 
-    def _difference(self, forward: ForwardPass, score: Score, score_here: Tensor, v: dict[Key, Tensor], row: int | None) -> Tensor:
-        h = self._step(forward, v)
-        if h == 0:
-            return score_here.detach()  # v = 0 owes nothing
+        def elsewhere(v: Cotangents) -> Iterator[Tensor]:
+            for row, directions, h in rows(v):
+                for step in () if not h else (h,) if self.scheme == "one_sided" else (h, -h):
+                    changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in directions.items()}
+                    yield _row(scored(forward.run(changes).output), row) / (step if self.scheme == "one_sided" else 2 * step)
 
-        def displaced(step: float) -> Tensor:
-            changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
-            scores = score(forward.run(changes).output)
-            return (scores if row is None else scores[:, row]).sum()
-
-        if self.scheme == "one_sided":
-            return (displaced(h) - score_here) / h
-        return (displaced(h) - displaced(-h)) / (2 * h)
+        return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
         here = forward.here()
@@ -113,6 +109,10 @@ class _Watched:
     def __call__(self, output: Tensor) -> Tensor:
         with self._tape.run():
             return self._score(output)
+
+
+def _row(scores: Tensor, row: int | None) -> Tensor:
+    return (scores if row is None else scores[:, row]).sum()
 
 
 def _shifted(step: float, v: Tensor) -> Change:

@@ -66,7 +66,8 @@ class ForwardPass:
         if self._here is None:
             with SecondDerivatives(self._phase) if self._phase else nullcontext():
                 self._here = self.run({})
-            _check_graph(self._here.output)
+            if self.wrt:
+                _check_graph(self._here.output)
         return self._here
 
     def watched(self) -> None:

@@ -4,6 +4,7 @@ Nothing is differentiated backward twice, so it serves where a double backward r
 Needs a forward-mode derivative for every operation; fused attention has none. Slower than double backward: a rescue.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
-from inputgrad.engines.base import Engine, Linearization, Traits, input_gradient
+from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove
 from inputgrad.heads import Score
@@ -28,13 +29,14 @@ class ReverseOverForward(Engine):
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
-        def along(cotangents: tuple[Tensor, ...]) -> Tensor:
-            if score(forward.here().output).dim() == 1:
-                return _derivative(self, forward, score, dict(zip(wrt, cotangents, strict=True)))
-            rows = range(cotangents[0].shape[1])
-            return torch.stack([_derivative(self, forward, _row(score, k), dict(zip(wrt, (v[:, k] for v in cotangents), strict=True))) for k in rows]).sum()
+        def elsewhere(v: Cotangents) -> Iterator[Tensor]:
+            if v[0].dim() == forward.here().variables[wrt[0]].dim():
+                yield _derivative(self, forward, score, dict(zip(wrt, v, strict=True)))
+                return
+            for k in range(v[0].shape[1]):
+                yield _derivative(self, forward, _row(score, k), dict(zip(wrt, (part[:, k] for part in v), strict=True)))
 
-        return Linearization(gradient, along)
+        return Linearization(gradient, elsewhere=elsewhere)
 
 
 def _derivative(engine: Engine, forward: ForwardPass, score: Score, v: dict[Key, Tensor]) -> Tensor:
