@@ -19,17 +19,25 @@ from inputgrad.errors import EngineError
 _PROVEN: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
 
 
-def prove(engine: Engine, forward: ForwardPass, results: Sequence[Tensor]) -> None:
-    """Differentiate ``results`` in the parameters, the first time that the engine meets this model in this mode with inputs of these shapes."""
-    shapes = tuple((key, tuple(z.shape[1:]), z.dtype) for key, z in forward.inputs.tensors())
-    signature = (engine, shapes, forward.wrt, forward.model.training)
-    seen = _PROVEN.setdefault(forward.model, set())
-    parameters = [parameter for parameter in forward.model.parameters() if parameter.requires_grad]
-    differentiable = [result for result in results if result.requires_grad]
-    if signature in seen or not differentiable or not parameters:
+def proven(engine: Engine, forward: ForwardPass) -> bool:
+    """Whether the engine has met this model in this mode with inputs of these shapes."""
+    return _signature(engine, forward) in _PROVEN.get(forward.model, ())
+
+
+def prove(engine: Engine, forward: ForwardPass, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
+    """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before."""
+    if proven(engine, forward):
         return
-    torch.autograd.grad([result.sum() for result in differentiable], parameters, retain_graph=True, allow_unused=True)
-    seen.add(signature)
+    sources = [parameter for parameter in forward.model.parameters() if parameter.requires_grad] + ([seed] if seed is not None else [])
+    differentiable = [result for result in results if result.requires_grad]
+    if differentiable and sources:
+        torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
+    _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward))
+
+
+def _signature(engine: Engine, forward: ForwardPass) -> tuple[Any, ...]:
+    shapes = tuple((key, tuple(z.shape[1:]), z.dtype) for key, z in forward.inputs.tensors())
+    return (engine, shapes, forward.wrt, forward.model.training)
 
 
 @contextmanager
