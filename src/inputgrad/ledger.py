@@ -3,7 +3,7 @@
 Here engines and terms meet without seeing each other: terms ask a `Batch`, the ledger asks the engine.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
-from inputgrad.engines.base import Cotangents, Engine, Linearization, constant_gradient
+from inputgrad.engines.base import Cotangents, Engine, Linearization, constant_gradient, leaves_of
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
 from inputgrad.errors import EngineError
@@ -155,9 +155,11 @@ class Ledger:
         own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(self._output)}
         own |= {id(variable) for forward in self._passes.values() if forward.made for variable in forward.here().variables.values()}
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
-        leaves = [leaf for leaf in leaves_of([tensor for tensor, _ in roots]) if id(leaf) not in own]
-        if leaves:
-            torch.autograd.backward([tensor for tensor, _ in roots], [cotangent for _, cotangent in roots], inputs=leaves)
+        tensors, cotangents = [tensor for tensor, _ in roots], [cotangent for _, cotangent in roots]
+        if any(forward.reentrant for forward in self._passes.values()):  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
+            torch.autograd.backward(tensors, cotangents)
+        elif leaves := [leaf for leaf in leaves_of(tensors) if id(leaf) not in own]:
+            torch.autograd.backward(tensors, cotangents, inputs=leaves)
 
     def close(self) -> None:
         """Let go of every pass: what is still needed hangs on the loss, and nothing waits for the garbage collector."""
@@ -224,21 +226,6 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
             inputs.variable(key)
         keys.append(key)
     return tuple(keys)
-
-
-def leaves_of(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The leaves of the tensors' graph, each once."""
-    found: dict[int, Tensor] = {}
-    waiting, seen = [tensor.grad_fn for tensor in tensors], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if (variable := getattr(node, "variable", None)) is not None:
-            found[id(variable)] = variable
-        waiting.extend(following for following, _ in node.next_functions)
-    return list(found.values())
 
 
 def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:

@@ -4,9 +4,9 @@ An engine sees a forward pass and a score; never a term.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +72,11 @@ def constant_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) 
     return Linearization(tuple(gradient.detach() for gradient in input_gradient(forward, score, wrt, create_graph=False)))
 
 
-def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
+def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, create_graph: bool, seed: Tensor | None = None) -> tuple[Tensor, ...]:
     """g = ∂s/∂z for each variable z, by one backward pass for ``[N]`` scores and K for ``[N, K]``; the forward graph is kept.
 
+    seed: a 0-d one from which the backward pass starts; where it requires grad, an operation that cuts the second derivative cannot hide at the very end
+    of the model, where nothing else that arrives there requires grad.
     Raises `ValueError` where the scores do not depend on a variable.
     """
     here = forward.here()
@@ -84,7 +86,7 @@ def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, 
         raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
     with forward.input_gradient_phase():
-        rows = [torch.autograd.grad(column.sum(), variables, retain_graph=True, create_graph=create_graph, allow_unused=True) for column in columns]
+        rows = [_gradients(forward, column.sum(), variables, seed, create_graph=create_graph) for column in columns]
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(
@@ -95,3 +97,47 @@ def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, 
     if scores.dim() == 1:
         return tuple(filled[0])
     return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))
+
+
+def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool) -> Sequence[Tensor | None]:
+    try:
+        return torch.autograd.grad(total, variables, seed, retain_graph=True, create_graph=create_graph, allow_unused=True)
+    except RuntimeError as error:
+        if create_graph or "checkpoint" not in str(error):
+            raise
+        forward.reentrant = True
+        return _by_backward(total, variables, forward.model)
+
+
+def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> list[Tensor | None]:
+    """The gradients by ``.backward()``, all that re-entrant checkpointing allows; what it leaves in the ``.grad`` of other leaves is taken back."""
+    touched = {id(leaf): leaf for leaf in (*leaves_of([total]), *model.parameters(), *variables)}  # the region's parameters are not in the graph
+    kept = [(leaf, leaf.grad) for leaf in touched.values()]
+    for leaf, _ in kept:
+        leaf.grad = None
+    for variable in variables:
+        variable.retain_grad()
+    try:
+        total.backward(retain_graph=True)
+        return [variable.grad for variable in variables]
+    finally:
+        for leaf, gradient in kept:
+            leaf.grad = gradient
+
+
+def leaves_of(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The leaves of the tensors' graph, each once."""
+    variables = (getattr(node, "variable", None) for node in nodes_of(tensors))
+    return list({id(variable): variable for variable in variables if variable is not None}.values())
+
+
+def nodes_of(tensors: Iterable[Tensor]) -> set[Any]:
+    """All nodes of the tensors' graph."""
+    seen: set[Any] = set()
+    waiting = [tensor.grad_fn for tensor in tensors]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(following for following, _ in node.next_functions)
+    return seen

@@ -26,6 +26,8 @@ class Tape:
     def __init__(self) -> None:
         self._decisions: list[Tensor] = []
         self._next: int | None = None
+        self.unseen = False
+        """Whether a decision was met in a checkpointed region, which is run again in the backward pass, where nothing is replayed."""
 
     @property
     def recorded(self) -> bool:
@@ -63,7 +65,16 @@ class _Watch(TorchFunctionMode):
         rule = RULES.get(func)
         if rule is None or not any(isinstance(value, Tensor) and value.is_floating_point() for value in (*args, *(kwargs or {}).values())):
             return func(*args, **(kwargs or {}))
+        if _runs_again():
+            self._tape.unseen = True
+            return func(*args, **(kwargs or {}))
         return rule(self._tape, func, args, kwargs or {})
+
+
+def _runs_again() -> bool:
+    """Whether this is a checkpointed region: a re-entrant one runs without gradients first, the other kind packs what it saves."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    return not torch.is_grad_enabled() or (hooks is not None and "_checkpoint_hook" in getattr(hooks[0], "__qualname__", ""))
 
 
 def unseen(model: nn.Module) -> str | None:

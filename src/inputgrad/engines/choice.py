@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from inputgrad.engines.base import Engine, Linearization, Traits
-from inputgrad.engines.branches import unseen
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.forward import ForwardPass, Watch
@@ -49,10 +48,7 @@ class Auto(Engine):
 
 def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: EngineError) -> tuple[Engine, Linearization]:
     refusals = [str(reason)]
-    for engine in (ReverseOverForward(), FiniteDifference()):
-        if isinstance(engine, FiniteDifference) and (hidden := unseen(forward.model)):
-            refusals.append(f"engine 'finite_difference' is not taken unasked: the branch decisions inside {hidden} cannot be replayed.")
-            continue
+    for engine in (ReverseOverForward(), FiniteDifference(strict=True)):
         try:
             linearization = engine.linearize(forward, score, wrt)
             _try(linearization)

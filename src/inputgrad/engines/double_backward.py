@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from inputgrad.derivatives import Phase
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.forward import ForwardPass, Watch
-from inputgrad.engines.proof import explained, prove
+from inputgrad.engines.proof import explained, prove, proven
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
@@ -36,8 +36,9 @@ class DoubleBackward(Engine):
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         forward.here()  # an error of the model's own forward pass stays its own
         with explained(self, forward, "twice"):
-            gradient = input_gradient(forward, score, wrt, create_graph=True)
-            prove(self, forward, gradient)
+            seed = None if proven(self, forward) else forward.here().output.new_ones(()).requires_grad_()
+            gradient = input_gradient(forward, score, wrt, create_graph=True, seed=seed)
+            prove(self, forward, gradient, seed)
 
         def here(v: Cotangents) -> Tensor:
             return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()

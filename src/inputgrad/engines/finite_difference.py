@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.branches import Tape, unseen
 from inputgrad.engines.forward import Change, ForwardPass, Watch
-from inputgrad.errors import nearest
+from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
@@ -37,11 +37,13 @@ class FiniteDifference(Engine):
     """Differences of the score along v.
 
     scheme: "central" (two displaced passes, error O(h²)) or "one_sided" (one displaced pass, error O(h)).
+    strict: refuse a model with branch decisions that cannot be replayed, where otherwise one warning names the module.
     step: c, the displacement as a fraction of the input's norm; None takes it from the precision of the pass (see the module's text).
     """
 
     scheme: Literal["central", "one_sided"] = "central"
     step: float | None = None
+    strict: bool = False
 
     name: ClassVar[str] = "finite_difference"
     traits: ClassVar[Traits] = Traits(exact=False, needs="first derivatives only; branch decisions that torch's functions take from Python")
@@ -56,8 +58,8 @@ class FiniteDifference(Engine):
         return Watch(tape=Tape())
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        _warn_if_unseen(forward.model)
         forward.watched()
+        self._object_to_unseen(forward)
         scored = _Watched(score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
         scores_here = scored(forward.here().output)
@@ -79,6 +81,19 @@ class FiniteDifference(Engine):
                     yield _row(scored(forward.run(changes).output), row) / (step if self.scheme == "one_sided" else 2 * step)
 
         return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
+
+    def _object_to_unseen(self, forward: ForwardPass) -> None:
+        hidden = _unseen(forward)
+        if hidden is None or (forward.model in _WARNED and not self.strict):
+            return
+        told = (
+            f"engine 'finite_difference': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
+            "of the terms may be wrong by more than its own size; with smooth activations it is right"
+        )
+        if self.strict:
+            raise EngineError(told)
+        _WARNED.add(forward.model)
+        warnings.warn(told, stacklevel=2)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
         here = forward.here()
@@ -123,12 +138,5 @@ def _norm(tensors: list[Tensor]) -> float:
     return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
 
 
-def _warn_if_unseen(model: nn.Module) -> None:
-    if model in _WARNED or (hidden := unseen(model)) is None:
-        return
-    _WARNED.add(model)
-    warnings.warn(
-        f"engine 'finite_difference': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient of "
-        "the terms may be wrong by more than its own size; with smooth activations it is right",
-        stacklevel=2,
-    )
+def _unseen(forward: ForwardPass) -> str | None:
+    return unseen(forward.model) or ("a checkpointed region" if forward.unseen_branches else None)

@@ -55,6 +55,8 @@ class ForwardPass:
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
         self._here: Run | None = None
+        self.reentrant = False
+        """Whether the model checkpoints in the re-entrant way, which gives parameters no gradient unless the region's input requires one."""
 
     @property
     def made(self) -> bool:
@@ -74,8 +76,12 @@ class ForwardPass:
         """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
         if self._tape is None:
             self._tape = Tape()
-            with torch.no_grad():
-                self.run({})
+            self.run({})
+
+    @property
+    def unseen_branches(self) -> bool:
+        """Whether a branch decision was met that will not be replayed when it counts."""
+        return self._tape is not None and self._tape.unseen
 
     def input_gradient_phase(self) -> AbstractContextManager[None]:
         """Around the backward pass that gives the input gradient alone."""
@@ -87,7 +93,8 @@ class ForwardPass:
         handed: dict[Key, Tensor] = {}
         for key in self.wrt:
             if not _is_module(key):
-                variables[key] = changes.get(key, _opened)(self.inputs.variable(key))
+                changed = changes.get(key, _opened)(self.inputs.variable(key))
+                variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         with self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
             output = self._pick(self.inputs.replaced(handed).call(self.model))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Engine
+from inputgrad.engines.base import Engine, nodes_of
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.errors import EngineError
 
@@ -25,9 +25,15 @@ def proven(engine: Engine, forward: ForwardPass) -> bool:
 
 
 def prove(engine: Engine, forward: ForwardPass, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
-    """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before."""
+    """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
+
+    A once_differentiable Function is looked for by name: what it hands on is cut off, so that nothing would raise on the way to the parameters.
+    """
     if proven(engine, forward):
         return
+    for node in nodes_of(results):
+        if node.name() in ("torch::autograd::Error", "torch::autograd::DelayedError"):
+            raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
     sources = [parameter for parameter in forward.model.parameters() if parameter.requires_grad] + ([seed] if seed is not None else [])
     differentiable = [result for result in results if result.requires_grad]
     if differentiable and sources:
