@@ -43,7 +43,8 @@ def _second(settings: Settings, u: Tensors, gy: Tensor, tensors: Tensors, kept: 
     pu = aten.native_layer_norm_backward(u[0], x, shape, mean, r, None, None, input_only)[0]
     product = gy * pu
     ggy = (pu if w is None else pu * w) if wanted[0] else None
-    gw = product.sum(tuple(range(x.dim() - len(shape)))) if wanted[2] else None
+    rows = tuple(range(x.dim() - len(shape)))
+    gw = (product.sum(rows) if rows else product) if wanted[2] else None
     if not wanted[1]:
         return ggy, None, gw, None
     pa = aten.native_layer_norm_backward(gy, x, shape, mean, r, w, None, input_only)[0]

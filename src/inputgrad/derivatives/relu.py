@@ -78,7 +78,12 @@ def _run(piecewise: Piecewise, x: Tensor, inplace: bool, *, rescue: bool = False
 
 
 _RELU = Piecewise(torch.relu, torch.relu_, None, lambda gy, y: aten.threshold_backward(gy, y, 0))
-_HARDSIGMOID = Piecewise(aten.hardsigmoid, aten.hardsigmoid_, aten.hardsigmoid_backward, lambda gy, y: aten.hardtanh_backward(gy, y, 0, 1).div_(6))
+_HARDSIGMOID = Piecewise(  # torch's own backward kernel has 1/6 in float32, whatever the dtype
+    aten.hardsigmoid,
+    aten.hardsigmoid_,
+    lambda gy, x: aten.hardtanh_backward(gy, x, -3, 3).div_(6),
+    lambda gy, y: aten.hardtanh_backward(gy, y, 0, 1).div_(6),
+)
 
 
 def relu(_phase: Phase, input: Tensor, inplace: bool = False) -> Any:
