@@ -39,11 +39,7 @@ def train(
     The same command goes on with a run that was interrupted, to the identical result, and leaves finished ones as they are.
     """
     shorts = {"data": data, "model": model, "loss": loss, "epochs": epochs, "seed": seed}
-    try:
-        status = _train(configs or [], shorts, settings or [], out, overwrite)
-    except ModuleNotFoundError as error:
-        status = _missing(error)
-    raise typer.Exit(status)
+    raise typer.Exit(_train(configs or [], shorts, settings or [], out, overwrite))
 
 
 def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out: Path, overwrite: bool) -> int:
@@ -65,17 +61,14 @@ def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out
     return command.train(configs, overrides, out, overwrite=overwrite, console=Console())
 
 
-def _missing(error: ModuleNotFoundError) -> int:
-    """One line for a package of the extra that is not installed; any other missing module is a mistake to be seen."""
-    if error.name is None or error.name.split(".")[0] == "inputgrad":
-        raise error
-    typer.echo(f"inputgrad train needs {error.name}: {EXTRA}", err=True)
-    return 1
-
-
 def main() -> None:
-    """The entry point of ``inputgrad``."""
-    app()
+    """The entry point of ``inputgrad``. A package of the extra that is not installed is told in one line."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "inputgrad":
+            raise
+        sys.exit(f"inputgrad: this command needs {error.name}: {EXTRA}")
 
 
 if __name__ == "__main__":

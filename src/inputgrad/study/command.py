@@ -25,6 +25,7 @@ from inputgrad.study.training import Training, score
 from inputgrad.study.wording import loss_line
 
 REPORT = "report.html"
+THREADS = torch.get_num_threads()
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
 
@@ -38,6 +39,7 @@ def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, ov
         found = configs(paths, overrides)
         loaded = _data(found)
         for config, data in zip(found, loaded, strict=True):
+            torch.set_num_threads(config.threads or THREADS)
             try_out(assemble(config, data))
         _check_directories(found, out, overwrite)
         records = [_run(config, data, out, f"[{n}/{len(found)}]", console) for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)]
@@ -84,7 +86,7 @@ def _run(config: Config, data: Data, out: Path, position: str, console: Console)
     if status == "finished":
         _say(console, f"  finished before, kept in {directory.path}")
         return directory.finished(config)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    torch.set_num_threads(config.threads or THREADS)
     start = time.perf_counter()
     assembly = assemble(config, data)
     before = (score(assembly, data.test_inputs, data.test_labels), measures.gradient_norms(assembly))
