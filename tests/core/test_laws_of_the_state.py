@@ -190,8 +190,8 @@ def test_backward_without_gradients_is_refused() -> None:
 
 def test_an_optimiser_brings_the_norm_down() -> None:
     """End to end: an ordinary loop of torch."""
-    model, (x, y), criterion = BY_NAME["mlp"].make(), data(), nn.MSELoss() + 0.5 * ig.GradientNorm()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    model, (x, y), criterion = BY_NAME["mlp"].make(), data(), ig.InputGradientLoss(None, ig.GradientNorm())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = criterion.evaluate(model, x, y)
     for _ in range(60):
         optimizer.zero_grad()

@@ -13,7 +13,6 @@ TOLERANCES = {"double_backward": 1e-10, "reverse_over_forward": 1e-10, "finite_d
 """Engine -> relative error allowed in float64. A new engine is one row here; what it cannot serve, one in `LIMITS`."""
 
 LIMITS: dict[str, dict[str, str]] = {
-    "double_backward": {"fused_attention": "_scaled_dot_product_flash_attention_for_cpu_backward"},
     "reverse_over_forward": {
         "fused_attention": "_scaled_dot_product_flash_attention_for_cpu",
         "checkpointed": "cannot differentiate Checkpointed",  # the recomputation saves other tensors than the pass under jvp did

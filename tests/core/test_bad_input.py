@@ -1,0 +1,262 @@
+"""Bad input: one clear error each, told by its text. What must hold, what was found, what to do."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.engines.finite_difference import FiniteDifference
+
+FEATURES, OUTPUTS, N = 5, 3, 4
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Linear(FEATURES, 6), nn.Tanh(), nn.Linear(6, OUTPUTS))
+
+
+X, Y = torch.randn(N, FEATURES), torch.randn(N, OUTPUTS)
+LABELS = torch.tensor([0, 2, 1, 1])
+
+
+def calling(terms: Any = None, *, base: Any = "mse", model: Callable[[], Any] = model, x: Any = X, y: Any = Y, **settings: Any) -> Callable[[], Any]:
+    return lambda: ig.InputGradientLoss(base, ig.GradientNorm() if terms is None else terms, **settings)(model(), x, y)
+
+
+def returning(value: Any, per: Any = "sample") -> ig.Term:
+    return ig.term(per=per)(lambda batch: value)
+
+
+class Wrapped(nn.Module):
+    """A forward of the test's own round a sound model."""
+
+    def __init__(self, forward: Callable[[nn.Module, Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.function = model(), forward
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self.inner, x)
+
+
+def wrapped(forward: Callable[[nn.Module, Tensor], Any]) -> Callable[[], nn.Module]:
+    return lambda: Wrapped(forward)
+
+
+def under(context: Callable[[], Any]) -> Callable[[nn.Module, Tensor], Tensor]:
+    def forward(inner: nn.Module, x: Tensor) -> Tensor:
+        with context():
+            return inner(x)
+
+    return forward
+
+
+def made_under_inference() -> nn.Module:
+    with torch.inference_mode():
+        return model()
+
+
+def with_nan(tensor: Tensor) -> Tensor:
+    tensor = tensor.clone()
+    tensor[1, 2] = math.nan
+    return tensor
+
+
+def twice(inner: nn.Module, x: Tensor) -> Tensor:
+    inner(x)
+    return inner(x)
+
+
+class Selfish(nn.Module):
+    def forward(self, x: Tensor) -> str:
+        return "output"
+
+
+CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    # shapes
+    "direction": (
+        calling(ig.DirectionMatch(torch.ones(7))),
+        ValueError, r"direction has shape \[7\]; expected that of one sample's input gradient, \[5\], or one a sample, \[4, 5\]"
+    ),
+    "direction of rows": (calling(ig.DirectionMatch(torch.ones(3, 5))), ValueError, r"direction has shape \[3, 5\]; expected"),
+    "direction callable": (calling(ig.DirectionMatch(lambda batch: 3)), TypeError, "callable direction must return a tensor, got int"),
+    "target": (calling(y=torch.randn(N)), ValueError, r"target has shape \[4\] and the model's output \[4, 3\]: MSELoss would broadcast.*target\[:, None\]"),
+    "target of another batch": (
+        calling(base="cross_entropy", y=LABELS[:3]),
+        ValueError, r"target has shape \[3\], and the model's output \[4, 3\]: expected one target a sample"
+    ),
+    "float labels": (calling(base="cross_entropy", y=torch.rand(N)), ValueError, r"class labels as integers \(target.long\(\)\)"),
+    "no target": (calling(y=None), ValueError, "MSELoss needs a target"),
+    "label without labels": (calling(ig.GradientNorm(of="label")), ValueError, r"integer class labels of shape \[N\] = \[4\], got \[4, 3\] of torch.float32"),
+    "label of a vector": (
+        calling(ig.GradientNorm(of="label"), base=None, model=lambda: nn.Flatten(0), x=torch.randn(4, 1)),
+        ValueError, r"outputs of shape \[N, C\], got \[4\]"
+    ),
+    # inputs
+    "integers": (
+        calling(x=torch.ones(N, FEATURES, dtype=torch.long)),
+        TypeError, r"inputs\[0\] is torch.int64: there is no derivative with respect to integers.*module:"
+    ),
+    "complex": (calling(x=torch.ones(N, FEATURES, dtype=torch.complex64)), TypeError, "complex64: input gradients are taken of real inputs"),
+    "empty batch": (calling(x=torch.ones(0, FEATURES)), ValueError, r"shape \[0, 5\]: expected a batch \[N, ...\] of at least one sample"),
+    "no batch": (calling(x=torch.tensor(1.0)), ValueError, r"shape \[\]: expected a batch"),
+    "no tensor": (calling(x="inputs"), TypeError, "inputs must be a tensor, a tuple.* or a dict.*got str"),
+    "empty tuple": (calling(x=()), TypeError, "not empty; got an empty tuple"),
+    "tuple of other things": (calling(x=(3, X)), TypeError, "wrt=0 must name a tensor of the inputs, got int; choose another with wrt="),
+    "nan input": (calling(x=with_nan(X)), ValueError, r"inputs\[0\] has 1 of 20 values that are NaN or infinite, and so is the loss"),
+    "nan target": (calling(y=with_nan(Y)), ValueError, "target has 1 of 12 values that are NaN or infinite"),
+    # models
+    "function": (calling(model=lambda: torch.tanh), TypeError, "model must be an nn.Module, got builtin"),
+    "class": (calling(model=lambda: nn.Linear), TypeError, "model must be an nn.Module, got type"),
+    "made under inference_mode": (
+        calling(model=made_under_inference),
+        RuntimeError, r"parameter '0.weight' is an inference tensor.*Trainer\(inference_mode=False\)"
+    ),
+    "forward under no_grad": (calling(model=wrapped(under(torch.no_grad))), ValueError, "carries no graph to the input.*no_grad"),
+    "forward under inference_mode": (calling(model=wrapped(under(torch.inference_mode))), ValueError, "carries no graph to the input.*inference_mode"),
+    "detached input": (calling(model=wrapped(lambda inner, x: inner(x.detach()))), ValueError, "does not depend on wrt=0: no path leads from it.*detach"),
+    "detached output": (calling(model=wrapped(lambda inner, x: inner(x).detach())), ValueError, "carries no graph"),
+    "integer output": (
+        calling(model=wrapped(lambda inner, x: inner(x).argmax(1))),
+        TypeError, "output must be a floating-point tensor.*got a tensor of torch.int64.*output=callable"
+    ),
+    "no tensor as output": (calling(model=Selfish), TypeError, "output must be a floating-point tensor.*got str"),
+    "scalar output": (calling(model=wrapped(lambda inner, x: inner(x).sum())), ValueError, r"output has shape \[\]: expected \[N, ...\]"),
+    "input that is not used": (calling(ig.GradientNorm(wrt=1), model=lambda: Second(), x=(X, X)), ValueError, "does not depend on wrt=1"),
+    # names
+    "head": (calling(ig.GradientNorm(of="lable")), ValueError, "of='lable' names no head; did you mean 'label'\\?"),
+    "head of another kind": (calling(ig.GradientNorm(of=3)), TypeError, "of must be a name, a head of inputgrad.heads, or a callable.*got int"),
+    "position": (calling(ig.GradientNorm(wrt=2)), ValueError, "wrt=2 names no input of this call"),
+    "name": (calling(ig.GradientNorm(wrt="imput")), ValueError, "wrt='imput' names no input.*did you mean 'input'\\?"),
+    "module": (calling(ig.GradientNorm(wrt="module:00")), ValueError, "wrt='module:00' names no module of Sequential; did you mean '0'\\?"),
+    "module called twice": (calling(ig.GradientNorm(wrt="module:inner"), model=wrapped(twice)), ValueError, "called several times in one forward pass"),
+    "module never called": (
+        calling(ig.GradientNorm(wrt="module:inner"), model=wrapped(lambda inner, x: x)),
+        ValueError, "not called in the model's forward pass"
+    ),
+    "wrt of another kind": (calling(ig.GradientNorm(wrt=1.5)), TypeError, "wrt must be a position, a name.*got 1.5"),
+    "nothing to differentiate": (calling(ig.GradientNorm(wrt=())), TypeError, "wrt is empty"),
+    "place": (calling(ig.GradientNorm(at="here")), TypeError, "at must be a place.*got str"),
+    "interpolate": (
+        calling(ig.GradientNorm(at=ig.Interpolate(torch.ones(2, 2)))),
+        ValueError, r"Interpolate: other must be a tensor of the inputs' shape \[4, 5\]"
+    ),
+    # terms
+    "term gives a scalar": (
+        calling(returning(torch.tensor(1.0))),
+        ValueError, r"must return one number a sample, \[N\] = \[4\]; got shape \[\].*takes the mean itself.*per=\"batch\""
+    ),
+    "term of the wrong length": (calling(returning(torch.ones(3))), ValueError, r"must return one number a sample, \[N\] = \[4\]; got shape \[3\]"),
+    "term gives a list": (calling(returning([1.0] * N)), TypeError, "must return one number a sample.*got list"),
+    "term gives integers": (calling(returning(torch.ones(N, dtype=torch.long))), TypeError, "must return one number a sample.*got torch.int64"),
+    "batch term of samples": (
+        calling(returning(torch.ones(N), per="batch")),
+        ValueError, r"must return a 0-d tensor, since it declares per='batch'; got shape \[4\]"
+    ),
+    "head of the wrong length": (
+        calling(ig.GradientNorm(of=lambda output, target: output.sum())),
+        ValueError, r"must return one floating-point score a sample, \[N\] = \[4\]"
+    ),
+    "head without a graph": (
+        calling(ig.GradientNorm(of=lambda output, target: output.detach().sum(1))),
+        ValueError, "scores carry no graph.*without detach or no_grad"
+    ),
+    "perturbation of rows": (calling(ig.Adversarial(ig.FGSM(0.1, of=ig.heads.EachOutput()))), ValueError, "FGSM needs a head of one score a sample"),
+    "weight of no number": (
+        calling((lambda step: None) * ig.GradientNorm()),
+        ValueError, "weight of gradient_norm at step 0 must be a finite number, got None"
+    ),
+    "weight of nan": (calling(math.nan * ig.GradientNorm()), ValueError, "must be a finite number, got nan"),
+    "loss without a base": (calling(ig.GradientNorm(of="loss"), base=None), ValueError, 'of="loss" needs a base loss, and this InputGradientLoss has none'),
+    "base gives no tensor": (calling(base=lambda output, target: 1.0), TypeError, "must return a tensor, got float"),
+}  # fmt: skip
+
+
+class Second(nn.Module):
+    """Ignores its second input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = model()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.inner(a)
+
+
+MAKING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "base": (lambda: ig.InputGradientLoss("mes"), ValueError, "base='mes' names no loss; did you mean 'mse'\\?"),
+    "base of another kind": (lambda: ig.InputGradientLoss(3), TypeError, "base must be a name, a callable.*got int"),
+    "nothing at all": (lambda: ig.InputGradientLoss(None), ValueError, "needs a base loss, terms, or both; got neither"),
+    "engine": (
+        lambda: ig.InputGradientLoss("mse", engine="double_backwards"),
+        ValueError, "engine='double_backwards' names no engine; did you mean 'double_backward'\\?"
+    ),
+    "output": (lambda: ig.InputGradientLoss("mse", output="logits"), TypeError, "output must be a callable.*got str"),
+    "term": (lambda: ig.InputGradientLoss("mse", [lambda batch: 1]), TypeError, "terms must be terms or weighted terms.*@inputgrad.term"),
+    "weight": (lambda: ig.terms.Weighted(ig.GradientNorm(), "heavy"), TypeError, "weight of gradient_norm must be a number or a callable.*'heavy'"),
+    "weight of a function": (lambda: ig.terms.Weighted(lambda batch: 1, 2.0), TypeError, "a weight multiplies a term, got function"),
+    "weight as text": (lambda: "heavy" * ig.GradientNorm(), TypeError, "GradientNorm"),
+    "per": (lambda: ig.term(per="bach"), ValueError, "per='bach': did you mean 'batch'\\?"),
+    "term of no function": (lambda: ig.term(3), TypeError, "decorates a function of the batch, got 3"),
+    "p": (lambda: ig.GradientNorm(p=0.5), ValueError, "p must be at least 1.*got 0.5"),
+    "p of nan": (lambda: ig.GradientNorm(p=math.nan), ValueError, "p must be at least 1"),
+    "power": (lambda: ig.GradientNorm(power=0.5), ValueError, "power must be at least 1 and finite, got 0.5"),
+    "center": (lambda: ig.GradientNorm(center=-1), ValueError, "center must be a norm, at least 0 and finite, got -1"),
+    "zero direction": (lambda: ig.DirectionMatch(torch.zeros(3)), ValueError, "direction is zero everywhere"),
+    "direction of another kind": (lambda: ig.DirectionMatch([1, 0]), TypeError, "direction must be a tensor or a callable of the batch, got list"),
+    "epsilon": (lambda: ig.FGSM(-0.1), ValueError, 'epsilon must be at least 0 and finite, got -0.1.*move="descend"'),
+    "epsilon of nan": (lambda: ig.FGSM(math.nan), ValueError, "epsilon must be at least 0"),
+    "move": (lambda: ig.FGSM(0.1, move="up"), ValueError, "move='up': .*'ascend', 'descend'"),
+    "bounds": (lambda: ig.FGSM(0.1, bounds=(1, 0)), ValueError, r"bounds must be \(low, high\) with low < high, or None; got \(1, 0\)"),
+    "bounds of one": (lambda: ig.FGSM(0.1, bounds=(1,)), ValueError, "bounds must be"),
+    "rows": (lambda: ig.heads.RandomProjection(0), ValueError, "n must be at least 1, got 0"),
+    "scheme": (lambda: FiniteDifference(scheme="onesided"), ValueError, "did you mean 'one_sided'\\?"),
+    "step": (lambda: FiniteDifference(step=2.0), ValueError, "step must be a fraction"),
+    "steps": (lambda: ig.follow_gradient(model(), X, steps=0), ValueError, "steps must be a whole number, at least 1; got 0"),
+    "step size": (lambda: ig.follow_gradient(model(), X, step_size=-1.0), ValueError, 'step_size must be positive and finite, got -1.0.*move="descend"'),
+    "path's move": (lambda: ig.follow_gradient(model(), X, move="ascent"), ValueError, "move='ascent': did you mean 'ascend'\\?"),
+    "scaling": (lambda: ig.follow_gradient(model(), X, scaling="sing"), ValueError, "scaling='sing': did you mean 'sign'\\?"),
+    "path's bounds": (lambda: ig.follow_gradient(model(), X, bounds=(2, 1)), ValueError, "bounds must be"),
+    "path of a module": (lambda: ig.follow_gradient(model(), X, wrt="module:0"), ValueError, "follow_gradient moves inputs"),
+    "path of the loss": (lambda: ig.follow_gradient(model(), X, of="loss"), ValueError, 'of="loss" needs a base loss'),
+    "path of a function": (lambda: ig.follow_gradient(torch.tanh, X), TypeError, "model must be an nn.Module"),
+    "gradient of the loss": (lambda: ig.output_and_gradient(model(), X, of="loss"), ValueError, 'of="loss" needs a base loss'),
+    "gradient of a function": (lambda: ig.output_and_gradient(torch.tanh, X), TypeError, "model must be an nn.Module"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_bad_call_is_one_clear_error(name: str) -> None:
+    call, kind, text = CALLS[name]
+    with pytest.raises(kind, match=text):
+        call()
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_a_bad_setting_is_one_clear_error(name: str) -> None:
+    make, kind, text = MAKING[name]
+    with pytest.raises(kind, match=text):
+        make()
+
+
+def test_an_operation_without_second_derivative_is_named_with_the_way_out() -> None:
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, *grads: Tensor) -> Tensor:
+            return 2 * ctx.saved_tensors[0] * grads[0]
+
+    with pytest.raises(ig.EngineError, match=r"engine 'double_backward' cannot differentiate Wrapped twice.*once_differentiable.*finite_difference"):
+        calling(model=wrapped(lambda inner, x: inner(Once.apply(x))), engine="double_backward")()
+
+
+def test_a_model_that_fails_fails_with_its_own_error() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        calling(x=torch.randn(N, FEATURES + 1))()
