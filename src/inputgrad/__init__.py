@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from inputgrad.operators import follow_gradient, output_and_gradient
     from inputgrad.perturb import FGSM, Perturbation
     from inputgrad.places import Interpolate, Perturbed, Place
-    from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
+    from inputgrad.schedules import lazy_adam
+from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "Term",
     "follow_gradient",
     "heads",
+    "lazy_adam",
     "output_and_gradient",
     "perturb",
     "places",

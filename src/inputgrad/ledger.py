@@ -62,6 +62,7 @@ class Ledger:
         self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
         self._gradients: dict[Any, _Gradient] = {}
         self._output: Tensor | None = None
+        self._shares: dict[float, Ledger] = {}
         self.batch = Batch(model, inputs.as_given(), target, self)
 
     # what a batch asks for
@@ -116,23 +117,42 @@ class Ledger:
         assert self._base is not None
         return base_losses.value(self._base, self.output(), self._target)
 
+    def share(self, fraction: float) -> "Ledger":
+        """The ledger of a random share of the batch, drawn once a call; itself for the whole."""
+        if fraction == 1:
+            return self
+        if fraction not in self._shares:
+            inputs, target = sampled(self._inputs, self._target, fraction)
+            self._shares[fraction] = Ledger(
+                self._model, inputs, target, wrt=(), base=self._base, engine=self._engine, pick=self._pick,
+                differentiable=self._differentiable, replay=self._replay,
+            )  # fmt: skip
+        return self._shares[fraction]
+
     def attached(self, value: Tensor) -> Tensor:
         """``value``, whose backward pass goes on to the parameters through the output and every input gradient that it depends on."""
-        owed = self._owed(value)
         one = torch.ones((), dtype=value.dtype, device=value.device)
-        pairs = [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for ledger in (self, *self._shares.values()):
+            owed = ledger._owed(value)
+            pairs += [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
         pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
         result: Tensor = _Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
         return result
 
     def backward(self, value: Tensor) -> None:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
-        owed = self._owed(value)
-        shares = [found.here(v) for found, v in owed.gradients if found.here]
-        self._to_leaves([(value, None), *owed.outputs, *((share, None) for share in shares)])
-        for found, v in owed.gradients:
-            for share in found.elsewhere(v) if found.elsewhere else ():
-                self._to_leaves([(share, None)])
+        ledgers = (self, *self._shares.values())
+        every_owed = [ledger._owed(value) for ledger in ledgers]
+        own = set[int]().union(*(ledger._own_leaves() for ledger in ledgers))
+        roots: list[tuple[Tensor, Tensor | None]] = [(value, None)]
+        for owed in every_owed:
+            roots += [*owed.outputs, *((found.here(v), None) for found, v in owed.gradients if found.here)]
+        self._to_leaves(roots, own)
+        for owed in every_owed:
+            for found, v in owed.gradients:
+                for share in found.elsewhere(v) if found.elsewhere else ():
+                    self._to_leaves([(share, None)], own)
 
     def _owed(self, value: Tensor) -> "_Owed":
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
@@ -151,9 +171,12 @@ class Ledger:
                 found_gradients.append((group.found, filled))
         return _Owed(found_outputs, found_gradients)
 
-    def _to_leaves(self, roots: list[tuple[Tensor, Tensor | None]]) -> None:
+    def _own_leaves(self) -> set[int]:
+        """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
         own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(self._output)}
-        own |= {id(variable) for forward in self._passes.values() if forward.made for variable in forward.here().variables.values()}
+        return own | {id(variable) for forward in self._passes.values() if forward.made for variable in forward.here().variables.values()}
+
+    def _to_leaves(self, roots: list[tuple[Tensor, Tensor | None]], own: set[int]) -> None:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
         tensors, cotangents = [tensor for tensor, _ in roots], [cotangent for _, cotangent in roots]
         if any(forward.reentrant for forward in self._passes.values()):  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
@@ -163,6 +186,9 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of every pass: what is still needed hangs on the loss, and nothing waits for the garbage collector."""
+        for share in self._shares.values():
+            share.close()
+        self._shares.clear()
         self._passes.clear()
         self._gradients.clear()
         del self.batch, self._forward
@@ -226,6 +252,21 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
             inputs.variable(key)
         keys.append(key)
     return tuple(keys)
+
+
+def sampled(inputs: ModelInputs, target: Any, fraction: float) -> tuple[ModelInputs, Any]:
+    """A random share of the samples, at least one, without replacement: of every tensor that has one row a sample."""
+    size = next((tensor.shape[0] for _, tensor in inputs.tensors() if tensor.dim()), 1)
+    rows = torch.randperm(size)[: max(1, round(fraction * size))]
+
+    def picked(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == size:
+            return value[rows.to(value.device)]
+        if isinstance(value, Mapping):
+            return {key: picked(item) for key, item in value.items()}
+        return type(value)(map(picked, value)) if type(value) in (tuple, list) else value
+
+    return ModelInputs(tuple(map(picked, inputs.args)), {name: picked(value) for name, value in inputs.kwargs.items()}), picked(target)
 
 
 def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:

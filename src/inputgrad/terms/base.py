@@ -8,7 +8,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
@@ -31,6 +31,15 @@ class _Summand:
 
     def weighted(self) -> tuple["Weighted", ...]:
         raise NotImplementedError
+
+    def scheduled(self, *, every: int = 1, fraction: float = 1.0) -> "TermSum | Weighted":
+        """The same, at each ``every``-th step only (its weight times ``every``), or on a random share ``fraction`` of the batch.
+
+        Both are unbiased: the expectation over steps, or draws, is the full term. With momentum and adaptive optimisers a term at each k-th step is
+        still not the same trajectory; where it has an optimiser step of its own see `inputgrad.lazy_adam`.
+        """
+        parts = tuple(replace(part, every=every, fraction=fraction) for part in self.weighted())
+        return parts[0] if len(parts) == 1 else TermSum(parts)
 
     def __add__(self, other: Any) -> "TermSum":
         return TermSum((*self.weighted(), *other.weighted())) if isinstance(other, _Summand) else NotImplemented
@@ -78,16 +87,24 @@ class Term(_Summand, ABC):
 
 @dataclass(frozen=True)
 class Weighted(_Summand):
-    """A term with its weight: ``0.01 * GradientNorm()``."""
+    """A term with its weight, ``0.01 * GradientNorm()``, and how often and on how much of the batch it is taken (`scheduled`)."""
 
     term: Term
     weight: Weight = 1.0
+    every: int = 1
+    fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.term, Term):
             raise TypeError(f"a weight multiplies a term, got {type(self.term).__name__}; decorate a function with @inputgrad.term to make it one")
         if not _is_weight(self.weight):
             raise TypeError(f"the weight of {self.term.name} must be a number or a callable of the step number, got {self.weight!r}")
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"every of {self.term.name} must be a whole number of steps, at least 1; got {self.every!r}")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction of {self.term.name} must be a share of the batch, above 0 and at most 1; got {self.fraction!r}")
+        if self.fraction < 1 and self.term.per == "batch":
+            raise ValueError(f"the term {self.term.name} is a statistic of the batch: on a share of the batch it would be another; leave fraction at 1")
 
     def weighted(self) -> tuple["Weighted", ...]:
         return (self,)
@@ -102,12 +119,15 @@ class Weighted(_Summand):
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
         weight = self.weight
-        return Weighted(self.term, (lambda step: factor * weight(step)) if callable(weight) else factor * weight)
+        return replace(self, weight=(lambda step: factor * weight(step)) if callable(weight) else factor * weight)
 
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
-        return f"{self.weight if callable(self.weight) else format(self.weight, 'g')} * {self.term}"
+        schedule = {"every": self.every, "fraction": self.fraction}
+        told = ", ".join(f"{name}={value}" for name, value in schedule.items() if value != 1)
+        weighted = f"{self.weight if callable(self.weight) else format(self.weight, 'g')} * {self.term}"
+        return f"({weighted}).scheduled({told})" if told else weighted
 
 
 @dataclass(frozen=True)
