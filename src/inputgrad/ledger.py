@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
+from inputgrad.attached import Attached
 from inputgrad.batch import Batch
 from inputgrad.engines.base import Cotangents, Engine, Linearization, constant_gradient, leaves_of
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
-from inputgrad.errors import EngineError
 from inputgrad.heads import Head, Of, Score
-from inputgrad.places import Key, ModelInputs, Place, Wrt, keys_of
+from inputgrad.places import Key, ModelInputs, Place, Wrt, canonical, sampled
 
 Leaves = tuple[Tensor, ...]
 
@@ -137,7 +137,7 @@ class Ledger:
             owed = ledger._owed(value)
             pairs += [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
         pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
-        result: Tensor = _Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
+        result: Tensor = Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
         return result
 
     def backward(self, value: Tensor) -> None:
@@ -220,53 +220,6 @@ class _OwnLoss(Head):
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return self._ledger.loss_of(output)
-
-
-class _Attached(torch.autograd.Function):
-    """A value whose backward pass hands the given cotangents to the given tensors, and goes on into the value's own graph.
-
-    The value and gradient of ``value + (s − s.detach())`` with s = Σ ⟨v, t⟩, without forming s, which half precision could overflow.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *_tensors: Tensor) -> Tensor:
-        ctx.cotangents = cotangents
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise EngineError(
-                "the loss of inputgrad has a first derivative in the parameters, and no second one: backward(create_graph=True) through it would be "
-                "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
-            )
-        return (grads[0], None, *[grads[0] * cotangent for cotangent in ctx.cotangents])
-
-
-def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
-    """The keys of ``wrt`` in the form that passes use, each checked to name something that can be differentiated."""
-    keys = []
-    for key in keys_of(wrt):
-        if not (isinstance(key, str) and key.startswith("module:")):
-            key = inputs.key(key, model)
-            inputs.variable(key)
-        keys.append(key)
-    return tuple(keys)
-
-
-def sampled(inputs: ModelInputs, target: Any, fraction: float) -> tuple[ModelInputs, Any]:
-    """A random share of the samples, at least one, without replacement: of every tensor that has one row a sample."""
-    size = next((tensor.shape[0] for _, tensor in inputs.tensors() if tensor.dim()), 1)
-    rows = torch.randperm(size)[: max(1, round(fraction * size))]
-
-    def picked(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() and value.shape[0] == size:
-            return value[rows.to(value.device)]
-        if isinstance(value, Mapping):
-            return {key: picked(item) for key, item in value.items()}
-        return type(value)(map(picked, value)) if type(value) in (tuple, list) else value
-
-    return ModelInputs(tuple(map(picked, inputs.args)), {name: picked(value) for name, value in inputs.kwargs.items()}), picked(target)
 
 
 def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:

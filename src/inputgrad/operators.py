@@ -11,10 +11,9 @@ from inputgrad.engines.base import input_gradient
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of
-from inputgrad.ledger import canonical
 from inputgrad.loss import default_output
 from inputgrad.perturb import Bounds, Move, Scaling, check_bounds, check_move, check_scaling, moved
-from inputgrad.places import Key, ModelInputs, Wrt
+from inputgrad.places import Key, ModelInputs, Wrt, canonical
 
 
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:

@@ -117,6 +117,32 @@ def inner_module(model: nn.Module, key: str) -> nn.Module:
     raise ValueError(f"wrt={key!r} names no module of {type(model).__name__}; {nearest(name, filter(None, modules))}")
 
 
+def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
+    """The keys of ``wrt`` in the form that passes use, each checked to name something that can be differentiated."""
+    keys = []
+    for key in keys_of(wrt):
+        if not (isinstance(key, str) and key.startswith("module:")):
+            key = inputs.key(key, model)
+            inputs.variable(key)
+        keys.append(key)
+    return tuple(keys)
+
+
+def sampled(inputs: ModelInputs, target: Any, fraction: float) -> tuple[ModelInputs, Any]:
+    """A random share of the samples, at least one, without replacement: of every tensor that has one row a sample."""
+    size = next((tensor.shape[0] for _, tensor in inputs.tensors() if tensor.dim()), 1)
+    rows = torch.randperm(size)[: max(1, round(fraction * size))]
+
+    def picked(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == size:
+            return value[rows.to(value.device)]
+        if isinstance(value, Mapping):
+            return {key: picked(item) for key, item in value.items()}
+        return type(value)(map(picked, value)) if type(value) in (tuple, list) else value
+
+    return ModelInputs(tuple(map(picked, inputs.args)), {name: picked(value) for name, value in inputs.kwargs.items()}), picked(target)
+
+
 class Place(ABC):
     """``at``: other inputs than the batch's own, at which the input gradient is taken. Frozen: made once, drawn anew each step."""
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inputgrad.ledger import canonical
-from inputgrad.places import Key, ModelInputs
+from inputgrad.places import Key, ModelInputs, canonical
 from inputgrad.terms.base import Term, TermSum, Weighted
 
 Terms = Term | Weighted | TermSum | Iterable[Term | Weighted]
