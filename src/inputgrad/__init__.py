@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inputgrad.perturb import FGSM, Perturbation
     from inputgrad.places import Interpolate, Perturbed, Place
     from inputgrad.schedules import lazy_adam
-from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
+    from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ _HOMES = {
     "operators": ("follow_gradient", "output_and_gradient"),
     "perturb": ("FGSM", "Perturbation"),
     "places": ("Interpolate", "Perturbed", "Place"),
+    "schedules": ("lazy_adam",),
     "terms": ("Adversarial", "DirectionMatch", "GradientNorm", "Term", "term"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
