@@ -10,6 +10,8 @@ CASES = {
     "plain": (F.conv2d, X, W, {}),
     "stride": (F.conv2d, X, W, {"stride": 2, "padding": 1}),
     "tuples": (F.conv2d, X, W, {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}),
+    "same": (F.conv2d, X, (6, 4, 3, 5), {"padding": "same", "dilation": (2, 1)}),
+    "valid": (F.conv2d, X, W, {"padding": "valid", "stride": 2}),
     "one_tuple": (F.conv2d, X, W, {"stride": (2,)}),
     "groups": (F.conv2d, X, (6, 2, 3, 3), {"groups": 2, "padding": 1}),
     "depthwise": (F.conv2d, X, (8, 1, 3, 3), {"groups": 4}),
@@ -76,14 +78,15 @@ def test_autocast():
     assert difference(function, tensors) < 0.03
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize(
     ("function", "tensors"),
     [
-        (lambda x, w: F.conv2d(x, w, padding="same"), (normal(1, 2, 5, 5), normal(2, 2, 3, 3))),
+        (lambda x, w: F.conv2d(x, w, padding="same"), (normal(1, 2, 5, 5), normal(2, 2, 3, 2))),
         (F.conv2d, (normal(2, 5, 5), normal(2, 2, 3, 3))),
         (lambda x, w: F.conv2d(x.detach(), w), (normal(1, 2, 5, 5), normal(2, 2, 3, 3))),
     ],
-    ids=["padding_in_words", "one_sample", "constant_input"],
+    ids=["sides_differ", "one_sample", "constant_input"],
 )
 def test_left_to_torch(function, tensors):
     assert not substituted(function, *tensors)

@@ -9,7 +9,8 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
-from inputgrad.derivatives import Phase, SecondDerivatives, convolution
+from inputgrad.derivatives import Phase, SecondDerivatives, checkpoints, convolution
+from inputgrad.derivatives.swap import SUBSTITUTES
 from tests.derivatives.against_torch import EXACT, derivatives, fixed, normal, off, substituted
 
 
@@ -75,6 +76,19 @@ def test_the_pass_for_the_input_gradient_makes_no_weight_gradient(calls, declare
     calls.clear()
     (g.square().sum() + y.sum()).backward(inputs=list(model.parameters()))
     assert sorted(calls) == [(False, True, False), (False, True, False), (False, True, True), (True, True, True)]  # x itself gets none
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_engine_that_does_not_say(monkeypatch, calls, declared):
+    """The phase says it then; where it does not, every gradient is made, and right."""
+
+    def silent(node):
+        raise RuntimeError("not here")
+
+    monkeypatch.setattr(torch._C, "_will_engine_execute_node", silent)
+    tensors = [normal(2, 2, 6, 6), normal(3, 2, 3, 3), normal(3)]
+    assert off(*(derivatives(F.conv2d, tensors, ours=ours, declared=declared) for ours in (True, False))) < EXACT
+    assert ((True, False, False) in calls) == declared
 
 
 def test_a_frozen_weight_costs_nothing(calls):
@@ -160,30 +174,50 @@ def test_in_evaluation_without_a_graph():
         torch.testing.assert_close(y, model(x))
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-def test_checkpointed_regions_are_torchs(reentrant):
-    """They run again in the backward pass, where nothing is exchanged."""
-    model = network()
-    x = normal(3, 2, 8, 8).requires_grad_()
+def test_checkpointed():
+    """What runs again in the backward pass runs again with ours in place."""
+    first = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.SiLU(), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 3), nn.Softplus()).double()
+    x = normal(3, 2, 8, 8)
+    model = called(first, lambda x: first[3:](checkpoint(first[:3], x, use_reentrant=False)))
+    assert_close(penalty_gradients(model, x, ours=True), penalty_gradients(first, x, ours=False))
+
+
+def test_checkpointed_attention():
+    """torch alone raises."""
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, dropout=0.0).double()
+    x = normal(2, 5, 6)
+    found = penalty_gradients(called(layer, lambda x: checkpoint(layer, x, use_reentrant=False)), x, ours=True)
+    assert_close(found, penalty_gradients(layer, x, ours=True))
+
+
+def called(module, forward):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x):
+            return forward(x)
+
+    return Wrapped()
+
+
+def test_a_checkpointed_region_of_unknown_form_is_torchs(monkeypatch):
+    monkeypatch.setattr(checkpoints, "_closed_over", lambda _: {})
+    seen = []
+    monkeypatch.setitem(SUBSTITUTES, F.silu, lambda *_: seen.append(1) or NotImplemented)
     with SecondDerivatives(Phase()):
-        y = checkpoint(model, x, use_reentrant=reentrant)
-    found = torch.autograd.grad(y.square().sum(), x) if not reentrant else (y.square().sum().backward(), x.grad)[1:]
-    assert_close(found, torch.autograd.grad(model(x).square().sum(), x))
+        checkpoint(F.silu, normal(3).requires_grad_(), use_reentrant=False)
+    assert not seen
 
 
-def test_checkpointed_twice():
-    def wrapped(model):
-        return lambda x: checkpoint(model, x, use_reentrant=False)
-
+def test_reentrant_checkpoints_keep_their_first_derivative():
     model = network().eval()
     x = normal(3, 2, 8, 8).requires_grad_()
-    results = []
-    for ours in (True, False):
-        with SecondDerivatives(Phase()) if ours else torch.enable_grad():
-            y = wrapped(model)(x)
-        (g,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
-        results.append(torch.autograd.grad(g.square().sum() + y.sum(), list(model.parameters()), allow_unused=True))
-    assert_close(*([part for part in result if part is not None] for result in results))
+    with SecondDerivatives(Phase()):
+        y = checkpoint(model, x, use_reentrant=True)
+    y.square().sum().backward()
+    assert_close([x.grad], torch.autograd.grad(model(x).square().sum(), x))
 
 
 def test_functorch_inside_the_model_is_torchs():

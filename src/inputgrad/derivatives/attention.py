@@ -141,7 +141,7 @@ def scaled_dot_product_attention(
     enable_gqa: bool = False,
 ) -> Any:
     """``torch.nn.functional.scaled_dot_product_attention`` of query ``[N, heads, L, E]``, key and value ``[N, heads, S, E]``."""
-    if not differentiated(query, key, value, attn_mask) or not torch.backends.cuda.flash_sdp_enabled():
+    if not differentiated(query, key, value, attn_mask) or _math_alone(query):
         return NotImplemented  # nothing to differentiate; or the user has chosen the kernel
     q, k, v, mask = as_autocast(query, key, value, None if attn_mask is None or attn_mask.dtype == torch.bool else attn_mask)
     mask = attn_mask if mask is None else mask
@@ -152,6 +152,13 @@ def scaled_dot_product_attention(
             return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
     return run(ATTENTION, phase, Settings(mask, is_causal, q.shape[-1] ** -0.5 if scale is None else scale), q, k, v, rescue=True)
+
+
+def _math_alone(q: Tensor) -> bool:
+    """Whether the user has left torch the math kernel only."""
+    allowed = torch.backends.cuda
+    others = () if q.device.type == "cpu" else (allowed.mem_efficient_sdp_enabled(), allowed.cudnn_sdp_enabled())
+    return not (allowed.flash_sdp_enabled() or any(others))
 
 
 def _fusible(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> bool:

@@ -66,10 +66,11 @@ def _convolution(dimensions: int) -> Substitute:
     def convolution(
         phase: Phase, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
     ) -> Any:
-        if isinstance(padding, str):
-            return NotImplemented
         each = _each(dimensions)
-        return _run(phase, dimensions, Geometry(each(stride), each(padding), each(dilation), False, [0] * dimensions, groups), input, weight, bias)
+        sides = _in_numbers(padding, each(stride), each(dilation), weight) if isinstance(padding, str) else each(padding)
+        if sides is None:
+            return NotImplemented
+        return _run(phase, dimensions, Geometry(each(stride), sides, each(dilation), False, [0] * dimensions, groups), input, weight, bias)
 
     return convolution
 
@@ -97,6 +98,16 @@ def _each(dimensions: int) -> Callable[[int | Sequence[int]], list[int]]:
         return [value] * dimensions if isinstance(value, int) else list(value) * (dimensions if len(value) == 1 else 1)
 
     return each
+
+
+def _in_numbers(padding: str, stride: list[int], dilation: list[int], weight: Tensor) -> list[int] | None:
+    """What "valid" and "same" mean; None where the two sides differ, or where torch refuses."""
+    if padding == "valid":
+        return [0] * len(stride)
+    both = [step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=False)]
+    if padding != "same" or any(step != 1 for step in stride) or any(total % 2 for total in both) or len(both) != len(stride):
+        return None
+    return [total // 2 for total in both]
 
 
 def _run(phase: Phase, dimensions: int, geometry: Geometry, x: Tensor, w: Tensor, b: Tensor | None) -> Any:

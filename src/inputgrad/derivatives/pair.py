@@ -74,7 +74,8 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Tensors:
         call, operation = ctx.call, ctx.call.operation
-        tensors, kept = ctx.saved_tensors[: call.count], ctx.saved_tensors[call.count :]
+        saved = ctx.saved_tensors  # once: a checkpointed region hands them out once
+        tensors, kept = saved[: call.count], saved[call.count :]
         wish = wanted(ctx, call.phase)[1:]
         with without_autocast(gy):
             if not torch.is_grad_enabled():
@@ -101,8 +102,8 @@ class _Derivative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *u: Tensor) -> Tensors:
         call, operation = ctx.call, ctx.call.operation
-        gy, *tensors = ctx.saved_tensors[: call.count + 1]
-        kept = ctx.saved_tensors[call.count + 1 :]
+        gy, *saved = ctx.saved_tensors
+        tensors, kept = saved[: call.count], tuple(saved[call.count :])
         wish = wanted(ctx, call.phase)[1 : call.count + 2]
         with without_autocast(gy):
             if torch.is_grad_enabled():

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from inputgrad.derivatives.checkpoints import recomputed_in
+
 
 class Phase:
     """Which backward pass of a step is running: what a Function written in Python cannot see where autograd's engine does not tell.
@@ -46,11 +48,14 @@ class SecondDerivatives(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         substitute = SUBSTITUTES.get(func)
-        if substitute is not None and _ordinary(types):
+        if substitute is not None and _ordinary(types) and recomputed_in(self._again):
             result = substitute(self._phase, *args, **(kwargs or {}))
             if result is not NotImplemented:
                 return result
         return func(*args, **(kwargs or {}))
+
+    def _again(self) -> "SecondDerivatives":
+        return SecondDerivatives(self._phase)
 
 
 SUBSTITUTES: dict[Any, Substitute] = {}
@@ -58,12 +63,8 @@ SUBSTITUTES: dict[Any, Substitute] = {}
 
 
 def _ordinary(types: Any) -> bool:
-    """Whether autograd alone is at work: no tensor type with rules of its own, no functorch transform (which refuses Functions of this form), and no
-    checkpointed region (it runs again in the backward pass, where this mode is not active, and must then save the same tensors)."""
-    if any(kind not in _PLAIN for kind in types) or torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
-    return hooks is None or "_checkpoint_hook" not in getattr(hooks[0], "__qualname__", "")
+    """Whether autograd alone is at work: no tensor type with rules of its own, no functorch transform, which refuses Functions of our form."""
+    return all(kind in _PLAIN for kind in types) and torch._C._functorch.peek_interpreter_stack() is None
 
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
