@@ -1,4 +1,4 @@
-"""What every test stands on: a fixed seed, one thread, and hypothesis without a clock."""
+"""What every test stands on: a fixed seed, and hypothesis without a clock."""
 
 import pytest
 import torch

@@ -129,8 +129,9 @@ def test_the_lists_of_longer_ones_are_not_stale() -> None:
 
 def test_import_above_torch_is_cheap_and_brings_nothing_along() -> None:
     program = (
-        "import sys, time, torch; before = set(sys.modules); start = time.perf_counter(); import inputgrad; seconds = time.perf_counter() - start; "
-        "print(seconds, *sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+        "import sys, time, torch; before = set(sys.modules); start = time.perf_counter()\n"
+        "import inputgrad; [getattr(inputgrad, name) for name in inputgrad.__all__]\n"  # names come when they are first used
+        "print(time.perf_counter() - start, *sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     seconds, *brought = done.stdout.split()
