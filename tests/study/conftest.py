@@ -4,12 +4,13 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from inputgrad.study import checking, command
 from inputgrad.study.source import Override, Source
 
-SMALL = {"name": "small", "data": "digits", "model": {"mlp": {"hidden": [8]}}, "loss": "cross_entropy", "epochs": 2, "batch_size": 256}
+SMALL = {"name": "small", "data": "digits", "model": {"mlp": {"hidden": [8]}}, "loss": "cross_entropy", "epochs": 2, "batch_size": 256, "threads": 1}
 SMALL_MEASURES = {"epsilons": [], "samples": 2, "steps": 2}
 
 
@@ -61,3 +62,12 @@ def problems_of():
         return [str(problem).replace(f"{tmp_path}/", "") for problem in caught.value.problems]
 
     return told
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks this small are fastest on one thread, above all where the cores have other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,8 +1,10 @@
 """The command: one report of several runs, interruptions, finished and changed runs, and the command line itself."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,28 @@ def test_an_interrupted_run_goes_on_to_the_identical_result(trained, tmp_path, m
     assert len((tmp_path / "out" / "run-0" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_an_interruption_before_anything_was_written(trained, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inputgrad.study.command.try_out", interrupted)
+    status, told = trained({})
+    assert (status, (tmp_path / "out").exists()) == (130, False)
+    assert "Interrupted. Nothing had been written yet." in told
+
+
+def test_an_interruption_by_a_signal_has_the_exit_status_130(tmp_path):
+    command = [sys.executable, "-m", "inputgrad.cli", *SHORT, "--epochs", "100000", "--loss", "cross_entropy", "--out", "here"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "here" / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "are kept in here: the same command goes on from there." in told
+
+
 def test_finished_runs_are_left_as_they_are(trained, tmp_path, monkeypatch):
     assert trained({})[0] == 0
     monkeypatch.setattr(Training, "run_epoch", None)
@@ -118,7 +142,7 @@ def test_a_broken_record_is_named(trained, tmp_path):
     assert "no record of this command" in told
 
 
-SHORT = ["train", "--data", "digits", "--model", "mlp", "--epochs", "1", "--set", "measures.epsilons=[]", "--set", "batch_size=512"]
+SHORT = ["train", "--data", "digits", "--model", "mlp", "--epochs", "1", "--set", "measures.epsilons=[]", "--set", "batch_size=512", "--set", "threads=1"]
 
 
 def test_the_short_form(tmp_path):

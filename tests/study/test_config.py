@@ -57,6 +57,7 @@ def test_every_problem_is_told_at_once_with_its_line(problems_of, tmp_path):
         ("- digits\n", "a config is a mapping of keys to values"),
         ("loss: mse\n", "data is missing; known here: name, title, data"),
         ("data: {digits: , diabetes: }\nloss: mse\n", "expected exactly one name, got ['digits', 'diabetes']"),
+        ("data: digits\nloss: {terms: {gradient_norm: {every: 0}}}\n", "every of gradient_norm must be a whole number of steps"),
         ("data: digits\nloss: {terms: {gradient_norm: {p: 0.5}}}\n", "GradientNorm: p must be at least 1"),
         ("data: digits\nloss: {terms: {adversarial: {perturbation: {fgsm: {epsilon: -1}}}}}\n", "FGSM: epsilon must be at least 0"),
         ("data: digits\ncriterion: inputgrad.study.popular:recip\n", "has no 'recip'; did you mean 'recipe'?"),
@@ -103,12 +104,12 @@ def test_a_key_that_leads_into_a_value():
 
 def test_terms_become_the_library_s_own_objects(config_of):
     terms = {
-        "gradient_norm": {"weight": -0.5, "p": math.inf, "of": "loss"},
+        "gradient_norm": {"weight": -0.5, "p": math.inf, "of": "loss", "every": 4},
         "adversarial": {"perturbation": {"fgsm": {"epsilon": 0.1, "bounds": [0, 1]}}},
         "own": {"callable": "tests.study.own_parts:squared", "weight": 2},
     }
     norm, adversarial, own = (term.make() for term in config_of(loss={"base": "mse", "terms": terms}).loss.terms)
-    assert (norm.weight, norm.term) == (-0.5, ig.GradientNorm(p=math.inf, of="loss"))
+    assert (norm.weight, norm.every, norm.term) == (-0.5, 4, ig.GradientNorm(p=math.inf, of="loss"))
     assert adversarial.term == ig.Adversarial(ig.FGSM(0.1, bounds=(0, 1)))
     assert (own.weight, own.term.name) == (2, "squared")
 

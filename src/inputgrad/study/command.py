@@ -47,10 +47,16 @@ def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, ov
         _say(console, str(error), style="red")
         return 1
     except KeyboardInterrupt:
-        _say(console, f"\nInterrupted. Finished runs and the last whole epoch of this one are kept in {out}: the same command goes on from there.")
+        _say(console, f"\nInterrupted. {_kept(out)}")
         return INTERRUPTED
     _publish(records, out, console)
     return 0
+
+
+def _kept(out: Path) -> str:
+    if not out.exists():
+        return "Nothing had been written yet."
+    return f"Finished runs and the last whole epoch of this one are kept in {out}: the same command goes on from there."
 
 
 def _data(found: Sequence[Config]) -> list[Data]:

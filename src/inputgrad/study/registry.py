@@ -22,7 +22,8 @@ from inputgrad.study.imports import load, load_callable
 from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_keywords, one_of
 from inputgrad.terms import FunctionTerm, Term, Weighted
 
-WEIGHT: dict[str, Any] = {"weight": (float, 1.0)}
+SCHEDULE: dict[str, Any] = {"weight": (float, 1.0), "every": (int, 1), "fraction": (float, 1.0)}
+"""What `Weighted` knows beside its term."""
 
 
 class OwnCallable(Settings):
@@ -77,12 +78,13 @@ def _settings(cls: type, extra: dict[str, Any] | None = None) -> type[Settings]:
 
 
 def _weighted(cls: type) -> type[Settings]:
-    """The settings of a term, with its weight: they make a `Weighted`."""
-    plain = _settings(cls, WEIGHT)
+    """The settings of a term, with its weight and schedule: they make a `Weighted`."""
+    plain = _settings(cls, SCHEDULE)
 
     def make(self: Settings, data: Any = None) -> Weighted:
         arguments = self.arguments(data)
-        return Weighted(cls(**{name: value for name, value in arguments.items() if name != "weight"}), arguments["weight"])
+        schedule = {name: arguments.pop(name) for name in SCHEDULE}
+        return Weighted(cls(**arguments), **schedule)
 
     return type(cls.__name__, (plain,), {"make": make, "__module__": __name__})
 
