@@ -81,8 +81,8 @@ def unseen(model: nn.Module) -> str | None:
     """The module whose branches no tape can see, in words; None where every module of the model is ordinary Python."""
     for name, module in model.named_modules():
         kind = type(module).__name__
-        if isinstance(module, torch.jit.ScriptModule) or kind == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
-            return f"{name or 'the model'} ({kind}: compiled)"
+        if isinstance(module, torch.jit.ScriptModule):
+            return f"{name or 'the model'} ({kind}: scripted)"
         if isinstance(module, nn.RNNBase) and module.mode == "RNN_RELU":
             return f"{name or 'the model'} ({kind} with ReLU: one fused kernel)"
     return None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inputgrad.derivatives import Phase, SecondDerivatives
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.replay import Replay
+from inputgrad.engines.uncompiled import uncompiled
 from inputgrad.places import MODULE, Key, ModelInputs, inner_module
 
 Change = Callable[[Tensor], Tensor]
@@ -96,7 +97,8 @@ class ForwardPass:
                 changed = changes.get(key, _opened)(self.inputs.variable(key))
                 variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
-        with self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
+        eager = uncompiled() if self.wrt else nullcontext()
+        with eager, self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
             output = self._pick(self.inputs.replaced(handed).call(self.model))
         _check_output(output)
         for key in self.wrt:
