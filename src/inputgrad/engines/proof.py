@@ -55,12 +55,30 @@ def explained(engine: Engine, forward: ForwardPass, how: str) -> Iterator[None]:
         raise
     except RuntimeError as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        match = _OPERATION.search(str(error))
-        operation = next(filter(None, match.groups())) if match else "an operation"
         raise EngineError(
-            f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {operation} has no such derivative here "
+            f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {_obstacle(str(error))} "
             f"(torch: {first_line!r}). engine='finite_difference' needs first derivatives only, and engine='auto' takes what serves."
         ) from error
 
 
-_OPERATION = re.compile(r"derivative (?:for|of) '?(?:aten::|torch::)?(\w+)'?|forward AD with (\w+)|(\w+Backward\w*)|(once_differentiable)|(torch\.compile)")
+def _obstacle(text: str) -> str:
+    """What stood in the way, in words."""
+    for sign, words in _MACHINERY.items():
+        if sign in text:
+            return words
+    match = _OPERATION.search(text)
+    return f"{next(filter(None, match.groups())) if match else 'an operation'} has no such derivative here"
+
+
+_MACHINERY = {
+    "use_reentrant=True": "re-entrant checkpointing allows no such derivative; checkpoint(..., use_reentrant=False) can be differentiated twice",
+    "torch.utils.checkpoint": "torch.utils.checkpoint computes its region again outside of this derivative",
+    "setStorage": "parameters sharded by fully_shard are taken apart again before this derivative needs them",
+    "Tensor.requires_grad_()": "Tensor.requires_grad_(), called inside the model or by re-entrant checkpointing, is not possible in this derivative",
+    "setup_context": "a custom autograd.Function without setup_context and jvp has no such derivative here",
+}
+"""What torch says where no single operation is to blame -> what it means."""
+
+_OPERATION = re.compile(
+    r"derivative (?:for|of) '?(?:aten::|torch::)?(\w+)'?|forward AD with (\w+)|(\w+Backward\w*)|(once_differentiable)|(torch\.compile)|(autograd\.Function)"
+)
