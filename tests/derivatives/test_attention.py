@@ -104,6 +104,15 @@ def test_float32():
     assert difference(CASES["causal"], [tensor.float() for tensor in inputs()], 3) < 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lower_precision(dtype):
+    """The second derivative is made in float32 and handed on in the tensors' own precision."""
+    tensors = [tensor.to(dtype) for tensor in inputs()]
+    found = attention.ATTENTION.second(attention.Settings(None, False, 0.5), tuple(tensors), fixed(tensors[0]), tuple(tensors), (), [True] * 4)
+    assert {part.dtype for part in found} == {dtype}
+    assert difference(CASES["causal"], tensors, 3) < 0.05
+
+
 def test_autocast():
     def function(q, k, v):
         with torch.autocast("cpu", dtype=torch.bfloat16):

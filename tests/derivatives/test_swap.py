@@ -274,4 +274,4 @@ def test_traced_attention():
 def test_small_tensors_are_torchs(monkeypatch):
     monkeypatch.undo()
     assert not substituted(F.silu, normal(8, 8))
-    assert substituted(F.silu, normal(300, 300))
+    assert substituted(F.silu, normal(400, 400))

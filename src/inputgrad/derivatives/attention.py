@@ -2,7 +2,7 @@
 
     S = c q kᵀ + mask      P = softmax S      o = P v
     Ṗ = ȯ vᵀ      Ṡ = P (Ṗ − ⟨P Ṗ⟩)      gq = c Ṡ k      gk = c Ṡᵀ q      gv = Pᵀ ȯ                    ȯ: the gradient of o;  ⟨·⟩: sums over keys
-    ⟨u, g⟩:   W = c (uq kᵀ + q ukᵀ)      V = P (W − ⟨P W⟩)      Z = W (Ṗ − ⟨P Ṗ⟩) − ⟨P W⟩ Ṗ + ȯ uvᵀ      T = P (Z − ⟨P Z⟩)
+    ⟨u, g⟩:   W = c (uq kᵀ + q ukᵀ)      V = P (W − ⟨P W⟩)      Z = (W − ⟨P W⟩) (Ṗ − ⟨P Ṗ⟩) + ȯ uvᵀ      T = P (Z − ⟨P Z⟩)
               in ȯ: P uv + V v      in q: c (T k + Ṡ uk)      in k: c (Tᵀ q + Ṡᵀ uq)      in v: Vᵀ ȯ
 
 P is made again, for as many heads or query rows at a time as `BLOCK` allows, so that memory stays bounded however long the sequence. Causal, masks of both
@@ -26,7 +26,7 @@ from inputgrad.derivatives.swap import Phase, Substitute
 aten = torch.ops.aten
 
 BLOCK = 2**18
-"""Attention weights made at a time in the second backward pass (1 MB in float32, and six such arrays: by measurement on a CPU core)."""
+"""Attention weights made at a time in the second backward pass (1 MB in float32, and some six such arrays: by measurement on a CPU core)."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,11 @@ def _second(settings: Settings, u: Tensors, go: Tensor, tensors: Tensors, _kept:
     if settings.causal:
         mask = torch.ones(length, keys, dtype=torch.bool, device=go.device).tril()
     mask = None if mask is None else mask.expand(*go.shape[:3], keys)
+    blocks = list(_blocks(go.shape[0], go.shape[1], length, keys))
+    if len(blocks) == 1:
+        return _block(given, mask, settings.scale)
     total = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (go, *tensors)]
-    for heads, rows in _blocks(go.shape[0], go.shape[1], length, keys):
+    for heads, rows in blocks:
         here = tuple(t[heads][:, :, rows] if i in (0, 1, 4) else t[heads] for i, t in enumerate(given))
         found = _block(here, None if mask is None else mask[heads][:, :, rows], settings.scale)
         for i, (part, into) in enumerate(zip(found, total, strict=True)):
@@ -95,20 +98,21 @@ def _block(given: Tensors, mask: Tensor | None, scale: float) -> Tensors:
     q, uq = q * scale, uq * scale
     p = _weights(q @ k.transpose(1, 2), mask)
     p_dot = go @ v.transpose(1, 2)
-    w = torch.baddbmm(uq @ k.transpose(1, 2), q, uk.transpose(1, 2))
-    pw = (p * w).sum(-1, keepdim=True)
-    centred = p_dot - (p * p_dot).sum(-1, keepdim=True)
-    z = torch.baddbmm(w * centred, go, uv.transpose(1, 2)).addcmul_(pw, p_dot, value=-1)
-    t = z.sub_((p * z).sum(-1, keepdim=True)).mul_(p)
-    s_dot = centred.mul_(p)
-    along = w.sub_(pw).mul_(p)
+    w = (uq @ k.transpose(1, 2)).baddbmm_(q, uk.transpose(1, 2))
+    s_dot, along = p * p_dot, p * w
+    for plain, weighted in ((p_dot, s_dot), (w, along)):
+        mean = weighted.sum(-1, keepdim=True)
+        plain.sub_(mean)
+        weighted.addcmul_(p, mean, value=-1)
+    t = w.mul_(p_dot).baddbmm_(go, uv.transpose(1, 2)).mul_(p)
+    t.addcmul_(p, t.sum(-1, keepdim=True), value=-1)
     found = (
         torch.baddbmm(p @ uv, along, v),
         torch.baddbmm(t @ k, s_dot, uk).mul_(scale),
         torch.baddbmm(t.transpose(1, 2) @ q, s_dot.transpose(1, 2), uq),
         along.transpose(1, 2) @ go,
     )
-    return tuple(part.view(t.shape) for part, t in zip(found, given, strict=False))
+    return tuple(part.view(t.shape).to(t.dtype) for part, t in zip(found, given, strict=False))
 
 
 def _weights(scores: Tensor, mask: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.pair import differentiated, large
+from inputgrad.derivatives.pair import differentiated
 from inputgrad.derivatives.swap import Phase, Substitute
 
 aten = torch.ops.aten
@@ -71,8 +71,12 @@ class _Slope(torch.autograd.Function):
         return None, _Slope.apply(ctx.slope, u, ctx.saved_tensors[0]), None
 
 
+LEAST = 2**12
+"""Elements: what is saved is not here but in the layers before, whose backward pass of zeros is not made."""
+
+
 def _run(piecewise: Piecewise, x: Tensor, inplace: bool, *, rescue: bool = False) -> Any:
-    if not differentiated(x) or not (rescue or large(x)) or (inplace and piecewise.slope_of_value is None):
+    if not differentiated(x) or not (rescue or x.numel() >= LEAST) or (inplace and piecewise.slope_of_value is None):
         return NotImplemented
     return (_InPlace if inplace else _Value).apply(piecewise, x)
 
