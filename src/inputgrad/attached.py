@@ -1,9 +1,10 @@
-"""The way back: a value whose backward pass hands given cotangents to given tensors. Knows autograd alone."""
+"""The way back: values whose backward pass hands on what was computed already. Knows autograd alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.errors import EngineError
 
@@ -27,3 +28,16 @@ class Attached(torch.autograd.Function):
                 "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
             )
         return (grads[0], None, *[grads[0] * cotangent for cotangent in ctx.cotangents])
+
+
+def handed_out(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:
+    """``value``, whose backward pass gives the named parameters these gradients."""
+    parameters = dict(model.named_parameters())
+    result: Tensor = Attached.apply(value, list(gradients.values()), *[parameters[name] for name in gradients])
+    return result
+
+
+def accumulate(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
+    """Add the gradients to the named parameters' ``.grad`` as a backward pass does, hooks included."""
+    parameters = dict(model.named_parameters())
+    torch.autograd.backward([parameters[name] for name in gradients], list(gradients.values()))

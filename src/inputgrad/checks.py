@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from inputgrad.engines.tracing import tracing
 from inputgrad.errors import warn
 from inputgrad.places import ModelInputs
 
@@ -61,7 +62,7 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
 
 def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:
     """Name the argument that brought NaN or infinity into the loss, where one of them did. On the CPU only: elsewhere looking would wait for the device."""
-    if any(value.device.type != "cpu" for value in values.values()) or all(bool(value.isfinite()) for value in values.values()):
+    if tracing() or any(value.device.type != "cpu" for value in values.values()) or all(bool(value.isfinite()) for value in values.values()):
         return
     named = [(f"inputs[{key!r}]", tensor) for key, tensor in ModelInputs.of(batch.inputs).tensors()]
     named += [("target", batch.target)] if isinstance(batch.target, Tensor) else []

@@ -4,8 +4,9 @@ A head maps the output ``[N, ...]`` and the target to one score a sample, ``[N]`
 and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
 """
 
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,6 @@ from torch import Tensor
 
 from inputgrad.errors import nearest
 
-Score = Callable[[Tensor], Tensor]
-"""Output ``[N, ...]`` -> scores ``[N]`` or ``[N, K]``: a head with its target filled in and its random draws made."""
-
 
 class Head(ABC):
     """The scalar s of a sample's output whose input gradient ∂s/∂x is taken."""
@@ -24,6 +22,10 @@ class Head(ABC):
     @abstractmethod
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         """Scores ``[N]``, or ``[N, K]`` for K rows, of ``output`` ``[N, ...]``."""
+
+    def identity(self) -> Hashable:
+        """What tells this head from others without keeping anything of the user's alive."""
+        return self
 
     def drawn(self, output: Tensor) -> "Head":
         """This head with its random draws made for outputs like ``output``: every pass of a step must see the same."""
@@ -102,6 +104,9 @@ class CallableHead(Head):
 
     function: Callable[[Tensor, Any], Tensor]
 
+    def identity(self) -> Hashable:
+        return identity_of(self.function)
+
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return self.function(output, target)
 
@@ -123,16 +128,26 @@ def resolve(of: Of) -> Head:
     raise TypeError(f"of must be a name, a head of inputgrad.heads, or a callable (output, target) -> [N]; got {type(of).__name__}")
 
 
-def bind(head: Head, output: Tensor, target: Any) -> Score:
-    """The head as a function of the output alone, its result checked: ``[N]`` or ``[N, K]``, floating point."""
-    drawn = head.drawn(output)
+class Score:
+    """A head as a function of the output alone: ``[N, ...]`` -> ``[N]`` or ``[N, K]``, its target filled in, its random draws made, its result checked."""
 
-    def score(output: Tensor) -> Tensor:
-        scores = drawn(output, target)
-        _check_scores(head, scores, output.shape[0])
+    def __init__(self, head: Head, output: Tensor, target: Any) -> None:
+        self.head = head
+        self._drawn = head.drawn(output)
+        self._target = target
+
+    def __call__(self, output: Tensor) -> Tensor:
+        scores = self._drawn(output, self._target)
+        _check_scores(self.head, scores, output.shape[0])
         return scores
 
-    return score
+
+def identity_of(function: Callable[..., Any]) -> Hashable:
+    """A weak reference to a function, where it can be had: equal to another of the same function, and keeping nothing alive."""
+    try:
+        return weakref.ref(function)
+    except TypeError:
+        return id(function)
 
 
 def _check_scores(head: Head, scores: Any, size: int) -> None:

@@ -3,7 +3,7 @@
 Here engines and terms meet without seeing each other: terms ask a `Batch`, the ledger asks the engine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from inputgrad.batch import Batch
 from inputgrad.engines.base import Cotangents, Engine, Linearization, constant_gradient, leaves_of
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
-from inputgrad.heads import Head, Of, Score
+from inputgrad.heads import Head, Of, Score, identity_of
 from inputgrad.places import Key, ModelInputs, Place, Wrt, canonical, sampled
 
 Leaves = tuple[Tensor, ...]
@@ -55,7 +55,7 @@ class Ledger:
         replay: Replay | None = None,
     ) -> None:
         self._model, self._inputs, self._target = model, inputs, target
-        self._base, self._engine, self._pick = base, engine, pick
+        self.base, self._engine, self._pick = base, engine, pick
         self._differentiable = differentiable
         self._replay = replay or Replay(model, _device(model, inputs))
         self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model) if wrt else None)
@@ -101,7 +101,7 @@ class Ledger:
         return self._inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
 
     def loss_of(self, output: Tensor) -> Tensor:
-        return base_losses.per_sample(self._base, output, self._target)
+        return base_losses.per_sample(self.base, output, self._target)
 
     def found(self) -> Tensor | None:
         """The output of the batch's own pass, detached, where one was made."""
@@ -114,8 +114,8 @@ class Ledger:
     # the way back
 
     def base_value(self) -> Tensor:
-        assert self._base is not None
-        return base_losses.value(self._base, self.output(), self._target)
+        assert self.base is not None
+        return base_losses.value(self.base, self.output(), self._target)
 
     def share(self, fraction: float) -> "Ledger":
         """The ledger of a random share of the batch, drawn once a call; itself for the whole."""
@@ -124,7 +124,7 @@ class Ledger:
         if fraction not in self._shares:
             inputs, target = sampled(self._inputs, self._target, fraction)
             self._shares[fraction] = Ledger(
-                self._model, inputs, target, wrt=(), base=self._base, engine=self._engine, pick=self._pick,
+                self._model, inputs, target, wrt=(), base=self.base, engine=self._engine, pick=self._pick,
                 differentiable=self._differentiable, replay=self._replay,
             )  # fmt: skip
         return self._shares[fraction]
@@ -144,7 +144,7 @@ class Ledger:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
         ledgers = (self, *self._shares.values())
         every_owed = [ledger._owed(value) for ledger in ledgers]
-        own = set[int]().union(*(ledger._own_leaves() for ledger in ledgers))
+        own = set[int]().union(*(ledger.own_leaves() for ledger in ledgers))
         roots: list[tuple[Tensor, Tensor | None]] = [(value, None)]
         for owed in every_owed:
             roots += [*owed.outputs, *((found.here(v), None) for found, v in owed.gradients if found.here)]
@@ -171,10 +171,12 @@ class Ledger:
                 found_gradients.append((group.found, filled))
         return _Owed(found_outputs, found_gradients)
 
-    def _own_leaves(self) -> set[int]:
+    def own_leaves(self) -> set[int]:
         """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
         own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(self._output)}
-        return own | {id(variable) for forward in self._passes.values() if forward.made for variable in forward.here().variables.values()}
+        for forward in self._passes.values():
+            own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.here().variables.values() if forward.made else ()))}
+        return own
 
     def _to_leaves(self, roots: list[tuple[Tensor, Tensor | None]], own: set[int]) -> None:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
@@ -209,7 +211,7 @@ class Ledger:
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
         output = forward.here().output
-        return heads.bind(_OwnLoss(self) if of == "loss" else heads.resolve(of), output, self._target)
+        return Score(_OwnLoss(self) if of == "loss" else heads.resolve(of), output, self._target)
 
 
 class _OwnLoss(Head):
@@ -217,6 +219,9 @@ class _OwnLoss(Head):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+
+    def identity(self) -> Hashable:
+        return ("loss", identity_of(self._ledger.base) if self._ledger.base else None)
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return self._ledger.loss_of(output)

@@ -3,23 +3,27 @@
 total(θ) = mean_n loss(f(x_n; θ), y_n) + Σ_k w_k · mean_n R_k(g_n, …)        g_n = ∂ s(f(x_n; θ), y_n) / ∂ x_n
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, engines
+from inputgrad.attached import accumulate, handed_out
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
 from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled
-from inputgrad.engines import Engine
+from inputgrad.engines import Compiled, Engine
 from inputgrad.ledger import Ledger
 from inputgrad.places import ModelInputs
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.weighting import Due, Terms, due, gathered, opened, reduced
+
+if TYPE_CHECKING:
+    from inputgrad.engines.program import Result
 
 
 class InputGradientLoss(nn.Module):
@@ -54,10 +58,12 @@ class InputGradientLoss(nn.Module):
     def evaluate(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """The loss with its parts and the model's output."""
         with self._call(model, inputs, target) as call:
+            if (result := self._by_program(call)) is not None:
+                return Step(handed_out(result.loss, call.model, result.gradients), result.output, result.parts)
             values = self._values(call)
             total = _total(values, call.due)
             loss = call.ledger.attached(total) if call.differentiable else total.detach()
-        return _step(loss, call, values)
+            return Step(loss, call.ledger.found(), {name: value.detach() for name, value in values.items()})
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
@@ -68,10 +74,13 @@ class InputGradientLoss(nn.Module):
         if not torch.is_grad_enabled():
             raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
         with self._call(model, inputs, target) as call:
+            if (result := self._by_program(call)) is not None:
+                accumulate(call.model, result.gradients)
+                return Step(result.loss, result.output, result.parts)
             values = self._values(call)
             total = _total(values, call.due)
             call.ledger.backward(total)
-        return _step(total.detach(), call, values)
+            return Step(total.detach(), call.ledger.found(), {name: value.detach() for name, value in values.items()})
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
         """The parts by name, each a 0-d tensor with its own graph and without its weight: for adaptive weights and gradient aggregation.
@@ -87,19 +96,36 @@ class InputGradientLoss(nn.Module):
         check_model(model)
         differentiable = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
-            given = ModelInputs.of(thawed(inputs))
             warn_if_coupled(model, self.terms)
             terms = due(self.terms, self.step_number, training=differentiable)
-            ledger = Ledger(
-                model, given, thawed(target),
-                wrt=opened(terms, given, model), base=self.base, engine=self.engine, pick=self.output or default_output, differentiable=differentiable,
-            )  # fmt: skip
-            try:
-                yield _Call(ledger, terms, differentiable)
-            finally:
-                ledger.close()
+            with self._opened(model, ModelInputs.of(thawed(inputs)), thawed(target), terms, differentiable=differentiable) as call:
+                yield call
         if differentiable and self.training:
             self.step_number += 1
+
+    @contextmanager
+    def _opened(self, model: nn.Module, inputs: ModelInputs, target: Any, terms: list[Due], *, differentiable: bool) -> Iterator["_Call"]:
+        wrt, pick = opened(terms, inputs, model), self.output or default_output
+        ledger = Ledger(model, inputs, target, wrt=wrt, base=self.base, engine=self.engine, pick=pick, differentiable=differentiable)
+        try:
+            yield _Call(model, inputs, target, ledger, terms, differentiable)
+        finally:
+            ledger.close()
+
+    def _by_program(self, call: "_Call") -> "Result | None":
+        """The whole step by one compiled graph, where the engine works so and this call can be served so."""
+        if not isinstance(self.engine, Compiled) or not call.differentiable:
+            return None
+
+        def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
+            terms = [replace(item, weight=weight) for item, weight in zip(call.due, weights, strict=True)]
+            with self._opened(call.model, ModelInputs.of(inputs), target, terms, differentiable=True) as inner:
+                values = self._values(inner)
+                return inner.ledger.attached(_total(values, terms)), values, inner.ledger.found(), inner.ledger.own_leaves()
+
+        schedule = tuple((item.name, item.fraction) for item in call.due)
+        weights = [torch.tensor(float(item.weight)) for item in call.due]
+        return self.engine.run(self, call.model, step, call.inputs.as_given(), call.target, weights, schedule)
 
     def _values(self, call: "_Call") -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
@@ -132,6 +158,9 @@ class InputGradientLoss(nn.Module):
 class _Call:
     """One call of the loss: its ledger, the terms due at its step, and whether gradients were enabled."""
 
+    model: nn.Module
+    inputs: ModelInputs
+    target: Any
     ledger: Ledger
     due: list[Due]
     differentiable: bool
@@ -139,12 +168,9 @@ class _Call:
 
 def _total(values: Mapping[str, Tensor], terms: list[Due]) -> Tensor:
     weights = {item.name: item.weight for item in terms}
-    summands = [weights.get(name, 1) * value for name, value in values.items() if weights.get(name, 1) != 0]  # weight 0: as if it were not there
+    absent = {name for name, weight in weights.items() if not isinstance(weight, Tensor) and weight == 0}  # weight 0: as if it were not there
+    summands = [weights.get(name, 1) * value for name, value in values.items() if name not in absent]
     return torch.stack(summands).sum() if summands else torch.zeros_like(next(iter(values.values())))
-
-
-def _step(loss: Tensor, call: _Call, values: Mapping[str, Tensor]) -> Step:
-    return Step(loss, call.ledger.found(), {name: value.detach() for name, value in values.items()})
 
 
 def default_output(returned: Any) -> Any:

@@ -30,7 +30,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
         keys = canonical(wrt, given, model)
         forward = ForwardPass(model, given, keys, default_output, Replay(model, _device_of(given)))
         output = forward.here().output
-        gradient = input_gradient(forward, heads.bind(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
+        gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
 
 
@@ -69,7 +69,7 @@ def follow_gradient(
         path = [given.variable(key).detach().clone()]
         for _ in range(steps):
             forward = ForwardPass(model, given.replaced({key: path[-1]}), (key,), default_output, replay)
-            score = heads.bind(heads.resolve(of), forward.here().output, target)
+            score = heads.Score(heads.resolve(of), forward.here().output, target)
             (gradient,) = input_gradient(forward, score, (key,), create_graph=False)
             path.append(moved(path[-1], gradient.detach(), step_size, move=move, scaling=scaling, bounds=bounds))
         return torch.stack(path)

@@ -21,7 +21,7 @@ class Due:
 
     name: str
     term: Term
-    weight: float
+    weight: float | Tensor
     fraction: float
 
 

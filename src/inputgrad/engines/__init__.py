@@ -1,7 +1,22 @@
 """Engines: how ⟨v, g⟩ becomes differentiable in the parameters. One file = one engine; none of them knows a term."""
 
 from inputgrad.engines.base import Engine, Linearization, Traits
-from inputgrad.engines.choice import ENGINES, resolve
+from inputgrad.engines.choice import Auto
+from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
+from inputgrad.engines.finite_difference import FiniteDifference
+from inputgrad.engines.names import ENGINES, resolve
+from inputgrad.engines.reverse_over_forward import ReverseOverForward
 
-__all__ = ["ENGINES", "DoubleBackward", "Engine", "Linearization", "Traits", "resolve"]
+__all__ = [
+    "ENGINES",
+    "Auto",
+    "Compiled",
+    "DoubleBackward",
+    "Engine",
+    "FiniteDifference",
+    "Linearization",
+    "ReverseOverForward",
+    "Traits",
+    "resolve",
+]

@@ -72,7 +72,9 @@ def constant_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) 
     return Linearization(tuple(gradient.detach() for gradient in input_gradient(forward, score, wrt, create_graph=False)))
 
 
-def input_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, create_graph: bool, seed: Tensor | None = None) -> tuple[Tensor, ...]:
+def input_gradient(
+    forward: ForwardPass, score: Callable[[Tensor], Tensor], wrt: tuple[Key, ...], *, create_graph: bool, seed: Tensor | None = None
+) -> tuple[Tensor, ...]:
     """g = ∂s/∂z for each variable z, by one backward pass for ``[N]`` scores and K for ``[N, K]``; the forward graph is kept.
 
     seed: a 0-d one from which the backward pass starts; where it requires grad, an operation that cuts the second derivative cannot hide at the very end

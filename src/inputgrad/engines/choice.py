@@ -1,6 +1,5 @@
 """The choice of an engine: by name, by object, or by what the model allows (``"auto"``)."""
 
-import warnings
 import weakref
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +12,7 @@ from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
-from inputgrad.errors import EngineError, nearest
+from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
@@ -56,22 +55,10 @@ def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: En
             refusals.append(str(error))
             continue
         how = "exact" if engine.traits.exact else "approximate: about 1e-4 of the term's own gradient in float32"
-        warnings.warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning", stacklevel=2)
+        warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning")
         return engine, linearization
     raise EngineError("no engine serves this model. " + " ".join(refusals)) from reason
 
 
 def _try(linearization: Linearization) -> None:
     linearization.shares(tuple(torch.ones_like(part) for part in linearization.gradient))
-
-
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Auto, DoubleBackward, ReverseOverForward, FiniteDifference)}
-
-
-def resolve(engine: str | Engine) -> Engine:
-    """The engine that a name or an object stands for. Raises `ValueError` for an unknown name."""
-    if isinstance(engine, Engine):
-        return engine
-    if isinstance(engine, str) and engine in ENGINES:
-        return ENGINES[engine]()
-    raise ValueError(f"engine={engine!r} names no engine; {nearest(engine, ENGINES)}, or pass an engine object")

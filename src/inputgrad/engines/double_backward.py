@@ -36,9 +36,12 @@ class DoubleBackward(Engine):
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         forward.here()  # an error of the model's own forward pass stays its own
         with explained(self, forward, "twice"):
-            seed = None if proven(self, forward) else forward.here().output.new_ones(()).requires_grad_()
+            seed = None
+            if not proven(self, forward, score):
+                seed = forward.here().output.new_ones(()).requires_grad_()
+                forward.own_leaves.append(seed)
             gradient = input_gradient(forward, score, wrt, create_graph=True, seed=seed)
-            prove(self, forward, gradient, seed)
+            prove(self, forward, score, gradient, seed)
 
         def here(v: Cotangents) -> Tensor:
             return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()

@@ -13,7 +13,6 @@ Random draws, buffers and branch decisions are those of the pass at z (`replay`,
 several times its own size, since a unit that changes side jumps by O(1), which is divided by h.
 """
 
-import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.branches import Tape, unseen
 from inputgrad.engines.forward import Change, ForwardPass, Watch
-from inputgrad.errors import EngineError, nearest
+from inputgrad.errors import EngineError, nearest, warn
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
@@ -93,7 +92,7 @@ class FiniteDifference(Engine):
         if self.strict:
             raise EngineError(told)
         _WARNED.add(forward.model)
-        warnings.warn(told, stacklevel=2)
+        warn(told)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
         here = forward.here()

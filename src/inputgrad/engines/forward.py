@@ -56,6 +56,8 @@ class ForwardPass:
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
         self._here: Run | None = None
+        self.own_leaves: list[Tensor] = []
+        """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
         self.reentrant = False
         """Whether the model checkpoints in the re-entrant way, which gives parameters no gradient unless the region's input requires one."""
 

@@ -14,22 +14,24 @@ from torch import Tensor, nn
 
 from inputgrad.engines.base import Engine, nodes_of
 from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.tracing import tracing
 from inputgrad.errors import EngineError
+from inputgrad.heads import Score
 
 _PROVEN: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
 
 
-def proven(engine: Engine, forward: ForwardPass) -> bool:
-    """Whether the engine has met this model in this mode with inputs of these shapes."""
-    return _signature(engine, forward) in _PROVEN.get(forward.model, ())
+def proven(engine: Engine, forward: ForwardPass, score: Score) -> bool:
+    """Whether the engine has met this model in this mode with inputs of these shapes; taken for granted while a step is traced."""
+    return tracing() or _signature(engine, forward, score) in _PROVEN.get(forward.model, ())
 
 
-def prove(engine: Engine, forward: ForwardPass, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
+def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
     """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
 
     A once_differentiable Function is looked for by name: what it hands on is cut off, so that nothing would raise on the way to the parameters.
     """
-    if proven(engine, forward):
+    if proven(engine, forward, score):
         return
     for node in nodes_of(results):
         if node.name() in ("torch::autograd::Error", "torch::autograd::DelayedError"):
@@ -38,12 +40,12 @@ def prove(engine: Engine, forward: ForwardPass, results: Sequence[Tensor], seed:
     differentiable = [result for result in results if result.requires_grad]
     if differentiable and sources:
         torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
-    _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward))
+    _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward, score))
 
 
-def _signature(engine: Engine, forward: ForwardPass) -> tuple[Any, ...]:
+def _signature(engine: Engine, forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     shapes = tuple((key, tuple(z.shape[1:]), z.dtype) for key, z in forward.inputs.tensors())
-    return (engine, shapes, forward.wrt, forward.model.training)
+    return (engine, score.head.identity(), shapes, forward.wrt, forward.model.training)
 
 
 @contextmanager

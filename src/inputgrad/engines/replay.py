@@ -5,12 +5,14 @@ So dropout draws one mask a step, running statistics are updated once a step, an
 
 import random
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from inputgrad.engines.tracing import Draws, tracing
 
 
 class Replay:
@@ -21,6 +23,7 @@ class Replay:
         self._device = device
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
+        self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
@@ -32,7 +35,8 @@ class Replay:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
         if self._random is None:
             self.remember()
-            yield
+            with self._draws():
+                yield
             return
         now = _random_state(self._device)
         live = list(_buffers(self._model))
@@ -40,7 +44,8 @@ class Replay:
         for module, name, buffer in self._buffers:
             module._buffers[name] = buffer.clone()
         try:
-            yield
+            with self._draws():
+                yield
         finally:
             _set_random_state(now, self._device)
             for module, name, buffer in live:

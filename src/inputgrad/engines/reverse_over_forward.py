@@ -31,30 +31,27 @@ class ReverseOverForward(Engine):
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
             if v[0].dim() == forward.here().variables[wrt[0]].dim():
-                yield _derivative(self, forward, score, dict(zip(wrt, v, strict=True)))
+                yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)))
                 return
             for k in range(v[0].shape[1]):
-                yield _derivative(self, forward, _row(score, k), dict(zip(wrt, (part[:, k] for part in v), strict=True)))
+                yield _derivative(self, forward, score, k, dict(zip(wrt, (part[:, k] for part in v), strict=True)))
 
         return Linearization(gradient, elsewhere=elsewhere)
 
 
-def _derivative(engine: Engine, forward: ForwardPass, score: Score, v: dict[Key, Tensor]) -> Tensor:
+def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | None, v: dict[Key, Tensor]) -> Tensor:
     def displaced(*displacements: Tensor) -> Tensor:
         changes: dict[Key, Change] = {key: _added(shift) for key, shift in zip(v, displacements, strict=True)}
-        return score(forward.run(changes).output).sum()
+        scores = score(forward.run(changes).output)
+        return (scores if row is None else scores[:, row]).sum()
 
     directions = tuple(v.values())
     with explained(engine, forward, "forward and then backward"):
         with PrimitiveNormalisation():
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
-        prove(engine, forward, [tangent])
+        prove(engine, forward, score, [tangent])
     return tangent
 
 
 def _added(displacement: Tensor) -> Change:
     return lambda z: z + displacement
-
-
-def _row(score: Score, row: int) -> Score:
-    return lambda output: score(output)[:, row]

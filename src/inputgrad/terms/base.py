@@ -19,7 +19,7 @@ from inputgrad.errors import nearest
 from inputgrad.places import Key, Wrt, keys_of
 
 if TYPE_CHECKING:
-    from inputgrad.loss import InputGradientLoss
+    pass
 
 Weight = float | Callable[[int], float]
 """A number, or a callable of the step number that gives one."""
@@ -31,6 +31,20 @@ class _Summand:
 
     def weighted(self) -> tuple["Weighted", ...]:
         raise NotImplementedError
+
+    def __mul__(self, factor: Any) -> Any:
+        if not _is_weight(factor):
+            return NotImplemented
+        parts = tuple(part.times(factor) for part in self.weighted())
+        return parts[0] if len(parts) == 1 else TermSum(parts)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Any:
+        return self * (1 / divisor) if isinstance(divisor, (int, float)) else NotImplemented
+
+    def __neg__(self) -> Any:
+        return self * -1.0
 
     def scheduled(self, *, every: int = 1, fraction: float = 1.0) -> "TermSum | Weighted":
         """The same, at each ``every``-th step only (its weight times ``every``), or on a random share ``fraction`` of the batch.
@@ -44,9 +58,11 @@ class _Summand:
     def __add__(self, other: Any) -> "TermSum":
         return TermSum((*self.weighted(), *other.weighted())) if isinstance(other, _Summand) else NotImplemented
 
-    def __radd__(self, base: Any) -> "InputGradientLoss":
+    def __radd__(self, base: Any) -> Any:
         from inputgrad.loss import InputGradientLoss  # the loss imports the terms; only this sum goes the other way
 
+        if isinstance(base, int) and base == 0:  # sum([...]) starts from 0
+            return TermSum(self.weighted())
         if callable(base) or isinstance(base, str):
             return InputGradientLoss(base, self.weighted())
         return NotImplemented
@@ -79,11 +95,6 @@ class Term(_Summand, ABC):
     def weighted(self) -> tuple["Weighted", ...]:
         return (Weighted(self, 1.0),)
 
-    def __mul__(self, weight: Weight) -> "Weighted":
-        return Weighted(self, weight) if _is_weight(weight) else NotImplemented
-
-    __rmul__ = __mul__
-
 
 @dataclass(frozen=True)
 class Weighted(_Summand):
@@ -110,18 +121,16 @@ class Weighted(_Summand):
         return (self,)
 
     def at_step(self, step: int) -> float:
-        weight = self.weight(step) if callable(self.weight) else self.weight
+        weight = _at(self.weight, step)
         if not isinstance(weight, Real) or not math.isfinite(weight):
             raise ValueError(f"the weight of {self.term.name} at step {step} must be a finite number, got {weight!r}")
         return float(weight)
 
-    def __mul__(self, factor: float) -> "Weighted":
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
-            return NotImplemented
+    def times(self, factor: Weight) -> "Weighted":
         weight = self.weight
-        return replace(self, weight=(lambda step: factor * weight(step)) if callable(weight) else factor * weight)
-
-    __rmul__ = __mul__
+        if not callable(factor) and not callable(weight):
+            return replace(self, weight=factor * weight)
+        return replace(self, weight=lambda step: _at(factor, step) * _at(weight, step))
 
     def __repr__(self) -> str:
         schedule = {"every": self.every, "fraction": self.fraction}
@@ -182,6 +191,10 @@ def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sa
     if not callable(function):
         raise TypeError(f"@inputgrad.term decorates a function of the batch, got {function!r}; its options are keywords: per=, wrt=")
     return FunctionTerm(function, per, wrt)
+
+
+def _at(weight: Weight, step: int) -> float:
+    return weight(step) if callable(weight) else weight
 
 
 def _is_weight(weight: Any) -> bool:

@@ -1,0 +1,171 @@
+"""Compiled: the whole step as one graph, handed to torch.compile. Exact; the fastest where elementwise work weighs.
+
+It works a level above the other engines: what it is given is the whole evaluation of the loss, and what it gives back is the loss with the parameter gradients
+already computed. What it cannot trace, and shapes not seen often enough, run on the engine of ``"auto"``.
+"""
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from inputgrad.engines.base import Engine, Linearization, Traits, leaves_of
+from inputgrad.engines.choice import Auto
+from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.replay import Replay
+from inputgrad.errors import warn
+from inputgrad.heads import Score
+from inputgrad.places import Key
+
+if TYPE_CHECKING:
+    from inputgrad.engines.program import Program, Result, StepFunction
+
+LOG = logging.getLogger("inputgrad")
+
+
+@dataclass
+class _Shape:
+    """What is known of one shape of the inputs (in one mode, at one point of the schedule)."""
+
+    seen: int = 0
+    program: "Program | None" = None
+
+
+@dataclass
+class _Programs:
+    """The programs of one loss for one model."""
+
+    shapes: dict[Hashable, _Shape] = field(default_factory=dict)
+    given_up: bool = False
+
+
+_PROGRAMS: weakref.WeakKeyDictionary[nn.Module, weakref.WeakKeyDictionary[nn.Module, _Programs]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Compiled(Engine):
+    """One joint graph of model, input gradient, terms and parameter gradients.
+
+    after: how often another shape than the first must be seen before it is compiled too (compiling takes seconds to minutes); until then it runs eagerly.
+    tolerance: how far the parameter gradient of a new program may be from the eager one on its first batch, relative; None takes the square root of the
+    precision of the parameters. A program that is further off is not used, and one warning says so.
+
+    backend: torch.compile's; "aot_eager" runs the joint graph without a compiler.
+
+    Dropout draws fresh masks each step (by the compiler's generator, seeded by torch's), running statistics are updated, ``.grad`` accumulates, weights
+    change without another compilation.
+    """
+
+    after: int = 8
+    tolerance: float | None = None
+    backend: str = "inductor"
+
+    name: ClassVar[str] = "compiled"
+    traits: ClassVar[Traits] = Traits(exact=True, needs="a model that make_fx can trace: no data-dependent control flow; a compiler for C++ on the CPU")
+
+    def watch(self, model: nn.Module) -> Watch:
+        return Auto().watch(model)
+
+    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        return Auto().linearize(forward, score, wrt)
+
+    def run(
+        self, owner: nn.Module, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], schedule: Hashable
+    ) -> "Result | None":
+        """The step by its program, or None where it is to run eagerly. ``owner``: the loss; ``schedule``: what else the step's form depends on."""
+        programs = _PROGRAMS.setdefault(owner, weakref.WeakKeyDictionary()).setdefault(model, _Programs())
+        if programs.given_up:
+            return None
+        shape = programs.shapes.setdefault(_form(model, inputs, target, schedule), _Shape())
+        shape.seen += 1
+        if shape.program is None:
+            if len(programs.shapes) > 1 and shape.seen <= self.after:
+                return None
+            shape.program = self._made(model, step, inputs, target, weights)
+        if shape.program is None:
+            programs.given_up = True
+            return None
+        return shape.program(model, inputs, target, weights)
+
+    def _made(self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]) -> "Program | None":
+        from inputgrad.engines.program import Program  # the tracer takes a second to import
+
+        reason = _obstacle(inputs, target)
+        if reason is None:
+            try:
+                began = time.perf_counter()
+                replay = Replay(model, next(model.parameters()).device)
+                replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
+                with replay.run():
+                    program = Program(model, step, inputs, target, weights, self.backend)
+                reason = self._difference(replay, program, model, step, inputs, target, weights)
+            except Exception as error:  # tracers and compilers raise anything
+                reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
+        if reason is None:
+            LOG.info("compiled a step of %s in %.1f s; the compiler keeps what it made for the next process", type(model).__name__, time.perf_counter() - began)
+            return program
+        warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
+        return None
+
+    def _difference(self, program: "Program", model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]) -> str | None:
+        """Why the program is not used: its first batch compared with the eager step."""
+        parameters = dict(model.named_parameters())
+        with replay.run(), torch.enable_grad():
+            loss, _, _, own = step(inputs, target, weights)
+            known = own | {id(parameter) for parameter in parameters.values()}
+            foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
+            expected = _gradients(loss, parameters)
+        if foreign:
+            return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
+        runs: list[Callable[[], Result]] = [lambda: program(model, inputs, target, weights, interpreted=True)]
+        if not program.random:
+            runs.append(lambda: program(model, inputs, target, weights))
+        for run in runs:
+            with replay.run():
+                found = run()
+            error = _relative(found.gradients, expected)
+            if not error <= self._allowed(expected):
+                return f"its parameter gradient on the first batch differs from the eager one by {error:.1e}"
+        return None
+
+    def _allowed(self, gradients: dict[str, Tensor]) -> float:
+        if self.tolerance is not None:
+            return self.tolerance
+        return max((torch.finfo(gradient.dtype).eps for gradient in gradients.values()), default=1.0) ** 0.5
+
+
+def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable) -> Hashable:
+    leaves, structure = pytree.tree_flatten((inputs, target))
+    shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
+    modes = tuple(module.training for module in model.modules())
+    wanted = tuple(parameter.requires_grad for parameter in model.parameters())
+    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)), "cpu")
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return (shapes, str(structure), modes, wanted, autocast, schedule)
+
+
+def _obstacle(inputs: Any, target: Any) -> str | None:
+    leaves, _ = pytree.tree_flatten((inputs, target))
+    if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+        return "the inputs or the target require grad, and a program hands its gradients to the parameters only"
+    return None
+
+
+def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    sources = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
+
+
+def _relative(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    if found.keys() != expected.keys():
+        return float("inf")
+    off = sum(float((found[name].double() - gradient.double()).square().sum()) for name, gradient in expected.items())
+    size = sum(float(gradient.double().square().sum()) for gradient in expected.values())
+    return (off / size) ** 0.5 if size else off**0.5

@@ -1,0 +1,85 @@
+"""One program: a whole training step (model, input gradient, terms, parameter gradients) traced as one graph for inputs of one shape, and compiled.
+
+The trace is made below autograd by ``make_fx`` on real tensors, so the graph asks for no derivative and nothing in it asks for a double backward. It holds
+for the shapes, the modes and the schedule that it was made with; `compiled` keeps one for each.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils import _pytree as pytree
+
+from inputgrad.engines.tracing import random
+
+StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
+"""(inputs, target, weights) -> the loss with its graph, its parts by name, the model's output, and the leaves of the graph that the library made itself, by
+identity. Run in whatever tensors the model holds."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of a program gives: detached values, and the gradient of each parameter that the loss reaches."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    output: Tensor | None
+    gradients: dict[str, Tensor]
+
+
+class Program:
+    """A compiled step for inputs of one shape. Buffers are read and written in place; parameters are read."""
+
+    def __init__(self, model: nn.Module, step: StepFunction, inputs: Any, target: Any, weights: Sequence[Tensor], backend: str) -> None:
+        self._step = step
+        self._names: list[str] = []
+        self._reached: list[str] = []
+        leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))
+        self._static = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        arguments = self._arguments(model, inputs, target, weights, copied=True)
+        traced = make_fx(lambda *given: self._run(model, *given), tracing_mode="real")(*arguments)
+        self._compiled = torch.compile(traced, dynamic=False, backend=backend)
+        self.traced = traced
+        self.random = any(random(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
+        """Whether it draws random numbers: the compiler's are other ones than torch's."""
+
+    def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> Result:
+        """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
+        with torch.no_grad():
+            run = self.traced if interpreted else self._compiled
+            loss, parts, output, gradients = run(*self._arguments(model, inputs, target, weights))
+        named = dict(zip(self._names, parts, strict=True))
+        return Result(loss, named, output[0] if output else None, dict(zip(self._reached, gradients, strict=True)))
+
+    def _arguments(
+        self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
+        leaves, _ = pytree.tree_flatten((inputs, target, list(weights)))
+        tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
+        parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        buffers = {name: buffer.clone() if copied else buffer for name, buffer in model.named_buffers()}
+        return parameters, buffers, tensors
+
+    def _run(self, model: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]) -> Any:
+        waiting = iter(tensors)
+        leaves = [next(waiting) if static is None else static for static in self._static]
+        inputs, target, weights = pytree.tree_unflatten(leaves, self._structure)
+        wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        opened = {name: p.detach().requires_grad_(name in wanted) for name, p in parameters.items()}
+        with torch.enable_grad(), _holding(model, {**opened, **buffers}):
+            loss, parts, output, _ = self._step(inputs, target, weights)
+            sources = {name: p for name, p in opened.items() if p.requires_grad}
+            found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+        gradients = {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
+        self._names, self._reached = list(parts), list(gradients)
+        return loss.detach(), [part.detach() for part in parts.values()], [] if output is None else [output.detach()], list(gradients.values())
+
+
+def _holding(model: nn.Module, tensors: dict[str, Tensor]) -> AbstractContextManager[Any]:
+    """The model with its parameters and buffers exchanged, tied ones together; what `torch.func.functional_call` does around one call."""
+    return _reparametrize_module(model, tensors, tie_weights=True)
