@@ -1,6 +1,6 @@
 """Reverse over forward: ⟨v, g⟩ is the forward-mode derivative of the score along v, and then one ordinary backward pass. Exact.
 
-Nothing is differentiated backward twice, so it serves where a double backward raises for a reason of the machinery (compiled models, sharded parameters).
+Nothing is differentiated backward twice, so it serves where a double backward raises for a reason of the machinery (sharded parameters).
 Needs a forward-mode derivative for every operation; fused attention has none. Slower than double backward: a rescue.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
+from inputgrad.engines.distributed import reaching_all, settle
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove
 from inputgrad.heads import Score
@@ -31,10 +32,11 @@ class ReverseOverForward(Engine):
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
             if v[0].dim() == forward.here().variables[wrt[0]].dim():
-                yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)))
+                yield reaching_all(_derivative(self, forward, score, None, dict(zip(wrt, v, strict=True))), forward.model)
                 return
             for k in range(v[0].shape[1]):
-                yield _derivative(self, forward, score, k, dict(zip(wrt, (part[:, k] for part in v), strict=True)))
+                directions = dict(zip(wrt, (part[:, k] for part in v), strict=True))
+                yield reaching_all(_derivative(self, forward, score, k, directions), forward.model)
 
         return Linearization(gradient, elsewhere=elsewhere)
 
@@ -46,6 +48,7 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
         return (scores if row is None else scores[:, row]).sum()
 
     directions = tuple(v.values())
+    settle(forward.model)
     with explained(engine, forward, "forward and then backward"):
         with PrimitiveNormalisation():
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
