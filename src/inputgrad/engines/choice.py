@@ -12,12 +12,16 @@ from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
+from inputgrad.engines.uncompiled import compiled_part
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
 _TAKEN: weakref.WeakKeyDictionary[nn.Module, Engine] = weakref.WeakKeyDictionary()
 """The engine that a model needed in place of double backward."""
+
+_TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""The models that were looked through for compiled parts."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Auto(Engine):
         if taken is not None:
             return taken.linearize(forward, score, wrt)
         try:
-            return DoubleBackward().linearize(forward, score, wrt)
+            linearization = DoubleBackward().linearize(forward, score, wrt)
+            _tell_uncompiled(forward.model)
+            return linearization
         except EngineError as error:
             engine, linearization = _rescue(forward, score, wrt, error)
         _TAKEN[forward.model] = engine
@@ -58,6 +64,18 @@ def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: En
         warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning")
         return engine, linearization
     raise EngineError("no engine serves this model. " + " ".join(refusals)) from reason
+
+
+def _tell_uncompiled(model: nn.Module) -> None:
+    if model in _TOLD:
+        return
+    _TOLD.add(model)
+    part = compiled_part(model)
+    if part is not None:
+        warn(
+            f"torch.compile has no double backward, so engine='auto' takes 'double_backward' (exact) and runs {part}, which is compiled, as plain Python "
+            "inside the loss; elsewhere it stays compiled. Name the engine with engine= to be rid of this warning"
+        )
 
 
 def _try(linearization: Linearization) -> None:
