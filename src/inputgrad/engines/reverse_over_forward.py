@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.distributed import reaching_all, settle
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove
+from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
@@ -28,6 +29,7 @@ class ReverseOverForward(Engine):
     traits: ClassVar[Traits] = Traits(exact=True, needs="a forward-mode derivative for every operation of the model")
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        _object_to_hidden_normalisation(forward.model)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
@@ -54,6 +56,19 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
         prove(engine, forward, score, [tangent])
     return tangent
+
+
+def _object_to_hidden_normalisation(model: nn.Module) -> None:
+    """A scripted module calls torch's own normalisation, whose forward-mode formula is silently wrong in reverse (`derivatives.normalisation`)."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            graph = str(getattr(module, "inlined_graph", ""))
+            hidden = [norm for norm in ("layer_norm", "batch_norm", "instance_norm") if f"aten::{norm}" in graph]
+            if hidden:
+                raise EngineError(
+                    f"engine 'reverse_over_forward': the {hidden[0]} inside {name or 'the model'!r} ({type(module).__name__}: scripted) would be "
+                    "differentiated wrongly by torch, and is not seen from outside. engine='double_backward' and engine='finite_difference' serve it"
+                )
 
 
 def _added(displacement: Tensor) -> Change:
