@@ -137,3 +137,15 @@ class Scripted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
+
+
+class Calling(nn.Module):
+    """Holds a function that computes its output."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], parameters: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.body = parameters
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
