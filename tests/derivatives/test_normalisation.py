@@ -37,6 +37,14 @@ def test_as_torchs_own(name, affine):
     assert difference(function, tensors[:affine]) < EXACT
 
 
+@pytest.mark.parametrize("affine", [3, 2, 1])
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(("group", "instance"))])
+def test_as_it_is_traced(monkeypatch, name, affine):
+    function, tensors = call(name)
+    monkeypatch.setattr(group_norm, "traced", lambda: True)
+    assert difference(function, tensors[:affine]) < EXACT
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_undeclared(name):
     function, tensors = call(name)
