@@ -138,7 +138,7 @@ def test_a_module_inside_a_compiled_model_can_be_the_variable() -> None:
     assert all((a.grad is None and b.grad is None) or torch.equal(a.grad, b.grad) for a, b in pairs)
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace the builtin:UserWarning")  # torch's own, of a function that it then leaves to Python
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the compiler's own, on the library's code, which it then leaves to Python
 def test_the_criterion_inside_a_compiled_function() -> None:
     """The step around it may be compiled: the library runs as Python there."""
     import inputgrad as ig

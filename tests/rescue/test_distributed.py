@@ -1,0 +1,84 @@
+"""Two gloo processes on this machine: DistributedDataParallel and fully_shard (FSDP2), against one process with both batches and no wrapper."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rescue.ranks import RANKS, WRAPPERS
+from tests.rescue.served import EXACT, TOLERANCE
+
+ROOT = Path(__file__).parents[2]
+FSDP = ("fsdp_root", "fsdp_nested")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank found; the processes meet in a file."""
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.rescue.ranks"]
+    logs = [(folder / f"log.{rank}").open("w+") for rank in range(RANKS)]
+    started = [
+        subprocess.Popen([*command, str(rank), str(folder / "meeting"), str(folder / "found")], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        for rank, log in enumerate(logs)
+    ]
+    try:
+        for process, log in zip(started, logs, strict=True):
+            code = process.wait(timeout=150)
+            log.seek(0)
+            assert code == 0, log.read()[-2000:]
+    finally:
+        for process, log in zip(started, logs, strict=True):
+            process.kill()
+            process.wait()
+            log.close()
+    return [json.loads((folder / f"found.{rank}").read_text(encoding="utf-8")) for rank in range(RANKS)]
+
+
+def _rows(results: list[dict[str, Any]], wrapper: str, engine: str) -> list[dict[str, Any]]:
+    """Both ranks' rows: the term alone and with a base loss, at the input and at an inner module, by call and by ``criterion.backward``."""
+    rows = [row for result in results for row in result["rows"] if row["case"][:2] == [wrapper, engine]]
+    assert len(rows) == RANKS * 6
+    return rows
+
+
+def test_plain_double_backward_raises(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        for wrapper in FSDP:
+            assert "are out of bounds for storage of size 0" in result["upstream"][wrapper]
+        assert "Expected to have finished reduction in the prior iteration before starting a new one." in result["upstream"]["ddp"]
+
+
+@pytest.mark.parametrize("engine", TOLERANCE)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_served_on_both_ranks_or_refused(results: list[dict[str, Any]], wrapper: str, engine: str) -> None:
+    """Two steps each, the first of which holds the proof."""
+    for row in _rows(results, wrapper, engine):
+        assert row["told"] == []
+        if wrapper in FSDP and engine == "double_backward":
+            assert "FSDPSequential twice: parameters sharded by fully_shard are taken apart again" in row["refused"]
+            assert "engine='finite_difference'" in row["refused"]
+        else:
+            assert max(row["errors"]) < TOLERANCE[engine], row["case"]
+            assert row["sharded"] == (wrapper in FSDP)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_auto_takes_an_exact_engine(results: list[dict[str, Any]], wrapper: str) -> None:
+    for row in _rows(results, wrapper, "auto"):
+        assert max(row["errors"]) < EXACT
+        if wrapper in FSDP:
+            (message,) = row["told"]
+            assert "takes 'reverse_over_forward' (exact)" in message
+            assert "fully_shard" in message
+        else:
+            assert row["told"] == []
+
+
+def test_running_statistics_move_once_a_step(results: list[dict[str, Any]]) -> None:
+    assert all(result["buffers"] for result in results)
