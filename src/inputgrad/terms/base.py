@@ -128,6 +128,8 @@ class Weighted(_Summand):
 
     def times(self, factor: Weight) -> "Weighted":
         weight = self.weight
+        if weight == 1:
+            return replace(self, weight=factor)
         if not callable(factor) and not callable(weight):
             return replace(self, weight=factor * weight)
         return replace(self, weight=lambda step: _at(factor, step) * _at(weight, step))
