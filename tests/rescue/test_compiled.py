@@ -138,22 +138,6 @@ def test_a_module_inside_a_compiled_model_can_be_the_variable() -> None:
     assert all((a.grad is None and b.grad is None) or torch.equal(a.grad, b.grad) for a, b in pairs)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # the compiler's own, on the library's code, which it then leaves to Python
-def test_the_criterion_inside_a_compiled_function() -> None:
-    """The step around it may be compiled: the library runs as Python there."""
-    import inputgrad as ig
-
-    eager, _ = _pair(nn.SiLU)
-    expected = plain(eager, *_batch())
-    eager.zero_grad()
-    x, target = _batch()
-    criterion = ig.InputGradientLoss(None, [0.3 * ig.GradientNorm(of="output", power=2)], engine="auto")
-    ours(eager, x, target, engine="auto")
-    eager.zero_grad()
-    torch.compile(lambda: criterion(eager, x, target), backend="aot_eager")().backward()
-    assert distance([parameter.grad for parameter in eager.parameters()], expected) < EXACT
-
-
 def test_inductor() -> None:
     torch.manual_seed(1)
     model = models.mlp(norm=nn.LayerNorm)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from inputgrad.engines.sampling import grid_sample
 from inputgrad.errors import EngineError
 
 Rule = Callable[["Tape", Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -264,6 +265,7 @@ RULES: dict[Any, Rule] = {
     **_everywhere("maximum minimum fmax fmin", _larger),
     **_everywhere("rrelu", _rrelu),
     **_everywhere("l1_loss", _l1),
+    **_everywhere("grid_sample grid_sampler", grid_sample),
 }
 for _name in (
     "max_pool1d",

@@ -1,0 +1,95 @@
+"""`F.grid_sample`: torch 2.13 differentiates it twice; in differences the cell in which a point lies is a branch decision, also on the line between two."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inputgrad.engines.branches import Tape
+from tests.rescue.served import DIFFERENCES, EXACT, WAYS, distance, ours, reference, told
+
+SIDE = 5
+KINDS = [(2, "bilinear"), (2, "bicubic"), (3, "bilinear")]
+PADDINGS = ["zeros", "border", "reflection"]
+
+
+class Warped(nn.Module):
+    """An image read at the points that an affine map makes of the input: pixel coordinates, where every point lies on a line between two cells."""
+
+    def __init__(self, dimensions: int, nudge: float = 1e-9, **settings: Any) -> None:
+        super().__init__()
+        self.dimensions, self.settings = dimensions, settings
+        self.image = nn.Parameter(torch.randn(1, 4, *[SIDE] * dimensions))
+        self.warp = nn.Linear(dimensions, dimensions)
+        self.head = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 3))
+        with torch.no_grad():
+            self.warp.weight.copy_(torch.eye(dimensions))
+            self.warp.bias.fill_(nudge)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = self.warp(x.unflatten(1, (-1, *[1] * (self.dimensions - 2), self.dimensions))).unsqueeze(0)
+        read = F.grid_sample(self.image, grid, **self.settings)
+        return self.head(read.flatten(3).mean(3).squeeze(0).T)
+
+
+def _batch(aligned: bool) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(2)
+    pixel = torch.randint(-2, SIDE + 2, (7, 6)).double()
+    return (2 * pixel / (SIDE - 1) - 1 if aligned else (2 * pixel + 1) / SIDE - 1), torch.randn(7, 3).double()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(("dimensions", "mode"), KINDS)
+def test_served_by_both(dimensions: int, mode: str, padding: str, aligned: bool) -> None:
+    for nudge in (1e-9, 0.13):  # on a line, and between lines
+        model = Warped(dimensions, nudge, mode=mode, padding_mode=padding, align_corners=aligned).double()
+        for base, by_call in WAYS[::3]:
+            expected = reference(model, *_batch(aligned), base)
+            with told() as messages:
+                exact = ours(model, *_batch(aligned), engine="auto", base=base, by_call=by_call)
+                close = ours(model, *_batch(aligned), engine="finite_difference", base=base, by_call=by_call)
+            assert messages == []
+            assert distance(exact, expected) < EXACT
+            assert distance(close, expected) < DIFFERENCES
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(("dimensions", "mode"), [*KINDS, (2, "nearest"), (3, "nearest")])
+def test_written_out_it_is_what_the_kernel_computes(dimensions: int, mode: str, padding: str, aligned: bool) -> None:
+    image, grid = torch.randn(2, 3, *[4, 5, 6][:dimensions]).double(), (3 * torch.rand(2, *[3] * dimensions, dimensions) - 1.5).double()
+    settings = {"mode": mode, "padding_mode": padding, "align_corners": aligned}
+    gradients = []
+    for tape in (None, Tape()):
+        leaves = [image.clone().requires_grad_(), grid.clone().requires_grad_()]
+        if tape is None:
+            result = F.grid_sample(*leaves, **settings)
+        else:
+            with tape.run():
+                result = F.grid_sample(*leaves, **settings)
+        gradients.append([result, *torch.autograd.grad(result.cos().sum(), leaves, allow_unused=True, materialize_grads=True)])
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_the_numbered_form_is_seen_too() -> None:
+    image, grid = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 3, 2)
+    wanted = torch.grid_sampler(image, grid, 0, 1, True)
+    with Tape().run():
+        found = torch.grid_sampler(image, grid, 0, 1, True)
+        by_name = torch.grid_sampler(input=image, grid=grid, interpolation_mode=0, padding_mode=1, align_corners=True)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(by_name, wanted)
+
+
+def test_without_the_decision_the_difference_is_wrong_by_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary of the cases above."""
+    from inputgrad.engines import branches
+
+    model = Warped(2, align_corners=True).double()
+    expected = reference(model, *_batch(True))
+    monkeypatch.setattr(branches, "RULES", {function: rule for function, rule in branches.RULES.items() if function is not F.grid_sample})
+    assert distance(ours(model, *_batch(True), engine="finite_difference"), expected) > 10
