@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from inputgrad.engines.constants import DETACHING, NoGradRegion
+from inputgrad.engines.pieces import division, norm, remainder
 from inputgrad.engines.sampling import grid_sample
 from inputgrad.errors import EngineError
 
@@ -27,8 +29,8 @@ class Tape:
     def __init__(self) -> None:
         self._decisions: list[Tensor] = []
         self._next: int | None = None
-        self.unseen = False
-        """Whether a decision was met in a checkpointed region, which is run again in the backward pass, where nothing is replayed."""
+        self.unseen: str | None = None
+        """Where a decision was met that will not be replayed: in a checkpointed region, which runs again in the backward pass, or under no_grad."""
 
     @property
     def recorded(self) -> bool:
@@ -61,13 +63,18 @@ class _Watch(TorchFunctionMode):
     def __init__(self, tape: Tape) -> None:
         super().__init__()
         self._tape = tape
+        self._region = NoGradRegion()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        self._region.follow(func, args)
+        floating = [value for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor) and value.is_floating_point()]
+        if self._region.inside and any(value.requires_grad and not value.is_leaf for value in floating):
+            self._tape.unseen = "what it computes under no_grad"
         rule = RULES.get(func)
-        if rule is None or not any(isinstance(value, Tensor) and value.is_floating_point() for value in (*args, *(kwargs or {}).values())):
+        if rule is None or not floating or self._region.inside:
             return func(*args, **(kwargs or {}))
         if _runs_again():
-            self._tape.unseen = True
+            self._tape.unseen = "a checkpointed region"
             return func(*args, **(kwargs or {}))
         return rule(self._tape, func, args, kwargs or {})
 
@@ -111,6 +118,23 @@ def _constant(tape: Tape, func: Any, args: tuple[Any, ...], kwargs: dict[str, An
         return tape.decide(lambda: func(*args, **kwargs))
     x, *rest = args
     return x.copy_(tape.decide(lambda: func(x.detach().clone(), *rest, **kwargs)))
+
+
+def _detached(tape: Tape, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A constant: its value at x. A parameter is the same in every pass."""
+    found = func(*args, **kwargs)
+    return found if isinstance(args[0], nn.Parameter) else tape.decide(found.clone).clone()
+
+
+def _number(tape: Tape, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A Python number or bool made of a tensor."""
+    return func(tape.decide(lambda: args[0].detach().clone()), *args[1:], **kwargs)
+
+
+def _cast(tape: Tape, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A conversion, which decides where it leaves the floating-point numbers."""
+    found = func(*args, **kwargs)
+    return found if found.is_floating_point() else tape.decide(lambda: found)
 
 
 def _clamp(tape: Tape, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -260,7 +284,16 @@ RULES: dict[Any, Rule] = {
     **_everywhere("hardshrink", _HARDSHRINK),
     **_everywhere("clamp clip clamp_min clamp_max", _clamp),
     **_everywhere("gt lt ge le eq ne greater less greater_equal less_equal not_equal sign floor ceil round trunc heaviside argmax argmin argsort", _constant),
-    **_everywhere("max min sort topk kthvalue median", _chosen),
+    **_everywhere(
+        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide", _constant
+    ),
+    **_everywhere("long int short char byte bool to type type_as", _cast),
+    **_everywhere("item tolist bool float int index", _number),
+    **dict.fromkeys(DETACHING, _detached),
+    **_everywhere("remainder fmod frac mod", remainder),
+    **_everywhere("div divide", division),
+    **dict.fromkeys((torch.linalg.vector_norm, torch.norm, Tensor.norm), norm),
+    **_everywhere("max min cummax cummin sort topk kthvalue median", _chosen),
     **_everywhere("amax amin", _extreme),
     **_everywhere("maximum minimum fmax fmin", _larger),
     **_everywhere("rrelu", _rrelu),

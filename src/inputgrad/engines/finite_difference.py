@@ -138,4 +138,4 @@ def _norm(tensors: list[Tensor]) -> float:
 
 
 def _unseen(forward: ForwardPass) -> str | None:
-    return unseen(forward.model) or ("a checkpointed region" if forward.unseen_branches else None)
+    return unseen(forward.model) or forward.unseen_branches

@@ -82,9 +82,9 @@ class ForwardPass:
             self.run({})
 
     @property
-    def unseen_branches(self) -> bool:
-        """Whether a branch decision was met that will not be replayed when it counts."""
-        return self._tape is not None and self._tape.unseen
+    def unseen_branches(self) -> str | None:
+        """Where a branch decision was met that will not be replayed when it counts, in words."""
+        return self._tape.unseen if self._tape is not None else None
 
     def input_gradient_phase(self) -> AbstractContextManager[None]:
         """Around the backward pass that gives the input gradient alone."""
@@ -129,7 +129,8 @@ def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Call
             raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
         if key in variables:
             raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
-        variables[key] = change(first)
+        with torch._C.DisableTorchFunction():  # opening a variable is no doing of the model's, and no decision
+            variables[key] = change(first)
         handed = variables[key].clone()
         return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
 

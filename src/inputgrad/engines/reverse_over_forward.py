@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
+from inputgrad.engines.constants import ConstantsWithoutTangent
 from inputgrad.engines.distributed import reaching_all, settle
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove
@@ -52,7 +53,7 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
     directions = tuple(v.values())
     settle(forward.model)
     with explained(engine, forward, "forward and then backward"):
-        with PrimitiveNormalisation():
+        with ConstantsWithoutTangent(), PrimitiveNormalisation():
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
         prove(engine, forward, score, [tangent])
     return tangent
