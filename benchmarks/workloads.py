@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
+from inputgrad.base_losses import per_sample
+from inputgrad.engines import Engine
 
 Loss = Callable[[nn.Module, Tensor, Any], Tensor]
 
@@ -30,7 +32,16 @@ class Workload:
     def plain(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:
         return self.base(model(inputs), target)
 
-    def criterion(self, engine: str | ig.InputGradientLoss) -> ig.InputGradientLoss:
+    def silenced_base(self) -> Callable[..., Tensor]:
+        """The base loss times zero in the total, and itself for a head that asks for each sample's: what is left is the term alone."""
+
+        def silenced(output: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+            losses = per_sample(self.base, output, target)
+            return losses if reduction == "none" else 0 * losses.mean()
+
+        return silenced
+
+    def criterion(self, engine: str | Engine) -> ig.InputGradientLoss:
         return ig.InputGradientLoss(self.base, self.terms(), engine=engine)
 
 
