@@ -38,6 +38,17 @@ def handed_out(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor])
 
 
 def accumulate(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
-    """Add the gradients to the named parameters' ``.grad`` as a backward pass does, hooks included."""
+    """Add the gradients to the named parameters' ``.grad`` as a backward pass does, hooks included.
+
+    Where nothing listens they are handed over as they are; autograd would copy each.
+    """
     parameters = dict(model.named_parameters())
-    torch.autograd.backward([parameters[name] for name in gradients], list(gradients.values()))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():  # wrappers listen at places that cannot be seen from here
+        listened = list(gradients)
+    else:
+        listened = [name for name in gradients if parameters[name]._backward_hooks or parameters[name]._post_accumulate_grad_hooks]
+    for name in gradients.keys() - set(listened):
+        parameter, gradient = parameters[name], gradients[name]
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    if listened:
+        torch.autograd.backward([parameters[name] for name in listened], [gradients[name] for name in listened])
