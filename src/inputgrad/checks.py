@@ -1,7 +1,7 @@
 """What is checked about a call that no signature can say: the model, inference tensors, coupled samples, numbers that are not finite."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -49,15 +49,21 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a model whose samples are coupled by batch statistics: a row of the input gradient is then not that sample's own alone."""
     if not terms or model in _WARNED:
         return
+    for name, module in coupling(model):
+        _WARNED.add(model)
+        warn(
+            f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so the input gradient of one sample's score "
+            "reaches the other samples too: row n of the gradient is the derivative of the WHOLE batch's scores with respect to sample n. "
+            "For gradients of each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
+        )
+        return
+
+
+def coupling(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that couple the samples of a batch by its statistics, with their names."""
     for name, module in model.named_modules():
         if isinstance(module, _COUPLING) and (module.training or module.running_mean is None):
-            _WARNED.add(model)
-            warn(
-                f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so the input gradient of one sample's score "
-                "reaches the other samples too: row n of the gradient is the derivative of the WHOLE batch's scores with respect to sample n. "
-                "For gradients of each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
-            )
-            return
+            yield name, module
 
 
 def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:

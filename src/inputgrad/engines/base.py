@@ -50,6 +50,10 @@ class Traits:
     exact: bool
     needs: str
     """What the model must be capable of, in words."""
+    passes: str = "unknown"
+    """The arithmetic of one step, in words: a plain step is one forward and one backward pass, the latter twice the former."""
+    memory: str = "unknown"
+    """Which graphs are kept, in words."""
 
 
 class Engine(ABC):

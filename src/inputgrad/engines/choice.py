@@ -1,6 +1,8 @@
 """The choice of an engine: by name, by object, or by what the model allows (``"auto"``)."""
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,7 +34,12 @@ class Auto(Engine):
     """
 
     name: ClassVar[str] = "auto"
-    traits: ClassVar[Traits] = Traits(exact=False, needs="what the engine that it takes needs; exact unless it says otherwise")
+    traits: ClassVar[Traits] = Traits(
+        exact=False,
+        needs="what the engine that it takes needs; exact unless it says otherwise",
+        passes="those of the engine that it takes",
+        memory="that of the engine that it takes",
+    )
 
     def watch(self, model: nn.Module) -> Watch:
         return _TAKEN.get(model, DoubleBackward()).watch(model)
@@ -49,6 +56,25 @@ class Auto(Engine):
             engine, linearization = _rescue(forward, score, wrt, error)
         _TAKEN[forward.model] = engine
         return linearization
+
+
+def remembered(model: nn.Module) -> Engine | None:
+    """The engine that "auto" took for this model in place of double backward, in an earlier step; None where it took none."""
+    return _TAKEN.get(model)
+
+
+@contextmanager
+def unremembered(model: nn.Module) -> Iterator[None]:
+    """Whatever is chosen and told inside is forgotten again, so that the warning comes when the model is trained."""
+    taken, told = _TAKEN.get(model), model in _TOLD
+    try:
+        yield
+    finally:
+        _TAKEN.pop(model, None)
+        if taken is not None:
+            _TAKEN[model] = taken
+        if not told:
+            _TOLD.discard(model)
 
 
 def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: EngineError) -> tuple[Engine, Linearization]:

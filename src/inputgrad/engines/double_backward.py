@@ -29,7 +29,12 @@ class DoubleBackward(Engine):
     own_derivatives: bool = True
 
     name: ClassVar[str] = "double_backward"
-    traits: ClassVar[Traits] = Traits(exact=True, needs="a second derivative for every operation of the model")
+    traits: ClassVar[Traits] = Traits(
+        exact=True,
+        needs="a second derivative for every operation of the model",
+        passes="2 plain steps: forward, backward to the input, backward through both",
+        memory="the graph of the pass and that of its backward pass, at once",
+    )
 
     def watch(self, model: nn.Module) -> Watch:
         return Watch(phase=Phase()) if self.own_derivatives else Watch()

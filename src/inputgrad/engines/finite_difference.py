@@ -45,7 +45,12 @@ class FiniteDifference(Engine):
     strict: bool = False
 
     name: ClassVar[str] = "finite_difference"
-    traits: ClassVar[Traits] = Traits(exact=False, needs="first derivatives only; branch decisions that torch's functions take from Python")
+    traits: ClassVar[Traits] = Traits(
+        exact=False,
+        needs="first derivatives only; branch decisions that torch's functions take from Python",
+        passes="3.3 plain steps (central) or 2.3 (one-sided): each displaced pass is one step more",
+        memory="the graph of one pass, with criterion.backward(...); of all passes at once, with loss.backward()",
+    )
 
     def __post_init__(self) -> None:
         if self.scheme not in ("central", "one_sided"):

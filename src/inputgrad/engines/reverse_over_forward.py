@@ -27,7 +27,12 @@ class ReverseOverForward(Engine):
     """⟨v, g⟩ = d/dt s(z + tv) at t = 0, by ``torch.func.jvp`` (Pearlmutter 1994, the R-operator, with respect to the input)."""
 
     name: ClassVar[str] = "reverse_over_forward"
-    traits: ClassVar[Traits] = Traits(exact=True, needs="a forward-mode derivative for every operation of the model")
+    traits: ClassVar[Traits] = Traits(
+        exact=True,
+        needs="a forward-mode derivative for every operation of the model",
+        passes="3.3 plain steps: forward, backward to the input, a pass with tangents (2 forward) and its backward",
+        memory="the graph of the pass, and that of the pass with tangents (twice as large)",
+    )
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         _object_to_hidden_normalisation(forward.model)
