@@ -5,13 +5,15 @@ Knows torch's losses and their `reduction`; knows no model, no term and no engin
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inputgrad.errors import nearest
+from inputgrad.heads import Head, identity_of
 
 NAMED: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -29,6 +31,20 @@ NAMED: dict[str, type[nn.Module]] = {
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss, nn.PoissonNLLLoss, nn.SoftMarginLoss)
 _ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.kl_div)
 _SUMMED = ("sum", "batchmean")
+
+
+@dataclass(frozen=True)
+class OwnLoss(Head):
+    """``of="loss"``: the sample's own base loss, never divided by the batch size."""
+
+    base: Callable[[Tensor, Any], Tensor] | None
+
+    def identity(self) -> Hashable:
+        return ("loss", identity_of(self.base) if self.base else None)
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return per_sample(self.base, output, target)
+
 
 Base = str | Callable[[Tensor, Any], Tensor] | None
 

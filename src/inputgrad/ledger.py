@@ -3,7 +3,7 @@
 Here engines and terms meet without seeing each other: terms ask a `Batch`, the ledger asks the engine.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from inputgrad import base_losses, heads
 from inputgrad.attached import Attached
 from inputgrad.batch import Batch
-from inputgrad.engines.base import Cotangents, Engine, Linearization, constant_gradient, leaves_of
+from inputgrad.engines.base import Engine, Linearization, constant_gradient, leaves_of
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
-from inputgrad.heads import Head, Of, Score, identity_of
-from inputgrad.places import Key, ModelInputs, Place, Wrt, canonical, sampled
+from inputgrad.heads import Of, Score
+from inputgrad.joining import Joining, Owed, multiple
+from inputgrad.places import Key, ModelInputs, Place, Wrt, canonical, checked, sampled
 
 Leaves = tuple[Tensor, ...]
 
@@ -28,14 +29,6 @@ class _Gradient:
 
     leaves: Leaves
     found: Linearization
-
-
-@dataclass(frozen=True)
-class _Owed:
-    """What a value owes to the parameters: a cotangent at the output, and one at each input gradient."""
-
-    outputs: list[tuple[Tensor, Tensor]]
-    gradients: list[tuple[Linearization, Cotangents]]
 
 
 class Ledger:
@@ -62,6 +55,10 @@ class Ledger:
         self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
         self._gradients: dict[Any, _Gradient] = {}
         self._output: Tensor | None = None
+        self._base_value: Tensor | None = None
+        self._joining: Joining | None = None
+        self.at_once = False
+        """Whether `backward` is what comes of this call: all leaves in one go."""
         self._shares: dict[float, Ledger] = {}
         self.batch = Batch(model, inputs.as_given(), target, self)
 
@@ -86,8 +83,21 @@ class Ledger:
     def _linearized(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> "_Gradient":
         forward = self._pass(keys, at)
         score = self._score(of, forward)
-        found = constant_gradient(forward, score, keys) if constant else self._engine.linearize(forward, score, keys)
+        if constant:
+            found = constant_gradient(forward, score, keys)
+        else:
+            found = (self._joint(score, forward, keys) if of == "loss" else None) or self._engine.linearize(forward, score, keys)
         return _Gradient(tuple(part.detach().requires_grad_(self._differentiable and not constant) for part in found.gradient), found)
+
+    def _joint(self, score: Score, forward: ForwardPass, keys: tuple[Key, ...]) -> Linearization | None:
+        """The gradient of the samples' own losses by an engine that takes the base loss over too, once a call."""
+        if self._base_value is None or self._joining is not None or forward is not self._forward:
+            return None
+        known = multiple(self._base_value, score, self.output())
+        found = self._engine.joint(forward, score, keys, at_once=self.at_once) if known else None
+        if known and found:
+            self._joining = Joining(found, known)
+        return found
 
     def variable(self, key: Key) -> Tensor:
         (key,) = self._canonical(key)
@@ -115,7 +125,8 @@ class Ledger:
 
     def base_value(self) -> Tensor:
         assert self.base is not None
-        return base_losses.value(self.base, self.output(), self._target)
+        self._base_value = base_losses.value(self.base, self.output(), self._target)
+        return self._base_value
 
     def share(self, fraction: float) -> "Ledger":
         """The ledger of a random share of the batch, drawn once a call; itself for the whole."""
@@ -136,6 +147,7 @@ class Ledger:
         for ledger in (self, *self._shares.values()):
             owed = ledger._owed(value)
             pairs += [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
+            pairs += [(share, one) for share in (owed.joined().shares if owed.joined else ())]
         pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
         result: Tensor = Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
         return result
@@ -153,14 +165,17 @@ class Ledger:
             for found, v in owed.gradients:
                 for share in found.elsewhere(v) if found.elsewhere else ():
                     self._to_leaves([(share, None)], own)
+            if owed.joined:
+                joint = owed.joined()
+                self._to_leaves([*joint.known, *((share, None) for share in joint.shares)], own)  # together: each leaf's hooks run once
 
-    def _owed(self, value: Tensor) -> "_Owed":
+    def _owed(self, value: Tensor) -> Owed:
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
         groups = [group for group in self._gradients.values() if not group.found.constant]
         outputs = [] if self._output is None else [(self._forward.here().output, self._output)]
         leaves = [*(leaf for _, leaf in outputs), *(leaf for group in groups for leaf in group.leaves)]
         if not value.requires_grad or not leaves:
-            return _Owed([], [])
+            return Owed([], [])
         cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
         found_outputs = [(output, cotangent) for (output, _), cotangent in zip(outputs, cotangents, strict=False) if cotangent is not None]
         found_gradients = []
@@ -169,7 +184,8 @@ class Ledger:
             if any(part is not None for part in parts):
                 filled = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
                 found_gradients.append((group.found, filled))
-        return _Owed(found_outputs, found_gradients)
+        owed = Owed(found_outputs, found_gradients)
+        return self._joining.settled(owed, self._forward.here().output) if self._joining else owed
 
     def own_leaves(self) -> set[int]:
         """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
@@ -204,27 +220,14 @@ class Ledger:
         known = self._passes.get(at)
         if known is not None and set(keys) <= set(known.wrt):
             return known
-        inputs = known.inputs if known is not None else ModelInputs.of(_place(at).inputs(self.batch))
+        inputs = known.inputs if known is not None else ModelInputs.of(checked(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known is not None else ()), *keys)))
         self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.watch(self._model))
         return self._passes[at]
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
         output = forward.here().output
-        return Score(_OwnLoss(self) if of == "loss" else heads.resolve(of), output, self._target)
-
-
-class _OwnLoss(Head):
-    """``of="loss"``: the sample's own base loss, never divided by the batch size."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def identity(self) -> Hashable:
-        return ("loss", identity_of(self._ledger.base) if self._ledger.base else None)
-
-    def __call__(self, output: Tensor, target: Any) -> Tensor:
-        return self._ledger.loss_of(output)
+        return Score(base_losses.OwnLoss(self.base) if of == "loss" else heads.resolve(of), output, self._target)
 
 
 def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
@@ -233,12 +236,6 @@ def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
         raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
     value = value.to(here.dtype)
     return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
-
-
-def _place(at: Any) -> Place:
-    if isinstance(at, Place):
-        return at
-    raise TypeError(f"at must be a place, such as inputgrad.places.Interpolate(...), or None for the batch's own inputs; got {type(at).__name__}")
 
 
 def _device(model: nn.Module, inputs: ModelInputs) -> torch.device:

@@ -191,3 +191,10 @@ def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {list(value.shape)}"
     return f"an empty {type(value).__name__}" if isinstance(value, (tuple, list, Mapping)) and not len(value) else type(value).__name__
+
+
+def checked(at: Any) -> Place:
+    """The place itself. Raises `TypeError` for anything else."""
+    if isinstance(at, Place):
+        return at
+    raise TypeError(f"at must be a place, such as inputgrad.places.Interpolate(...), or None for the batch's own inputs; got {type(at).__name__}")

@@ -7,6 +7,7 @@ from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.names import ENGINES, resolve
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
+from inputgrad.engines.weight_as_step import WeightAsStep
 
 __all__ = [
     "ENGINES",
@@ -18,5 +19,6 @@ __all__ = [
     "Linearization",
     "ReverseOverForward",
     "Traits",
+    "WeightAsStep",
     "resolve",
 ]

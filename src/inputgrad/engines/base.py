@@ -20,6 +20,14 @@ Cotangents = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
+class Joint:
+    """⟨v, g⟩ + c·Σ_n s_n as a function of the parameters: gradients of leaves that are known already, and shares with a graph of their own."""
+
+    known: list[tuple[Tensor, Tensor]]
+    shares: list[Tensor]
+
+
+@dataclass(frozen=True)
 class Linearization:
     """The input gradient at one place.
 
@@ -27,16 +35,18 @@ class Linearization:
     here: v -> the share of ⟨v, g⟩ that the pass at the place itself carries in its graph, 0-d; None where that pass has no share.
     elsewhere: v -> the remaining shares, 0-d tensors with a graph of their own each, made one at a time as they are asked for.
     Together they are ⟨v, g⟩ as a function of the parameters; their values may be anything, their parameter gradients count.
+    joined: (v, c) -> ⟨v, g⟩ + c·Σ_n s_n, where an engine was asked for both together (`Engine.joint`), in place of the other two.
     """
 
     gradient: tuple[Tensor, ...]
     here: Callable[[Cotangents], Tensor] | None = None
     elsewhere: Callable[[Cotangents], Iterable[Tensor]] | None = None
+    joined: Callable[[Cotangents, float], Joint] | None = None
 
     @property
     def constant(self) -> bool:
         """Whether nothing goes on to the parameters."""
-        return self.here is None and self.elsewhere is None
+        return self.here is None and self.elsewhere is None and self.joined is None
 
     def shares(self, v: Cotangents) -> list[Tensor]:
         """All shares of ⟨v, g⟩ at once."""
@@ -69,6 +79,13 @@ class Engine(ABC):
     @abstractmethod
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         """The input gradient of ``score`` with respect to ``wrt``, and how it goes on to the parameters. Raises `EngineError` where it cannot."""
+
+    def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
+        """As `linearize`, where a multiple of Σ_n s_n goes on to the parameters too; None where that is no cheaper together.
+
+        at_once: the caller goes on to every leaf in one go, so that gradients known already may be handed out.
+        """
+        return None
 
 
 def constant_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
@@ -132,8 +149,9 @@ def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> li
 
 
 def leaves_of(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The leaves of the tensors' graph, each once."""
-    variables = (getattr(node, "variable", None) for node in nodes_of(tensors))
+    """The leaves of the tensors' graph, each once; a tensor that is a leaf itself among them."""
+    tensors = list(tensors)
+    variables = [*(getattr(node, "variable", None) for node in nodes_of(tensors)), *(tensor for tensor in tensors if tensor.is_leaf and tensor.requires_grad)]
     return list({id(variable): variable for variable in variables if variable is not None}.values())
 
 

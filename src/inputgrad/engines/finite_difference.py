@@ -1,46 +1,61 @@
 """Finite differences: the parameter gradient of ⟨v, g⟩ from the score at displaced inputs. Approximate, and every model serves.
 
-    central:    ⟨v, ∂s/∂z⟩ = (s(z + hv) − s(z − hv)) / 2h + O(h²)
-    one-sided:  ⟨v, ∂s/∂z⟩ = (s(z + hv) − s(z)) / h + O(h)        (shares the pass at z)
+    central:     ⟨v, ∂s/∂z⟩ = D(h) + O(h²),   D(h) = (s(z + hv) − s(z − hv)) / 2h
+    one-sided:   ⟨v, ∂s/∂z⟩ = (s(z + hv) − s(z)) / h + O(h)        (shares the pass at z)
+    Richardson:  ⟨v, ∂s/∂z⟩ = (4·D(h) − D(2h)) / 3 + O(h⁴)         (four displaced passes)
 
 differentiated in the parameters by ordinary backward passes: no operation needs a second derivative. The input gradient itself is not approximated.
 
 The step: h = c·‖z‖/‖v‖, so that the displacement is the fraction c of the input whatever the scale of v. With rounding ε of the pass, a one-sided
 difference errs by c·a + 2ε/c (a: the curvature in units of the input), least near c = √ε; a central one by c²·a + ε/c, least near c = ε^(1/3), and half
-of that is taken since the curvature of networks is above 1. In float32 these are 3.5e-4 and 2.5e-3, in bfloat16 9e-2 and 1e-1.
+of that is taken since the curvature of networks is above 1; Richardson's by 4c⁴·a + 1.4ε/c, least near c = (ε/12)^(1/5), of which again half is taken.
+In float32 these are 3.5e-4, 2.5e-3 and 1.3e-2. In half precision sums are accumulated in float32, and the rounding of a pass is nearer ε/4: in bfloat16
+the fractions are 4.4e-2, 6.2e-2 and 8.7e-2. All six are within a factor of 2 of the best ones measured (docs/engines.md).
 
-Random draws, buffers and branch decisions are those of the pass at z (`replay`, `branches`). Without the branches a ReLU network's result is wrong by
+Random draws, buffers and branch decisions are those of the pass at z (`displaced`). Without the branches a ReLU network's result is wrong by
 several times its own size, since a unit that changes side jumps by O(1), which is divided by h.
+
+Two passes in all (`joint`): where s is the sample's own base loss and the base loss is c·Σs (c = 1/N for a mean), one backward pass at z gives both g and
+G = ∂Σs/∂θ, and with G' = ∂Σs(z + hv)/∂θ the gradient of the whole loss is (c − 1/h)·G + G'/h.
 """
 
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
-from inputgrad.engines.branches import Tape, unseen
-from inputgrad.engines.forward import Change, ForwardPass, Watch
-from inputgrad.errors import EngineError, nearest, warn
+from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits, input_gradient
+from inputgrad.engines.branches import Tape
+from inputgrad.engines.displaced import Watched, displaced, norm, object_to_unseen, total
+from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.shared_pass import both_gradients
+from inputgrad.errors import nearest
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
-_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+Scheme = Literal["central", "one_sided", "richardson"]
+PASSES: dict[str, tuple[tuple[int, float], ...]] = {
+    "one_sided": ((1, 1.0),),
+    "central": ((1, 1 / 2), (-1, -1 / 2)),
+    "richardson": ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12)),
+}
+"""Scheme -> its displaced passes: the multiple of h, and what its score is multiplied by, over h."""
 
 
 @dataclass(frozen=True)
 class FiniteDifference(Engine):
     """Differences of the score along v.
 
-    scheme: "central" (two displaced passes, error O(h²)) or "one_sided" (one displaced pass, error O(h)).
+    scheme: "central" (two displaced passes, error O(h²)), "one_sided" (one displaced pass, error O(h)) or "richardson" (four, error O(h⁴)).
     strict: refuse a model with branch decisions that cannot be replayed, where otherwise one warning names the module.
     step: c, the displacement as a fraction of the input's norm; None takes it from the precision of the pass (see the module's text).
+
+    `estimate` tells the error of the terms' parameter gradient on a batch.
     """
 
-    scheme: Literal["central", "one_sided"] = "central"
+    scheme: Scheme = "central"
     step: float | None = None
     strict: bool = False
 
@@ -53,8 +68,8 @@ class FiniteDifference(Engine):
     )
 
     def __post_init__(self) -> None:
-        if self.scheme not in ("central", "one_sided"):
-            raise ValueError(f"FiniteDifference: scheme={self.scheme!r}: {nearest(self.scheme, ('central', 'one_sided'))}")
+        if self.scheme not in PASSES:
+            raise ValueError(f"FiniteDifference: scheme={self.scheme!r}: {nearest(self.scheme, PASSES)}")
         if self.step is not None and not 0 < self.step < 1:
             raise ValueError(f"FiniteDifference: step must be a fraction of the input's norm, between 0 and 1, or None; got {self.step}")
 
@@ -62,9 +77,7 @@ class FiniteDifference(Engine):
         return Watch(tape=Tape())
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        forward.watched()
-        self._object_to_unseen(forward)
-        scored = _Watched(score)
+        scored = self._scored(forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
         scores_here = scored(forward.here().output)
         several = scores_here.dim() == 2
@@ -75,34 +88,48 @@ class FiniteDifference(Engine):
                 yield row, directions, self._step(forward, directions)
 
         def here(v: Cotangents) -> Tensor:
-            shares = [_row(scores_here, row) / -h for row, _, h in rows(v) if h]
+            shares = [total(scores_here, row) / -h for row, _, h in rows(v) if h]
             return torch.stack(shares).sum() if shares else scores_here.new_zeros(())
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
             for row, directions, h in rows(v):
-                for step in () if not h else (h,) if self.scheme == "one_sided" else (h, -h):
-                    changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in directions.items()}
-                    yield _row(scored(forward.run(changes).output), row) / (step if self.scheme == "one_sided" else 2 * step)
+                for multiple, weight in PASSES[self.scheme] if h else ():
+                    yield displaced(forward, scored, directions, multiple * h, row) * (weight / h)
 
         return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
 
-    def _object_to_unseen(self, forward: ForwardPass) -> None:
-        hidden = _unseen(forward)
-        if hidden is None or (forward.model in _WARNED and not self.strict):
-            return
-        told = (
-            f"engine 'finite_difference': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
-            "of the terms may be wrong by more than its own size; with smooth activations it is right"
-        )
-        if self.strict:
-            raise EngineError(told)
-        _WARNED.add(forward.model)
-        warn(told)
+    def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
+        """One-sided, where the caller goes on to all leaves at once: the backward pass at z is one for g and G."""
+        if self.scheme != "one_sided" or not at_once:
+            return None
+        scored = self._scored(forward, score)
+        found = both_gradients(forward, scored(forward.here().output), wrt)
+        if found is None:
+            return None
+
+        def joined(v: Cotangents, c: float) -> Joint:
+            directions = dict(zip(wrt, v, strict=True))
+            h = self._step(forward, directions)
+            forward.let_go()
+            return Joint(found.times(c - 1 / h if h else c), [displaced(forward, scored, directions, h) / h] if h else [])
+
+        return Linearization(found.inputs, joined=joined)
+
+    def estimate(self, criterion: Any, model: nn.Module, inputs: Any, target: Any = None) -> float:
+        """The relative error of the terms' parameter gradient on this batch, from that at the doubled step. Sets no ``.grad``; see `estimates`."""
+        from inputgrad.estimates import estimated_error  # it stands above the engines
+
+        return estimated_error(self, criterion, model, inputs, target)
+
+    def _scored(self, forward: ForwardPass, score: Score) -> Watched:
+        forward.watched()
+        object_to_unseen(self.name, forward, strict=self.strict)
+        return Watched(score)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
         here = forward.here()
         variables = [here.variables[key].detach() for key in v]
-        size, length = _norm(variables), _norm(list(v.values()))
+        size, length = norm(variables), norm(list(v.values()))
         if length == 0:
             return 0.0
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1
@@ -112,35 +139,13 @@ class FiniteDifference(Engine):
     def _fraction(self, output: Tensor, variables: list[Tensor]) -> float:
         if self.step is not None:
             return self.step
-        rounding = max(torch.finfo(tensor.dtype).eps for tensor in (output, *variables))
+        dtypes = [tensor.dtype for tensor in (output, *variables)]
         if torch.is_autocast_enabled(output.device.type):
-            rounding = max(rounding, torch.finfo(torch.get_autocast_dtype(output.device.type)).eps)
-        return rounding**0.5 if self.scheme == "one_sided" else rounding ** (1 / 3) / 2
+            dtypes.append(torch.get_autocast_dtype(output.device.type))
+        rounding = max(map(_rounding, dtypes))
+        fractions = {"one_sided": rounding**0.5, "central": rounding ** (1 / 3) / 2, "richardson": (rounding / 12) ** (1 / 5) / 2}
+        return fractions[self.scheme]
 
 
-class _Watched:
-    """A score whose own branch decisions (the sign in an absolute error) are those that it took first."""
-
-    def __init__(self, score: Score) -> None:
-        self._score = score
-        self._tape = Tape()
-
-    def __call__(self, output: Tensor) -> Tensor:
-        with self._tape.run():
-            return self._score(output)
-
-
-def _row(scores: Tensor, row: int | None) -> Tensor:
-    return (scores if row is None else scores[:, row]).sum()
-
-
-def _shifted(step: float, v: Tensor) -> Change:
-    return lambda z: z + step * v
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
-
-
-def _unseen(forward: ForwardPass) -> str | None:
-    return unseen(forward.model) or forward.unseen_branches
+def _rounding(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps / (4 if dtype.itemsize == 2 else 1)

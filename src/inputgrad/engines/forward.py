@@ -75,6 +75,12 @@ class ForwardPass:
                 _check_graph(self._here.output)
         return self._here
 
+    def let_go(self) -> None:
+        """Free the graph of the run at the variables' own values, which nothing goes back through any more; its values stay."""
+        here = self.here()
+        variables = {key: value if value.is_leaf else value.detach() for key, value in here.variables.items()}
+        self._here = Run(here.output.detach(), variables)
+
     def watched(self) -> None:
         """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
         if self._tape is None:

@@ -6,9 +6,10 @@ from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
+from inputgrad.engines.weight_as_step import WeightAsStep
 from inputgrad.errors import nearest
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Auto, DoubleBackward, ReverseOverForward, FiniteDifference, Compiled)}
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Auto, DoubleBackward, ReverseOverForward, FiniteDifference, WeightAsStep, Compiled)}
 
 
 def resolve(engine: str | Engine) -> Engine:

@@ -1,0 +1,56 @@
+"""One backward pass for two: the input gradient and the parameter gradient of the same scores.
+
+(g, G) = ∂Σs / ∂(z, θ)        where the base loss is c·Σs as a function of the output, its own gradient c·G comes with g
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inputgrad.engines.base import leaves_of
+from inputgrad.engines.forward import ForwardPass
+from inputgrad.places import Key
+
+
+@dataclass(frozen=True)
+class BothGradients:
+    """g, one detached tensor a variable, and G, one tensor for each leaf that the scores depend on."""
+
+    inputs: tuple[Tensor, ...]
+    leaves: tuple[tuple[Tensor, Tensor], ...]
+
+    def times(self, factor: float) -> list[tuple[Tensor, Tensor]]:
+        """Each leaf with factor·G."""
+        scaled = torch._foreach_mul([gradient for _, gradient in self.leaves], factor) if self.leaves else []
+        return [(leaf, part) for (leaf, _), part in zip(self.leaves, scaled, strict=True)]
+
+
+def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> BothGradients | None:
+    """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters are not to be had so.
+
+    That is where something acts on a leaf's gradient (a tensor hook would act twice), where leaves are not plain tensors (sharded parameters), where a
+    model checkpoints in the re-entrant way, and where a variable gets no gradient.
+    """
+    here = forward.here()
+    variables = [here.variables[key] for key in wrt]
+    own = {id(leaf) for leaf in (*forward.own_leaves, *here.variables.values())}
+    leaves = [leaf for leaf in leaves_of([scores]) if id(leaf) not in own]
+    if scores.dim() != 1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
+        return None
+    try:
+        found = torch.autograd.grad(scores.sum(), [*variables, *leaves], retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if "checkpoint" in str(error):
+            return None
+        raise
+    inputs = found[: len(variables)]
+    if all(part is None for part in inputs):
+        return None
+    filled = tuple(torch.zeros_like(z) if part is None else part for part, z in zip(inputs, variables, strict=True))
+    paid = tuple((leaf, gradient) for leaf, gradient in zip(leaves, found[len(variables) :], strict=True) if gradient is not None)
+    return BothGradients(filled, paid)
+
+
+def _plain(leaf: Tensor) -> bool:
+    return type(leaf) in (Tensor, torch.nn.Parameter) and not leaf._backward_hooks and leaf.layout == torch.strided

@@ -1,0 +1,77 @@
+"""Base loss and terms in one pass: where the base loss's cotangent at the output is a multiple of that of the samples' own losses.
+
+∂base/∂y = c · ∂Σs/∂y        (c = 1/N where the base loss is the mean of the s_n), found at the output, without a pass of the model
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inputgrad.engines.base import Cotangents, Joint, Linearization, leaves_of
+from inputgrad.heads import Score
+
+_ROUNDINGS = 16
+"""How many units in the last place two cotangents may differ by and still be the same."""
+
+
+@dataclass(frozen=True)
+class Multiple:
+    """c, and ∂Σs/∂y."""
+
+    c: float
+    cotangent: Tensor
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What a value owes to the parameters: a cotangent at the output, one at each input gradient, and what is paid for both together."""
+
+    outputs: list[tuple[Tensor, Tensor]]
+    gradients: list[tuple[Linearization, Cotangents]]
+    joined: Callable[[], Joint] | None = None
+
+
+@dataclass(frozen=True)
+class Joining:
+    """An input gradient whose engine takes over c·Σs as well."""
+
+    found: Linearization
+    multiple: Multiple
+
+    def settled(self, owed: Owed, output: Tensor) -> Owed:
+        """The same, with ⟨v, g⟩ + c·Σs paid together where the value depends on this input gradient."""
+        v = next((v for found, v in owed.gradients if found is self.found), None)
+        if v is None:
+            return owed
+        left = self._rest(owed.outputs[0][1] if owed.outputs else None)
+        return Owed([] if left is None else [(output, left)], [(found, u) for found, u in owed.gradients if found is not self.found], lambda: self._given(v))
+
+    def _rest(self, cotangent: Tensor | None) -> Tensor | None:
+        """What the cotangent at the output holds beyond c·∂Σs/∂y; None where that is nothing."""
+        taken = self.multiple.c * self.multiple.cotangent
+        left = -taken if cotangent is None else cotangent - taken
+        return left if left.norm() > _ROUNDINGS * torch.finfo(taken.dtype).eps * taken.norm() else None
+
+    def _given(self, v: Cotangents) -> Joint:
+        assert self.found.joined is not None
+        return self.found.joined(v, self.multiple.c)
+
+
+def multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:
+    """c and ∂Σs/∂y for a base loss ``value`` of the leaf ``output``; None where the one is no multiple of the other.
+
+    None too where the samples' losses depend on anything but the output: a base loss with parameters of its own.
+    """
+    scores = score(output)
+    if not value.requires_grad or [id(leaf) for leaf in leaves_of([scores])] != [id(output)]:
+        return None
+    (own,) = torch.autograd.grad(scores.sum(), output)
+    (whole,) = torch.autograd.grad(value, output, retain_graph=True, allow_unused=True, materialize_grads=True)
+    size = float(own.double().square().sum())
+    if size == 0:
+        return None
+    found = Multiple(float((whole.double() * own.double()).sum()) / size, own)
+    off = float((whole.double() - found.c * own.double()).norm())
+    return found if off <= _ROUNDINGS * torch.finfo(own.dtype).eps * float(whole.double().norm()) else None
