@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inputgrad.perturb import FGSM, Perturbation
     from inputgrad.places import Interpolate, Perturbed, Place
     from inputgrad.schedules import lazy_adam
+    from inputgrad.survey import validate
     from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "perturb",
     "places",
     "term",
+    "validate",
 ]
 
 _MODULES = {"heads", "perturb", "places"}
@@ -51,6 +53,7 @@ _HOMES = {
     "perturb": ("FGSM", "Perturbation"),
     "places": ("Interpolate", "Perturbed", "Place"),
     "schedules": ("lazy_adam",),
+    "survey": ("validate",),
     "terms": ("Adversarial", "DirectionMatch", "GradientNorm", "Term", "term"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 WIDTH = 120
-Serves = Literal["exactly", "approximately", "refused", "not tried"]
+Serves = Literal["exactly", "approximately", "doubtful", "refused", "not tried"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One engine for one criterion, model and batch.
 
-    serves: "exactly", "approximately", "refused", or "not tried" (``compiled``, which takes long).
-    reason: why it was refused or not tried, in one line; None where it serves.
+    serves: "exactly", "approximately", "refused", "not tried" (``compiled``, which takes long), or "doubtful": an exact engine that gives another gradient
+    than the first exact one does.
+    reason: why it was refused, not tried or doubted, in one line; None where it serves.
     needs, passes, memory: what the engine asks of a model and what a step costs by arithmetic, in words.
     difference: how far the parameter gradient of the terms, formed by themselves, is from that of the best exact engine that serves, relative.
     time: seconds of one step (base loss and terms) on this batch, divided by those of the plain step (base loss alone). A single shot.
@@ -35,7 +36,7 @@ class Verdict:
     @property
     def served(self) -> bool:
         """Whether the engine was tried and gave a gradient."""
-        return self.serves in ("exactly", "approximately")
+        return self.serves in ("exactly", "approximately", "doubtful")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Explanation:
         raise KeyError(f"{engine!r}: this explanation knows {', '.join(verdict.engine for verdict in self.verdicts)}")
 
     def __str__(self) -> str:
-        told = [f"{verdict.engine}: {verdict.reason}" for verdict in self.verdicts if verdict.reason]
+        told = [f"{verdict.engine}: {verdict.reason}" for verdict in self.verdicts if verdict.reason and verdict.engine != "auto"]
         return "\n".join([*self.heading(), "", *self.table(), "", *_bullets([*told, *_warned(self.warnings)])]).rstrip()
 
     def heading(self) -> list[str]:
@@ -87,10 +88,16 @@ class Explanation:
         rows = [
             (("► " if verdict.engine == self.taken else "  ") + verdict.engine, verdict.serves, _error(verdict, self.reference), _time(verdict), verdict.needs)
             for verdict in self.verdicts
+            if verdict.engine != "auto"  # the heading tells
         ]
         lines = list(_columns([("  " + head[0], *head[1:]), *rows]))
-        costs = [f"{verdict.engine}: {verdict.passes}. Keeps {verdict.memory}" for verdict in self.verdicts if verdict.served]
-        return [lines[0], "─" * max(map(len, lines)), *lines[1:], "", *_wrapped(self._legend()), *_bullets(costs)]
+        costs = [
+            f"{verdict.engine}: {verdict.passes}. Keeps {verdict.memory}"
+            for verdict in self.verdicts
+            if verdict.served and verdict.engine != "auto" and verdict.passes
+        ]
+        legend = [*_wrapped(self._legend()), *_bullets(costs)] if costs else []
+        return [lines[0], "─" * max(map(len, lines)), *lines[1:], "", *legend]
 
     def _legend(self) -> str:
         against = f"against {self.reference!r}" if self.reference else "not known, since no exact engine serves"
@@ -136,7 +143,7 @@ class Validation:
         for finding in self.findings:
             lines += _bullets([f"{finding.what}: {finding.text}"])
             lines += _wrapped(f"way out: {finding.way_out}", "    ") if finding.way_out else []
-        return "\n".join([*lines, "", *self.explanation.table(), *_bullets(_warned(self.explanation.warnings))])
+        return "\n".join([*lines, "", *self.explanation.table(), *_bullets(_warned(self.explanation.warnings))]).rstrip()
 
 
 def one_line(text: str) -> str:

@@ -24,6 +24,7 @@ from inputgrad.weighting import Due, Terms, due, gathered, opened, reduced
 
 if TYPE_CHECKING:
     from inputgrad.engines.program import Result
+    from inputgrad.explanation import Explanation
 
 
 class InputGradientLoss(nn.Module):
@@ -91,6 +92,17 @@ class InputGradientLoss(nn.Module):
         with self._call(model, inputs, target) as call:
             values = self._values(call)
             return {name: call.ledger.attached(value) if call.differentiable else value.detach() for name, value in values.items()}
+
+    def explain(self, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> "Explanation":
+        """Which engine this criterion takes for this model and batch, why, and what each of the others gives, needs and costs. Printed, it is a table.
+
+        Every engine makes a step in which every term is due, on the whole batch; ``compiled`` only with ``compile=True``, for compiling takes long.
+        Nothing is touched, no step is counted, and warnings are collected in the record. Raises what the model and the base loss raise by
+        themselves, and `ValueError` for a criterion without terms; what an engine raises stands in its row.
+        """
+        from inputgrad.survey import explain  # the survey imports the loss
+
+        return explain(self, model, inputs, target, compile=compile)
 
     @contextmanager
     def _call(self, model: nn.Module, inputs: Any, target: Any) -> Iterator["_Call"]:

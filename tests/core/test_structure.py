@@ -66,6 +66,7 @@ def test_the_core_imports_torch_and_the_standard_library_only() -> None:
         (("engines/", "derivatives/"), ("terms", "loss", "ledger", "batch", "recipes")),
         (("derivatives/",), ("engines",)),
         (("heads.py", "places.py", "batch.py", "perturb.py", "base_losses.py", "errors.py"), ("terms", "engines", "loss", "ledger", "derivatives")),
+        (("terms/", "engines/", "derivatives/", "ledger.py"), ("explanation", "findings", "survey", "trials")),
         (("",), ("study", "report", "cli", "integrations", "audit")),
     ],
 )

@@ -60,9 +60,9 @@ class Traits:
     exact: bool
     needs: str
     """What the model must be capable of, in words."""
-    passes: str = "unknown"
+    passes: str = ""
     """The arithmetic of one step, in words: a plain step is one forward and one backward pass, the latter twice the former."""
-    memory: str = "unknown"
+    memory: str = ""
     """Which graphs are kept, in words."""
 
 
