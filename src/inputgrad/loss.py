@@ -137,7 +137,7 @@ class InputGradientLoss(nn.Module):
                 return inner.ledger.attached(_total(values, terms)), values, inner.ledger.found(), inner.ledger.own_leaves()
 
         schedule = tuple((item.name, item.fraction) for item in call.due)
-        weights = [torch.tensor(float(item.weight)) for item in call.due]
+        weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in call.due]
         return self.engine.run(self, call.model, step, call.inputs.as_given(), call.target, weights, schedule)
 
     def _values(self, call: "_Call") -> dict[str, Tensor]:
@@ -182,8 +182,12 @@ class _Call:
 def _total(values: Mapping[str, Tensor], terms: list[Due]) -> Tensor:
     weights = {item.name: item.weight for item in terms}
     absent = {name for name, weight in weights.items() if not isinstance(weight, Tensor) and weight == 0}  # weight 0: as if it were not there
-    summands = [weights.get(name, 1) * value for name, value in values.items() if name not in absent]
+    summands = [_like(weights.get(name, 1), value) * value for name, value in values.items() if name not in absent]
     return torch.stack(summands).sum() if summands else torch.zeros_like(next(iter(values.values())))
+
+
+def _like(weight: float | Tensor, value: Tensor) -> float | Tensor:
+    return weight.to(value) if isinstance(weight, Tensor) else weight
 
 
 def default_output(returned: Any) -> Any:

@@ -5,7 +5,7 @@ So that what torch cannot do is said here, with the operation's name, and not in
 
 import re
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,13 +39,27 @@ def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[
     sources = [parameter for parameter in forward.model.parameters() if parameter.requires_grad] + ([seed] if seed is not None else [])
     differentiable = [result for result in results if result.requires_grad]
     if differentiable and sources:
-        torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
+        with silenced(forward.model.parameters()):
+            torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
     _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward, score))
 
 
 def _signature(engine: Engine, forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     shapes = tuple((key, tuple(z.shape[1:]), z.dtype) for key, z in forward.inputs.tensors())
     return (engine, score.head.identity(), shapes, forward.wrt, forward.model.training)
+
+
+@contextmanager
+def silenced(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """The user's hooks on the parameters hear nothing of what is differentiated for a proof alone."""
+    kept = [(parameter, parameter._backward_hooks) for parameter in parameters if parameter._backward_hooks]
+    for parameter, _ in kept:
+        parameter._backward_hooks = None
+    try:
+        yield
+    finally:
+        for parameter, hooks in kept:
+            parameter._backward_hooks = hooks
 
 
 @contextmanager
