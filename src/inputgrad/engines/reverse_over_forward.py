@@ -15,6 +15,7 @@ from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.constants import ConstantsWithoutTangent
 from inputgrad.engines.distributed import reaching_all, settle
+from inputgrad.engines.dropout import SameMask
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove
 from inputgrad.errors import EngineError
@@ -58,7 +59,7 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
     directions = tuple(v.values())
     settle(forward.model)
     with explained(engine, forward, "forward and then backward"):
-        with ConstantsWithoutTangent(), PrimitiveNormalisation():
+        with ConstantsWithoutTangent(), PrimitiveNormalisation(), SameMask():
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
         prove(engine, forward, score, [tangent])
     return tangent
