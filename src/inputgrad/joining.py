@@ -3,7 +3,7 @@
 ∂base/∂y = c · ∂Σs/∂y        (c = 1/N where the base loss is the mean of the s_n), found at the output, without a pass of the model
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,10 @@ from inputgrad.heads import Score
 
 _ROUNDINGS = 16
 """How many units in the last place two cotangents may differ by and still be the same."""
+
+
+Roots = list[tuple[Tensor, Tensor | None]]
+"""Where a backward pass starts, each with its cotangent; None for the 0-d ones, which start from 1."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,15 @@ class Owed:
     outputs: list[tuple[Tensor, Tensor]]
     gradients: list[tuple[Linearization, Cotangents]]
     joined: Callable[[], Joint] | None = None
+
+    def passes(self) -> Iterator[Roots]:
+        """What goes back besides the pass at the place itself, one pass of the model at a time; what is known goes with the last, so that hooks run once."""
+        for found, v in self.gradients:
+            for share in found.elsewhere(v) if found.elsewhere else ():
+                yield [(share, None)]
+        if self.joined:
+            joint = self.joined()
+            yield [*joint.known, *((share, None) for share in joint.shares)]
 
 
 @dataclass(frozen=True)

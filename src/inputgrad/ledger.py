@@ -3,8 +3,9 @@
 Here engines and terms meet without seeing each other: terms ask a `Batch`, the ledger asks the engine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from inputgrad.engines.base import Engine, Linearization, constant_gradient, lea
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of, Score
-from inputgrad.joining import Joining, Owed, multiple
+from inputgrad.joining import Joining, Owed, Roots, multiple
 from inputgrad.places import Key, ModelInputs, Place, Wrt, canonical, checked, sampled
 
 Leaves = tuple[Tensor, ...]
@@ -91,7 +92,7 @@ class Ledger:
 
     def _joint(self, score: Score, forward: ForwardPass, keys: tuple[Key, ...]) -> Linearization | None:
         """The gradient of the samples' own losses by an engine that takes the base loss over too, once a call."""
-        if self._base_value is None or self._joining is not None or forward is not self._forward:
+        if type(self._engine).joint is Engine.joint or self._base_value is None or self._joining is not None or forward is not self._forward:
             return None
         known = multiple(self._base_value, score, self.output())
         found = self._engine.joint(forward, score, keys, at_once=self.at_once) if known else None
@@ -157,17 +158,14 @@ class Ledger:
         ledgers = (self, *self._shares.values())
         every_owed = [ledger._owed(value) for ledger in ledgers]
         own = set[int]().union(*(ledger.own_leaves() for ledger in ledgers))
-        roots: list[tuple[Tensor, Tensor | None]] = [(value, None)]
+        roots: Roots = [(value, None)]
         for owed in every_owed:
             roots += [*owed.outputs, *((found.here(v), None) for found, v in owed.gradients if found.here)]
-        self._to_leaves(roots, own)
-        for owed in every_owed:
-            for found, v in owed.gradients:
-                for share in found.elsewhere(v) if found.elsewhere else ():
-                    self._to_leaves([(share, None)], own)
-            if owed.joined:
-                joint = owed.joined()
-                self._to_leaves([*joint.known, *((share, None) for share in joint.shares)], own)  # together: each leaf's hooks run once
+        passes: Iterator[Roots] = chain([roots], *(owed.passes() for owed in every_owed))
+        if any(tensor.grad_fn is not None for _, tensor in self._inputs.tensors()):  # every pass goes on into the graph of the inputs: once, together
+            passes = iter([[*chain(*passes)]])
+        for roots in passes:
+            self._to_leaves(roots, own)
 
     def _owed(self, value: Tensor) -> Owed:
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
@@ -194,7 +192,7 @@ class Ledger:
             own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.here().variables.values() if forward.made else ()))}
         return own
 
-    def _to_leaves(self, roots: list[tuple[Tensor, Tensor | None]], own: set[int]) -> None:
+    def _to_leaves(self, roots: Roots, own: set[int]) -> None:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
         tensors, cotangents = [tensor for tensor, _ in roots], [cotangent for _, cotangent in roots]
         if any(forward.reentrant for forward in self._passes.values()):  # re-entrant checkpointing hides its leaves and refuses to be told where to stop

@@ -3,6 +3,8 @@
 (g, G) = ∂Σs / ∂(z, θ)        where the base loss is c·Σs as a function of the output, its own gradient c·G comes with g
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +31,8 @@ class BothGradients:
 def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> BothGradients | None:
     """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters are not to be had so.
 
-    That is where something acts on a leaf's gradient (a tensor hook would act twice), where leaves are not plain tensors (sharded parameters), where a
-    model checkpoints in the re-entrant way, and where a variable gets no gradient.
+    That is where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant way, and where a variable gets no
+    gradient. Hooks on the leaves do not run: they see the whole gradient, when it is handed over.
     """
     here = forward.here()
     variables = [here.variables[key] for key in wrt]
@@ -39,7 +41,8 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
     if scores.dim() != 1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
         return None
     try:
-        found = torch.autograd.grad(scores.sum(), [*variables, *leaves], retain_graph=True, allow_unused=True)
+        with _unhooked(leaves):
+            found = torch.autograd.grad(scores.sum(), [*variables, *leaves], retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if "checkpoint" in str(error):
             return None
@@ -53,4 +56,17 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
 
 
 def _plain(leaf: Tensor) -> bool:
-    return type(leaf) in (Tensor, torch.nn.Parameter) and not leaf._backward_hooks and leaf.layout == torch.strided
+    return type(leaf) in (Tensor, torch.nn.Parameter) and leaf.layout == torch.strided
+
+
+@contextmanager
+def _unhooked(leaves: list[Tensor]) -> Iterator[None]:
+    """Without the leaves' tensor hooks, which ``autograd.grad`` would run: autograd reads the dicts that hold them."""
+    kept = [(hooks, dict(hooks)) for leaf in leaves if (hooks := leaf._backward_hooks)]
+    for hooks, _ in kept:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, entries in kept:
+            hooks.update(entries)

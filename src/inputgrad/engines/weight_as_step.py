@@ -45,7 +45,12 @@ class WeightAsStep(Engine):
     strict: bool = False
 
     name: ClassVar[str] = "weight_as_step"
-    traits: ClassVar[Traits] = Traits(exact=False, needs='terms on the gradient of="loss" alone, and a base loss that is the mean of the samples\' own')
+    traits: ClassVar[Traits] = Traits(
+        exact=False,
+        needs='terms on the gradient of="loss" alone; a base loss that is the mean of the samples\' own; branches as finite_difference',
+        passes="1.7 plain steps: forward, backward to the input, and one step at the displaced inputs",
+        memory="the graph of one pass",
+    )
 
     def __post_init__(self) -> None:
         if not self.largest > 0:
