@@ -1,83 +1,109 @@
-"""``python -m benchmarks.run [WORKLOAD ...]``: the table of ratios to the plain step, with the gradient's error beside every time."""
+"""``python -m benchmarks.run [--quick] [WORKLOAD ...]``: ratios to the plain step, with the gradient's error beside every time, and peak memory.
+
+The figures go to benchmarks/results.json, with the environment, after each row.
+"""
 
 import argparse
 import json
-import platform
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.timing import interleaved
-from benchmarks.ways import ENGINES, steps, term_error
-from benchmarks.workloads import WORKLOADS, Workload
-from inputgrad import EngineError
+from benchmarks import jax_ways, memory
+from benchmarks.table import header, line, note
+from benchmarks.ways import EVERY, FEW, Case, Way
+from benchmarks.workloads import QUICK, SCALING, WORKLOADS
+from inputgrad.bench.environment import environment
+from inputgrad.bench.timing import interleaved
+from inputgrad.bench.ways import refusal, relative
+
+RESULTS = Path(__file__).parent / "results.json"
+Row = dict[str, Any]
 
 
-def measured(workload: Workload, rounds: int, left_out: list[str]) -> dict[str, Any]:
+def measured(case: Case, rounds: int, only: tuple[str, ...] = (), every: bool = True, warm: int = 2) -> Row:
     """One row of the table: for each way its median time, its ratio to the plain step, and its gradient's error; or why it cannot serve."""
-    torch.manual_seed(0)
-    model, (inputs, target) = workload.model(), workload.data()
-    ways = {name: step for name, step in steps(workload, model, inputs, target).items() if name not in left_out}
-    row: dict[str, Any] = {name: {} for name in ways}
-    for name in list(ways):
-        try:
-            ways[name]()
-            if name in ENGINES:
-                row[name] = {"error": term_error(workload, name, model, inputs, target)}
-        except (EngineError, RuntimeError) as error:
-            row[name] = {"refused": str(error)}
-            del ways[name]
-    times = interleaved(ways, rounds)
+    case.plain()
+    reference = case.reference()
+    ways: dict[str, Way] = {}
+    row: Row = {}
+    for name, way in case.ways().items():
+        if only and name not in only:
+            continue
+        began = time.perf_counter()
+        reason = refusal(way.step)
+        row[name] = {"first_step_seconds": round(time.perf_counter() - began, 2)} if reason is None else {"refused": reason}
+        if reason is None:
+            ways[name] = way
+            row[name] |= {"note": way.note} if way.note else {}
+            row[name] |= {} if way.term_gradient is None else {"error": relative(way.term_gradient(), reference)}
+    times = interleaved({name: way.step for name, way in ways.items()}, rounds, warm)
     for name in ways:
         row[name] |= {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, "plain")}
-    if "handwritten" in ways:
-        row["overhead"] = times.ratio("double_backward", "handwritten") - 1
     row["disturbed_rounds"] = times.disturbed
+    if every:
+        row["every"] = _every(case, max(3, rounds // 3))
     return row
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    names = ["plain", *dict.fromkeys(name for row in results.values() for name in row if isinstance(row[name], dict) and name != "plain")]
-    lines = [f"{'workload':16s}" + "".join(f"{name:>20s}" for name in names) + f"{'overhead':>10s}"]
-    for workload, row in results.items():
-        cells = "".join(f"{_cell(name, row.get(name, {})):>20s}" for name in names)
-        lines.append(f"{workload:16s}{cells}{row.get('overhead', float('nan')):>10.1%}")
-    note = "plain: milliseconds a step; else ratio to plain (error of the term's own parameter gradient). overhead: double_backward over handwritten."
-    return "\n".join([*lines, note])
-
-
-def _cell(name: str, cell: dict[str, Any]) -> str:
-    if "ratio" not in cell:
-        return "refused"
-    if name == "plain":
-        return f"{cell['milliseconds']:.1f} ms"
-    return f"{cell['ratio']:.2f}" + (f" ({cell['error']:.0e})" if "error" in cell else "")
-
-
-def environment() -> dict[str, str]:
-    return {"torch": torch.__version__, "python": platform.python_version(), "threads": str(torch.get_num_threads()), "machine": platform.machine()}
+def _every(case: Case, rounds: int) -> Row:
+    steps = case.every()
+    steps()
+    times = interleaved({"plain": case.plain, "every": steps, "plain again": case.plain}, rounds, warm=0)
+    pairs = zip(times.seconds["every"], times.seconds["plain"], times.seconds["plain again"], strict=True)
+    ratios = sorted(many / EVERY / ((before + after) / 2) for many, before, after in pairs)
+    return {"milliseconds": 1e3 * times.median("every") / EVERY, "ratio": ratios[len(ratios) // 2]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time every engine against the plain training step, interleaved in one process.")
-    parser.add_argument("workloads", nargs="*", choices=[[], *WORKLOADS], help="which ones (default: all)")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--without", nargs="*", default=[], choices=["handwritten", *ENGINES], help="ways to leave out")
-    parser.add_argument("--threads", type=int, help="threads of torch")
-    parser.add_argument("--json", type=Path, help="write the figures and the environment there")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     warnings.simplefilter("ignore")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    results = {}
-    for name in arguments.workloads or WORKLOADS:
-        results[name] = measured(WORKLOADS[name], arguments.rounds, arguments.without)
-        print(table({name: results[name]}).splitlines()[1], flush=True)
-    print(table(results))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"environment": environment(), "results": results}, indent=1) + "\n")
+    began = time.perf_counter()
+    names = arguments.workloads or [*(QUICK if arguments.quick else WORKLOADS), *SCALING]
+    rounds = arguments.rounds or (9 if arguments.quick else 15)
+    figures: dict[str, Any] = {"environment": environment(), "quick": arguments.quick, "rounds": rounds, "results": {}, "scaling": {}, "memory": {}}
+    if not jax_ways.installed():
+        print(f"JAX {jax_ways.INSTALL}")
+    print(header())
+    for name in names:
+        torch.compiler.reset()
+        if name in SCALING:
+            figures["scaling"][name] = measured(Case.of(SCALING[name]), 3 if arguments.quick else 7, FEW, every=False, warm=1)
+        else:
+            figures["results"][name] = measured(Case.of(WORKLOADS[name]), rounds)
+        print(line(name, (figures["results"] | figures["scaling"])[name]), flush=True)
+        _write(arguments.json, figures, began)
+    print(note())
+    if not arguments.no_memory:
+        figures["memory"] = memory.peaks(arguments.quick)
+        for name, cell in figures["memory"].items():
+            print(f"memory {name:22s}" + (f"{cell['megabytes']:8.0f} MB" if "megabytes" in cell else f"refused: {cell['refused'][:80]}"))
+        _write(arguments.json, figures, began)
+
+
+def _write(path: Path, figures: dict[str, Any], began: float) -> None:
+    figures["seconds"] = round(time.perf_counter() - began)
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time every engine against the plain training step, interleaved in one process.")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"which ones (default: all): {', '.join([*WORKLOADS, *SCALING])}")
+    parser.add_argument("--quick", action="store_true", help="few workloads, few rounds, no compiled engine in the memory table")
+    parser.add_argument("--rounds", type=int, help="how often each way is timed (default: 15, with --quick 9)")
+    parser.add_argument("--threads", type=int, help="threads of torch")
+    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures and the environment go (default: benchmarks/results.json)")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.workloads if name not in WORKLOADS | SCALING]
+    if unknown:
+        parser.error(f"unknown workloads: {', '.join(unknown)}")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,79 +1,110 @@
-"""The ways of making one training step of a workload: plain, handwritten, and each engine of the library."""
+"""The ways of making one training step of a workload: plain, handwritten, each engine of the library, and JAX."""
 
+import contextlib
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-import inputgrad as ig
+from benchmarks import jax_ways
 from benchmarks.workloads import Workload
-from inputgrad.engines import Engine, FiniteDifference
+from inputgrad.bench.ways import ENGINES, Step, engine_way, flat, gradient_of
 
-Step = Callable[[], None]
-ENGINES: dict[str, str | Engine] = {
-    "double_backward": "double_backward",
-    "reverse_over_forward": "reverse_over_forward",
-    "central": FiniteDifference("central"),
-    "one_sided": FiniteDifference("one_sided"),
-    "compiled": "compiled",
-}
+EVERY = 16
+FEW = ("plain", "handwritten", "lean", "double_backward", "one_sided", "compiled")
 
 
-def steps(workload: Workload, model: nn.Module, inputs: Tensor, target: object) -> dict[str, Step]:
-    """Every way by name; each leaves the parameter gradients in ``.grad``."""
-    ways: dict[str, Step] = {
-        "plain": lambda: _finish(model, workload.plain(model, inputs, target)),
-        "handwritten": lambda: _finish(model, workload.textbook(model, inputs, target)),
-    }
-    for engine in ENGINES:
-        ways[engine] = _by(workload.criterion(ENGINES[engine]), model, inputs, target)
-    return ways
+@dataclass(frozen=True)
+class Way:
+    """step: one training step. term_gradient: the term's own parameter gradient, flat, in float64. note: what is to be known of the figure."""
+
+    step: Step
+    term_gradient: Callable[[], Tensor] | None = None
+    note: str = ""
 
 
-def _by(criterion: ig.InputGradientLoss, model: nn.Module, inputs: Tensor, target: object) -> Step:
-    def step() -> None:
-        model.zero_grad()
-        criterion.backward(model, inputs, target)
+@dataclass(frozen=True)
+class Case:
+    """A workload with its model and batch made."""
 
-    return step
+    workload: Workload
+    model: nn.Module
+    inputs: Tensor
+    target: Any
 
+    @classmethod
+    def of(cls, workload: Workload) -> "Case":
+        torch.manual_seed(0)
+        return cls(workload, workload.model(), *workload.data())
 
-def _finish(model: nn.Module, loss: Tensor) -> None:
-    model.zero_grad()
-    loss.mean().backward()
+    def parts(self) -> tuple[Tensor, Tensor]:
+        return self.workload.textbook(self.model, self.inputs, self.target)
 
+    def plain(self) -> None:
+        self.model.zero_grad()
+        self.workload.plain(self.model, self.inputs, self.target).mean().backward()
 
-def term_error(workload: Workload, engine: str, model: nn.Module, inputs: Tensor, target: object) -> float:
-    """How far an engine's parameter gradient of the TERM by itself is from the textbook's in float64, relative.
+    def ways(self) -> dict[str, Way]:
+        """Every way by name; the plain step first."""
+        found = {"plain": Way(self.plain), "plain_compiled": Way(self._plain_compiled())}
+        found |= {"handwritten": self._handwritten(lean=False, math=False), "lean": self._handwritten(lean=True, math="transformer" in self.workload.name)}
+        for engine in ENGINES:
+            way = engine_way(self.workload.criterion("auto"), ENGINES[engine], self.model, self.inputs, self.target)
+            found[engine] = Way(way.step, lambda way=way: way.term_gradient(self.plain))  # type: ignore[misc]
+        return found | {name: Way(*steps) for name, steps in jax_ways.ways(self.workload.name, self.model, self.inputs, self.target).items()}
 
-    By itself: on a fresh network the term is a thousandth of the total, and a difference of totals in float32 shows its rounding alone.
-    """
-    criterion = ig.InputGradientLoss(workload.silenced_base(), workload.terms(), engine=ENGINES[engine])
-    _by(criterion, model, inputs, target)()
-    found = flat([p.grad for p in model.parameters()], model)
-    reference = term_reference(workload, model, inputs, target)
-    return float((found.double() - reference).norm() / reference.norm())
+    def every(self) -> Step:
+        """EVERY consecutive steps of a loss whose term is taken at one of them."""
+        workload = self.workload
+        criterion = workload.criterion("double_backward")
+        scheduled = type(criterion)(criterion.base, [term.scheduled(every=EVERY) for term in criterion.terms], engine="double_backward")
 
+        def steps() -> None:
+            for _ in range(EVERY):
+                self.model.zero_grad()
+                scheduled.backward(self.model, self.inputs, self.target)
 
-def term_reference(workload: Workload, model: nn.Module, inputs: Tensor, target: object) -> Tensor:
-    """The textbook's gradient of the term in float64, attention by the math kernel: that of the total less that of the base loss."""
-    exact = copy.deepcopy(model).double()
-    given = [pytree.tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, value) for value in (inputs, target)]
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            return _gradient(exact, workload.textbook(exact, *given)) - _gradient(exact, workload.plain(exact, *given).mean())
-    finally:
-        torch.set_default_dtype(default)
+        return steps
 
+    def _plain_compiled(self) -> Step:
+        loss = torch.compile(lambda inputs, target: self.workload.plain(self.model, inputs, target).mean(), dynamic=False)
 
-def _gradient(model: nn.Module, loss: Tensor) -> Tensor:
-    return flat(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True), model)
+        def step() -> None:
+            self.model.zero_grad()
+            loss(self.inputs, self.target).backward()
 
+        return step
 
-def flat(gradients: object, model: nn.Module) -> Tensor:
-    pairs = zip(gradients, model.parameters(), strict=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
+    def _handwritten(self, *, lean: bool, math: bool) -> Way:
+        """lean: nothing is differentiated that the step does not need. math: attention by torch's kernel that has a second derivative."""
+        wanted = list(self.model.parameters()) if lean else None
+
+        def step() -> None:
+            self.model.zero_grad()
+            with sdpa_kernel(SDPBackend.MATH) if math else contextlib.nullcontext():
+                sum(self.parts()).backward(inputs=wanted)  # type: ignore[union-attr]
+
+        def alone() -> None:
+            self.model.zero_grad()
+            with sdpa_kernel(SDPBackend.MATH) if math else contextlib.nullcontext():
+                self.parts()[1].backward(inputs=wanted)
+
+        return Way(step, lambda: gradient_of(alone, self.model), "attention by the math kernel" if math else "")
+
+    def reference(self) -> Tensor:
+        """The textbook's gradient of the term in float64, attention by the math kernel."""
+        exact = copy.deepcopy(self.model).double()
+        inputs, target = (pytree.tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, value) for value in (self.inputs, self.target))
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                term = self.workload.textbook(exact, inputs, target)[1]
+                return flat(torch.autograd.grad(term, list(exact.parameters()), allow_unused=True), exact)
+        finally:
+            torch.set_default_dtype(default)

@@ -3,6 +3,7 @@
 A workload knows its plain step (the loss without the term) and the textbook step (``autograd.grad(create_graph=True)``, as people write it).
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,34 +13,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.base_losses import per_sample
 from inputgrad.engines import Engine
 
-Loss = Callable[[nn.Module, Tensor, Any], Tensor]
+Parts = Callable[[nn.Module, Tensor, Any], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """model and data: factories, so that nothing is built before it is measured. term: the textbook term (model, inputs, target) -> 0-d, with its weight."""
+    """One row of the table.
+
+    model and data: factories, so that nothing is built before it is measured.
+    textbook: (model, inputs, target) -> the base loss and the weighted term, both 0-d.
+    """
 
     name: str
     model: Callable[[], nn.Module]
     data: Callable[[], tuple[Tensor, Any]]
     base: Callable[[Tensor, Any], Tensor]
     terms: Callable[[], Any]
-    textbook: Loss
+    textbook: Parts
 
     def plain(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:
         return self.base(model(inputs), target)
-
-    def silenced_base(self) -> Callable[..., Tensor]:
-        """The base loss times zero in the total, and itself for a head that asks for each sample's: what is left is the term alone."""
-
-        def silenced(output: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-            losses = per_sample(self.base, output, target)
-            return losses if reduction == "none" else 0 * losses.mean()
-
-        return silenced
 
     def criterion(self, engine: str | Engine) -> ig.InputGradientLoss:
         return ig.InputGradientLoss(self.base, self.terms(), engine=engine)
@@ -54,9 +49,9 @@ def loss_gradient(model: nn.Module, inputs: Tensor, target: Tensor) -> tuple[Ten
     return losses, torch.autograd.grad(losses.sum(), x, create_graph=True)[0]
 
 
-def double_backpropagation(model: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
+def double_backpropagation(model: nn.Module, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     losses, gradient = loss_gradient(model, inputs, target)
-    return losses.mean() + WEIGHT * gradient.square().flatten(1).sum(1).mean()
+    return losses.mean(), WEIGHT * gradient.square().flatten(1).sum(1).mean()
 
 
 def squared_loss_gradient() -> Any:
@@ -135,11 +130,11 @@ def forces_off(batch: ig.Batch) -> Tensor:
     return (batch.gradient() + batch.target[1]).square().sum((1, 2))
 
 
-def energy_and_forces(model: nn.Module, inputs: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+def energy_and_forces(model: nn.Module, inputs: Tensor, target: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     x = inputs.detach().requires_grad_()
     energy = model(x)
     (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
-    return (energy - target[0]).square().mean() + WEIGHT * (gradient + target[1]).square().sum((1, 2)).mean()
+    return (energy - target[0]).square().mean(), WEIGHT * (gradient + target[1]).square().sum((1, 2)).mean()
 
 
 def critic_mlp() -> nn.Module:
@@ -168,11 +163,11 @@ class Between(ig.Place):
         return 0.3 * real + 0.7 * fake
 
 
-def gradient_penalty(model: nn.Module, inputs: Tensor, sign: Tensor) -> Tensor:
+def gradient_penalty(model: nn.Module, inputs: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
     real, fake = inputs.chunk(2)
     x = (0.3 * real + 0.7 * fake).requires_grad_()
     (gradient,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
-    return wasserstein(model(inputs), sign).mean() + 10 * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return wasserstein(model(inputs), sign).mean(), 10 * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def images(size: int, *shape: int) -> Callable[[], tuple[Tensor, Tensor]]:
@@ -210,3 +205,15 @@ WORKLOADS: dict[str, Workload] = {
         critic("critic_conv", critic_conv, real_and_fake(64, 1, 28, 28)),
     )
 }
+
+SCALING: dict[str, Workload] = {
+    workload.name: workload
+    for workload in (
+        *(classifier(f"width_{width}", functools.partial(mlp, width), images(256, 784)) for width in (256, 1024, 4096)),
+        *(classifier(f"depth_{depth}", functools.partial(mlp, 1024, depth), images(256, 784)) for depth in (2, 16)),
+        *(classifier(f"batch_{batch}", mlp, images(batch, 784)) for batch in (32, 2048)),
+    )
+}
+"""The MLP 784-1024-1024-10 at batch 256, one of width, depth and batch changed."""
+
+QUICK = ("mlp", "cnn_32", "transformer_64", "forces", "critic_mlp", "critic_conv")

@@ -42,6 +42,37 @@ def train(
     raise typer.Exit(_train(configs or [], shorts, settings or [], out, overwrite))
 
 
+@app.command()
+def bench(
+    problem: Annotated[str, typer.Argument(metavar="PACKAGE.MODULE:CALLABLE", help="Returns (model, inputs, target) or (model, inputs, target, criterion).")],
+    rounds: Annotated[int, typer.Option(help="How often each way is timed, in turn.")] = 15,
+    engines: Annotated[list[str] | None, typer.Option(help="Which ones, separated by commas (default: all).")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures and the environment there.")] = None,
+) -> None:
+    """Time every engine on a model of your own against its plain training step, with the error of the term's gradient beside each time."""
+    raise typer.Exit(_bench(problem, engines or [], rounds, json))
+
+
+def _bench(problem: str, engines: list[str], rounds: int, out: Path | None) -> int:
+    from inputgrad.study.imports import load_callable
+
+    try:
+        made = load_callable(problem)
+    except ValueError as error:
+        typer.echo(f"inputgrad bench: {error}", err=True)
+        return 1
+    returned = made()  # what the user's own code raises keeps its traceback
+    from inputgrad.bench import command
+
+    try:
+        asked = command.asked(returned, engines, rounds)
+    except (TypeError, ValueError) as error:
+        typer.echo(f"inputgrad bench: {problem}: {error}", err=True)
+        return 1
+    command.run(asked, out, typer.echo)
+    return 0
+
+
 def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out: Path, overwrite: bool) -> int:
     from rich.console import Console
 

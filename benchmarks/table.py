@@ -1,0 +1,117 @@
+"""The figures as lines of a terminal and as Markdown tables. Pure functions of what ``benchmarks.run`` writes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.goals import EVERY, GOALS, MEMORY
+from benchmarks.jax_ways import INSTALL
+
+Figures = Mapping[str, Any]
+COLUMNS = {
+    "plain_compiled": "plain, compiled",
+    "handwritten": "naive recipe",
+    "lean": "lean recipe",
+    "double_backward": "`double_backward`",
+    "reverse_over_forward": "`reverse_over_forward`",
+    "central": "differences, central",
+    "one_sided": "differences, one-sided",
+    "compiled": "`compiled`",
+    "every": "`every=16`",
+    "jax": "JAX (its plain step)",
+}
+EXACT = ("double_backward", "reverse_over_forward", "compiled")
+OTHERS = ("handwritten", "lean", "jax")
+WAYS_OF_MEMORY = {"plain": "plain", **{name: title for name, title in COLUMNS.items() if name != "every"}, "jax": "JAX", "jax_plain": "JAX, plain"}
+
+
+def header() -> str:
+    return f"{'workload':16s}{'plain':>12s}" + "".join(f"{_short(name):>18s}" for name in COLUMNS)
+
+
+def line(workload: str, row: Figures) -> str:
+    return f"{workload:16s}{row['plain']['milliseconds']:>9.1f} ms" + "".join(f"{cell(row, name, '{} ({})'):>18s}" for name in COLUMNS)
+
+
+def note() -> str:
+    return "plain: milliseconds a step; else ratio to it (error of the term's own parameter gradient); JAX: [its own plain step]."
+
+
+def _short(name: str) -> str:
+    return {"reverse_over_forward": "rev-over-forward"}.get(name, name)
+
+
+def cell(row: Figures, name: str, form: str) -> str:
+    """One cell: ratio with the error in ``form``, or why there is none."""
+    found = row.get(name)
+    if found is None:
+        return INSTALL.partition(":")[0] if name == "jax" else "–"
+    if "refused" in found:
+        return "refused"
+    shown = f"{found['ratio']:.2f}"
+    if name == "jax" and "ratio" in row.get("jax_plain", {}):
+        shown += f" [{row['jax_plain']['ratio']:.2f}]"
+    return form.format(shown, f"{found['error']:.0e}") if "error" in found else shown
+
+
+def ratios(rows: Mapping[str, Figures]) -> str:
+    """The table of times: ratio to the plain eager step, below it the error of the term's own parameter gradient."""
+    names = [name for name in COLUMNS if any(name in row for row in rows.values()) or name == "jax"]
+    body = [[f"`{key}`", f"{row['plain']['milliseconds']:.1f} ms", *(cell(row, name, "{} ({})") for name in names)] for key, row in rows.items()]
+    return markdown(["workload", "plain", *(COLUMNS[name].replace("(its", "[its").replace("step)", "step]") for name in names)], body)
+
+
+def memory(peaks: Mapping[str, Figures]) -> str:
+    body = [
+        [title, f"{peaks[name]['megabytes']:.0f} MB", f"{peaks[name]['ratio']:.2f}"] if "megabytes" in peaks[name] else [title, "refused", "–"]
+        for name, title in WAYS_OF_MEMORY.items()
+        if name in peaks
+    ]
+    return markdown(["way", "peak above rest", "to plain"], body)
+
+
+def best(row: Figures, names: tuple[str, ...]) -> tuple[str, float] | None:
+    """The fastest of the ways that served."""
+    served = [(row[name]["ratio"], name) for name in names if "ratio" in row.get(name, {})]
+    return (min(served)[1], min(served)[0]) if served else None
+
+
+def goals(figures: Figures) -> str:
+    """Goal, ours, the best of the others, and by how much a goal is missed."""
+    body = []
+    for workload, goal in GOALS.items():
+        if (row := figures["results"].get(workload)) and (ours := best(row, EXACT)):
+            others = best(row, OTHERS)
+            body.append([f"`{workload}`", f"{goal:.2f}", _named(ours), _named(others) if others else "–", _verdict(ours[1], goal)])
+    amortised = [row["every"]["ratio"] for row in figures["results"].values() if "every" in row]
+    if amortised:
+        middle = sorted(amortised)[len(amortised) // 2]
+        body.append(["`every=16`, median of the workloads", f"{EVERY:.2f}", f"{middle:.2f} (up to {max(amortised):.2f})", "–", _verdict(middle, EVERY)])
+    for kind, names in (("exact", EXACT), ("differences", ("central", "one_sided"))):
+        if ours := best(figures["memory"], names):
+            others = best(figures["memory"], OTHERS)
+            body.append([f"memory, {kind}", f"{MEMORY[kind]:.2f}", _named(ours), _named(others) if others else "–", _verdict(ours[1], MEMORY[kind])])
+    return markdown(["figure", "goal, at most", "best of ours", "best of the others", "verdict"], body)
+
+
+def _named(found: tuple[str, float]) -> str:
+    title = {"jax": "JAX"}.get(found[0], COLUMNS[found[0]])
+    return f"{found[1]:.2f} ({title})"
+
+
+def _verdict(value: float, goal: float) -> str:
+    return "reached" if round(value, 2) <= goal else f"missed by {round(value, 2) - goal:.2f}"
+
+
+def refusals(rows: Mapping[str, Figures]) -> str:
+    """One line for each way that could not serve, with the error's first sentence."""
+    lines = [
+        f"- `{key}`, {COLUMNS[name]}: {row[name]['refused'].partition('. ')[0][:220]}"
+        for key, row in rows.items()
+        for name in COLUMNS
+        if "refused" in row.get(name, {})
+    ]
+    return "\n".join(lines or ["Nothing was refused."])
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *body])
