@@ -5,6 +5,7 @@ contiguous, such as what ``nn.MultiheadAttention`` hands on, the same random sta
 wrong by 4 to 40 % on small encoders. Written out, the mask keeps the order. Other random operations of torch keep it by themselves.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class SameMask(TorchFunctionMode):
     """While active, `F.dropout` and ``torch.dropout`` on the CPU draw as they do outside of functorch."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        written_out = {F.dropout: _dropout, torch.dropout: _torch_dropout, torch.dropout_: _torch_dropout_}.get(func)
+        written_out = _WRITTEN_OUT.get(func)
         return (written_out or func)(*args, **(kwargs or {}))
 
 
@@ -34,3 +35,6 @@ def _torch_dropout(input: Tensor, p: float, train: bool) -> Tensor:
 
 def _torch_dropout_(input: Tensor, p: float, train: bool) -> Tensor:
     return _dropout(input, p, train, True)
+
+
+_WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {F.dropout: _dropout, torch.dropout: _torch_dropout, torch.dropout_: _torch_dropout_}
