@@ -5,8 +5,8 @@ Knows how a model is called (`ModelInputs`) and how a place is named; knows no h
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,17 +38,19 @@ def keys_of(wrt: Wrt) -> tuple[Key, ...]:
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """How the model is called: a tensor as ``model(x)``, a tuple as ``model(*inputs)``, a dict as ``model(**inputs)``."""
+    """How the model is called: a tensor as ``model(x)``, a tuple as ``model(*inputs)``, a dict as ``model(**inputs)``. It knows which of them was given."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    bare: bool = False
+    """Whether a tensor by itself was given, not a tuple of one."""
 
     @classmethod
     def of(cls, inputs: Any) -> "ModelInputs":
         if isinstance(inputs, ModelInputs):
             return inputs
         if isinstance(inputs, Tensor):
-            return cls((inputs,), {})
+            return cls((inputs,), {}, bare=True)
         if isinstance(inputs, (tuple, list)) and len(inputs):
             return cls(tuple(inputs), {})
         if isinstance(inputs, Mapping) and len(inputs):
@@ -94,43 +96,56 @@ class ModelInputs:
         return value
 
     def replaced(self, values: Mapping[Key, Tensor]) -> "ModelInputs":
-        """The same call with the tensors under the given keys replaced."""
+        """The same call with the tensors under the given keys replaced. Raises `ValueError` for a key that is no input."""
+        for key in values.keys() - self.values().keys():
+            raise ValueError(
+                f"{key!r} is no input of the model, and a place moves inputs: an inner module's output cannot be moved by one. "
+                "For a perturbation there use Adversarial, or in a term of your own batch.output_with"
+            )
         args = tuple(values.get(position, value) for position, value in enumerate(self.args))
-        return ModelInputs(args, {name: values.get(name, value) for name, value in self.kwargs.items()})
+        return replace(self, args=args, kwargs={name: values.get(name, value) for name, value in self.kwargs.items()})
 
     def as_given(self) -> Any:
         """A tensor, tuple or dict again."""
         if self.kwargs:
             return dict(self.kwargs)
-        return self.args[0] if len(self.args) == 1 else self.args
+        return self.args[0] if self.bare else self.args
+
+    @property
+    def attached(self) -> bool:
+        """Whether they hang on a graph of the caller's, which every pass of the model goes on into."""
+        return any(tensor.grad_fn is not None for _, tensor in self.tensors())
 
     def tensors(self) -> list[tuple[Key, Tensor]]:
         return [(key, value) for key, value in self.values().items() if isinstance(value, Tensor)]
 
 
 def inner_module(model: nn.Module, key: str) -> nn.Module:
-    """The module that ``"module:<name>"`` names, looked for below the usual wrappers too. Raises `ValueError` with the nearest name."""
+    """The module that ``"module:<name>"`` names, by any of its names, looked for below the usual wrappers too. Raises `ValueError` with the nearest name."""
     name = key.removeprefix(MODULE)
-    modules = {candidate.removeprefix("_orig_mod.").removeprefix("module."): module for candidate, module in model.named_modules()}
+    found = model.named_modules(remove_duplicate=False)
+    modules = {candidate.removeprefix("_orig_mod.").removeprefix("module."): module for candidate, module in found}
     if name in modules and name:
         return modules[name]
     raise ValueError(f"wrt={key!r} names no module of {type(model).__name__}; {nearest(name, filter(None, modules))}")
 
 
 def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
-    """The keys of ``wrt`` in the form that passes use, each checked to name something that can be differentiated."""
-    keys = []
+    """The keys of ``wrt`` in the form that passes use, each checked to name something else that can be differentiated."""
+    keys: list[Key] = []
     for key in keys_of(wrt):
         if not (isinstance(key, str) and key.startswith("module:")):
             key = inputs.key(key, model)
             inputs.variable(key)
+        if key in keys:
+            raise ValueError(f"wrt={wrt!r} names {key!r} twice: its gradient would count twice; name each input once")
         keys.append(key)
     return tuple(keys)
 
 
 def sampled(inputs: ModelInputs, target: Any, fraction: float) -> tuple[ModelInputs, Any]:
     """A random share of the samples, at least one, without replacement: of every tensor that has one row a sample."""
-    size = next((tensor.shape[0] for _, tensor in inputs.tensors() if tensor.dim()), 1)
+    size = _samples(inputs, target)
     rows = torch.randperm(size)[: max(1, round(fraction * size))]
 
     def picked(value: Any) -> Any:
@@ -140,7 +155,29 @@ def sampled(inputs: ModelInputs, target: Any, fraction: float) -> tuple[ModelInp
             return {key: picked(item) for key, item in value.items()}
         return type(value)(map(picked, value)) if type(value) in (tuple, list) else value
 
-    return ModelInputs(tuple(map(picked, inputs.args)), {name: picked(value) for name, value in inputs.kwargs.items()}), picked(target)
+    return replace(inputs, args=picked(inputs.args), kwargs=picked(inputs.kwargs)), picked(target)
+
+
+def _samples(inputs: ModelInputs, target: Any) -> int:
+    """How many samples there are: the rows of the target's tensors, which some input has too, or else those that all input tensors agree on."""
+    shapes = [list(tensor.shape) for tensor in _tensors_in((inputs.args, inputs.kwargs))]
+    targets = [list(tensor.shape) for tensor in _tensors_in(target)]
+    rows = {shape[0] for shape in shapes}
+    sizes = {shape[0] for shape in targets} & rows if targets else rows
+    if len(sizes) != 1:
+        raise ValueError(
+            f"fraction= cannot tell how many samples there are: the inputs have the shapes {shapes} and the target {targets or 'has no rows'}. "
+            "Give a target with one row a sample, or leave fraction at 1"
+        )
+    return sizes.pop()
+
+
+def _tensors_in(value: Any) -> list[Tensor]:
+    """The tensors with at least one dimension in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return [value] if value.dim() else []
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return [tensor for item in items for tensor in _tensors_in(item)]
 
 
 class Place(ABC):
@@ -172,12 +209,29 @@ class Interpolate(Place):
 
 @dataclass(frozen=True, eq=False)
 class Perturbed(Place):
-    """The batch's inputs after a perturbation (noise, FGSM, …), as in DRAGAN or in losses on the gradient at an adversarial input."""
+    """The batch's inputs after a perturbation (noise, FGSM, …), as in DRAGAN or in losses on the gradient at an adversarial input.
 
-    perturbation: "Perturbation"
+    ``perturbation``: a `Perturbation`, which says which input it moves, or a callable ``batch -> tensor`` for the first one.
+    """
+
+    perturbation: "Perturbation | Callable[[Batch], Tensor]"
+
+    def __post_init__(self) -> None:
+        check_perturbation("Perturbed", self.perturbation)
 
     def inputs(self, batch: "Batch") -> Any:
-        return batch.inputs_with({self.perturbation.wrt: self.perturbation(batch)})
+        return batch.inputs_with({perturbed(self.perturbation): self.perturbation(batch)})
+
+
+def check_perturbation(name: str, perturbation: Any) -> None:
+    """Raises `TypeError` for what makes no perturbed input."""
+    if isinstance(perturbation, type) or not callable(perturbation):
+        raise TypeError(f"{name}: perturbation must be an instance of one, {name}(FGSM(0.1)), or a callable batch -> tensor; got {perturbation!r}")
+
+
+def perturbed(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:
+    """The key of what it perturbs: the first input for a callable that does not say."""
+    return getattr(perturbation, "wrt", 0)
 
 
 def _parameter_names(model: nn.Module) -> list[str]:
