@@ -16,8 +16,9 @@ class Attached(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *_tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *tensors: Tensor) -> Tensor:
         ctx.cotangents = cotangents
+        ctx.dtypes = [tensor.dtype for tensor in tensors]
         return value.clone()
 
     @staticmethod
@@ -27,7 +28,13 @@ class Attached(torch.autograd.Function):
                 "the loss of inputgrad has a first derivative in the parameters, and no second one: backward(create_graph=True) through it would be "
                 "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
             )
-        return (grads[0], None, *[grads[0] * cotangent for cotangent in ctx.cotangents])
+        owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
+        return (grads[0], None, *[(_wide(grads[0]) * _wide(cotangent)).to(dtype) for cotangent, dtype in owed])
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half precision as float32: a loss scale and a small cotangent multiplied there neither overflow nor vanish."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def handed_out(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:
@@ -49,6 +56,9 @@ def accumulate(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
         listened = [name for name in gradients if parameters[name]._backward_hooks or parameters[name]._post_accumulate_grad_hooks]
     for name in gradients.keys() - set(listened):
         parameter, gradient = parameters[name], gradients[name]
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad.add_(gradient)
     if listened:
         torch.autograd.backward([parameters[name] for name in listened], [gradients[name] for name in listened])

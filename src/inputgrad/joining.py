@@ -20,6 +20,10 @@ Roots = list[tuple[Tensor, Tensor | None]]
 """Where a backward pass starts, each with its cotangent; None for the 0-d ones, which start from 1."""
 
 
+Gradients = list[tuple[Linearization, Cotangents]]
+"""Input gradients, each with the cotangent of a value at it."""
+
+
 @dataclass(frozen=True)
 class Multiple:
     """c, and ∂Σs/∂y."""
@@ -33,17 +37,22 @@ class Owed:
     """What a value owes to the parameters: a cotangent at the output, one at each input gradient, and what is paid for both together."""
 
     outputs: list[tuple[Tensor, Tensor]]
-    gradients: list[tuple[Linearization, Cotangents]]
+    gradients: Gradients
     joined: Callable[[], Joint] | None = None
 
     def passes(self) -> Iterator[Roots]:
-        """What goes back besides the pass at the place itself, one pass of the model at a time; what is known goes with the last, so that hooks run once."""
+        """What goes back besides the pass at the place itself, one pass of the model at a time; what is known goes with the first share."""
         for found, v in self.gradients:
             for share in found.elsewhere(v) if found.elsewhere else ():
                 yield [(share, None)]
         if self.joined:
             joint = self.joined()
-            yield [*joint.known, *((share, None) for share in joint.shares)]
+            known: Roots = [*joint.known]
+            for share in joint.shares:
+                yield [*known, (share, None)]
+                known = []
+            if known:
+                yield known
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,12 @@ class Joining:
     found: Linearization
     multiple: Multiple
 
-    def settled(self, owed: Owed, output: Tensor) -> Owed:
-        """The same, with ⟨v, g⟩ + c·Σs paid together where the value depends on this input gradient."""
-        v = next((v for found, v in owed.gradients if found is self.found), None)
+    def taken(self, gradients: Gradients, cotangent: Tensor | None) -> tuple[Callable[[], Joint] | None, Gradients, Tensor | None]:
+        """⟨v, g⟩ + c·Σs, paid together, where the value depends on this input gradient; and what is left to be paid otherwise."""
+        v = next((v for found, v in gradients if found is self.found), None)
         if v is None:
-            return owed
-        left = self._rest(owed.outputs[0][1] if owed.outputs else None)
-        return Owed([] if left is None else [(output, left)], [(found, u) for found, u in owed.gradients if found is not self.found], lambda: self._given(v))
+            return None, gradients, cotangent
+        return lambda: self._given(v), [(found, u) for found, u in gradients if found is not self.found], self._rest(cotangent)
 
     def _rest(self, cotangent: Tensor | None) -> Tensor | None:
         """What the cotangent at the output holds beyond c·∂Σs/∂y; None where that is nothing."""

@@ -58,8 +58,8 @@ class Ledger:
         self._output: Tensor | None = None
         self._base_value: Tensor | None = None
         self._joining: Joining | None = None
-        self.at_once = False
-        """Whether `backward` is what comes of this call: all leaves in one go."""
+        self.at_once = self.alone = False
+        """Whether `backward` is what comes of this call: all leaves in one go; whether one term is due, which hardly asks for a second gradient."""
         self._shares: dict[float, Ledger] = {}
         self.batch = Batch(model, inputs.as_given(), target, self)
 
@@ -67,7 +67,9 @@ class Ledger:
 
     def output(self) -> Tensor:
         if self._output is None:
-            self._output = self._forward.here().output.detach().requires_grad_()
+            output = self._forward.values().output.detach()
+            half = torch.is_autocast_enabled(output.device.type) and output.dtype in (torch.float16, torch.bfloat16)
+            self._output = (output.float() if half else output).requires_grad_()  # autocast widens for a loss too; small cotangents must not vanish
         return self._output
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
@@ -95,14 +97,16 @@ class Ledger:
         if type(self._engine).joint is Engine.joint or self._base_value is None or self._joining is not None or forward is not self._forward:
             return None
         known = multiple(self._base_value, score, self.output())
+        forward.spendable = self.at_once and self.alone and not self._inputs.attached
         found = self._engine.joint(forward, score, keys, at_once=self.at_once) if known else None
+        forward.spendable = False
         if known and found:
             self._joining = Joining(found, known)
         return found
 
     def variable(self, key: Key) -> Tensor:
         (key,) = self._canonical(key)
-        return self._pass((key,), None).here().variables[key].detach()
+        return self._pass((key,), None).values().variables[key].detach()
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         changes = {self._canonical(key)[0]: _moved(key, value, self.variable(key)) for key, value in values.items()}
@@ -120,7 +124,7 @@ class Ledger:
 
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
-        return list(dict.fromkeys(forward.here().output.shape[0] for forward in self._passes.values() if forward.made))
+        return list(dict.fromkeys(forward.values().output.shape[0] for forward in self._passes.values() if forward.made))
 
     # the way back
 
@@ -162,39 +166,44 @@ class Ledger:
         for owed in every_owed:
             roots += [*owed.outputs, *((found.here(v), None) for found, v in owed.gradients if found.here)]
         passes: Iterator[Roots] = chain([roots], *(owed.passes() for owed in every_owed))
-        if any(tensor.grad_fn is not None for _, tensor in self._inputs.tensors()):  # every pass goes on into the graph of the inputs: once, together
+        if self._inputs.attached or self._listened():  # every pass goes on into the graph of the inputs, or a hook wants the whole gradient: once, together
             passes = iter([[*chain(*passes)]])
         for roots in passes:
             self._to_leaves(roots, own)
 
+    def _listened(self) -> bool:
+        """Whether something acts on a parameter as soon as its gradient is there, such as an optimiser in the backward pass: then it must be whole."""
+        return isinstance(self._model, nn.Module) and any(parameter._post_accumulate_grad_hooks for parameter in self._model.parameters())
+
     def _owed(self, value: Tensor) -> Owed:
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
         groups = [group for group in self._gradients.values() if not group.found.constant]
-        outputs = [] if self._output is None else [(self._forward.here().output, self._output)]
-        leaves = [*(leaf for _, leaf in outputs), *(leaf for group in groups for leaf in group.leaves)]
+        outputs = [] if self._output is None else [self._output]
+        leaves = [*outputs, *(leaf for group in groups for leaf in group.leaves)]
         if not value.requires_grad or not leaves:
             return Owed([], [])
         cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
-        found_outputs = [(output, cotangent) for (output, _), cotangent in zip(outputs, cotangents, strict=False) if cotangent is not None]
-        found_gradients = []
+        at_output = next(cotangents) if outputs else None
+        gradients = []
         for group in groups:
             parts = [next(cotangents) for _ in group.leaves]
             if any(part is not None for part in parts):
                 filled = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
-                found_gradients.append((group.found, filled))
-        owed = Owed(found_outputs, found_gradients)
-        return self._joining.settled(owed, self._forward.here().output) if self._joining else owed
+                gradients.append((group.found, filled))
+        joined, gradients, at_output = self._joining.taken(gradients, at_output) if self._joining else (None, gradients, at_output)
+        return Owed([] if at_output is None else [(self._forward.here().output, at_output)], gradients, joined)
 
     def own_leaves(self) -> set[int]:
         """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
         own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(self._output)}
         for forward in self._passes.values():
-            own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.here().variables.values() if forward.made else ()))}
+            own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))}
         return own
 
     def _to_leaves(self, roots: Roots, own: set[int]) -> None:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
-        tensors, cotangents = [tensor for tensor, _ in roots], [cotangent for _, cotangent in roots]
+        tensors = [tensor for tensor, _ in roots]
+        cotangents = [None if cotangent is None else cotangent.to(tensor.dtype) for tensor, cotangent in roots]
         if any(forward.reentrant for forward in self._passes.values()):  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
             torch.autograd.backward(tensors, cotangents)
         elif leaves := [leaf for leaf in leaves_of(tensors) if id(leaf) not in own]:
@@ -224,7 +233,7 @@ class Ledger:
         return self._passes[at]
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
-        output = forward.here().output
+        output = forward.values().output
         return Score(base_losses.OwnLoss(self.base) if of == "loss" else heads.resolve(of), output, self._target)
 
 

@@ -24,7 +24,7 @@ class Joint:
     """⟨v, g⟩ + c·Σ_n s_n as a function of the parameters: gradients of leaves that are known already, and shares with a graph of their own."""
 
     known: list[tuple[Tensor, Tensor]]
-    shares: list[Tensor]
+    shares: Iterable[Tensor]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def input_gradient(
 
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool) -> Sequence[Tensor | None]:
     try:
-        return torch.autograd.grad(total, variables, seed, retain_graph=True, create_graph=create_graph, allow_unused=True)
+        return torch.autograd.grad(total, variables, seed, retain_graph=not forward.spendable, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise

@@ -13,13 +13,14 @@ from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.proof import fingerprint
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.engines.uncompiled import compiled_part
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.places import Key
 
-_TAKEN: weakref.WeakKeyDictionary[nn.Module, Engine] = weakref.WeakKeyDictionary()
+_TAKEN: weakref.WeakKeyDictionary[nn.Module, tuple[int, Engine]] = weakref.WeakKeyDictionary()
 """The engine that a model needed in place of double backward."""
 
 _TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -42,10 +43,10 @@ class Auto(Engine):
     )
 
     def watch(self, model: nn.Module) -> Watch:
-        return _TAKEN.get(model, DoubleBackward()).watch(model)
+        return (remembered(model) or DoubleBackward()).watch(model)
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        taken = _TAKEN.get(forward.model)
+        taken = remembered(forward.model)
         if taken is not None:
             return taken.linearize(forward, score, wrt)
         try:
@@ -54,13 +55,14 @@ class Auto(Engine):
             return linearization
         except EngineError as error:
             engine, linearization = _rescue(forward, score, wrt, error)
-        _TAKEN[forward.model] = engine
+        _TAKEN[forward.model] = (fingerprint(forward.model), engine)
         return linearization
 
 
 def remembered(model: nn.Module) -> Engine | None:
     """The engine that "auto" took for this model in place of double backward, in an earlier step; None where it took none."""
-    return _TAKEN.get(model)
+    form, engine = _TAKEN.get(model, (0, None))
+    return engine if engine is not None and form == fingerprint(model) else None
 
 
 @contextmanager

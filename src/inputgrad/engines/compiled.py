@@ -20,6 +20,7 @@ from inputgrad.engines.choice import Auto
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.proof import silenced
 from inputgrad.engines.replay import Replay
+from inputgrad.engines.surroundings import form_of, reachable
 from inputgrad.errors import warn
 from inputgrad.heads import Score
 from inputgrad.places import Key
@@ -44,6 +45,8 @@ class _Programs:
 
     shapes: dict[Hashable, _Shape] = field(default_factory=dict)
     given_up: bool = False
+    told: bool = False
+    """Whether it was said that inputs which require grad run eagerly."""
 
 
 _PROGRAMS: weakref.WeakKeyDictionary[nn.Module, weakref.WeakKeyDictionary[nn.Module, _Programs]] = weakref.WeakKeyDictionary()
@@ -86,33 +89,33 @@ class Compiled(Engine):
     ) -> "Result | None":
         """The step by its program, or None where it is to run eagerly. ``owner``: the loss; ``schedule``: what else the step's form depends on."""
         programs = _PROGRAMS.setdefault(owner, weakref.WeakKeyDictionary()).setdefault(model, _Programs())
-        if programs.given_up:
+        if programs.given_up or _attached(programs, model, inputs, target):
             return None
-        shape = programs.shapes.setdefault(_form(model, inputs, target, schedule), _Shape())
+        held = reachable(owner, *vars(owner).values())
+        shape = programs.shapes.setdefault(_form(model, inputs, target, schedule, held), _Shape())
         shape.seen += 1
         if shape.program is None:
             if len(programs.shapes) > 1 and shape.seen <= self.after:
                 return None
-            shape.program = self._made(model, step, inputs, target, weights)
+            shape.program = self._made(model, step, inputs, target, weights, held)
         if shape.program is None:
             programs.given_up = True
             return None
         return shape.program(model, inputs, target, weights)
 
-    def _made(self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]) -> "Program | None":
+    def _made(self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], held: dict[int, Tensor]) -> "Program | None":
         from inputgrad.engines.program import Program  # the tracer takes a second to import
 
-        reason = _obstacle(inputs, target)
-        if reason is None:
-            try:
-                began = time.perf_counter()
-                replay = Replay(model, next(model.parameters()).device)
-                replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
-                with replay.run():
-                    program = Program(model, step, inputs, target, weights, self.backend)
-                reason = self._difference(replay, program, model, step, inputs, target, weights)
-            except Exception as error:  # tracers and compilers raise anything
-                reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
+        reason: str | None
+        try:
+            began = time.perf_counter()
+            replay = Replay(model, next(model.parameters()).device)
+            replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
+            with replay.run():
+                program = Program(model, step, inputs, target, weights, self.backend)
+            reason = _frozen(program, model, held) or self._difference(replay, program, model, step, inputs, target, weights)
+        except Exception as error:  # tracers and compilers raise anything
+            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
         if reason is None:
             LOG.info("compiled a step of %s in %.1f s; the compiler keeps what it made for the next process", type(model).__name__, time.perf_counter() - began)
             return program
@@ -146,21 +149,38 @@ class Compiled(Engine):
         return max((torch.finfo(gradient.dtype).eps for gradient in gradients.values()), default=1.0) ** 0.5
 
 
-def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable) -> Hashable:
+def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: dict[int, Tensor]) -> Hashable:
+    """All that a program is made for. Another form gets a program of its own."""
     leaves, structure = pytree.tree_flatten((inputs, target))
     shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
-    modes = tuple(module.training for module in model.modules())
     wanted = tuple(parameter.requires_grad for parameter in model.parameters())
     device = next((leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)), "cpu")
     autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return (shapes, str(structure), modes, wanted, autocast, schedule)
+    outside = tuple((identity, tensor.requires_grad) for identity, tensor in sorted(held.items()))
+    return (shapes, str(structure), form_of(model), wanted, autocast, schedule, outside)
 
 
-def _obstacle(inputs: Any, target: Any) -> str | None:
-    leaves, _ = pytree.tree_flatten((inputs, target))
-    if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
-        return "the inputs or the target require grad, and a program hands its gradients to the parameters only"
+def _frozen(program: "Program", model: nn.Module, held: dict[int, Tensor]) -> str | None:
+    """A tensor that the trace has taken in as it was, and whose exchange nobody would notice."""
+    known = held.keys() | reachable(*model.modules()).keys()
+    for constant in program.constants():
+        if id(constant) not in known:
+            return f"a tensor of shape {list(constant.shape)} enters the step from outside; hand it to the term, the place or the model as a field of theirs"
     return None
+
+
+def _attached(programs: _Programs, model: nn.Module, inputs: Any, target: Any) -> bool:
+    """Whether inputs or target require grad: a program hands its gradients to the parameters only. Said once, and no reason to give up."""
+    leaves, _ = pytree.tree_flatten((inputs, target))
+    if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+        return False
+    if not programs.told:
+        programs.told = True
+        warn(
+            f"engine 'compiled' cannot serve {type(model).__name__} where the inputs or the target require grad, since a program hands its gradients to "
+            "the parameters only. Such steps run eagerly, by the engine of 'auto'"
+        )
+    return True
 
 
 def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ Random draws, buffers and branch decisions are those of the pass at z (`displace
 several times its own size, since a unit that changes side jumps by O(1), which is divided by h.
 
 Two passes in all (`joint`): where s is the sample's own base loss and the base loss is c·Σs (c = 1/N for a mean), one backward pass at z gives both g and
-G = ∂Σs/∂θ, and with G' = ∂Σs(z + hv)/∂θ the gradient of the whole loss is (c − 1/h)·G + G'/h.
+G = ∂Σs/∂θ, and with G' = ∂Σs(z + hv)/∂θ the gradient of the whole loss is (c − 1/h)·G + G'/h; for the other schemes c·G and the displaced passes.
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Tra
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.displaced import Watched, displaced, norm, object_to_unseen, total
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.proof import replayable
 from inputgrad.engines.shared_pass import both_gradients
 from inputgrad.errors import nearest
 from inputgrad.heads import Score
@@ -63,7 +64,7 @@ class FiniteDifference(Engine):
     traits: ClassVar[Traits] = Traits(
         exact=False,
         needs="first derivatives only; branch decisions that torch's functions take from Python",
-        passes="3.7 plain steps (central), 2.7 (one-sided), 5.7 (Richardson); 2 (one-sided) by criterion.backward(...) where base loss and term share a pass",
+        passes="3.7 plain steps (central), 2.7 (one-sided), 5.7 (Richardson); 3, 2, 5 by criterion.backward(...) where base loss and term share a pass",
         memory="the graph of one pass, with criterion.backward(...); of all passes at once, with loss.backward()",
     )
 
@@ -99,19 +100,21 @@ class FiniteDifference(Engine):
         return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
 
     def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
-        """One-sided, where the caller goes on to all leaves at once: the backward pass at z is one for g and G."""
-        if self.scheme != "one_sided" or not at_once:
+        """Where the caller goes on to all leaves at once, the backward pass at z is one for g and G."""
+        if not at_once:
             return None
         scored = self._scored(forward, score)
         found = both_gradients(forward, scored(forward.here().output), wrt)
         if found is None:
             return None
+        forward.let_go()
 
         def joined(v: Cotangents, c: float) -> Joint:
             directions = dict(zip(wrt, v, strict=True))
             h = self._step(forward, directions)
-            forward.let_go()
-            return Joint(found.times(c - 1 / h if h else c), [displaced(forward, scored, directions, h) / h] if h else [])
+            passes = PASSES[self.scheme] if h else ()
+            shares = (displaced(forward, scored, directions, multiple * h) * (weight / h) for multiple, weight in passes)
+            return Joint(found.times(c - 1 / h if h and self.scheme == "one_sided" else c), shares)
 
         return Linearization(found.inputs, joined=joined)
 
@@ -123,11 +126,12 @@ class FiniteDifference(Engine):
 
     def _scored(self, forward: ForwardPass, score: Score) -> Watched:
         forward.watched()
+        replayable(self, forward, score)
         object_to_unseen(self.name, forward, strict=self.strict)
         return Watched(score)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
-        here = forward.here()
+        here = forward.values()
         variables = [here.variables[key].detach() for key in v]
         size, length = norm(variables), norm(list(v.values()))
         if length == 0:

@@ -56,6 +56,9 @@ class ForwardPass:
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
         self._here: Run | None = None
+        self._spent = False
+        self.spendable = False
+        """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
         self.reentrant = False
@@ -68,18 +71,23 @@ class ForwardPass:
 
     def here(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
-        if self._here is None:
+        if self._here is None or self._spent:
             with SecondDerivatives(self._phase) if self._phase else nullcontext():
-                self._here = self.run({})
+                self._here, self._spent = self.run({}), False
             if self.wrt:
                 _check_graph(self._here.output)
         return self._here
 
     def let_go(self) -> None:
-        """Free the graph of the run at the variables' own values, which nothing goes back through any more; its values stay."""
-        here = self.here()
-        variables = {key: value if value.is_leaf else value.detach() for key, value in here.variables.items()}
-        self._here = Run(here.output.detach(), variables)
+        """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
+        here = self.values()
+        self.own_leaves += here.variables.values()
+        self._here = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
+        self._spent = True
+
+    def values(self) -> Run:
+        """The run at the variables' own values, with or without its graph."""
+        return self._here if self._here is not None else self.here()
 
     def watched(self) -> None:
         """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
@@ -100,9 +108,10 @@ class ForwardPass:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
         variables: dict[Key, Tensor] = {}
         handed: dict[Key, Tensor] = {}
+        unchanged = _same if changes else _opened
         for key in self.wrt:
             if not _is_module(key):
-                changed = changes.get(key, _opened)(self.inputs.variable(key))
+                changed = changes.get(key, unchanged)(self.inputs.variable(key))
                 variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
@@ -119,7 +128,7 @@ class ForwardPass:
         handles = []
         for key in self.wrt:
             if isinstance(key, str) and _is_module(key):
-                hook = _module_hook(key, variables, changes.get(key, _opened))
+                hook = _module_hook(key, variables, changes.get(key, _same if changes else _opened))
                 handles.append(inner_module(self.model, key).register_forward_hook(hook))
         try:
             yield
@@ -141,6 +150,10 @@ def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Call
         return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
 
     return hook
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _opened(tensor: Tensor) -> Tensor:

@@ -32,21 +32,34 @@ class Result:
     gradients: dict[str, Tensor]
 
 
+_TENSOR = object()
+"""Stands where a tensor is handed in at each run."""
+
+
 class Program:
     """A compiled step for inputs of one shape. Buffers are read and written in place; parameters are read."""
 
     def __init__(self, model: nn.Module, step: StepFunction, inputs: Any, target: Any, weights: Sequence[Tensor], backend: str) -> None:
-        self._step = step
         self._names: list[str] = []
         self._reached: list[str] = []
         leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))
-        self._static = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._static = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         arguments = self._arguments(model, inputs, target, weights, copied=True)
-        traced = make_fx(lambda *given: self._run(model, *given), tracing_mode="real")(*arguments)
+        traced = make_fx(lambda *given: self._run(model, step, *given), tracing_mode="real")(*arguments)
         self._compiled = torch.compile(traced, dynamic=False, backend=backend)
         self.traced = traced
         self.random = any(random(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
         """Whether it draws random numbers: the compiler's are other ones than torch's."""
+
+    def constants(self) -> list[Tensor]:
+        """The tensors from outside that the trace has taken in as they were: neither arguments of the step nor written as literals in the code."""
+        found = []
+        for node in self.traced.graph.nodes:
+            literal = bool(node.users) and all(user.target in _LITERALS for user in node.users)
+            if node.op == "get_attr" and not literal:
+                value = getattr(self.traced, node.target, None)
+                found += [value] if isinstance(value, Tensor) else []
+        return found
 
     def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> Result:
         """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
@@ -65,9 +78,9 @@ class Program:
         buffers = {name: buffer.clone() if copied else buffer for name, buffer in model.named_buffers()}
         return parameters, buffers, tensors
 
-    def _run(self, model: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]) -> Any:
+    def _run(self, model: nn.Module, step: StepFunction, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]) -> Any:
         waiting = iter(tensors)
-        leaves = [next(waiting) if static is None else static for static in self._static]
+        leaves = [next(waiting) if static is _TENSOR else static for static in self._static]
         inputs, target, weights = pytree.tree_unflatten(leaves, self._structure)
         wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         if any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules()):  # convolutions are fastest on this layout
@@ -75,12 +88,16 @@ class Program:
             inputs, target = pytree.tree_map_only(Tensor, _channels_last, (inputs, target))
         opened = {name: p.detach().requires_grad_(name in wanted) for name, p in parameters.items()}
         with torch.enable_grad(), _holding(model, {**opened, **buffers}):
-            loss, parts, output, _ = self._step(inputs, target, weights)
+            loss, parts, output, _ = step(inputs, target, weights)
             sources = {name: p for name, p in opened.items() if p.requires_grad}
             found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
         gradients = {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
         self._names, self._reached = list(parts), list(gradients)
         return loss.detach(), [part.detach() for part in parts.values()], [] if output is None else [output.detach()], list(gradients.values())
+
+
+_LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)
+"""What a ``torch.tensor(...)`` in the traced code becomes."""
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -44,9 +44,35 @@ def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[
     _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward, score))
 
 
+def replayable(engine: Engine, forward: ForwardPass, score: Score) -> None:
+    """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
+
+    Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
+    """
+    signature = ("replay", *_signature(engine, forward, score))
+    if tracing() or signature in _PROVEN.get(forward.model, ()):
+        return
+    here = forward.here().output.detach()
+    again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
+    off, size = float((again - here).double().norm()), float(here.double().norm())
+    if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
+        raise EngineError(
+            f"engine {engine.name!r} runs {type(forward.model).__name__} several times a step, and two runs on the same input differ by {off / size:.0e}: "
+            "it draws from a generator of its own, or keeps a state that is no buffer. Use torch's default generator and buffers, "
+            "or engine='double_backward', which runs it once"
+        )
+    _PROVEN.setdefault(forward.model, set()).add(signature)
+
+
+def fingerprint(model: nn.Module) -> int:
+    """What a model is made of, as a number: another one after a layer was exchanged, a mode changed or a hook added."""
+    return hash(tuple((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()))
+
+
 def _signature(engine: Engine, forward: ForwardPass, score: Score) -> tuple[Any, ...]:
-    shapes = tuple((key, tuple(z.shape[1:]), z.dtype) for key, z in forward.inputs.tensors())
-    return (engine, score.head.identity(), shapes, forward.wrt, forward.model.training)
+    """All that decides whether a second derivative is there; not the size of the batch or the length of a sequence."""
+    kinds = tuple((key, z.dim(), z.shape[-1] if z.dim() else 0, z.dtype) for key, z in forward.inputs.tensors())
+    return (engine, score.head.identity(), kinds, forward.wrt, fingerprint(forward.model))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from inputgrad.engines.constants import ConstantsWithoutTangent
 from inputgrad.engines.distributed import reaching_all, settle
 from inputgrad.engines.dropout import SameMask
 from inputgrad.engines.forward import Change, ForwardPass
-from inputgrad.engines.proof import explained, prove
+from inputgrad.engines.proof import explained, prove, replayable
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.places import Key
@@ -37,6 +37,7 @@ class ReverseOverForward(Engine):
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         _object_to_hidden_normalisation(forward.model)
+        replayable(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:

@@ -42,7 +42,7 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
         return None
     try:
         with _unhooked(leaves):
-            found = torch.autograd.grad(scores.sum(), [*variables, *leaves], retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(scores.sum(), [*variables, *leaves], retain_graph=not forward.spendable, allow_unused=True)
     except RuntimeError as error:
         if "checkpoint" in str(error):
             return None

@@ -71,19 +71,19 @@ class WeightAsStep(Engine):
         object_to_unseen(self.name, forward, strict=self.strict)
         scored = Watched(score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
+        forward.let_go()
 
         def joined(v: Cotangents, c: float) -> Joint:
             if c == 0:
                 raise EngineError("engine 'weight_as_step' needs a base loss that pulls at the output: here its gradient is zero")
             directions = dict(zip(wrt, v, strict=True))
             self._tell_if_large(forward, directions, c)
-            forward.let_go()
             return Joint([], [c * displaced(forward, scored, directions, 1 / c)])
 
         return Linearization(gradient, joined=joined)
 
     def _tell_if_large(self, forward: ForwardPass, v: dict[Key, Tensor], c: float) -> None:
-        size = norm([forward.here().variables[key].detach() for key in v])
+        size = norm([forward.values().variables[key].detach() for key in v])
         fraction = norm(list(v.values())) / abs(c) / size if size else 0.0
         if fraction > self.largest and forward.model not in _TOLD:
             _TOLD.add(forward.model)

@@ -1,0 +1,79 @@
+"""What a traced step depends on besides its arguments: the make of the model, and what the loss and its terms hold.
+
+A trace takes all of it in as it was. So a program serves while none of it has changed, and takes in no tensor that could change unnoticed.
+"""
+
+import types
+from collections.abc import Hashable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+_DEPTH = 5
+"""How far tensors are followed through containers, closures and fields."""
+
+
+def form_of(model: nn.Module) -> Hashable:
+    """Everything about a model that a trace takes in and that can change: its modules, their modes, hooks, plain settings and loose tensors."""
+    return tuple(
+        (id(module), type(module), module.training, tuple(module._forward_hooks), tuple(module._forward_pre_hooks), _settings(module))
+        for module in model.modules()
+    )
+
+
+def reachable(*holders: Any) -> dict[int, Tensor]:
+    """The tensors that these objects hold, by identity: in fields, containers, closures, and globals that their functions name."""
+    found: dict[int, Tensor] = {}
+    seen: set[int] = set()
+    waiting = [(holder, 0) for holder in holders]
+    while waiting:
+        held, depth = waiting.pop()
+        if isinstance(held, Tensor):
+            found[id(held)] = held
+        elif depth < _DEPTH and id(held) not in seen and not isinstance(held, (str, bytes, int, float, type, types.ModuleType)):
+            seen.add(id(held))
+            waiting.extend((inner, depth + 1) for inner in _held_by(held))
+    return found
+
+
+def _held_by(held: Any) -> Iterator[Any]:
+    if isinstance(held, nn.Module):
+        yield from (*held.parameters(), *held.buffers(), *(value for value in vars(held).values() if isinstance(value, Tensor)))
+    elif isinstance(held, partial):
+        yield from (held.func, *held.args, *held.keywords.values())
+    elif isinstance(held, types.MethodType):
+        yield from (held.__func__, held.__self__)
+    elif isinstance(held, types.FunctionType):
+        yield from (cell.cell_contents for cell in held.__closure__ or () if _filled(cell))
+        yield from (held.__globals__[name] for name in held.__code__.co_names if name in held.__globals__)
+        yield from (*(held.__defaults__ or ()), *(held.__kwdefaults__ or {}).values())
+    elif isinstance(held, dict):
+        yield from held.values()
+    elif isinstance(held, (list, tuple, set, frozenset)):
+        yield from held
+    elif is_dataclass(held):
+        yield from (getattr(held, field.name) for field in fields(held))
+    elif hasattr(held, "__dict__"):
+        yield from vars(held).values()
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # empty before its variable is bound
+    except ValueError:
+        return False
+    return True
+
+
+def _settings(module: nn.Module) -> Hashable:
+    own = ((name, value) for name, value in vars(module).items() if name not in _TORCHS_OWN)
+    return tuple((name, value if isinstance(value, (bool, int, float, str)) else id(value)) for name, value in own if _matters(value))
+
+
+def _matters(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str, Tensor, types.FunctionType))
+
+
+_TORCHS_OWN = frozenset(vars(nn.Module()))
