@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test demo lint docs bench study clean
+.PHONY: setup test demo lint docs bench bench-full study clean
 
 setup: .venv/.ready
 
@@ -25,8 +25,15 @@ lint: setup
 docs: setup
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: setup
-	$(BIN)/python -m benchmarks.run
+# Tables of time, gradient error and memory; the page's table and plots come from the figures that are written. bench-full takes about an hour.
+bench bench-full: .venv/.bench
+	$(BIN)/python -m benchmarks.run $(if $(filter bench,$@),--quick)
+	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.plots
+
+.venv/.bench: .venv/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
 
 study: setup
 	$(BIN)/python -m pytest -m study

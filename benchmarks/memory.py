@@ -12,17 +12,31 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 WORKLOAD = "cnn_256"
-WAYS = ("plain", "plain_compiled", "handwritten", "lean", "double_backward", "reverse_over_forward", "central", "one_sided", "compiled", "jax", "jax_plain")
-LONG = ("plain_compiled", "compiled")  # these take a minute or two to compile
+WAYS = (
+    "plain",
+    "plain_compiled",
+    "handwritten",
+    "lean",
+    "double_backward",
+    "reverse_over_forward",
+    "central",
+    "one_sided",
+    "weight_as_step",
+    "compiled",
+    "jax",
+    "jax_plain",
+)
+LONG = ("plain_compiled", "reverse_over_forward", "weight_as_step", "compiled", "jax", "jax_plain")  # left out by --quick
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peaks(quick: bool) -> dict[str, dict[str, Any]]:
-    """For each way its peak in megabytes and the ratio to the plain step, or why there is none."""
+def peaks(quick: bool) -> Iterator[dict[str, dict[str, Any]]]:
+    """For each way its peak in megabytes and the ratio to the plain step, or why there is none; what is known so far, after each way."""
     found: dict[str, dict[str, Any]] = {}
     for way in WAYS:
         if quick and way in LONG:
@@ -32,10 +46,9 @@ def peaks(quick: bool) -> dict[str, dict[str, Any]]:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         said = (ended.stdout if ended.returncode == 0 else ended.stderr).strip().splitlines() or ["(nothing said)"]
         found[way] = {"megabytes": int(said[-1]) / 1e6} if ended.returncode == 0 else {"refused": said[-1]}
-    for cell in found.values():
-        if "megabytes" in cell and "megabytes" in found["plain"]:
-            cell["ratio"] = cell["megabytes"] / found["plain"]["megabytes"]
-    return found
+        if "megabytes" in found[way]:
+            found[way]["ratio"] = found[way]["megabytes"] / found["plain"]["megabytes"]
+        yield found
 
 
 def peak(way: str) -> int:
@@ -49,9 +62,8 @@ def peak(way: str) -> int:
     if way not in ways:
         raise RuntimeError(f"{way} is not installed")
     step = ways[way].step
-    for _ in range(2):
-        if (reason := refusal(step)) is not None:
-            raise RuntimeError(reason)
+    if (reason := refusal(step)) is not None:
+        raise RuntimeError(reason)
     case.model.zero_grad()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

@@ -15,6 +15,7 @@ COLUMNS = {
     "reverse_over_forward": "`reverse_over_forward`",
     "central": "differences, central",
     "one_sided": "differences, one-sided",
+    "weight_as_step": "`weight_as_step`",
     "compiled": "`compiled`",
     "every": "`every=16`",
     "jax": "JAX (its plain step)",
@@ -37,7 +38,7 @@ def note() -> str:
 
 
 def _short(name: str) -> str:
-    return {"reverse_over_forward": "rev-over-forward"}.get(name, name)
+    return {"reverse_over_forward": "rev-over-forward", "every": "every=16"}.get(name, name)
 
 
 def cell(row: Figures, name: str, form: str) -> str:

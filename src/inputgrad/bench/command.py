@@ -65,7 +65,8 @@ def measured(problem: Problem, engines: Sequence[str], rounds: int) -> dict[str,
             ways[name] = way
     for name, error in _errors(ways, problem).items():
         rows[name]["error"] = error
-    steps: dict[str, Callable[[], object]] = {"plain": problem.plain} | {name: way.step for name, way in ways.items()}
+    steps: dict[str, Callable[[], object]] = {"plain": problem.plain}
+    steps.update({name: way.step for name, way in ways.items()})
     times = interleaved(steps, rounds, warm=1)
     for name in steps:
         rows[name] |= {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, "plain")}

@@ -1,0 +1,56 @@
+"""``python -m benchmarks.page``: the tables of docs/benchmarks.md, written anew from benchmarks/results.json, each between its two markers."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import table
+from benchmarks.run import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def parts(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The generated parts of the page by the name of their markers."""
+    rows = figures["results"] | figures["scaling"]
+    return {
+        "environment": environment(figures),
+        "times": table.ratios(figures["results"]),
+        "scaling": table.ratios(figures["scaling"]),
+        "memory": table.memory(figures["memory"]),
+        "goals": table.goals(figures),
+        "refused": table.refusals(rows),
+    }
+
+
+def environment(figures: Mapping[str, Any]) -> str:
+    """What was measured, where and when, in two sentences."""
+    of = figures["environment"]
+    rows = figures["results"] | figures["scaling"]
+    disturbed, counted = (sum(row.get(key, 0) for row in rows.values()) for key in ("disturbed_rounds", "counted_though_disturbed"))
+    return (
+        f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}, JAX {of['jax']}; "
+        f"{of['date']}. {figures['rounds']} counted rounds a workload, {disturbed} disturbed rounds thrown away in all, {counted} counted though "
+        f"disturbed; the run took "
+        f"{figures['seconds'] / 60:.0f} minutes{' (`--quick`)' if figures['quick'] else ''}."
+    )
+
+
+def rewritten(page: str, figures: Mapping[str, Any]) -> str:
+    """The page with its generated parts replaced. Raises `ValueError` where a marker is missing."""
+    for name, text in parts(figures).items():
+        begin, end = f"<!-- bench: {name} -->", f"<!-- end of bench: {name} -->"
+        page, count = re.subn(f"{begin}.*?{end}", lambda _, new=f"{begin}\n{text}\n{end}": new, page, flags=re.DOTALL)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"{PAGE.name} must hold {begin} … {end} once, found {count}")
+    return page
+
+
+def main() -> None:
+    PAGE.write_text(rewritten(PAGE.read_text(), json.loads(RESULTS.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""docs/benchmarks.md and benchmarks/results.json agree, and the figures say in which environment they were taken."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+
+
+def test_the_page_is_that_of_the_figures() -> None:
+    from benchmarks import page
+
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.rewritten(text, json.loads(page.RESULTS.read_text())) == text, "run: python -m benchmarks.page"
+
+
+def test_a_missing_marker_is_told() -> None:
+    from benchmarks import page
+
+    with pytest.raises(ValueError, match="bench: environment"):
+        page.rewritten("no markers", json.loads(page.RESULTS.read_text()))
+
+
+def test_the_figures_name_their_environment_and_no_machine() -> None:
+    text = (ROOT / "benchmarks" / "results.json").read_text()
+    figures = json.loads(text)
+    assert {"torch", "python", "threads", "processor", "date"} <= set(figures["environment"])
+    assert not [name for name in ("work", "tmp", "root", "home") if f"/{name}/" in text]
+
+
+def test_every_figure_has_an_error_beside_it() -> None:
+    from benchmarks.table import EXACT
+
+    figures = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    for workload, row in (figures["results"] | figures["scaling"]).items():
+        for way in (*EXACT, "central", "one_sided"):
+            cell = row.get(way, {})
+            assert "ratio" not in cell or cell["error"] < (1e-2 if way in EXACT else 1e-1), (workload, way)
+
+
+def test_the_plots_are_those_of_the_figures() -> None:
+    plots = pytest.importorskip("benchmarks.plots") if "matplotlib" in sys.modules or pytest.importorskip("matplotlib") else None
+    figures = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    axes = plots.time_plot(figures).axes[0]
+    heights = [bar.get_height() for bar in axes.containers[0]]
+    assert heights == [row.get("lean", {}).get("ratio", 0.0) for row in figures["results"].values()]
