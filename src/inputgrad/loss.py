@@ -75,7 +75,7 @@ class InputGradientLoss(nn.Module):
         if not torch.is_grad_enabled():
             raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
         with self._call(model, inputs, target) as call:
-            call.ledger.at_once = True
+            call.ledger.at_once, call.ledger.alone = True, len(call.due) == 1
             if (result := self._by_program(call)) is not None:
                 accumulate(call.model, result.gradients)
                 return Step(result.loss, result.output, result.parts)

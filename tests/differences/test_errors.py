@@ -148,8 +148,9 @@ class Restless(FiniteDifference):
 
     def _scored(self, forward: ForwardPass, score: Score) -> Watched:
         forward.here()
+        scored = super()._scored(forward, score)
         forward._replay = Live()  # type: ignore[assignment]
-        return super()._scored(forward, score)
+        return scored
 
 
 class Live:

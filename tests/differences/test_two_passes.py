@@ -69,13 +69,17 @@ def data(n: int = 7) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("engine", "forward", "gradients"), [(ONE_SIDED, 2, 2), (FiniteDifference("central"), 3, 3), (ig.engines.WeightAsStep(), 2, 1)], ids=str
+    ("engine", "forward", "gradients"),
+    [(ONE_SIDED, 2, 2), (FiniteDifference("central"), 3, 3), (FiniteDifference("richardson"), 5, 5), (ig.engines.WeightAsStep(), 2, 1)],
+    ids=str,
 )
 def test_passes_in_all(engine: ig.engines.Engine, forward: int, gradients: int) -> None:
     """Forward passes, and backward passes that reach the parameters."""
     model, (x, y) = Counting().double(), data()
-    Counted.made = 0
-    ig.InputGradientLoss("mse", 0.1 * OWN_LOSS, engine=engine).backward(model, x, y)
+    criterion = ig.InputGradientLoss("mse", 0.1 * OWN_LOSS, engine=engine)
+    criterion.backward(model, x, y)  # the first step may try the model once more
+    model.calls = Counted.made = 0
+    criterion.backward(model, x, y)
     assert (model.calls, Counted.made) == (forward, 2 * gradients)
 
 

@@ -107,9 +107,11 @@ class FiniteDifference(Engine):
         found = both_gradients(forward, scored(forward.here().output), wrt)
         if found is None:
             return None
-        forward.let_go()
+        if forward.spendable:
+            forward.let_go()
 
         def joined(v: Cotangents, c: float) -> Joint:
+            forward.let_go()
             directions = dict(zip(wrt, v, strict=True))
             h = self._step(forward, directions)
             passes = PASSES[self.scheme] if h else ()

@@ -71,9 +71,11 @@ class WeightAsStep(Engine):
         object_to_unseen(self.name, forward, strict=self.strict)
         scored = Watched(score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
-        forward.let_go()
+        if forward.spendable:
+            forward.let_go()
 
         def joined(v: Cotangents, c: float) -> Joint:
+            forward.let_go()
             if c == 0:
                 raise EngineError("engine 'weight_as_step' needs a base loss that pulls at the output: here its gradient is zero")
             directions = dict(zip(wrt, v, strict=True))
