@@ -55,6 +55,8 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
         if base not in NAMED:
             raise ValueError(f"base={base!r} names no loss; {nearest(base, NAMED)}, or a callable (output, target)")
         return NAMED[base]()
+    if isinstance(base, type):
+        raise TypeError(f"base is the class {base.__name__}: pass an instance: {base.__name__}(), such as nn.MSELoss()")
     if base is None or callable(base):
         return base
     raise TypeError(f"base must be a name, a callable (output, target), such as nn.MSELoss(), or None; got {type(base).__name__}")

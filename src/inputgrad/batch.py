@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from inputgrad.heads import Of
+from inputgrad.heads import Of, check_hashable
 from inputgrad.places import Key, Place, Wrt
 
 
@@ -37,6 +37,8 @@ class Batch:
         self.inputs = inputs
         self.target = target
         self._source = source
+        self.gradient_leaves = 0
+        """How many input gradients were handed out that lead on to the parameters."""
 
     @property
     def output(self) -> Tensor:
@@ -54,7 +56,10 @@ class Batch:
         A tuple of such tensors where ``wrt`` names several inputs. With ``constant=True`` it is a constant for the parameter gradient (as in an
         adversarial perturbation), which costs no second derivative.
         """
+        check_hashable("of", of)
+        check_hashable("at", at)
         gradients = self._source.gradient(of, wrt, at, constant=constant)
+        self.gradient_leaves += sum(gradient.requires_grad for gradient in gradients)
         return gradients if isinstance(wrt, (tuple, list)) else gradients[0]
 
     def variable(self, wrt: Key = 0) -> Tensor:

@@ -8,10 +8,11 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.errors import nearest
 
@@ -24,8 +25,8 @@ class Head(ABC):
         """Scores ``[N]``, or ``[N, K]`` for K rows, of ``output`` ``[N, ...]``."""
 
     def identity(self) -> Hashable:
-        """What tells this head from others without keeping anything of the user's alive."""
-        return self
+        """What tells this head from others: small, without keeping anything of the user's alive, and the same again for a head made anew alike."""
+        return self if type(self).__eq__ is not object.__eq__ else identity_of(self)
 
     def drawn(self, output: Tensor) -> "Head":
         """This head with its random draws made for outputs like ``output``: every pass of a step must see the same."""
@@ -46,7 +47,10 @@ class LabelOutput(Head):
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         labels = _class_labels(output, target)
-        return output.gather(1, labels[:, None]).squeeze(1)
+        try:
+            return output.gather(1, labels[:, None]).squeeze(1)
+        except (RuntimeError, IndexError) as error:  # asked afterwards: to look at the labels first would wait for the device at each step
+            raise _outside(labels, output.shape[1]) or error from error
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class FixedProjection(Head):
     """Given directions of the output: s_k = ⟨u_k, f(x)⟩ with ``directions`` ``[N, K, C]`` (C: outputs of a sample, flattened)."""
 
     directions: Tensor
+
+    def identity(self) -> Hashable:
+        return (FixedProjection, tuple(self.directions.shape[1:]))
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return torch.einsum("nkc,nc->nk", self.directions.to(output.dtype), output.flatten(1))
@@ -143,11 +150,54 @@ class Score:
 
 
 def identity_of(function: Callable[..., Any]) -> Hashable:
-    """A weak reference to a function, where it can be had: equal to another of the same function, and keeping nothing alive."""
+    """What tells a function from others and keeps nothing alive: its code with what it closes over, where it has any, the same for each lambda of a line.
+
+    A weak reference for other objects, where it can be had.
+    """
+    code = getattr(function, "__code__", None)
+    owner = getattr(function, "__self__", None)
+    if isinstance(code, CodeType) and isinstance(owner, Hashable):
+        return (code, None if owner is None else _weak(owner), *map(_sketch, getattr(function, "__closure__", None) or ()))
+    return _weak(function)
+
+
+def _weak(value: Any) -> Hashable:
     try:
-        return weakref.ref(function)
+        return weakref.ref(value)
     except TypeError:
-        return id(function)
+        return id(value)
+
+
+def _sketch(cell: Any) -> Hashable:
+    """What a function closes over: modules and functions by themselves, all else, tensors that change at each step among them, by its type."""
+    try:
+        value = cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
+    if isinstance(code := getattr(value, "__code__", None), CodeType):
+        return code
+    kind: Any = type(value)
+    return _weak(value) if isinstance(value, nn.Module) else kind
+
+
+def check_hashable(name: str, value: Any) -> None:
+    """Raises `TypeError` for heads and places by which no gradient could be found again."""
+    try:
+        hash(value)
+    except TypeError as error:
+        kind = type(value).__name__
+        raise TypeError(f"{name} is an object of {kind}, which cannot be hashed: a head or place of your own is a @dataclass(frozen=True)") from error
+
+
+def _outside(labels: Tensor, classes: int) -> ValueError | None:
+    """What is wrong with labels that name no class."""
+    bad = labels[(labels < 0) | (labels >= classes)]
+    if not len(bad):
+        return None
+    return ValueError(
+        f'of="label" has no output for the labels {bad.unique().tolist()} outside 0..{classes - 1}: leave those samples out, or mask them with a head of your '
+        "own, of=lambda output, target: output.gather(1, target.clamp(min=0)[:, None]).squeeze(1) * (target >= 0)"
+    )
 
 
 def _check_scores(head: Head, scores: Any, size: int) -> None:

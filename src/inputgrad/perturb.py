@@ -4,6 +4,7 @@ Knows what a batch offers; knows no term and no engine.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,6 +70,17 @@ class FGSM(Perturbation):
         if gradient.shape != batch.variable(self.wrt).shape:
             raise ValueError(f"FGSM needs a head of one score a sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
         return moved(batch.variable(self.wrt), gradient, self.epsilon, move=self.move, scaling="sign", bounds=self.bounds)
+
+
+def check_perturbation(name: str, perturbation: Any) -> None:
+    """Raises `TypeError` for what makes no perturbed input."""
+    if isinstance(perturbation, type) or not callable(perturbation):
+        raise TypeError(f"{name}: perturbation must be an instance of one, {name}(FGSM(0.1)), or a callable batch -> tensor; got {perturbation!r}")
+
+
+def perturbed(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:
+    """The key of what it perturbs: the first input for a callable that does not say."""
+    return getattr(perturbation, "wrt", 0)
 
 
 def moved(x: Tensor, gradient: Tensor, size: float, *, move: Move, scaling: Scaling, bounds: Bounds) -> Tensor:

@@ -217,21 +217,12 @@ class Perturbed(Place):
     perturbation: "Perturbation | Callable[[Batch], Tensor]"
 
     def __post_init__(self) -> None:
+        from inputgrad.perturb import check_perturbation  # perturbations are of inputs, which are named here
+
         check_perturbation("Perturbed", self.perturbation)
 
     def inputs(self, batch: "Batch") -> Any:
-        return batch.inputs_with({perturbed(self.perturbation): self.perturbation(batch)})
-
-
-def check_perturbation(name: str, perturbation: Any) -> None:
-    """Raises `TypeError` for what makes no perturbed input."""
-    if isinstance(perturbation, type) or not callable(perturbation):
-        raise TypeError(f"{name}: perturbation must be an instance of one, {name}(FGSM(0.1)), or a callable batch -> tensor; got {perturbation!r}")
-
-
-def perturbed(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:
-    """The key of what it perturbs: the first input for a callable that does not say."""
-    return getattr(perturbation, "wrt", 0)
+        return batch.inputs_with({getattr(self.perturbation, "wrt", 0): self.perturbation(batch)})
 
 
 def _parameter_names(model: nn.Module) -> list[str]:

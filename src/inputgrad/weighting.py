@@ -3,12 +3,16 @@
 Knows terms; knows no model and no engine.
 """
 
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from inputgrad.batch import Batch
+from inputgrad.engines.tracing import tracing
+from inputgrad.errors import warn
 from inputgrad.places import Key, ModelInputs, canonical
 from inputgrad.terms.base import Term, TermSum, Weighted
 
@@ -31,10 +35,40 @@ def due(terms: tuple[Weighted, ...], step: int, *, training: bool) -> list[Due]:
     for name, weighted in zip(names(terms), terms, strict=True):
         weight = weighted.at_step(step)
         if not training:
-            found.append(Due(name, weighted.term, weight, 1.0))
+            found.append(Due(name, Heard(weighted.term), weight, 1.0))
         elif step % weighted.every == 0:
-            found.append(Due(name, weighted.term, weight * weighted.every, weighted.fraction))
+            found.append(Due(name, Heard(weighted.term), weight * weighted.every, weighted.fraction))
     return found
+
+
+class Heard(Term):
+    """A term that is told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
+
+    def __init__(self, term: Term) -> None:
+        self.term, self.per = term, term.per  # type: ignore[misc]  # the term's own
+
+    def __call__(self, batch: Batch) -> Tensor:
+        before, batch.gradient_leaves = batch.gradient_leaves, 0
+        result = self.term(batch)
+        asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
+        if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(self.term)) is not self.term and not tracing():
+            _WARNED[id(self.term)] = self.term
+            warn(
+                f"the term {self.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
+                ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"
+            )
+        return result
+
+    @property
+    def name(self) -> str:
+        return self.term.name
+
+    def variables(self) -> tuple[Key, ...] | None:
+        return self.term.variables()
+
+
+_WARNED: "weakref.WeakValueDictionary[int, Term]" = weakref.WeakValueDictionary()
+"""Terms that were told, by their id: not every term of a user's can be hashed."""
 
 
 def opened(terms: list[Due], inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
@@ -69,8 +103,12 @@ def names(terms: tuple[Weighted, ...]) -> list[str]:
 def gathered(terms: Terms) -> tuple[Weighted, ...]:
     if isinstance(terms, (Term, Weighted, TermSum)):
         return terms.weighted()
+    if not isinstance(terms, Iterable):
+        terms = [terms]
     found: list[Weighted] = []
     for item in terms:
+        if isinstance(item, type) and issubclass(item, Term):
+            raise TypeError(f"{item.__name__} is a class: pass an instance, {item.__name__}()")
         if not isinstance(item, (Term, Weighted, TermSum)):
             raise TypeError(f"terms must be terms or weighted terms, got {item!r}; make one of a function with @inputgrad.term")
         found.extend(item.weighted())

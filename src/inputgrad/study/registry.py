@@ -108,7 +108,7 @@ _TRANSLATIONS: list[tuple[Any, Any]] = [(Key, int | str), (Wrt, int | str | list
 HeadEntry = _heads()
 _TRANSLATIONS.append((Of, HeadEntry))
 PerturbationEntry = one_of("Perturbation", {name: _settings(cls) for name, cls in concrete(perturb.Perturbation).items()})
-_TRANSLATIONS.append((perturb.Perturbation, PerturbationEntry))
+_TRANSLATIONS.append((perturb.Perturbation | Callable[[Batch], Tensor], PerturbationEntry))
 PlaceEntry = one_of("Place", {"perturbed": _settings(places.Perturbed), "own": OwnCallable}, shorthand="own")
 _TRANSLATIONS.append((places.Place | None, PlaceEntry | None))
 DirectionEntry = one_of("Direction", DIRECTIONS, shorthand="own")

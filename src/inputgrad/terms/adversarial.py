@@ -1,11 +1,12 @@
 """The adversarial term: the loss at an input that the input gradient has perturbed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.perturb import FGSM, Perturbation
+from inputgrad.perturb import FGSM, Perturbation, check_perturbation, perturbed
 from inputgrad.places import Key
 from inputgrad.terms.base import Term
 
@@ -16,21 +17,26 @@ class Adversarial(Term):
     gradient; what computes x itself, where `wrt` is an inner module's output, learns from the term too.
 
     perturbation: `FGSM(epsilon)` (Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", where the loss is
-    α loss(x) + (1 − α) loss(x̃)), or any `Perturbation`.
+    α loss(x) + (1 − α) loss(x̃)), any `Perturbation`, or a callable ``batch -> tensor`` that gives x̃ for the first input.
 
     A positive weight makes the network robust against the perturbation. A negative weight rewards a high loss at x̃: it makes the network susceptible,
     and since the loss has no upper bound it needs a small weight.
     """
 
-    perturbation: Perturbation
+    perturbation: Perturbation | Callable[[Batch], Tensor]
+
+    def __post_init__(self) -> None:
+        check_perturbation("Adversarial", self.perturbation)
 
     @classmethod
     def example(cls) -> "Adversarial":
         return cls(FGSM(0.1))
 
     def variables(self) -> tuple[Key, ...]:
-        return (self.perturbation.wrt,)
+        return (perturbed(self.perturbation),)
 
     def __call__(self, batch: Batch) -> Tensor:
-        perturbed = self.perturbation(batch).detach()
-        return batch.loss(batch.output_with({self.perturbation.wrt: perturbed}))
+        moved = self.perturbation(batch)
+        if not isinstance(moved, Tensor):
+            raise TypeError(f"Adversarial: the perturbation must return the perturbed input, a tensor; got {type(moved).__name__}")
+        return batch.loss(batch.output_with({perturbed(self.perturbation): moved.detach()}))

@@ -6,69 +6,91 @@ line in ``terms/__init__.py``, and one row in the tests' table of cases.
 
 import math
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, NoReturn, overload
 
 from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.places import Key, Wrt, keys_of
+from inputgrad.terms.weights import Weight, at_step, by_name, found, is_weight, number, product
 
-if TYPE_CHECKING:
-    pass
-
-Weight = float | Callable[[int], float]
-"""A number, or a callable of the step number that gives one."""
 Per = Literal["sample", "batch"]
 
 
 class _Summand:
-    """The arithmetic of terms: ``w * term``, ``term + term``, ``base_loss + term``. Each gives the next larger thing."""
+    """The arithmetic of terms: ``w * term``, ``term ± term``, ``base_loss ± term`` in either order. Each gives the next larger thing."""
+
+    __array_ufunc__ = None  # numpy's numbers leave the product to the term
 
     def weighted(self) -> tuple["Weighted", ...]:
         raise NotImplementedError
 
     def __mul__(self, factor: Any) -> Any:
-        if not _is_weight(factor):
+        factor = number(factor)
+        if not is_weight(factor):
             return NotImplemented
-        parts = tuple(part.times(factor) for part in self.weighted())
-        return parts[0] if len(parts) == 1 else TermSum(parts)
+        return _joined(part.times(factor) for part in self.weighted())
 
     __rmul__ = __mul__
 
-    def __truediv__(self, divisor: float) -> Any:
-        return self * (1 / divisor) if isinstance(divisor, (int, float)) else NotImplemented
+    def __truediv__(self, divisor: Any) -> Any:
+        divisor = number(divisor)
+        return self * (1 / divisor) if isinstance(divisor, Real) else NotImplemented
 
     def __neg__(self) -> Any:
         return self * -1.0
 
-    def scheduled(self, *, every: int = 1, fraction: float = 1.0) -> "TermSum | Weighted":
+    def scheduled(self, *, every: int | None = None, fraction: float | None = None) -> "TermSum | Weighted":
         """The same, at each ``every``-th step only (its weight times ``every``), or on a random share ``fraction`` of the batch.
 
         Both are unbiased: the expectation over steps, or draws, is the full term. With momentum and adaptive optimisers a term at each k-th step is
         still not the same trajectory; where it has an optimiser step of its own see `inputgrad.lazy_adam`.
+        What is scheduled already is scheduled further: the numbers multiply, and what is not given stays.
         """
-        parts = tuple(replace(part, every=every, fraction=fraction) for part in self.weighted())
-        return parts[0] if len(parts) == 1 else TermSum(parts)
+        return _joined(part.thinned(1 if every is None else every, 1.0 if fraction is None else fraction) for part in self.weighted())
 
-    def __add__(self, other: Any) -> "TermSum":
-        return TermSum((*self.weighted(), *other.weighted())) if isinstance(other, _Summand) else NotImplemented
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, _Summand):
+            return TermSum((*self.weighted(), *other.weighted()))
+        return self.__radd__(other)
+
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, _Summand):
+            return self + -other
+        if callable(other):
+            raise TypeError("a base loss cannot be taken from a term: write base_loss - term, or base_loss + (-1.0) * term")
+        return NotImplemented
 
     def __radd__(self, base: Any) -> Any:
         from inputgrad.loss import InputGradientLoss  # the loss imports the terms; only this sum goes the other way
 
         if isinstance(base, int) and base == 0:  # sum([...]) starts from 0
             return TermSum(self.weighted())
+        if isinstance(base, InputGradientLoss):
+            return base + TermSum(self.weighted())
         if callable(base) or isinstance(base, str):
             return InputGradientLoss(base, self.weighted())
         return NotImplemented
 
+    def __rsub__(self, base: Any) -> Any:
+        return (-self).__radd__(base)
 
-class Term(_Summand, ABC):
+
+class _TermClass(ABCMeta):
+    """The class of the terms' classes: ``0.1 * GradientNorm``, without the brackets, is one clear error."""
+
+    def _not_an_instance(cls, other: Any) -> NoReturn:
+        raise TypeError(f"{cls.__name__} is a class: pass an instance, such as 0.1 * {cls.__name__}()")
+
+    __mul__ = __rmul__ = __truediv__ = __add__ = __radd__ = __sub__ = __rsub__ = _not_an_instance
+
+
+class Term(_Summand, metaclass=_TermClass):
     """One formula R on the input gradient. Concrete terms are frozen dataclasses: their settings are the object."""
 
     per: ClassVar[Per] = "sample"
@@ -108,7 +130,7 @@ class Weighted(_Summand):
     def __post_init__(self) -> None:
         if not isinstance(self.term, Term):
             raise TypeError(f"a weight multiplies a term, got {type(self.term).__name__}; decorate a function with @inputgrad.term to make it one")
-        if not _is_weight(self.weight):
+        if not is_weight(self.weight):
             raise TypeError(f"the weight of {self.term.name} must be a number or a callable of the step number, got {self.weight!r}")
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise ValueError(f"every of {self.term.name} must be a whole number of steps, at least 1; got {self.every!r}")
@@ -121,18 +143,18 @@ class Weighted(_Summand):
         return (self,)
 
     def at_step(self, step: int) -> float:
-        weight = _at(self.weight, step)
+        weight = at_step(self.weight, step)
         if not isinstance(weight, Real) or not math.isfinite(weight):
             raise ValueError(f"the weight of {self.term.name} at step {step} must be a finite number, got {weight!r}")
         return float(weight)
 
     def times(self, factor: Weight) -> "Weighted":
-        weight = self.weight
-        if weight == 1:
-            return replace(self, weight=factor)
-        if not callable(factor) and not callable(weight):
-            return replace(self, weight=factor * weight)
-        return replace(self, weight=lambda step: _at(factor, step) * _at(weight, step))
+        return replace(self, weight=factor if self.weight == 1 else product(factor, self.weight))
+
+    def thinned(self, every: int, fraction: float) -> "Weighted":
+        """At each ``every``-th of its steps only, on a share ``fraction`` of its share."""
+        given = replace(self, every=every, fraction=fraction)  # checked each by itself
+        return replace(given, every=self.every * every, fraction=self.fraction * fraction)
 
     def __repr__(self) -> str:
         schedule = {"every": self.every, "fraction": self.fraction}
@@ -153,7 +175,7 @@ class TermSum(_Summand):
 
 @dataclass(frozen=True)
 class FunctionTerm(Term):
-    """A term of the user's own, made of a function by `term`."""
+    """A term of the user's own, made of a function by `term`. Pickled by its name, where that names it in its module; else as its function is."""
 
     function: Callable[[Batch], Tensor]
     per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
@@ -176,6 +198,10 @@ class FunctionTerm(Term):
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", None)
+        return (by_name, place) if found(*place) is self else (FunctionTerm, (self.function, self.per, self.wrt))
+
 
 @overload
 def term(function: Callable[[Batch], Tensor], /) -> FunctionTerm: ...
@@ -185,6 +211,8 @@ def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sa
     """Make a term of a function ``batch -> [N]`` (with ``per="batch"``: ``-> 0-d``), as a decorator, with or without arguments.
 
     ``wrt``: what the function differentiates with respect to where it is not the first input; only spares a forward pass.
+    A criterion with such a term can be pickled where the function is decorated at the top of a module that can be imported; not where it is a lambda
+    or made inside another function.
     """
     if per not in ("sample", "batch"):
         raise ValueError(f"per={per!r}: {nearest(per, ('sample', 'batch'))}")
@@ -195,12 +223,9 @@ def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sa
     return FunctionTerm(function, per, wrt)
 
 
-def _at(weight: Weight, step: int) -> float:
-    return weight(step) if callable(weight) else weight
-
-
-def _is_weight(weight: Any) -> bool:
-    return (isinstance(weight, (int, float)) and not isinstance(weight, bool)) or (callable(weight) and not isinstance(weight, (_Summand, type)))
+def _joined(parts: Iterable["Weighted"]) -> "TermSum | Weighted":
+    several = tuple(parts)
+    return several[0] if len(several) == 1 else TermSum(several)
 
 
 def _squared_norm(batch: Batch) -> Tensor:

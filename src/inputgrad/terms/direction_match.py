@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
-from inputgrad.places import Key, Place
+from inputgrad.places import Place, Wrt, keys_of
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
 
@@ -27,10 +27,12 @@ class DirectionMatch(Term):
 
     direction: Tensor | Callable[[Batch], Tensor]
     of: Of = "output"
-    wrt: Key = 0
+    wrt: Wrt = 0
     at: Place | None = None
 
     def __post_init__(self) -> None:
+        if len(keys_of(self.wrt)) != 1:
+            raise TypeError(f"DirectionMatch: wrt names one input, since there is one direction; got {self.wrt!r}. For several add one term for each")
         if isinstance(self.direction, Tensor):
             if not bool(self.direction.any()):
                 raise ValueError("DirectionMatch: direction is zero everywhere, so it names no direction")
@@ -42,7 +44,7 @@ class DirectionMatch(Term):
         return cls(lambda batch: torch.ones_like(batch.variable(0)[0]))
 
     def __call__(self, batch: Batch) -> Tensor:
-        gradient = batch.gradient(of=self.of, wrt=self.wrt, at=self.at)
+        gradient = batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at)
         direction = self.direction if isinstance(self.direction, Tensor) else self.direction(batch)
         return 1 - cosine(gradient, _one_a_sample(direction, gradient))
 
