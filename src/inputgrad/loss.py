@@ -17,10 +17,11 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Step
 from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled
 from inputgrad.engines import Compiled, Engine
+from inputgrad.engines.surroundings import form_of
 from inputgrad.ledger import Ledger
 from inputgrad.places import ModelInputs
 from inputgrad.terms.base import Term, TermSum, Weighted
-from inputgrad.weighting import Due, Terms, due, gathered, opened, reduced
+from inputgrad.weighting import Due, Terms, due, evaluated, gathered, opened, reduced
 
 if TYPE_CHECKING:
     from inputgrad.engines.program import Result
@@ -136,7 +137,8 @@ class InputGradientLoss(nn.Module):
                 values = self._values(inner)
                 return inner.ledger.attached(_total(values, terms)), values, inner.ledger.found(), inner.ledger.own_leaves()
 
-        schedule = tuple((item.name, item.fraction) for item in call.due)
+        base = form_of(self.base) if isinstance(self.base, nn.Module) else id(self.base)
+        schedule = (base, *((item.name, id(item.term), item.fraction) for item in call.due))
         weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in call.due]
         return self.engine.run(self, call.model, step, call.inputs.as_given(), call.target, weights, schedule)
 
@@ -146,7 +148,7 @@ class InputGradientLoss(nn.Module):
             values["base"] = call.ledger.base_value()
         for item in call.due:
             part = call.ledger.share(item.fraction)
-            values[item.name] = reduced(item.term, item.term(part.batch), part.sizes())
+            values[item.name] = reduced(item.term, evaluated(item.term, part.batch), part.sizes())
         if not values:  # no base loss, and no term due at this step
             values["base"] = call.ledger.output().sum() * 0
         check_finite(values, call.ledger.batch)

@@ -35,36 +35,24 @@ def due(terms: tuple[Weighted, ...], step: int, *, training: bool) -> list[Due]:
     for name, weighted in zip(names(terms), terms, strict=True):
         weight = weighted.at_step(step)
         if not training:
-            found.append(Due(name, Heard(weighted.term), weight, 1.0))
+            found.append(Due(name, weighted.term, weight, 1.0))
         elif step % weighted.every == 0:
-            found.append(Due(name, Heard(weighted.term), weight * weighted.every, weighted.fraction))
+            found.append(Due(name, weighted.term, weight * weighted.every, weighted.fraction))
     return found
 
 
-class Heard(Term):
-    """A term that is told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
-
-    def __init__(self, term: Term) -> None:
-        self.term, self.per = term, term.per  # type: ignore[misc]  # the term's own
-
-    def __call__(self, batch: Batch) -> Tensor:
-        before, batch.gradient_leaves = batch.gradient_leaves, 0
-        result = self.term(batch)
-        asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
-        if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(self.term)) is not self.term and not tracing():
-            _WARNED[id(self.term)] = self.term
-            warn(
-                f"the term {self.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
-                ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"
-            )
-        return result
-
-    @property
-    def name(self) -> str:
-        return self.term.name
-
-    def variables(self) -> tuple[Key, ...] | None:
-        return self.term.variables()
+def evaluated(term: Term, batch: Batch) -> Any:
+    """The term's numbers; told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
+    before, batch.gradient_leaves = batch.gradient_leaves, 0
+    result = term(batch)
+    asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
+    if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(term)) is not term and not tracing():
+        _WARNED[id(term)] = term
+        warn(
+            f"the term {term.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
+            ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"
+        )
+    return result
 
 
 _WARNED: "weakref.WeakValueDictionary[int, Term]" = weakref.WeakValueDictionary()

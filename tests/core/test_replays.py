@@ -1,0 +1,147 @@
+"""Engines of several passes: what the passes must share, what a change of the model must undo, and who hears of a gradient when."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from tests.zoo import FEATURES, OUTPUTS
+
+SEVERAL = ["finite_difference", "reverse_over_forward"]
+ALL = ["double_backward", *SEVERAL]
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, OUTPUTS)).double()
+
+
+def data(size: int = 6) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(size, FEATURES, generator=generator, dtype=torch.float64), torch.randn(size, OUTPUTS, generator=generator, dtype=torch.float64)
+
+
+class OwnNoise(nn.Module):
+    """Draws from a generator of its own, which no replay puts back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.generator = network(), torch.Generator().manual_seed(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x * (1 + 0.5 * torch.randn(x.shape, generator=self.generator, dtype=x.dtype)))
+
+
+class OwnCount(nn.Module):
+    """Counts its calls in a plain attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.calls = network(), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.body(x) * self.calls
+
+
+@pytest.mark.parametrize("engine", SEVERAL)
+@pytest.mark.parametrize("make", [OwnNoise, OwnCount])
+def test_a_model_that_cannot_be_replayed_is_refused(make: type[nn.Module], engine: str) -> None:
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(), engine=engine)
+    with pytest.raises(ig.EngineError, match=r"two runs on the same input differ .* engine='double_backward', which runs it once"):
+        criterion(make(), *data())
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 3 * ctx.saved_tensors[0] ** 2 * gradient
+
+
+class CubeLayer(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Cube.apply(x)
+
+
+def test_what_was_proven_of_a_model_is_forgotten_with_its_layers() -> None:
+    model, criterion = network(), ig.InputGradientLoss("mse", ig.GradientNorm(), engine="double_backward")
+    criterion(model, *data()).backward()
+    model.append(CubeLayer())
+    with pytest.raises(ig.EngineError, match="once_differentiable"):
+        criterion(model, *data())
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_two_terms_with_respect_to_different_inputs(engine: str) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = network()
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.body(a) * self.body(b.sin())
+
+    model, (x, y) = Two(), data()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, wrt=0) + ig.GradientNorm(power=2, wrt=1), engine=engine)
+    found = torch.autograd.grad(criterion(model, (x, x.cos()), y), list(model.parameters()))
+    a, b = x.clone().requires_grad_(), x.cos().requires_grad_()
+    output = model(a, b)
+    ga, gb = torch.autograd.grad(output.sum(), (a, b), create_graph=True)
+    total = nn.functional.mse_loss(output, y) + ga.square().sum(1).mean() + gb.square().sum(1).mean()
+    for one, other in zip(found, torch.autograd.grad(total, list(model.parameters())), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_an_optimiser_in_the_backward_pass_gets_one_whole_gradient(engine: str) -> None:
+    results = []
+    for at_once in (False, True):
+        model, calls = network(), []
+
+        def step(parameter: nn.Parameter, calls: list[int] = calls) -> None:
+            calls.append(id(parameter))
+            with torch.no_grad():
+                parameter -= 0.1 * parameter.grad
+            parameter.grad = None
+
+        for parameter in model.parameters():
+            parameter.register_post_accumulate_grad_hook(step)
+        criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), engine=engine)
+        if at_once:
+            criterion.backward(model, *data())
+        else:
+            criterion(model, *data()).backward()
+        assert len(calls) == len(set(calls)) == 4
+        results.append([parameter.detach().clone() for parameter in model.parameters()])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_the_users_hooks_hear_one_gradient(engine: str) -> None:
+    model, heard = network(), []
+    model[0].weight.register_hook(lambda gradient: heard.append(gradient.clone()))
+    (nn.MSELoss() + ig.InputGradientLoss("mse", ig.GradientNorm(), engine=engine).terms[0])(model, *data()).backward()
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 32768.0])
+def test_a_loss_scale_under_float16_autocast_saves_small_cotangents(scale: float) -> None:
+    """The error of the library's gradient is that of plain torch: cotangents are not formed in half precision before they are scaled."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 256))
+    x = torch.randn(512, 16)
+    target = model(x).detach() + 0.01 * torch.randn(512, 256)
+    gradients = []
+    for criterion in (None, ig.InputGradientLoss("mse", 0 * ig.GradientNorm())):
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = nn.functional.mse_loss(model(x), target) if criterion is None else criterion(model, x, target)
+        found = torch.autograd.grad(loss * scale, list(model.parameters()))
+        gradients.append(torch.cat([part.flatten() for part in found]) / scale)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=2e-2, atol=2e-5)
