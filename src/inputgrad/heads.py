@@ -4,15 +4,16 @@ A head maps the output ``[N, ...]`` and the target to one score a sample, ``[N]`
 and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
 """
 
+import functools
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from types import CodeType
+from types import CellType, CodeType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inputgrad.errors import nearest
 
@@ -154,30 +155,32 @@ def identity_of(function: Callable[..., Any]) -> Hashable:
 
     A weak reference for other objects, where it can be had.
     """
-    code = getattr(function, "__code__", None)
-    owner = getattr(function, "__self__", None)
-    if isinstance(code, CodeType) and isinstance(owner, Hashable):
-        return (code, None if owner is None else _weak(owner), *map(_sketch, getattr(function, "__closure__", None) or ()))
-    return _weak(function)
+    if isinstance(function, functools.partial):
+        return (identity_of(function.func), *map(_sketch, function.args), *((name, _sketch(value)) for name, value in function.keywords.items()))
+    if not isinstance(code := getattr(function, "__code__", None), CodeType):
+        try:
+            return weakref.ref(function)
+        except TypeError:
+            return id(function)
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if cell != CellType()]  # an empty cell holds nothing
+    return (code, *map(_sketch, (getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ()), *held)))
 
 
-def _weak(value: Any) -> Hashable:
-    try:
-        return weakref.ref(value)
-    except TypeError:
-        return id(value)
-
-
-def _sketch(cell: Any) -> Hashable:
-    """What a function closes over: modules and functions by themselves, all else, tensors that change at each step among them, by its type."""
-    try:
-        value = cell.cell_contents
-    except ValueError:  # an empty cell
-        return None
+def _sketch(value: Any) -> Hashable:
+    """What a function holds: numbers of outputs and names by value, objects by a weak reference, what is made anew at each step, as tensors are, by type."""
+    kind: Any = type(value)
+    if isinstance(value, (int, str)):
+        return (kind, value)
     if isinstance(code := getattr(value, "__code__", None), CodeType):
         return code
-    kind: Any = type(value)
-    return _weak(value) if isinstance(value, nn.Module) else kind
+    if isinstance(value, Tensor) or not isinstance(value, Hashable):
+        return kind
+    try:
+        reference = weakref.ref(value)
+        hash(reference)
+    except TypeError:
+        return kind
+    return reference
 
 
 def check_hashable(name: str, value: Any) -> None:

@@ -75,7 +75,7 @@ class FGSM(Perturbation):
 def check_perturbation(name: str, perturbation: Any) -> None:
     """Raises `TypeError` for what makes no perturbed input."""
     if isinstance(perturbation, type) or not callable(perturbation):
-        raise TypeError(f"{name}: perturbation must be an instance of one, {name}(FGSM(0.1)), or a callable batch -> tensor; got {perturbation!r}")
+        raise TypeError(f"{name} takes a perturbation object, as in {name}(FGSM(0.1)), or a callable batch -> tensor; got {perturbation!r}")
 
 
 def perturbed(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:

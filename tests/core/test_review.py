@@ -6,6 +6,7 @@ import pickle
 import warnings
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -233,8 +234,8 @@ def criterion(term: Any, base: Any = "mse") -> Any:
     ("make", "kind", "text"),
     [
         (criterion(ig.GradientNorm(of=Unhashable())), TypeError, r"of is an object of Unhashable.*@dataclass\(frozen=True\)"),
-        (lambda: ig.Adversarial(0.1), TypeError, r"Adversarial: perturbation must be .*Adversarial\(FGSM\(0\.1\)\).*got 0\.1"),
-        (lambda: ig.Adversarial(ig.FGSM), TypeError, r"must be an instance of one"),
+        (lambda: ig.Adversarial(0.1), TypeError, r"Adversarial takes a perturbation object, as in Adversarial\(FGSM\(0\.1\)\).*got 0\.1"),
+        (lambda: ig.Adversarial(ig.FGSM), TypeError, r"takes a perturbation object.*got <class"),
         (lambda: ig.Perturbed(0.1), TypeError, r"Perturbed\(FGSM\(0\.1\)\)"),
         (criterion(ig.Adversarial(lambda batch: 3)), TypeError, r"must return the perturbed input, a tensor; got int"),
         (lambda: ig.DirectionMatch(torch.ones(3), wrt=(0, 1)), TypeError, r"DirectionMatch: wrt names one input.*got \(0, 1\)"),
@@ -273,6 +274,14 @@ def test_a_direction_for_a_tuple_of_one_key() -> None:
     assert torch.equal(one, several)
 
 
+def one_of_them(output: Tensor, target: Any, *, k: int) -> Tensor:
+    return output[:, k]
+
+
+def closing_over(k: int) -> Any:
+    return lambda output, target: output[:, k]
+
+
 def test_heads_made_anew_at_each_step_have_one_identity() -> None:
     """So that the proof of an engine is made once, and keeps none of their tensors."""
     network_of_heads, other = nn.Linear(2, 2), nn.Linear(2, 2)
@@ -283,6 +292,11 @@ def test_heads_made_anew_at_each_step_have_one_identity() -> None:
 
     assert head(network_of_heads).identity() == head(network_of_heads).identity() != head(other).identity()
     assert ig.heads.CallableHead(lambda output, target: output[:, 0]).identity() != ig.heads.CallableHead(lambda output, target: output[:, 1]).identity()
+    by_closure = [ig.heads.CallableHead(closing_over(k)).identity() for k in (0, 1, 0)]
+    by_default = [ig.heads.CallableHead(lambda output, target, k=k: output[:, k]).identity() for k in (0, 1, 0)]
+    by_partial = [ig.heads.CallableHead(partial(one_of_them, k=k)).identity() for k in (0, 1, 0)]
+    for first, second, again in (by_closure, by_default, by_partial):
+        assert first == again != second
     made = [ig.heads.FixedProjection(torch.randn(6, 2, 2)) for _ in range(2)]
     assert made[0].identity() == made[1].identity()
     kept = made[0].identity()
