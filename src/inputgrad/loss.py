@@ -88,7 +88,8 @@ class InputGradientLoss(nn.Module):
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
         """The parts by name, each a 0-d tensor with its own graph and without its weight: for adaptive weights and gradient aggregation.
 
-        Their graphs overlap: ``backward(retain_graph=True)`` for all but the last. A term that is not due at this step is not among them.
+        Their graphs overlap: ``backward(retain_graph=True)`` for all but the last. A term that is not due at this step is not among them, and
+        the factor ``every`` of one that is due is left out like its weight.
         """
         with self._call(model, inputs, target) as call:
             values = self._values(call)
@@ -163,7 +164,9 @@ class InputGradientLoss(nn.Module):
     def __add__(self, other: Term | Weighted | TermSum) -> "InputGradientLoss":
         if not isinstance(other, (Term, Weighted, TermSum)):
             return NotImplemented
-        return InputGradientLoss(self.base, (*self.terms, *other.weighted()), engine=self.engine, output=self.output)
+        larger = InputGradientLoss(self.base, (*self.terms, *other.weighted()), engine=self.engine, output=self.output)
+        larger.step_number = self.step_number
+        return larger
 
     def extra_repr(self) -> str:
         return f"{' + '.join(map(repr, self.terms))}, engine={self.engine}"
