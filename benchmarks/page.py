@@ -17,7 +17,7 @@ def parts(figures: Mapping[str, Any]) -> dict[str, str]:
     rows = figures["results"] | figures["scaling"]
     return {
         "environment": environment(figures),
-        "times": table.ratios(figures["results"]),
+        "times": table.ratios(figures["results"], figures["environment"]["jax"]),
         "scaling": table.ratios(figures["scaling"]),
         "memory": table.memory(figures["memory"]),
         "goals": table.goals(figures),
@@ -30,9 +30,10 @@ def environment(figures: Mapping[str, Any]) -> str:
     of = figures["environment"]
     rows = figures["results"] | figures["scaling"]
     disturbed, counted = (sum(row.get(key, 0) for row in rows.values()) for key in ("disturbed_rounds", "counted_though_disturbed"))
+    rounds = sorted({row["rounds"] for row in rows.values() if "rounds" in row}) or [0]
     return (
         f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}, JAX {of['jax']}; "
-        f"{of['date']}. {figures['rounds']} counted rounds a workload, {disturbed} disturbed rounds thrown away in all, {counted} counted though "
+        f"{of['date']}. {rounds[0]} to {rounds[-1]} counted rounds a workload, {disturbed} disturbed rounds thrown away in all, {counted} counted though "
         f"disturbed; the run took "
         f"{figures['seconds'] / 60:.0f} minutes{' (`--quick`)' if figures['quick'] else ''}."
     )

@@ -43,7 +43,7 @@ def measured(case: Case, rounds: int, only: tuple[str, ...] = (), every: bool = 
     times = interleaved({name: way.step for name, way in ways.items()}, rounds, warm=1, budget=patience)
     for name in ways:
         row[name] |= {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, "plain")}
-    row |= {"disturbed_rounds": times.disturbed, "counted_though_disturbed": times.counted_disturbed}
+    row |= {"rounds": rounds, "disturbed_rounds": times.disturbed, "counted_though_disturbed": times.counted_disturbed}
     if every:
         row["every"] = _every(case, max(3, rounds // 3), patience / 3)
     return row

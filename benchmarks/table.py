@@ -18,7 +18,7 @@ COLUMNS = {
     "weight_as_step": "`weight_as_step`",
     "compiled": "`compiled`",
     "every": "`every=16`",
-    "jax": "JAX (its plain step)",
+    "jax": "JAX",
 }
 EXACT = ("double_backward", "reverse_over_forward", "compiled")
 OTHERS = ("handwritten", "lean", "jax")
@@ -26,11 +26,11 @@ WAYS_OF_MEMORY = {"plain": "plain", **{name: title for name, title in COLUMNS.it
 
 
 def header() -> str:
-    return f"{'workload':16s}{'plain':>12s}" + "".join(f"{_short(name):>18s}" for name in COLUMNS)
+    return f"{'workload':16s}{'plain':>12s}" + "".join(f"{_short(name):>22s}" for name in COLUMNS)
 
 
 def line(workload: str, row: Figures) -> str:
-    return f"{workload:16s}{row['plain']['milliseconds']:>9.1f} ms" + "".join(f"{cell(row, name, '{} ({})'):>18s}" for name in COLUMNS)
+    return f"{workload:16s}{row['plain']['milliseconds']:>9.1f} ms" + "".join(f"{cell(row, name, '{} ({})'):>22s}" for name in COLUMNS)
 
 
 def note() -> str:
@@ -45,7 +45,7 @@ def cell(row: Figures, name: str, form: str) -> str:
     """One cell: ratio with the error in ``form``, or why there is none."""
     found = row.get(name)
     if found is None:
-        return INSTALL.partition(":")[0] if name == "jax" else "–"
+        return "–"
     if "refused" in found:
         return "refused"
     shown = f"{found['ratio']:.2f}"
@@ -54,11 +54,12 @@ def cell(row: Figures, name: str, form: str) -> str:
     return form.format(shown, f"{found['error']:.0e}") if "error" in found else shown
 
 
-def ratios(rows: Mapping[str, Figures]) -> str:
+def ratios(rows: Mapping[str, Figures], jax: str = "") -> str:
     """The table of times: ratio to the plain eager step, below it the error of the term's own parameter gradient."""
-    names = [name for name in COLUMNS if any(name in row for row in rows.values()) or name == "jax"]
+    names = [name for name in COLUMNS if any(name in row for row in rows.values()) or (name == "jax" and jax == "not installed")]
+    titles = COLUMNS | {"jax": f"JAX ({INSTALL})" if jax == "not installed" else "JAX [its plain step]"}
     body = [[f"`{key}`", f"{row['plain']['milliseconds']:.1f} ms", *(cell(row, name, "{} ({})") for name in names)] for key, row in rows.items()]
-    return markdown(["workload", "plain", *(COLUMNS[name].replace("(its", "[its").replace("step)", "step]") for name in names)], body)
+    return markdown(["workload", "plain", *(titles[name] for name in names)], body)
 
 
 def memory(peaks: Mapping[str, Figures]) -> str:
