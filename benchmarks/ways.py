@@ -55,7 +55,7 @@ class Case:
         found |= {"handwritten": self._handwritten(lean=False, math=False), "lean": self._handwritten(lean=True, math="transformer" in self.workload.name)}
         for engine in ENGINES:
             way = engine_way(self.workload.criterion("auto"), ENGINES[engine], self.model, self.inputs, self.target)
-            found[engine] = Way(way.step, lambda way=way: way.term_gradient(self.plain))  # type: ignore[misc]
+            found[engine] = Way(way.step, lambda way=way: way.term_gradient(self.plain))  # type: ignore[misc]  # a default binds the loop's value
         return found | {name: Way(*steps) for name, steps in jax_ways.ways(self.workload.name, self.model, self.inputs, self.target).items()}
 
     def every(self) -> Step:
@@ -87,7 +87,7 @@ class Case:
         def step() -> None:
             self.model.zero_grad()
             with sdpa_kernel(SDPBackend.MATH) if math else contextlib.nullcontext():
-                sum(self.parts()).backward(inputs=wanted)  # type: ignore[union-attr]
+                sum(self.parts()).backward(inputs=wanted)  # type: ignore[union-attr]  # there are parts, so the sum is a tensor
 
         def alone() -> None:
             self.model.zero_grad()

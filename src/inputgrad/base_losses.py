@@ -97,10 +97,10 @@ def _unreduced(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: An
     if isinstance(getattr(base, "reduction", None), str):
         unreduced = copy.copy(base)
         unreduced.reduction = "none"  # type: ignore[attr-defined]  # a shallow copy: the user's object keeps its own
-        return unreduced(output, target), base.reduction  # type: ignore[attr-defined]
+        return unreduced(output, target), base.reduction  # type: ignore[attr-defined]  # it has one, as was just seen
     parameters = _signature(base)
     if "reduction" in parameters:
-        return base(output, target, reduction="none"), parameters["reduction"].default  # type: ignore[call-arg]
+        return base(output, target, reduction="none"), parameters["reduction"].default  # type: ignore[call-arg]  # likewise
     return base(output, target), "mean"
 
 

@@ -17,7 +17,6 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Step
 from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled
 from inputgrad.engines import Compiled, Engine
-from inputgrad.engines.surroundings import form_of
 from inputgrad.ledger import Ledger
 from inputgrad.places import ModelInputs
 from inputgrad.terms.base import Term, TermSum, Weighted
@@ -138,10 +137,10 @@ class InputGradientLoss(nn.Module):
                 values = self._values(inner)
                 return inner.ledger.attached(_total(values, terms)), values, inner.ledger.found(), inner.ledger.own_leaves()
 
-        base = form_of(self.base) if isinstance(self.base, nn.Module) else id(self.base)
-        schedule = (base, *((item.name, id(item.term), item.fraction) for item in call.due))
+        schedule = tuple((item.name, item.fraction) for item in call.due)
+        holders = (self.base, self.output, *(item.term for item in call.due))
         weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in call.due]
-        return self.engine.run(self, call.model, step, call.inputs.as_given(), call.target, weights, schedule)
+        return self.engine.run(self, call.model, step, call.inputs.as_given(), call.target, weights, schedule, holders)
 
     def _values(self, call: "_Call") -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}

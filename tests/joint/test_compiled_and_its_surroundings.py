@@ -66,6 +66,38 @@ def test_a_tensor_that_a_terms_function_holds_may_be_exchanged() -> None:
         held["direction"] = torch.linspace(-1, step + 1, 6, dtype=torch.float64)
 
 
+SHARPNESS = [1.0]
+
+
+def test_a_number_that_a_terms_function_reads_may_change() -> None:
+    """From a closure and from a global; a program that took it in would go on with the old one."""
+    scale = 1.0
+
+    @ig.term
+    def steep(b: ig.Batch) -> Tensor:
+        return scale * (SHARPNESS[0] * b.gradient(of="loss").square().sum(1)).tanh()
+
+    model, criteria = network(), [ig.InputGradientLoss("cross_entropy", steep, engine=kind) for kind in ("double_backward", compiled(after=0))]
+    for step in range(3):
+        for a, b in zip(*(gradients(criterion, model) for criterion in criteria), strict=True):
+            torch.testing.assert_close(a, b)
+        scale, SHARPNESS[0] = scale + (step == 0), SHARPNESS[0] + (step == 1)
+    SHARPNESS[0] = 1.0
+
+
+def test_a_base_loss_that_is_another_function() -> None:
+    def entropy(smoothing: float) -> Callable[..., Tensor]:
+        return lambda output, target, reduction="mean": nn.functional.cross_entropy(output, target, reduction=reduction, label_smoothing=smoothing)
+
+    model = network()
+    joint = ig.InputGradientLoss(entropy(0.1), ig.GradientNorm(of="loss", power=2), engine=compiled(after=0))
+    for smoothing in (0.0, 0.5):
+        joint.base = entropy(smoothing)
+        eager = ig.InputGradientLoss(joint.base, joint.terms, engine="double_backward")
+        for a, b in zip(gradients(eager, model), gradients(joint, model), strict=True):
+            torch.testing.assert_close(a, b)
+
+
 def test_a_tensor_from_nowhere_is_refused() -> None:
     """Made by a call whose result differs from step to step, out of sight of fields, closures and globals."""
 

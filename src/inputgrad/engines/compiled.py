@@ -28,6 +28,9 @@ from inputgrad.places import Key
 if TYPE_CHECKING:
     from inputgrad.engines.program import Program, Result, StepFunction
 
+_FORMS = 256
+"""How many forms of a step are counted at the most."""
+
 LOG = logging.getLogger("inputgrad")
 
 
@@ -85,15 +88,28 @@ class Compiled(Engine):
         return Auto().linearize(forward, score, wrt)
 
     def run(
-        self, owner: nn.Module, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], schedule: Hashable
+        self,
+        owner: nn.Module,
+        model: nn.Module,
+        step: "StepFunction",
+        inputs: Any,
+        target: Any,
+        weights: Sequence[Tensor],
+        schedule: Hashable,
+        holders: Sequence[Any],
     ) -> "Result | None":
-        """The step by its program, or None where it is to run eagerly. ``owner``: the loss; ``schedule``: what else the step's form depends on."""
+        """The step by its program, or None where it is to run eagerly.
+
+        owner: the loss. schedule, and what the ``holders`` hold: what else the step's form depends on.
+        """
         programs = _PROGRAMS.setdefault(owner, weakref.WeakKeyDictionary()).setdefault(model, _Programs())
         if programs.given_up or _attached(programs, model, inputs, target):
             return None
-        held = reachable(owner, *vars(owner).values())
-        shape = programs.shapes.setdefault(_form(model, inputs, target, schedule, held), _Shape())
+        held, others = reachable(*holders)
+        shape = programs.shapes.setdefault((_form(model, inputs, target, schedule, held), others), _Shape())
         shape.seen += 1
+        if len(programs.shapes) > _FORMS:  # one that changes at each step: what never came again is forgotten
+            programs.shapes = {form: known for form, known in programs.shapes.items() if known.program is not None or known is shape}
         if shape.program is None:
             if len(programs.shapes) > 1 and shape.seen <= self.after:
                 return None
@@ -162,7 +178,7 @@ def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: 
 
 def _frozen(program: "Program", model: nn.Module, held: dict[int, Tensor]) -> str | None:
     """A tensor that the trace has taken in as it was, and whose exchange nobody would notice."""
-    known = held.keys() | reachable(*model.modules()).keys()
+    known = held.keys() | reachable(*model.modules())[0].keys()
     for constant in program.constants():
         if id(constant) not in known:
             return f"a tensor of shape {list(constant.shape)} enters the step from outside; hand it to the term, the place or the model as a field of theirs"

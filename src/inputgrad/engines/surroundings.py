@@ -14,6 +14,9 @@ from torch import Tensor, nn
 _DEPTH = 5
 """How far tensors are followed through containers, closures and fields."""
 
+_LARGE = 1000
+"""Larger containers are not looked into; a tensor in one counts as one from out of sight."""
+
 
 def form_of(model: nn.Module) -> Hashable:
     """Everything about a model that a trace takes in and that can change: its modules, their modes, hooks, plain settings and loose tensors."""
@@ -23,19 +26,32 @@ def form_of(model: nn.Module) -> Hashable:
     )
 
 
-def reachable(*holders: Any) -> dict[int, Tensor]:
-    """The tensors that these objects hold, by identity: in fields, containers, closures, and globals that their functions name."""
-    found: dict[int, Tensor] = {}
+def reachable(*holders: Any) -> tuple[dict[int, Tensor], Hashable]:
+    """What these objects hold, in fields, containers, closures, and globals that their functions name.
+
+    The tensors, by identity; and all else that a trace takes in: numbers and texts by value, functions by their code, modules by their form.
+    """
+    tensors: dict[int, Tensor] = {}
+    others: list[Hashable] = []
     seen: set[int] = set()
-    waiting = [(holder, 0) for holder in holders]
+    waiting = [(holder, 0) for holder in reversed(holders)]
     while waiting:
         held, depth = waiting.pop()
         if isinstance(held, Tensor):
-            found[id(held)] = held
-        elif depth < _DEPTH and id(held) not in seen and not isinstance(held, (str, bytes, int, float, type, types.ModuleType)):
+            tensors[id(held)] = held
+        elif held is None or isinstance(held, (str, bytes, int, float, complex, type)):
+            others.append(held)
+        elif depth < _DEPTH and id(held) not in seen and not isinstance(held, types.ModuleType):
             seen.add(id(held))
+            others.append(_kind(held))
             waiting.extend((inner, depth + 1) for inner in _held_by(held))
-    return found
+    return tensors, tuple(others)
+
+
+def _kind(held: Any) -> Any:
+    if isinstance(held, nn.Module):
+        return form_of(held)
+    return held.__code__ if isinstance(held, types.FunctionType) else type(held)
 
 
 def _held_by(held: Any) -> Iterator[Any]:
@@ -49,10 +65,9 @@ def _held_by(held: Any) -> Iterator[Any]:
         yield from (cell.cell_contents for cell in held.__closure__ or () if _filled(cell))
         yield from (held.__globals__[name] for name in held.__code__.co_names if name in held.__globals__)
         yield from (*(held.__defaults__ or ()), *(held.__kwdefaults__ or {}).values())
-    elif isinstance(held, dict):
-        yield from held.values()
-    elif isinstance(held, (list, tuple, set, frozenset)):
-        yield from held
+    elif isinstance(held, (dict, list, tuple, set, frozenset)):
+        if len(held) <= _LARGE:
+            yield from held.values() if isinstance(held, dict) else held
     elif is_dataclass(held):
         yield from (getattr(held, field.name) for field in fields(held))
     elif hasattr(held, "__dict__"):
@@ -69,7 +84,14 @@ def _filled(cell: types.CellType) -> bool:
 
 def _settings(module: nn.Module) -> Hashable:
     own = ((name, value) for name, value in vars(module).items() if name not in _TORCHS_OWN)
-    return tuple((name, value if isinstance(value, (bool, int, float, str)) else id(value)) for name, value in own if _matters(value))
+    return tuple((name, _plain(value)) for name, value in own if _matters(value))
+
+
+def _plain(value: Any) -> Hashable:
+    """A setting by value, a function by its code, a tensor by its object."""
+    if isinstance(value, types.FunctionType):
+        return value.__code__
+    return id(value) if isinstance(value, Tensor) else value
 
 
 def _matters(value: Any) -> bool:

@@ -63,7 +63,7 @@ class Loss(Settings):
     """A base loss and terms on the input gradient; either may be missing, not both."""
 
     base: BaseEntry | None = None  # type: ignore[valid-type]  # made from the table of base losses
-    terms: list[TermEntry] = Field(default_factory=list)  # type: ignore[valid-type]
+    terms: list[TermEntry] = Field(default_factory=list)  # type: ignore[valid-type]  # a type made from the registry
 
     @field_validator("terms", mode="before")
     @classmethod
@@ -108,8 +108,8 @@ class Measures(Settings):
     direction: with it the mean cosine is measured for a network that was not trained for it. epsilons: sizes of the attacks; empty for none.
     """
 
-    of: HeadEntry | None = None  # type: ignore[valid-type]
-    direction: DirectionEntry | None = None  # type: ignore[valid-type]
+    of: HeadEntry | None = None  # type: ignore[valid-type]  # a type made from the registry
+    direction: DirectionEntry | None = None  # type: ignore[valid-type]  # a type made from the registry
     move: Literal["ascend", "descend"] = "ascend"
     steps: int = Field(default=10, ge=1, le=1000)
     step_size: float = Field(default=0.3, gt=0)
@@ -137,11 +137,11 @@ class Config(Settings):
 
     name: str
     title: str | None = None
-    data: DataEntry  # type: ignore[valid-type]
+    data: DataEntry  # type: ignore[valid-type]  # a type made from the registry
     model: ModelEntry | None = None  # type: ignore[valid-type]  # by default cnn for pictures and mlp for the rest
     loss: Loss | None = None
     criterion: Criterion | None = None
-    optimizer: OptimizerEntry = OptimizerEntry.model_validate("adam")  # type: ignore[valid-type]
+    optimizer: OptimizerEntry = OptimizerEntry.model_validate("adam")  # type: ignore[valid-type]  # a type made from the registry
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=64, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
