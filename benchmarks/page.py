@@ -31,10 +31,11 @@ def environment(figures: Mapping[str, Any]) -> str:
     rows = figures["results"] | figures["scaling"]
     disturbed, counted = (sum(row.get(key, 0) for row in rows.values()) for key in ("disturbed_rounds", "counted_though_disturbed"))
     rounds = sorted({row["rounds"] for row in rows.values() if "rounds" in row}) or [0]
+    dates = sorted({row.get("date", of["date"]) for row in rows.values()}) or [of["date"]]
     return (
         f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}, JAX {of['jax']}; "
-        f"{of['date']}. {rounds[0]} to {rounds[-1]} counted rounds a workload, {disturbed} disturbed rounds thrown away in all, {counted} counted though "
-        f"disturbed; the run took "
+        f"{' and '.join(dates)}. {rounds[0]} to {rounds[-1]} counted rounds a workload, "
+        f"{disturbed} disturbed rounds thrown away in all, {counted} counted though disturbed; the run took "
         f"{figures['seconds'] / 60:.0f} minutes{' (`--quick`)' if figures['quick'] else ''}."
     )
 

@@ -35,7 +35,7 @@ def measured(case: Case, rounds: int, only: tuple[str, ...] = (), every: bool = 
     case.plain()
     reference = case.reference()
     ways: dict[str, Way] = {}
-    row: Row = {}
+    row: Row = {"date": environment()["date"]}
     for name, way in case.ways().items():
         if only and name not in only:
             continue
@@ -106,7 +106,8 @@ def main() -> None:
 def _kept(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
     """What the file holds already. Raises `ValueError` where it was measured elsewhere, since one table has one environment."""
     found = json.loads(path.read_text()) if path.exists() else figures
-    if found["environment"] != figures["environment"]:
+    here, there = ({**of["environment"], "date": None} for of in (figures, found))
+    if here != there:
         raise ValueError(f"{path} holds figures of another environment: {found['environment']}; leave --keep out to begin anew")
     return found
 
@@ -124,7 +125,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each way is timed (default: 15, with --quick 9)")
     parser.add_argument("--patience", type=float, help="seconds a workload for repeating disturbed rounds (default: 60, with --quick 15)")
     parser.add_argument("--threads", type=int, help="threads of torch")
-    parser.add_argument("--keep", action="store_true", help="keep the other rows of the file, which must be of the same environment")
+    parser.add_argument("--keep", action="store_true", help="keep the other rows of the file, which must be of the same environment (its date apart)")
     parser.add_argument("--no-times", action="store_true", help="measure the peak memory only")
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures and the environment go (default: benchmarks/results.json)")

@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inputgrad import heads, perturb, places
+    from inputgrad import heads, perturb, places, recipes
+    from inputgrad.base_losses import OnTarget
     from inputgrad.batch import Batch, Step
     from inputgrad.errors import EngineError
     from inputgrad.loss import InputGradientLoss
     from inputgrad.operators import follow_gradient, output_and_gradient
     from inputgrad.perturb import FGSM, Perturbation
-    from inputgrad.places import Interpolate, Perturbed, Place
+    from inputgrad.places import Given, Interpolate, Perturbed, Place
     from inputgrad.schedules import lazy_adam
     from inputgrad.survey import validate
     from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
@@ -26,9 +27,11 @@ __all__ = [
     "Batch",
     "DirectionMatch",
     "EngineError",
+    "Given",
     "GradientNorm",
     "InputGradientLoss",
     "Interpolate",
+    "OnTarget",
     "Perturbation",
     "Perturbed",
     "Place",
@@ -40,18 +43,20 @@ __all__ = [
     "output_and_gradient",
     "perturb",
     "places",
+    "recipes",
     "term",
     "validate",
 ]
 
-_MODULES = {"heads", "perturb", "places"}
+_MODULES = {"heads", "perturb", "places", "recipes"}
 _HOMES = {
+    "base_losses": ("OnTarget",),
     "batch": ("Batch", "Step"),
     "errors": ("EngineError",),
     "loss": ("InputGradientLoss",),
     "operators": ("follow_gradient", "output_and_gradient"),
     "perturb": ("FGSM", "Perturbation"),
-    "places": ("Interpolate", "Perturbed", "Place"),
+    "places": ("Given", "Interpolate", "Perturbed", "Place"),
     "schedules": ("lazy_adam",),
     "survey": ("validate",),
     "terms": ("Adversarial", "DirectionMatch", "GradientNorm", "Term", "term"),

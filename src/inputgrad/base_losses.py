@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inputgrad.errors import nearest
-from inputgrad.heads import Head, identity_of
+from inputgrad.heads import Head
+from inputgrad.identity import identity_of
+from inputgrad.labels import part
 
 NAMED: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -46,6 +48,28 @@ class OwnLoss(Head):
         return per_sample(self.base, output, target)
 
 
+@dataclass(frozen=True)
+class OnTarget:
+    """A base loss on one part of the target, where that is a dict or a tuple: ``OnTarget("energy", nn.MSELoss())`` beside terms that match other parts.
+
+    key: the name, or the position, of the part. base: as `InputGradientLoss` takes it, "mse" by default.
+    """
+
+    key: str | int
+    base: Any = "mse"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", resolve(self.base))
+        if self.base is None:
+            raise TypeError("OnTarget: base must be a name or a callable (output, target), got None")
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return value(self.base, output, part("OnTarget: key", self.key, target))
+
+    def __add__(self, other: Any) -> Any:
+        return other.__radd__(self) if hasattr(other, "weighted") else NotImplemented
+
+
 Base = str | Callable[[Tensor, Any], Tensor] | None
 
 
@@ -64,6 +88,8 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
 
 def value(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: Any) -> Tensor:
     """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element."""
+    if isinstance(base, OnTarget):
+        return base(output, target)
     _check_target(base, output, target)
     result = base(output, target)
     if not isinstance(result, Tensor):
@@ -80,6 +106,8 @@ def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, tar
     """
     if base is None:
         raise ValueError('of="loss" needs a base loss, and this InputGradientLoss has none: give one, or choose another head with of=')
+    if isinstance(base, OnTarget):
+        return per_sample(base.base, output, part("OnTarget: key", base.key, target))
     _check_target(base, output, target)
     elements, reduction = _unreduced(base, output, target)
     if elements.dim() == 0 or elements.shape[0] != output.shape[0]:

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from inputgrad.heads import Of, check_hashable
-from inputgrad.places import Key, Place, Wrt
+from inputgrad.heads import Of
+from inputgrad.identity import check_hashable
+from inputgrad.places import Place
+from inputgrad.variables import Key, Wrt
 
 
 class Source(Protocol):
@@ -18,6 +20,7 @@ class Source(Protocol):
 
     def output(self) -> Tensor: ...
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]: ...
+    def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor: ...
     def variable(self, key: Key) -> Tensor: ...
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any: ...
@@ -32,11 +35,13 @@ class Batch:
     target: the target as the user gave it.
     """
 
-    def __init__(self, model: nn.Module, inputs: Any, target: Any, source: Source) -> None:
+    def __init__(self, model: nn.Module, inputs: Any, target: Any, source: Source, *, counts: bool = False) -> None:
         self.model = model
         self.inputs = inputs
         self.target = target
         self._source = source
+        self.counts = counts
+        """Whether this is a step of training, at which a term's running statistics go on: gradients enabled, the criterion in training mode."""
         self.gradient_leaves = 0
         """How many input gradients were handed out that lead on to the parameters."""
 
@@ -61,6 +66,14 @@ class Batch:
         gradients = self._source.gradient(of, wrt, at, constant=constant)
         self.gradient_leaves += sum(gradient.requires_grad for gradient in gradients)
         return gradients if isinstance(wrt, (tuple, list)) else gradients[0]
+
+    def gradient_at(self, value: Tensor, of: Of = "loss", wrt: Key = 0) -> Tensor:
+        """∂s/∂z ``[N, ...]`` at z = ``value``, another value of the variable ``wrt`` (an input, or an inner module's output): a constant.
+
+        For perturbations that take several steps. Each call is one pass, forward and backward, which keeps nothing.
+        """
+        check_hashable("of", of)
+        return self._source.gradient_at(value, of, wrt)
 
     def variable(self, wrt: Key = 0) -> Tensor:
         """The tensor with respect to which ``gradient(wrt=...)`` differentiates, detached: an input, or an inner module's output."""

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import warn
-from inputgrad.places import ModelInputs
+from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch

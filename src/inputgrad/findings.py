@@ -10,7 +10,7 @@ from inputgrad.checks import coupling
 from inputgrad.engines.branches import unseen
 from inputgrad.engines.uncompiled import compiled_part
 from inputgrad.explanation import Explanation, Finding, Verdict
-from inputgrad.places import MODULE, Key, ModelInputs
+from inputgrad.variables import MODULE, Key, ModelInputs
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _NAMED = 3

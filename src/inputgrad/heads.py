@@ -4,18 +4,16 @@ A head maps the output ``[N, ...]`` and the target to one score a sample, ``[N]`
 and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
 """
 
-import functools
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from types import CellType, CodeType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from inputgrad.errors import nearest
+from inputgrad.identity import identity_of
 
 
 class Head(ABC):
@@ -72,17 +70,22 @@ class EachOutput(Head):
 
 @dataclass(frozen=True)
 class RandomProjection(Head):
-    """``n`` random unit directions u of the output a sample: s_k = ⟨u_k, f(x)⟩, drawn anew each step.
+    """``n`` random directions u of the output a sample: s_k = ⟨u_k, f(x)⟩, drawn anew each step, uniform on the unit sphere of the C outputs.
+
+    scale: "unit" for unit directions; "isotropic" for √(C/n)·u_k, so that E Σ_k u_k u_kᵀ = 1 and Σ_k ‖∂s_k/∂x‖² estimates ‖∂f/∂x‖²_F as it stands.
 
     Since E‖∂⟨u, f⟩/∂x‖² = ‖∂f/∂x‖²_F / C for u uniform on the unit sphere of C outputs (Hoffman, Roberts & Yaida 2019,
     "Robust learning with Jacobian regularization"), C times the mean squared norm estimates the squared Frobenius norm of the Jacobian.
     """
 
     n: int = 1
+    scale: Literal["unit", "isotropic"] = "unit"
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"RandomProjection: n must be at least 1, got {self.n}")
+        if self.scale not in ("unit", "isotropic"):
+            raise ValueError(f"RandomProjection: scale={self.scale!r}: {nearest(self.scale, ('unit', 'isotropic'))}")
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return self.drawn(output)(output, target)
@@ -90,7 +93,8 @@ class RandomProjection(Head):
     def drawn(self, output: Tensor) -> Head:
         flat = output.detach().flatten(1)
         directions = torch.randn(flat.shape[0], self.n, flat.shape[1], dtype=flat.dtype, device=flat.device)
-        return FixedProjection(directions / directions.norm(dim=2, keepdim=True))
+        length = directions.norm(dim=2, keepdim=True)
+        return FixedProjection(directions / length if self.scale == "unit" else directions * ((flat.shape[1] / self.n) ** 0.5 / length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +108,47 @@ class FixedProjection(Head):
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return torch.einsum("nkc,nc->nk", self.directions.to(output.dtype), output.flatten(1))
+
+
+@dataclass(frozen=True)
+class OneOutput(Head):
+    """s = f_index(x): one output (the logit of one class), the same for every sample. Outputs ``[N, C]`` -> ``[N]``."""
+
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise ValueError(f"OneOutput: index must be the number of an output, from 0; got {self.index}")
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        if output.dim() != 2 or self.index >= output.shape[1]:
+            raise ValueError(f"OneOutput: index={self.index} needs outputs [N, C] with C > {self.index}, got {list(output.shape)}; give another index")
+        return output[:, self.index]
+
+
+@dataclass(frozen=True)
+class Inner(Head):
+    """A head of what an inner module returns, in place of the model's output: ``Inner("encoder")`` is the Jacobian of the hidden representation.
+
+    module: its name in the model, as `torch.nn.Module.named_modules` gives it. head: what is taken of its output ``[N, ...]``; each of them by default.
+    Costs a forward pass of its own, in which the module must be called once.
+    """
+
+    module: str
+    head: Head = EachOutput()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.head, Head):
+            raise TypeError(f"Inner: head must be a head of inputgrad.heads, such as EachOutput(), got {type(self.head).__name__}")
+
+    def identity(self) -> Hashable:
+        return (Inner, self.module, self.head.identity())
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return self.head(output, target)
+
+    def drawn(self, output: Tensor) -> Head:
+        return self.head.drawn(output)
 
 
 @dataclass(frozen=True)
@@ -148,48 +193,6 @@ class Score:
         scores = self._drawn(output, self._target)
         _check_scores(self.head, scores, output.shape[0])
         return scores
-
-
-def identity_of(function: Callable[..., Any]) -> Hashable:
-    """What tells a function from others and keeps nothing alive: its code with what it closes over, where it has any, the same for each lambda of a line.
-
-    A weak reference for other objects, where it can be had.
-    """
-    if isinstance(function, functools.partial):
-        return (identity_of(function.func), *map(_sketch, function.args), *((name, _sketch(value)) for name, value in function.keywords.items()))
-    if not isinstance(code := getattr(function, "__code__", None), CodeType):
-        try:
-            return weakref.ref(function)
-        except TypeError:
-            return id(function)
-    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if cell != CellType()]  # an empty cell holds nothing
-    return (code, *map(_sketch, (getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ()), *held)))
-
-
-def _sketch(value: Any) -> Hashable:
-    """What a function holds: numbers of outputs and names by value, objects by a weak reference, what is made anew at each step, as tensors are, by type."""
-    kind: Any = type(value)
-    if isinstance(value, (int, str)):
-        return (kind, value)
-    if isinstance(code := getattr(value, "__code__", None), CodeType):
-        return code
-    if isinstance(value, Tensor) or not isinstance(value, Hashable):
-        return kind
-    try:
-        reference = weakref.ref(value)
-        hash(reference)
-    except TypeError:
-        return kind
-    return reference
-
-
-def check_hashable(name: str, value: Any) -> None:
-    """Raises `TypeError` for heads and places by which no gradient could be found again."""
-    try:
-        hash(value)
-    except TypeError as error:
-        kind = type(value).__name__
-        raise TypeError(f"{name} is an object of {kind}, which cannot be hashed: a head or place of your own is a @dataclass(frozen=True)") from error
 
 
 def _outside(labels: Tensor, classes: int) -> ValueError | None:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from inputgrad import base_losses, heads
 from inputgrad.attached import Attached
 from inputgrad.batch import Batch
-from inputgrad.engines.base import Engine, Linearization, constant_gradient, leaves_of
-from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.base import Engine, Linearization, constant_gradient, input_gradient, leaves_of
+from inputgrad.engines.forward import ForwardPass, displacement, shaped
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of, Score
 from inputgrad.joining import Joining, Owed, Roots, multiple
-from inputgrad.places import Key, ModelInputs, Place, Wrt, canonical, checked, sampled
+from inputgrad.places import Place, checked
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
 Leaves = tuple[Tensor, ...]
 
@@ -46,14 +47,15 @@ class Ledger:
         engine: Engine,
         pick: Callable[[Any], Tensor],
         differentiable: bool,
+        counts: bool = False,
         replay: Replay | None = None,
     ) -> None:
         self._model, self._inputs, self._target = model, inputs, target
         self.base, self._engine, self._pick = base, engine, pick
         self._differentiable = differentiable
-        self._replay = replay or Replay(model, _device(model, inputs))
+        self._replay = replay or Replay(model, inputs.device(model))
         self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model) if wrt else None)
-        self._passes: dict[Place | None, ForwardPass] = {None: self._forward}
+        self._passes: dict[tuple[Place | None, str | None], ForwardPass] = {(None, None): self._forward}
         self._gradients: dict[Any, _Gradient] = {}
         self._output: Tensor | None = None
         self._base_value: Tensor | None = None
@@ -61,7 +63,7 @@ class Ledger:
         self.at_once = self.alone = False
         """Whether `backward` is what comes of this call: all leaves in one go; whether one term is due, which hardly asks for a second gradient."""
         self._shares: dict[float, Ledger] = {}
-        self.batch = Batch(model, inputs.as_given(), target, self)
+        self.batch = Batch(model, inputs.as_given(), target, self, counts=counts)
 
     # what a batch asks for
 
@@ -84,13 +86,21 @@ class Ledger:
         return self._gradients[*asked, constant].leaves
 
     def _linearized(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> "_Gradient":
-        forward = self._pass(keys, at)
+        forward = self._pass(keys, at, of.module if isinstance(of, heads.Inner) else None)
         score = self._score(of, forward)
         if constant:
             found = constant_gradient(forward, score, keys)
         else:
             found = (self._joint(score, forward, keys) if of == "loss" else None) or self._engine.linearize(forward, score, keys)
         return _Gradient(tuple(part.detach().requires_grad_(self._differentiable and not constant) for part in found.gradient), found)
+
+    def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor:
+        (key,) = self._canonical(key)
+        leaf = shaped(key, value, self.variable(key)).detach().requires_grad_()
+        forward = ForwardPass(self._model, self._inputs, (key,), self._pick, self._replay).moved({key: leaf})
+        forward.spendable = True
+        (gradient,) = input_gradient(forward, self._score(of, forward), (key,), create_graph=False)
+        return gradient.detach()
 
     def _joint(self, score: Score, forward: ForwardPass, keys: tuple[Key, ...]) -> Linearization | None:
         """The gradient of the samples' own losses by an engine that takes the base loss over too, once a call."""
@@ -109,7 +119,7 @@ class Ledger:
         return self._pass((key,), None).values().variables[key].detach()
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        changes = {self._canonical(key)[0]: _moved(key, value, self.variable(key)) for key, value in values.items()}
+        changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key)) for key, value in values.items()}
         return ForwardPass(self._model, self._inputs, tuple(changes), self._pick, self._replay).run(changes).output
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
@@ -223,28 +233,15 @@ class Ledger:
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         return canonical(wrt, self._inputs, self._model)
 
-    def _pass(self, keys: tuple[Key, ...], at: Place | None) -> ForwardPass:
-        known = self._passes.get(at)
+    def _pass(self, keys: tuple[Key, ...], at: Place | None, tap: str | None = None) -> ForwardPass:
+        known = self._passes.get((at, tap))
         if known is not None and set(keys) <= set(known.wrt):
             return known
-        inputs = known.inputs if known is not None else ModelInputs.of(checked(at).inputs(self.batch))
+        inputs = known.inputs if known is not None else self._inputs if at is None else ModelInputs.of(checked(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known is not None else ()), *keys)))
-        self._passes[at] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.watch(self._model))
-        return self._passes[at]
+        self._passes[at, tap] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.watch(self._model), tap)
+        return self._passes[at, tap]
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
         output = forward.values().output
         return Score(base_losses.OwnLoss(self.base) if of == "loss" else heads.resolve(of), output, self._target)
-
-
-def _moved(key: Key, value: Tensor, here: Tensor) -> Callable[[Tensor], Tensor]:
-    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
-    if value.shape != here.shape:
-        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
-    value = value.to(here.dtype)
-    return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
-
-
-def _device(model: nn.Module, inputs: ModelInputs) -> torch.device:
-    tensors = [*(tensor for _, tensor in inputs.tensors()), *model.parameters()]
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))

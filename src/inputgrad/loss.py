@@ -18,9 +18,9 @@ from inputgrad.batch import Step
 from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled
 from inputgrad.engines import Compiled, Engine
 from inputgrad.ledger import Ledger
-from inputgrad.places import ModelInputs
 from inputgrad.terms.base import Term, TermSum, Weighted
-from inputgrad.weighting import Due, Terms, due, evaluated, gathered, opened, reduced
+from inputgrad.variables import ModelInputs
+from inputgrad.weighting import Due, Terms, due, evaluated, gathered, names, opened, reduced, warn_if_stateful
 
 if TYPE_CHECKING:
     from inputgrad.engines.program import Result
@@ -112,15 +112,16 @@ class InputGradientLoss(nn.Module):
         with torch.inference_mode(False), torch.enable_grad():
             warn_if_coupled(model, self.terms)
             terms = due(self.terms, self.step_number, training=differentiable)
-            with self._opened(model, ModelInputs.of(thawed(inputs)), thawed(target), terms, differentiable=differentiable) as call:
+            counts = differentiable and self.training
+            with self._opened(model, ModelInputs.of(thawed(inputs)), thawed(target), terms, differentiable=differentiable, counts=counts) as call:
                 yield call
         if differentiable and self.training:
             self.step_number += 1
 
     @contextmanager
-    def _opened(self, model: nn.Module, inputs: ModelInputs, target: Any, terms: list[Due], *, differentiable: bool) -> Iterator["_Call"]:
+    def _opened(self, model: nn.Module, inputs: ModelInputs, target: Any, terms: list[Due], *, differentiable: bool, counts: bool = False) -> Iterator["_Call"]:
         wrt, pick = opened(terms, inputs, model), self.output or default_output
-        ledger = Ledger(model, inputs, target, wrt=wrt, base=self.base, engine=self.engine, pick=pick, differentiable=differentiable)
+        ledger = Ledger(model, inputs, target, wrt=wrt, base=self.base, engine=self.engine, pick=pick, differentiable=differentiable, counts=counts)
         try:
             yield _Call(model, inputs, target, ledger, terms, differentiable)
         finally:
@@ -128,7 +129,7 @@ class InputGradientLoss(nn.Module):
 
     def _by_program(self, call: "_Call") -> "Result | None":
         """The whole step by one compiled graph, where the engine works so and this call can be served so."""
-        if not isinstance(self.engine, Compiled) or not call.differentiable:
+        if not isinstance(self.engine, Compiled) or not call.differentiable or warn_if_stateful(self, call.due):
             return None
 
         def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
@@ -154,11 +155,14 @@ class InputGradientLoss(nn.Module):
         check_finite(values, call.ledger.batch)
         return values
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"step_number": self.step_number}
+    def get_extra_state(self) -> dict[str, Any]:
+        carried = {name: item.term.state() for name, item in zip(names(self.terms), self.terms, strict=True)}
+        return {"step_number": self.step_number, "terms": {name: state for name, state in carried.items() if state}}
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         self.step_number = state["step_number"]
+        for name, item in zip(names(self.terms), self.terms, strict=True):
+            item.term.load_state(state.get("terms", {}).get(name, {}))
 
     def __add__(self, other: Term | Weighted | TermSum) -> "InputGradientLoss":
         if not isinstance(other, (Term, Weighted, TermSum)):

@@ -13,7 +13,7 @@ from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of
 from inputgrad.loss import default_output
 from inputgrad.perturb import Bounds, Move, Scaling, check_bounds, check_move, check_scaling, moved
-from inputgrad.places import Key, ModelInputs, Wrt, canonical
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
 
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
@@ -28,7 +28,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     with torch.inference_mode(False), torch.enable_grad():
         given = ModelInputs.of(thawed(inputs))
         keys = canonical(wrt, given, model)
-        forward = ForwardPass(model, given, keys, default_output, Replay(model, _device_of(given)))
+        forward = ForwardPass(model, given, keys, default_output, Replay(model, given.device()))
         output = forward.here().output
         gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
@@ -64,7 +64,7 @@ def follow_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         given, target = ModelInputs.of(thawed(inputs)), thawed(target)
         key = _input_key(wrt, given, model)
-        replay = Replay(model, _device_of(given))
+        replay = Replay(model, given.device())
         replay.remember()
         path = [given.variable(key).detach().clone()]
         for _ in range(steps):
@@ -87,7 +87,3 @@ def _check_steps(steps: int, step_size: float) -> None:
         raise ValueError(f"steps must be a whole number, at least 1; got {steps!r}")
     if not 0 < step_size < float("inf"):
         raise ValueError(f'step_size must be positive and finite, got {step_size!r}; for the other direction use move="descend"')
-
-
-def _device_of(inputs: ModelInputs) -> torch.device:
-    return next((tensor.device for _, tensor in inputs.tensors()), torch.device("cpu"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch

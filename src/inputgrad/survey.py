@@ -12,9 +12,9 @@ from inputgrad.engines.choice import remembered
 from inputgrad.explanation import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.findings import found_by_looking, found_by_running, of_refusals, suggested
 from inputgrad.loss import InputGradientLoss, default_output
-from inputgrad.places import ModelInputs
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.trials import Gradients, Trials, Tried, aside, relative, texts
+from inputgrad.variables import ModelInputs
 
 NOT_TRIED = "compiling takes from seconds to minutes; explain(..., compile=True) tries it"
 

@@ -21,7 +21,7 @@ from inputgrad.engines.replay import Replay
 from inputgrad.engines.uncompiled import uncompiled
 from inputgrad.errors import EngineError
 from inputgrad.loss import InputGradientLoss
-from inputgrad.places import ModelInputs
+from inputgrad.variables import ModelInputs
 from inputgrad.weighting import due
 
 Gradients = list[Tensor | None]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from inputgrad.batch import Batch
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import warn
-from inputgrad.places import Key, ModelInputs, canonical
 from inputgrad.terms.base import Term, TermSum, Weighted
+from inputgrad.variables import Key, ModelInputs, canonical
 
 Terms = Term | Weighted | TermSum | Iterable[Term | Weighted]
 
@@ -55,6 +55,18 @@ def evaluated(term: Term, batch: Batch) -> Any:
     return result
 
 
+def warn_if_stateful(owner: nn.Module, terms: list[Due]) -> bool:
+    """Whether a term carries something from step to step, which a traced step cannot; told once."""
+    stateful = next((item for item in terms if item.term.state()), None)
+    if stateful is not None and owner not in _TOLD:
+        _TOLD.add(owner)
+        warn(
+            f"engine 'compiled' cannot serve the term {stateful.name}, which carries a state from step to step. The loss runs eagerly, by the engine of 'auto'"
+        )
+    return stateful is not None
+
+
+_TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _WARNED: "weakref.WeakValueDictionary[int, Term]" = weakref.WeakValueDictionary()
 """Terms that were told, by their id: not every term of a user's can be hashed."""
 

@@ -13,7 +13,7 @@ from inputgrad.engines.base import input_gradient
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 from tests.cases import Case
 from tests.core.test_table import CASES, TOLERANCES, error
 from tests.zoo import ZOO

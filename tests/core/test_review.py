@@ -113,7 +113,7 @@ def test_a_share_is_of_the_samples_and_not_of_what_comes_first(target: int | Non
 
 
 def test_a_share_needs_a_target_of_the_inputs_rows() -> None:
-    from inputgrad.places import ModelInputs, sampled
+    from inputgrad.variables import ModelInputs, sampled
 
     with pytest.raises(ValueError, match=r"shapes \[\[6, 3\]\] and the target \[\[5\]\]"):
         sampled(ModelInputs.of(torch.zeros(6, 3)), torch.zeros(5), 0.5)

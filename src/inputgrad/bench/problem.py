@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad import base_losses
 from inputgrad.loss import default_output
-from inputgrad.places import ModelInputs
+from inputgrad.variables import ModelInputs
 
 FORMS = "(model, inputs, target) or (model, inputs, target, criterion)"
 

@@ -52,20 +52,34 @@ class EngineWay:
 
     def term_gradient(self, plain: Step) -> Tensor:
         """The parameter gradient of the terms alone, flat, in float64. plain: the step of the base loss alone."""
-        factor = _factor(self.criterion.engine, self.model)
         base = gradient_of(plain, self.model)
+        factor, found = 1.0, base
+        for factor in _factors(self.criterion.engine, self.model):
+            found = self._dialled_up(factor) - base
+            if float(found.norm()) > _OUTWEIGHING * float(base.norm()):
+                break
+        return found / factor
+
+    def _dialled_up(self, factor: float) -> Tensor:
         self.dial.factor = factor
         try:
-            return (gradient_of(self.step, self.model) - base) / factor
+            return gradient_of(self.step, self.model)
         finally:
             self.dial.factor = 1.0
 
 
-def _factor(engine: Engine, model: nn.Module) -> float:
-    """As far up as the precision allows; not for an engine whose error depends on the weight itself, where rounding of about 1e-4 is seen instead."""
+_OUTWEIGHING = 2.0**10
+"""How far the terms must outweigh the base loss for its rounding not to count."""
+
+
+def _factors(engine: Engine, model: nn.Module) -> tuple[float, ...]:
+    """How far the dial is turned up, in turn, until the terms outweigh the base loss: those of a deep, fresh network are 1e-12 of it.
+
+    Not for an engine whose error depends on the weight itself, where rounding of about 1e-4 is seen instead.
+    """
     if engine.name == "weight_as_step":
-        return 1.0
-    return 2.0**20 if all(torch.finfo(p.dtype).bits >= 32 for p in model.parameters()) else 2.0**6
+        return (1.0,)
+    return (2.0**20, 2.0**40, 2.0**60) if all(torch.finfo(p.dtype).bits >= 32 for p in model.parameters()) else (2.0**6,)
 
 
 def engine_way(criterion: ig.InputGradientLoss, engine: str | Engine, model: nn.Module, inputs: Any, target: Any) -> EngineWay:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 Cotangents = tuple[Tensor, ...]
 """v: one tensor a variable, of the gradient's shape."""

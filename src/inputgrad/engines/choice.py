@@ -18,7 +18,7 @@ from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.engines.uncompiled import compiled_part
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 _TAKEN: weakref.WeakKeyDictionary[nn.Module, tuple[int, Engine]] = weakref.WeakKeyDictionary()
 """The engine that a model needed in place of double backward."""

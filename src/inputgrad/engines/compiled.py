@@ -23,7 +23,7 @@ from inputgrad.engines.replay import Replay
 from inputgrad.engines.surroundings import form_of, reachable
 from inputgrad.errors import warn
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 if TYPE_CHECKING:
     from inputgrad.engines.program import Program, Result, StepFunction

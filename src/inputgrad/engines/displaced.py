@@ -13,7 +13,7 @@ from inputgrad.engines.branches import Tape, unseen
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 _WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 

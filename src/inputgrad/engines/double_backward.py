@@ -16,7 +16,7 @@ from inputgrad.engines.distributed import reaching_all
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.proof import explained, prove, proven
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from inputgrad.engines.proof import replayable
 from inputgrad.engines.shared_pass import both_gradients
 from inputgrad.errors import nearest
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 Scheme = Literal["central", "one_sided", "richardson"]
 PASSES: dict[str, tuple[tuple[int, float], ...]] = {

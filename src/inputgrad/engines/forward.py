@@ -16,7 +16,7 @@ from inputgrad.derivatives import Phase, SecondDerivatives
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.replay import Replay
 from inputgrad.engines.uncompiled import uncompiled
-from inputgrad.places import MODULE, Key, ModelInputs, inner_module
+from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
 Change = Callable[[Tensor], Tensor]
 """What the model goes on with in place of a variable's own value."""
@@ -43,16 +43,25 @@ class ForwardPass:
 
     watch: what the engine wants done around the runs. With a tape, the first run records the model's branch decisions and the later runs replay them;
     with a phase, the first run is made with our own second derivatives in place.
+    tap: the inner module whose output is taken in place of the model's.
     """
 
     def __init__(
-        self, model: nn.Module, inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], replay: Replay, watch: "Watch | None" = None
+        self,
+        model: nn.Module,
+        inputs: ModelInputs,
+        wrt: tuple[Key, ...],
+        pick: Callable[[Any], Tensor],
+        replay: Replay,
+        watch: "Watch | None" = None,
+        tap: str | None = None,
     ) -> None:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
         self._pick = pick
         self._replay = replay
+        self._tap = tap
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
         self._here: Run | None = None
@@ -116,12 +125,30 @@ class ForwardPass:
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
-            output = self._pick(self.inputs.replaced(handed).call(self.model))
+            output = self._output(self.inputs.replaced(handed))
         _check_output(output)
         for key in self.wrt:
             if key not in variables:
                 raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")
         return Run(output, variables)
+
+    def _output(self, inputs: ModelInputs) -> Tensor:
+        if self._tap is None:
+            return self._pick(inputs.call(self.model))
+        caught: dict[Key, Tensor] = {}
+        handle = inner_module(self.model, f"{MODULE}{self._tap}").register_forward_hook(_module_hook(f"{MODULE}{self._tap}", caught, _same))
+        try:
+            inputs.call(self.model)
+        finally:
+            handle.remove()
+        if not caught:
+            raise ValueError(f"heads.Inner({self._tap!r}): this module was not called in the model's forward pass")
+        return caught[f"{MODULE}{self._tap}"]
+
+    def moved(self, values: Mapping[Key, Tensor]) -> "ForwardPass":
+        """This pass, with its own values of the variables replaced by these leaves: the run that `here` gives."""
+        self._here = self.run({key: lambda _, value=value: value for key, value in values.items()})  # type: ignore[misc]
+        return self
 
     @contextmanager
     def _module_variables(self, variables: dict[Key, Tensor], changes: Mapping[Key, Change]) -> Iterator[None]:
@@ -135,6 +162,19 @@ class ForwardPass:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def displacement(key: Key, value: Tensor, here: Tensor) -> Change:
+    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
+    value = shaped(key, value, here)
+    return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
+
+
+def shaped(key: Key, value: Tensor, here: Tensor) -> Tensor:
+    """``value`` for the variable under ``key``, in the type of its own value ``here``. Raises `ValueError` for another shape."""
+    if value.shape != here.shape:
+        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
+    return value.to(here.dtype)
 
 
 def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:

@@ -20,7 +20,7 @@ from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove, replayable
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 
 @dataclass(frozen=True)

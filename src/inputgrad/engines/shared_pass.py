@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inputgrad.engines.base import leaves_of
 from inputgrad.engines.forward import ForwardPass
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from inputgrad.engines.displaced import Watched, displaced, norm, object_to_unse
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
-from inputgrad.places import Key
+from inputgrad.variables import Key
 
 _TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 

@@ -15,12 +15,11 @@ from torch import Tensor
 from inputgrad import base_losses, heads, perturb, places
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
-from inputgrad.places import Key, Wrt
 from inputgrad.study.directions import DIRECTIONS
-from inputgrad.study.heads import OneOutput
 from inputgrad.study.imports import load, load_callable
 from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_keywords, one_of
 from inputgrad.terms import FunctionTerm, Term, Weighted
+from inputgrad.variables import Key, Wrt
 
 SCHEDULE: dict[str, Any] = {"weight": (float, 1.0), "every": (int, 1), "fraction": (float, 1.0)}
 """What `Weighted` knows beside its term."""
@@ -66,9 +65,9 @@ def concrete(base: type[Any]) -> dict[str, type]:
 
 
 def _heads() -> type[OneOf]:
-    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection}
+    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
-    kinds |= {name: _settings(kind) for name, kind in ({"one_output": OneOutput} | concrete(heads.Head)).items() if kind not in named}
+    kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in named}
     return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.perturb import FGSM, Perturbation, check_perturbation, perturbed
-from inputgrad.places import Key
 from inputgrad.terms.base import Term
+from inputgrad.variables import Key
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ line in ``terms/__init__.py``, and one row in the tests' table of cases.
 import math
 import re
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, Literal, NoReturn, overload
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
-from inputgrad.places import Key, Wrt, keys_of
 from inputgrad.terms.weights import Weight, at_step, by_name, found, is_weight, number, product
+from inputgrad.variables import Key, Wrt, keys_of
 
 Per = Literal["sample", "batch"]
 
@@ -99,6 +99,18 @@ class Term(_Summand, metaclass=_TermClass):
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
         """R ``[N]``, one number a sample; the loss takes the mean."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What it carries from one step to the next, such as a running mean; the criterion keeps it in its ``state_dict``.
+
+        A term with a state changes it only where ``batch.counts``.
+        """
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        if state:
+            raise ValueError(f"the term {self.name} has no state, and was given {sorted(state)}")
 
     @property
     def name(self) -> str:

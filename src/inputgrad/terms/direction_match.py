@@ -8,9 +8,10 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
-from inputgrad.places import Place, Wrt, keys_of
+from inputgrad.places import Place
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.variables import Wrt, keys_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,19 +2,24 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.places import Place, Wrt
+from inputgrad.places import Place
 from inputgrad.terms.base import Term
+from inputgrad.variables import Wrt
 
 
 @dataclass(frozen=True)
 class GradientNorm(Term):
     """R_n = |‖g_n‖_p − center|^power, with g_n = ∂s_n/∂x_n over all input features of the sample.
+
+    ``side="above"``: max(0, ‖g_n‖_p − center)^power, which lets smaller norms be; ``side="below"``: max(0, center − ‖g_n‖_p)^power.
 
     p: the norm, any p ≥ 1, ``math.inf`` included.
     power: 1 for the norm itself, 2 for its square; any power ≥ 1.
@@ -35,6 +40,7 @@ class GradientNorm(Term):
     of: Of = "output"
     wrt: Wrt = 0
     at: Place | None = None
+    side: Literal["both", "above", "below"] = "both"
 
     def __post_init__(self) -> None:
         if not self.p >= 1:
@@ -43,13 +49,18 @@ class GradientNorm(Term):
             raise ValueError(f"GradientNorm: power must be at least 1 and finite, got {self.power}: below 1 its derivative at zero is infinite")
         if not (0 <= self.center < math.inf):
             raise ValueError(f"GradientNorm: center must be a norm, at least 0 and finite, got {self.center}")
+        if self.side not in ("both", "above", "below"):
+            raise ValueError(f"GradientNorm: side={self.side!r}: {nearest(self.side, ('both', 'above', 'below'))}")
+        if self.side == "below" and self.center == 0:
+            raise ValueError('GradientNorm: side="below" needs a center above 0, since no norm is below 0')
 
     def __call__(self, batch: Batch) -> Tensor:
         gradient = flattened(batch.gradient(of=self.of, wrt=self.wrt, at=self.at))
         if self.p == 2 and self.power == 2 and self.center == 0:
             return gradient.square().sum(1)  # no root to take and to square again
         distance = torch.linalg.vector_norm(gradient, self.p, dim=1) - self.center
-        return distance.abs() if self.power == 1 else distance.abs().pow(self.power)
+        distance = distance.abs() if self.side == "both" else torch.relu(distance if self.side == "above" else -distance)
+        return distance if self.power == 1 else distance.pow(self.power)
 
 
 def flattened(gradient: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -1,0 +1,47 @@
+"""Labels: where a term finds the tensors that it compares the input gradient with, or masks it by.
+
+Knows the batch; knows no term and no engine.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from inputgrad.errors import nearest
+
+if TYPE_CHECKING:
+    from inputgrad.batch import Batch
+
+Labels = Tensor | str | int | Callable[["Batch"], Tensor]
+"""A tensor, the same at each step; a name or a position of the target, where that is a dict or a tuple; or a callable of the batch."""
+
+
+def check_labels(name: str, labels: Any) -> None:
+    """Raises `TypeError` for what names no labels."""
+    if isinstance(labels, bool) or not (isinstance(labels, (Tensor, str, int)) or callable(labels)) or isinstance(labels, type):
+        raise TypeError(f"{name} must be a tensor, a name or a position of the target, or a callable of the batch; got {labels!r}")
+
+
+def found(name: str, labels: Labels, batch: "Batch") -> Tensor:
+    """The tensor that ``labels`` is, names in the target, or gives. Raises `ValueError` where the target has no such part."""
+    if isinstance(labels, Tensor):
+        return labels
+    result = labels(batch) if callable(labels) else part(name, labels, batch.target)
+    if not isinstance(result, Tensor):
+        raise TypeError(f"{name} must give a tensor, got {type(result).__name__}")
+    return result
+
+
+def part(name: str, key: str | int, target: Any) -> Any:
+    """The part of the target under a name or a position."""
+    if isinstance(key, str) and isinstance(target, Mapping):
+        if key in target:
+            return target[key]
+        raise ValueError(f"{name}={key!r} names no part of the target; {nearest(key, target)}")
+    if isinstance(key, int) and isinstance(target, (tuple, list)):
+        if -len(target) <= key < len(target):
+            return target[key]
+        raise ValueError(f"{name}={key} names no part of the target, which has {len(target)}")
+    wanted = "a dict" if isinstance(key, str) else "a tuple"
+    raise ValueError(f"{name}={key!r} names a part of the target, which must then be {wanted}; got {type(target).__name__}: criterion(model, inputs, target)")

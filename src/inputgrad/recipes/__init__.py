@@ -1,0 +1,8 @@
+"""Recipes: the methods of papers as one-liners of term, head and place, with the papers' own settings. One file = one family.
+
+Each is a function that returns what is added to a base loss: ``nn.CrossEntropyLoss() + recipes.right_for_the_right_reasons("mask")``.
+"""
+
+from inputgrad.recipes.norms import double_backpropagation
+
+__all__ = ["double_backpropagation"]
