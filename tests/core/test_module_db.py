@@ -128,6 +128,8 @@ class Result:
 
     loss: Tensor
     gradients: textbook.Gradients
+    term: float = 0.0
+    """‖∂term/∂θ‖, the weighted term by itself; of the textbook only."""
 
 
 def first(returned: Any) -> Any:
@@ -163,15 +165,22 @@ def _result(sample: Sample, model: nn.Module, book: textbook.Textbook, leaf: Ten
     leaf.grad = None
     norm = textbook.norm(textbook.sum_of_outputs)(book, (sample.key,)).mean()
     loss = ((book.output - target_like(book.output)) ** 2).mean() + WEIGHT * norm
-    return Result(loss.detach(), {**textbook.parameter_gradients(model, loss), "<input>": leaf.grad})
+    sources = [leaf, *(parameter for parameter in model.parameters() if parameter.requires_grad)]
+    own = torch.autograd.grad(WEIGHT * norm, sources, retain_graph=True, allow_unused=True)
+    size = float(sum(part.square().sum() for part in own if part is not None)) ** 0.5
+    return Result(loss.detach(), {**textbook.parameter_gradients(model, loss), "<input>": leaf.grad}, size)
 
 
-def by_library(sample: Sample, target: Tensor, engine: str = "double_backward") -> Result:
+def by_library(sample: Sample, target: Tensor, engine: Any = "double_backward", *, input_too: bool = True) -> Result:
+    """input_too: whether the input requires grad, so that its own gradient is found."""
     model, (inputs, leaf) = sample.model(), sample.inputs()
+    if leaf is not None and not input_too:
+        leaf = leaf.requires_grad_(False)
     criterion = ig.InputGradientLoss(nn.MSELoss(), WEIGHT * ig.GradientNorm(wrt=sample.key or 0), engine=engine)
     torch.manual_seed(1)
     loss = criterion(model, inputs, target)
-    return Result(loss.detach(), {**textbook.parameter_gradients(model, loss), "<input>": None if leaf is None else leaf.grad})
+    gradients = textbook.parameter_gradients(model, loss)
+    return Result(loss.detach(), gradients | ({"<input>": None if leaf is None else leaf.grad} if input_too else {}))
 
 
 def target_like(output: Tensor) -> Tensor:
