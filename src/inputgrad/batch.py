@@ -22,6 +22,7 @@ class Source(Protocol):
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]: ...
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor: ...
     def variable(self, key: Key) -> Tensor: ...
+    def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, tuple[Tensor, ...]]: ...
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any: ...
     def loss_of(self, output: Tensor) -> Tensor: ...
@@ -86,6 +87,15 @@ class Batch:
         variable that is constant: an encoder whose output is displaced learns from the result all the same.
         """
         return self._source.output_with(values)
+
+    def output_and_variables(self, wrt: Wrt = 0, at: Place | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The model's output and the variables ``wrt``, as one complete graph in them and in the parameters: for derivatives of any order in the input.
+
+        A pass of its own, on the step's own dropout masks, without a trace in running statistics. `inputgrad.field` differentiates it by name, and the
+        operators (`inputgrad.laplacian`, …) take a batch in place of a model. Every engine serves it alike, since none is asked.
+        """
+        check_hashable("at", at)
+        return self._source.output_and_variables(wrt, at)
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         """The inputs (tensor, tuple or dict) with those under the given keys replaced."""

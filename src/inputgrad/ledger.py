@@ -55,7 +55,7 @@ class Ledger:
         self._differentiable = differentiable
         self._replay = replay or Replay(model, inputs.device(model))
         self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model) if wrt else None)
-        self._passes: dict[tuple[Place | None, str | None], ForwardPass] = {(None, None): self._forward}
+        self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self._forward}
         self._gradients: dict[Any, _Gradient] = {}
         self._output: Tensor | None = None
         self._base_value: Tensor | None = None
@@ -118,6 +118,11 @@ class Ledger:
         (key,) = self._canonical(key)
         return self._pass((key,), None).values().variables[key].detach()
 
+    def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
+        keys = self._canonical(wrt)
+        here = self._pass(keys, at, plain=True).here()
+        return here.output, tuple(here.variables[key] for key in keys)
+
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key)) for key, value in values.items()}
         return ForwardPass(self._model, self._inputs, tuple(changes), self._pick, self._replay).run(changes).output
@@ -149,10 +154,8 @@ class Ledger:
             return self
         if fraction not in self._shares:
             inputs, target = sampled(self._inputs, self._target, fraction)
-            self._shares[fraction] = Ledger(
-                self._model, inputs, target, wrt=(), base=self.base, engine=self._engine, pick=self._pick,
-                differentiable=self._differentiable, replay=self._replay,
-            )  # fmt: skip
+            common: dict[str, Any] = {"base": self.base, "engine": self._engine, "pick": self._pick, "replay": self._replay}
+            self._shares[fraction] = Ledger(self._model, inputs, target, wrt=(), differentiable=self._differentiable, **common)
         return self._shares[fraction]
 
     def attached(self, value: Tensor) -> Tensor:
@@ -164,8 +167,7 @@ class Ledger:
             pairs += [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
             pairs += [(share, one) for share in (owed.joined().shares if owed.joined else ())]
         pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
-        result: Tensor = Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
-        return result
+        return Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
 
     def backward(self, value: Tensor) -> None:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
@@ -223,9 +225,8 @@ class Ledger:
         """Let go of every pass: what is still needed hangs on the loss, and nothing waits for the garbage collector."""
         for share in self._shares.values():
             share.close()
-        self._shares.clear()
-        self._passes.clear()
-        self._gradients.clear()
+        for held in (self._shares, self._passes, self._gradients):
+            held.clear()
         del self.batch, self._forward
 
     # passes
@@ -233,14 +234,15 @@ class Ledger:
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         return canonical(wrt, self._inputs, self._model)
 
-    def _pass(self, keys: tuple[Key, ...], at: Place | None, tap: str | None = None) -> ForwardPass:
-        known = self._passes.get((at, tap))
+    def _pass(self, keys: tuple[Key, ...], at: Place | None, tap: str | None = None, *, plain: bool = False) -> ForwardPass:
+        known = self._passes.get((at, kind := keys if plain else tap))
         if known is not None and set(keys) <= set(known.wrt):
             return known
         inputs = known.inputs if known is not None else self._inputs if at is None else ModelInputs.of(checked(at).inputs(self.batch))
-        wider = tuple(dict.fromkeys((*(known.wrt if known is not None else ()), *keys)))
-        self._passes[at, tap] = ForwardPass(self._model, inputs, wider, self._pick, self._replay, self._engine.watch(self._model), tap)
-        return self._passes[at, tap]
+        wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
+        watch = None if plain else self._engine.watch(self._model)
+        self._passes[at, kind] = made = ForwardPass(self._model, inputs, wider, self._pick, self._replay, watch, tap)
+        return made
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
         output = forward.values().output

@@ -78,8 +78,8 @@ def opened(terms: list[Due], inputs: ModelInputs, model: nn.Module) -> tuple[Key
         if item.fraction < 1:
             continue
         declared = item.term.variables()
-        if declared is not None:
-            named.update(dict.fromkeys(canonical(declared, inputs, model)))
+        if declared is not None:  # none at all: a term that differentiates the model itself
+            named.update(dict.fromkeys(canonical(declared, inputs, model) if declared else ()))
         else:  # a function that does not say: the first input, where it can be differentiated
             first, value = next(iter(inputs.values().items()))
             if isinstance(value, Tensor) and value.is_floating_point():

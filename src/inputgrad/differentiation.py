@@ -1,0 +1,110 @@
+"""Differential operators of an output that is a function of variables, by autograd. Every result has its complete graph: in parameters and variables.
+
+Knows autograd alone: no model, no batch and no engine. Samples are independent: the derivative of a sum over them is each sample's own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from inputgrad.errors import EngineError
+
+
+def gradients(quantity: Tensor, variables: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """∂ Σ quantity / ∂z for each variable z, with its graph; zeros where the quantity does not depend on it."""
+    if not quantity.requires_grad:
+        return tuple(torch.zeros_like(z) for z in variables)
+    try:
+        found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        raise (_told(error) or error) from error
+    return tuple(torch.zeros_like(z) if part is None else part for z, part in zip(variables, found, strict=True))
+
+
+def check_dependence(output: Tensor, variables: Sequence[Tensor], names: Sequence[object]) -> None:
+    """Raises `ValueError` where no path leads from a variable to the output: its derivatives would be zero for ever."""
+    found = torch.autograd.grad(output.sum(), variables, retain_graph=True, allow_unused=True) if output.requires_grad else [None] * len(variables)
+    for name, part in zip(names, found, strict=True):
+        if part is None:
+            raise ValueError(
+                f"the output does not depend on {name!r}: no path leads from it to the output. Choose another input with wrt=, "
+                "or look for detach, no_grad, argmax or item in the model"
+            )
+
+
+def rows(output: Tensor) -> list[Tensor]:
+    """Each output of a sample by itself, ``[N]``."""
+    return [output] if output.dim() == 1 else list(output.flatten(1).unbind(1))
+
+
+def jacobian(output: Tensor, variable: Tensor) -> Tensor:
+    """∂f_c/∂x ``[N, C, *input]``: C backward passes."""
+    return torch.stack([gradients(row, [variable])[0] for row in rows(output)], 1)
+
+
+def divergence(output: Tensor, variable: Tensor, probes: Sequence[Tensor] | None) -> Tensor:
+    """Σ_d ∂f_d/∂x_d ``[N]``: exact by D backward passes, or the mean of vᵀ(∂f/∂x)v over the probes v, a backward pass each."""
+    if output.shape != variable.shape:
+        raise ValueError(
+            f"divergence needs as many outputs as inputs: the output has shape {list(output.shape)}, the input {list(variable.shape)}. "
+            "For the part of an input that the field lives on, let the model take it as an input of its own"
+        )
+    if probes is not None:
+        return _mean([_along(gradients((output * v).flatten(1).sum(1), [variable])[0], v) for v in probes])
+    diagonal = [gradients(row, [variable])[0].reshape(len(output), -1)[:, d] for d, row in enumerate(rows(output))]
+    return torch.stack(diagonal).sum(0)
+
+
+def laplacian(output: Tensor, variables: Sequence[Tensor], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
+    """Σ_d ∂²f_c/∂x_d² of the output's shape: exact by 1 + D backward passes an output, or the mean of vᵀHv over the probes v by 1 + n."""
+    found = [_trace_of_hessian(row, variables, probes) for row in rows(output)]
+    return torch.stack(found, -1).reshape(output.shape)
+
+
+def _trace_of_hessian(row: Tensor, variables: Sequence[Tensor], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
+    first = gradients(row, variables)
+    if probes is not None:
+        return _mean([_sum(map(_along, hessian_vector(first, variables, v), v)) for v in probes])
+    parts = []
+    for index, gradient in enumerate(first):
+        for d, column in enumerate(_flat(gradient).unbind(1)):
+            parts.append(_flat(gradients(column, [variables[index]])[0])[:, d])
+    return _sum(parts)
+
+
+def hessian_vector(first: Sequence[Tensor], variables: Sequence[Tensor], vectors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """H v, of the variables' shapes, from the gradient ``first`` of a score with respect to them: one more backward pass."""
+    return gradients(_sum([_along(gradient, v) for gradient, v in zip(first, vectors, strict=True)]), variables)
+
+
+def _along(a: Tensor, b: Tensor) -> Tensor:
+    return (_flat(a) * _flat(b)).sum(1)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(len(tensor), -1)
+
+
+def _sum(parts: "Sequence[Tensor] | map[Tensor]") -> Tensor:
+    return torch.stack(list(parts)).sum(0)
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).mean(0)
+
+
+def _told(error: RuntimeError) -> EngineError | None:
+    """What torch cannot differentiate again, and the way out."""
+    text = str(error)
+    if "scaled_dot_product" in text:
+        way = "Run the model within `with torch.nn.attention.sdpa_kernel(SDPBackend.MATH):`, whose attention has derivatives of every order"
+    elif "once_differentiable" in text:
+        way = "Write the backward of this autograd.Function in operations that can be differentiated, without @once_differentiable"
+    elif "double backward" in text:
+        way = "Give the model as it was before torch.compile"
+    elif "is not implemented" in text or "checkpoint" in text:
+        way = "Replace the operation by one with derivatives of every order; for checkpoints give use_reentrant=False"
+    else:
+        return None
+    return EngineError(f"a derivative of a derivative in the input is not to be had for this model (torch: {text.splitlines()[0]!r}). {way}")
