@@ -33,9 +33,34 @@ def scalar_relu() -> nn.Module:
     return nn.Sequential(nn.Linear(zoo.FEATURES, 9), nn.LeakyReLU(0.2), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 1))
 
 
+def steep() -> nn.Module:
+    """A critic whose gradients have norms on both sides of 1."""
+    model = nn.Sequential(nn.Linear(zoo.FEATURES, 9), nn.SiLU(), nn.Linear(9, 6), nn.Tanh(), nn.Linear(6, 1))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2.4)
+    return model
+
+
 def field() -> nn.Module:
     """As many outputs as inputs: a score network, an autoencoder."""
     return nn.Sequential(nn.Linear(zoo.FEATURES, 7), nn.SiLU(), nn.Linear(7, zoo.FEATURES))
+
+
+class Generator(nn.Module):
+    """Latents ``[N, 2, 4]``, one for each of two layers, to images ``[N, 2, 3, 3]``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coarse, self.style, self.paint = nn.Linear(4, 18), nn.Linear(4, 2), nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, w: Tensor) -> Tensor:
+        image = torch.tanh(self.coarse(w[:, 0])).unflatten(1, (2, 3, 3))
+        return F.softplus(self.paint(image * self.style(w[:, 1])[:, :, None, None]))
+
+
+def latents(n: int) -> Tensor:
+    return torch.randn(n, 2, 4, dtype=torch.float64)
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
@@ -47,7 +72,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "attention": (zoo.MathAttention, zoo.tokens),
     "scalar": (scalar, zoo.features),
     "scalar_relu": (scalar_relu, zoo.features),
+    "steep": (steep, zoo.features),
     "field": (field, zoo.features),
+    "generator": (Generator, latents),
 }
 CLASSIFIERS = ("smooth", "relu", "max_pool", "group_norm", "batch_norm", "attention")
 """Three outputs a sample: for most entries."""

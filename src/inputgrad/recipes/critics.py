@@ -1,0 +1,200 @@
+"""Penalties on the critics of generative adversarial networks, and on their generators.
+
+The critic is the model, the real samples are the inputs, and the fake ones come as the target: ``penalty(critic, real, fake)``. Detached fakes or not: the
+penalty holds them constant.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from inputgrad.batch import Batch
+from inputgrad.labels import Labels
+from inputgrad.places import Given, Interpolate, Perturbed
+from inputgrad.terms.base import TermSum, Weighted
+from inputgrad.terms.batchwise import BatchMean, BatchNoise, NormalNoise
+from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.terms.path_length import PathLength
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+
+def whole_target(batch: Batch) -> Tensor:
+    """The target as it is: where the fake samples are, if nothing else is said."""
+    if not isinstance(batch.target, Tensor):
+        raise ValueError(
+            f"the fake samples are expected as the target, a tensor: penalty(critic, real, fake); got {type(batch.target).__name__}. "
+            'Where the target holds them under a name or position, say which: fake="fake"'
+        )
+    return batch.target
+
+
+def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: Labels = whole_target, wrt: Key = 0) -> Weighted:
+    """WGAN-GP: the critic's gradient has norm 1 between real and fake samples.
+
+        λ · mean_n (‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) a sample
+
+    D: the critic, the model. x: real samples, the inputs. x̃: fake ones, ``fake``: by default the whole target, else a name or position in it, a tensor,
+    or a callable of the batch. λ = ``weight``, 10 as published. center: 1 as published; 0 is GAN_stability's "wgangp0". wrt: the input that holds the
+    samples, where the critic has others, such as labels.
+    ε multiplies the real samples, as in algorithm 1; the authors' code multiplies the fake ones by it, which is the same in distribution. In that code the
+    norm has no derivative at 0 and gives NaN; here the subgradient is 0.
+
+    When not: in a critic with batch normalisation, which couples the samples (take layer normalisation); and with one critic step for each generator step
+    it need not converge (Mescheder et al. 2018), where r1 does.
+    Source: Gulrajani et al. 2017, "Improved training of Wasserstein GANs", NeurIPS, eq. 3 and algorithm 1.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, wgan_gp())  # loss = critic(fake).mean() - critic(real).mean() + penalty(critic, real, fake)
+    """
+    return weight * GradientNorm(power=2, center=center, wrt=wrt, at=Interpolate(fake, wrt))
+
+
+def wgan_lp(weight: Weight = 10.0, *, fake: Labels = whole_target, wrt: Key = 0) -> Weighted:
+    """WGAN-LP: the critic's gradient has a norm of at most 1 between real and fake samples.
+
+        λ · mean_n max(0, ‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) a sample
+
+    The symbols and settings are those of `wgan_gp`. The hinge sits inside the square: smaller norms cost nothing, as the theory of the Wasserstein distance
+    asks for. λ = ``weight`` is 10 as in WGAN-GP; the paper finds its penalty to depend little on it.
+
+    When not: where the critic's output is used as a distance, since a critic may then be flatter than it need be; see also `wgan_gp`.
+    Source: Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", ICLR, section 5.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, wgan_lp())  # loss = critic(fake).mean() - critic(real).mean() + penalty(critic, real, fake)
+    """
+    return weight * GradientNorm(power=2, center=1, side="above", wrt=wrt, at=Interpolate(fake, wrt))
+
+
+def dragan(weight: Weight = 10.0, *, center: float = 1, size: float = 0.5, interpolate: bool = True, variance: float | None = None, wrt: Key = 0) -> Weighted:
+    """DRAGAN: the critic's gradient has norm 1 around the real samples.
+
+        λ · mean_n (‖∂D(x̃_n)/∂x̃_n‖₂ − k)²,   x̃ = x + α · 0.5 · std(x) · u,   u ~ U(0, 1)^D,   one α ~ U(0, 1) a sample
+
+    D: the critic. x: real samples, the inputs; fake ones are not needed. λ = ``weight`` and k = ``center``: 10 and 1 as published. std: ONE number, over
+    the batch and all features with divisor N·D, so that the penalty is a statistic of the batch: it does not split into micro-batches.
+    The noise is that of the authors' code: ``size`` is the 0.5, and ``interpolate=False`` leaves out α, as many ports do. The paper's text has
+    δ ~ N(0, c·1) in place of it: ``variance=c``, which is a penalty of each sample by itself and leaves ``size`` and ``interpolate`` out of account.
+
+    When not: where the fakes are far from the data: nothing bounds the critic there; take `wgan_gp` or `r3gan`.
+    Source: Kodali, Abernethy, Hays & Kira 2017, "On convergence and stability of GANs", arXiv:1705.07215, section 2.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, dragan())  # loss = … + penalty(critic, real)
+    """
+    if variance is not None:
+        return weight * GradientNorm(power=2, center=center, wrt=wrt, at=Perturbed(NormalNoise(variance, wrt)))
+    return weight * BatchMean(GradientNorm(power=2, center=center, wrt=wrt, at=Perturbed(BatchNoise(size, interpolate, wrt))))
+
+
+def r1(gamma: Weight = 10.0, *, half: bool = True, wrt: Key = 0) -> Weighted:
+    """R1: the critic is flat at the real samples.
+
+        γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂
+
+    D: the critic, before any sigmoid. x: real samples, the inputs. γ = ``gamma``, 10 as published. The ½ is the paper's and StyleGAN2's; ``half=False``
+    leaves it out, as the authors' GAN_stability does, whose γ so acts twice as strongly. wrt: the input that holds the samples.
+
+    When not: for a Wasserstein critic whose value should be a distance (`wgan_gp`).
+    Source: Mescheder, Geiger & Nowozin 2018, "Which training methods for GANs do actually converge?", ICML, eq. 9.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, r1())  # loss = softplus(critic(fake)).mean() + softplus(-critic(real)).mean() + penalty(critic, real)
+    """
+    return gamma * (_scale(half) * GradientNorm(power=2, wrt=wrt))
+
+
+def r2(gamma: Weight = 10.0, *, half: bool = True, fake: Labels = whole_target, wrt: Key = 0) -> Weighted:
+    """R2: the critic is flat at the fake samples.
+
+        γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
+
+    D: the critic, before any sigmoid. x̃: fake samples, ``fake``: by default the whole target, else a name or position in it, a tensor, or a callable of the
+    batch; there may be another number of them than of real ones. γ = ``gamma``, 10 as published. half: as in `r1`.
+
+    When not: by itself, early in training, when the fakes are nowhere near the data; beside `r1` (`r3gan`) it bounds the critic on both sides.
+    Source: Mescheder, Geiger & Nowozin 2018, "Which training methods for GANs do actually converge?", ICML, eq. 10.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, r2())  # loss = softplus(critic(fake)).mean() + softplus(-critic(real)).mean() + penalty(critic, real, fake)
+    """
+    return gamma * (_scale(half) * GradientNorm(power=2, wrt=wrt, at=Given(fake, wrt)))
+
+
+def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Key = 0) -> Weighted | TermSum:
+    """Lazy R1: R1 at each k-th step only, k times as strong.
+
+        k · γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂   where k divides the step number, 0 elsewhere
+
+    k = ``every``, 16 as published. γ, D, x, half: as in `r1`. The penalty is added to the loss of an ordinary step, so Adam's settings stay.
+    The authors give it an optimiser step of its OWN after each k-th ordinary step, with c = k / (k + 1), lr′ = c·lr and β′ = β^c. For that, call a
+    criterion of ``every * r1()`` yourself and make the optimiser with `inputgrad.lazy_adam`, as the second example does.
+
+    When not: where the penalty is cheap, or with few steps in all: a penalty at each step is smoother.
+    Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", CVPR, appendix B.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, lazy_r1())  # loss = … + penalty(critic, real), at each step
+
+    >>> import torch
+    >>> critic = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.Adam(critic.parameters(), **ig.lazy_adam(16, lr=2e-3, betas=(0.0, 0.99)))
+    >>> own_step = ig.InputGradientLoss(None, 16 * r1())  # after each 16th ordinary step: own_step(critic, real).backward(); optimizer.step()
+    """
+    return r1(gamma, half=half, wrt=wrt).scheduled(every=every)
+
+
+def relativistic_pairing(output: Tensor, target: object = None) -> Tensor:
+    """R3GAN's base loss of the critic, softplus(D(x̃) − D(x)) for each pair, of a batch that holds the real samples and then as many fake ones.
+
+    ``[2N, ...]`` -> ``[N, ...]``.
+    """
+    if output.shape[0] % 2:
+        raise ValueError(f"relativistic_pairing: the inputs must be torch.cat([real, fake]), as many of either, got {output.shape[0]} samples")
+    real, fake = output.chunk(2)
+    return F.softplus(fake - real)
+
+
+def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: Labels = whole_target, wrt: Key = 0) -> TermSum:
+    """R3GAN's pair of penalties: R1 and R2, the critic is flat at real and at fake samples.
+
+        γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂ + γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
+
+    The symbols and settings are those of `r1` and `r2`. γ = ``gamma`` depends on the data: 1 on stacked MNIST, 0.05 to 150 in the authors' settings
+    for images, brought down to a tenth in the course of training (a weight may be a callable of the step number).
+    The paper's loss pairs each real sample with a fake one, softplus(D(x̃) − D(x)). That is a base loss of both samples at once, so it does not fit the
+    form (output, target) with the fakes as the target: add it yourself, as in the first example. Or give the critic both in ONE batch, as in the second: the
+    mean over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic.
+
+    When not: with batch normalisation in the critic. For a Wasserstein critic see `wgan_gp`.
+    Source: Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", NeurIPS, eq. 2 to 5.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, r3gan())  # loss = softplus(critic(fake) - critic(real)).mean() + penalty(critic, real, fake)
+
+    >>> criterion = ig.InputGradientLoss(relativistic_pairing, 1.0 * ig.GradientNorm(power=2))  # loss = criterion(critic, torch.cat([real, fake]))
+    """
+    both: TermSum = r1(gamma, half=half, wrt=wrt) + r2(gamma, half=half, fake=fake, wrt=wrt)
+    return both
+
+
+def path_length(weight: Weight = 2.0, *, beta: float = 0.01, wrt: Key = 0) -> Weighted:
+    """StyleGAN2's path length: the generator's image moves equally far wherever its latent moves.
+
+        w_pl · mean_n (ℓ_n − a)²,   ℓ_n = ‖J_wᵀ y‖₂,   y ~ N(0, 1) / √(H·W),   a ← a + β (mean_n ℓ_n − a)
+
+    The model is the GENERATOR, from latents ``[N, L, D]`` or ``[N, D]`` to images. w_pl = ``weight`` 2 and β = ``beta`` 0.01 as published; see
+    `PathLength` for the mean over layers, and for the running mean, which `state_dict` keeps. The authors take it at each 4th step, on half of the batch:
+    ``path_length().scheduled(every=4)``, called with half of the latents.
+
+    When not: for critics; and where latents are not vectors.
+    Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", CVPR, eq. 4 and appendix B.
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, path_length())  # loss = softplus(-critic(generator(w))).mean() + penalty(generator, w)
+    """
+    return weight * PathLength(beta, wrt)
+
+
+def _scale(half: bool) -> float:
+    return 0.5 if half else 1.0
