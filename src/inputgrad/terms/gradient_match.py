@@ -1,5 +1,6 @@
 """Match the input gradient itself with labels: derivatives that are known, forces, a teacher's Jacobian, zeros under a mask."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ class GradientMatch(Term):
     When not: where labels are noisy, or only their direction is known (`DirectionMatch`).
 
     Source: Czarnecki, Osindero, Jaderberg, Swirszcz & Pascanu 2017, "Sobolev training for neural networks", NeurIPS, eq. 1; with zeros under a mask Ross,
-    Hughes & Doshi-Velez 2017, "Right for the right reasons", IJCAI, eq. 1.
+    Hughes & Doshi-Velez 2017, "Right for the right reasons", IJCAI.
 
     >>> import inputgrad as ig
     >>> criterion = ig.OnTarget("value") + 0.1 * GradientMatch("slope", reduction="mean")
@@ -64,10 +65,7 @@ class GradientMatch(Term):
                 check_labels(f"GradientMatch: {name}", getattr(self, name))
         if self.scale is not None and not isinstance(self.scale, float):
             check_labels("GradientMatch: scale", self.scale)
-        if self.norm not in _NORMS:
-            raise ValueError(f"GradientMatch: norm={self.norm!r}: {nearest(self.norm, _NORMS)}")
-        if self.reduction not in ("sum", "mean"):
-            raise ValueError(f"GradientMatch: reduction={self.reduction!r}: {nearest(self.reduction, ('sum', 'mean'))}")
+        check_distance("GradientMatch", self.norm, self.reduction)
         if self.per not in ("sample", "batch"):
             raise ValueError(f"GradientMatch: per={self.per!r}: {nearest(self.per, ('sample', 'batch'))}")
         if self.sign not in (1, -1):
@@ -89,21 +87,11 @@ class GradientMatch(Term):
             counts = counts & (self._labels("mask", batch, gradient) != 0)
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, float) else self._labels("scale", batch, gradient))
-        return self._distance(torch.where(counts, gap, 0), counts, batch)
+        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch))
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"
         return (shaped if which == "wanted" else broadcast)(name, found(name, getattr(self, which), batch), gradient)
-
-    def _distance(self, gap: Tensor, counts: Tensor, batch: Batch) -> Tensor:
-        if self.norm == "vectors":
-            parts, counts = torch.linalg.vector_norm(gap, dim=-1), counts.any(-1)
-        else:
-            parts = gap.abs() if self.norm == "absolute" else gap.square()
-        total, number = self._pooled(parts, batch), self._pooled(counts.to(parts.dtype), batch)
-        if self.reduction == "mean":
-            total = total / number.clamp(min=1)
-        return root(total) if self.norm == "euclidean" else total
 
     def _pooled(self, parts: Tensor, batch: Batch) -> Tensor:
         """The sum over what belongs together: ``[N]``, or 0-d for the whole batch."""
@@ -111,6 +99,26 @@ class GradientMatch(Term):
             return parts.sum()
         rows = parts.flatten(1).sum(1) if parts.dim() > 1 else parts
         return rows if self.index is None else summed(rows, found("GradientMatch: index", self.index, batch), batch.size)
+
+
+def distance(gap: Tensor, counts: Tensor, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor]) -> Tensor:
+    """The length of ``gap`` by the settings of `GradientMatch`: zero where it does not count; ``pooled`` adds up what belongs together."""
+    if norm == "vectors":
+        parts, counts = torch.linalg.vector_norm(gap, dim=-1), counts.any(-1)
+    else:
+        parts = gap.abs() if norm == "absolute" else gap.square()
+    total = pooled(parts)
+    if reduction == "mean":
+        total = total / pooled(counts.to(parts.dtype)).clamp(min=1)
+    return root(total) if norm == "euclidean" else total
+
+
+def check_distance(name: str, norm: str, reduction: str) -> None:
+    """Raises `ValueError` for settings that are none of `GradientMatch`'s."""
+    if norm not in _NORMS:
+        raise ValueError(f"{name}: norm={norm!r}: {nearest(norm, _NORMS)}")
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"{name}: reduction={reduction!r}: {nearest(reduction, ('sum', 'mean'))}")
 
 
 def root(square: Tensor) -> Tensor:

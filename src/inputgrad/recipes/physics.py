@@ -1,0 +1,181 @@
+"""Physics: energies and forces, stress, Hamiltonian networks."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from inputgrad.batch import Batch
+from inputgrad.errors import nearest
+from inputgrad.labels import Labels, check_labels, found, part
+from inputgrad.loss import InputGradientLoss
+from inputgrad.terms.base import Per, Weighted
+from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, shaped
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+Average = Literal["components", "atoms", "sum"]
+
+
+def force_matching(
+    forces: Labels = "forces",
+    weight: Weight = 1.0,
+    *,
+    wrt: Key = 0,
+    mask: Labels | None = None,
+    index: Labels | None = None,
+    average: Average = "components",
+    norm: Norm = "squared",
+    per: Per = "sample",
+) -> Weighted:
+    """Force matching: the predicted forces, minus the gradient of the energy with respect to the positions, against their labels.
+
+        weight · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
+
+    E_n: the model's output, one energy a structure. r: positions ``[N, A, 3]`` under ``wrt``, or ``[atoms, 3]`` of all structures in a row with ``index``, the
+    number of each atom's structure. n_n: the structure's atoms that have a label; NaN is a missing one. mask: ``[N, A, 1]`` or ``[N, A, 3]``, 0 for padding.
+    average: "components", 1/(3n) as above (NequIP, MACE's code); "atoms", 1/n (SchNet's paper); "sum", 1. per="batch" divides by the atoms of the whole
+    batch in place of each structure's own, so that large structures weigh more: what code with flat graphs does (MACE, NequIP).
+    norm: "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors (MACE's l1l2energyforces).
+
+    When not: for labels that are no gradient of an energy, such as forces with friction or noise of a thermostat.
+
+    Source: Ercolessi & Adams 1994, "Interatomic potentials from first-principles calculations: the force-matching method", Europhysics Letters 26, with
+    networks Batzner et al. 2022, "E(3)-equivariant graph neural networks for data-efficient and accurate interatomic potentials", Nature Communications 13.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.InputGradientLoss(None, force_matching("forces", wrt="positions"))
+    """
+    if average not in ("components", "atoms", "sum"):
+        raise ValueError(f"force_matching: average={average!r}: {nearest(average, ('components', 'atoms', 'sum'))}")
+    if average == "atoms" and norm not in ("squared", "absolute"):
+        raise ValueError(f'force_matching: average="atoms" is three times the mean over components, of norm "squared" or "absolute"; got norm={norm!r}')
+    reduction: Reduction = "sum" if average == "sum" else "mean"
+    term = GradientMatch(forces, wrt=wrt, sign=-1, norm=norm, reduction=reduction, mask=mask, index=index, per=per)
+    return weight * (3.0 * term if average == "atoms" else 1.0 * term)
+
+
+def energy_and_forces(
+    energy: str | int = "energy",
+    forces: str | int = "forces",
+    *,
+    energy_weight: float = 1.0,
+    forces_weight: Weight = 1.0,
+    energy_per_atom: bool = False,
+    wrt: Key = 0,
+    mask: str | int | None = None,
+    index: str | int | None = None,
+    average: Average = "components",
+    per: Per = "sample",
+) -> InputGradientLoss:
+    """Energies and forces: the squared error of the energy and that of the forces, with one weight each; the target is a dict or a tuple of both.
+
+        λ_E · mean_n (E_n − E*_n)² + λ_F · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
+
+    λ_E: energy_weight, λ_F: forces_weight; n_n: the atoms of structure n. energy_per_atom: ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)².
+    Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment, 0.01 and 0.99;
+    NequIP's EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by their sum first).
+    wrt, mask, index, average, per: see `force_matching`. energy, forces, mask and index name parts of the target.
+    A whole loss: more is added to it, ``energy_and_forces() + 10.0 * StressMatch("stress", ...)``.
+
+    When not: where forces are cheap and energies are not comparable (other offsets in each structure): `force_matching` alone.
+
+    Source: Schütt, Sauceda, Kindermans, Tkatchenko & Müller 2018, "SchNet: a deep learning architecture for molecules and materials", Journal of Chemical
+    Physics 148; Batzner et al. 2022, "E(3)-equivariant graph neural networks for data-efficient and accurate interatomic potentials", Nature Communications
+    13; Batatia et al. 2022, "MACE: higher order equivariant message passing neural networks for fast and accurate force fields", NeurIPS.
+
+    >>> criterion = energy_and_forces(energy_weight=0.01, average="atoms", wrt="positions")
+    """
+    base = EnergyError(energy, float(energy_weight), (forces, mask, index) if energy_per_atom else None)
+    return InputGradientLoss(base, force_matching(forces, forces_weight, wrt=wrt, mask=mask, index=index, average=average, per=per))
+
+
+def hamiltonian_network(
+    time_derivative: Labels | None = None, weight: Weight = 1.0, *, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
+) -> InputGradientLoss:
+    """Hamiltonian neural network: Hamilton's equations of the network's output H, against the measured time derivatives.
+
+        weight · mean_n 1/(2d) ( ‖∂H/∂p_n − q̇_n‖²₂ + ‖∂H/∂q_n + ṗ_n‖²₂ )
+
+    x = [q, p] ``[N, 2d]`` is the input; time_derivative: ẋ = [q̇, ṗ] of the same shape, the target itself by default; NaN is a missing one. H ``[N]`` or
+    ``[N, 1]``; the authors' network has two outputs and uses the second. There is no base loss. The paper's equation 3 has the two norms, neither squared nor
+    averaged: norm="euclidean", reduction="sum". The authors' code, which gave the paper's results and is the default here, has the mean of squares over the
+    components.
+
+    When not: with friction or a drive, where no H fits, and for coordinates that are not canonical.
+
+    Source: Greydanus, Dzamba & Yosinski 2019, "Hamiltonian neural networks", NeurIPS, eq. 3.
+
+    >>> criterion = hamiltonian_network()
+    """
+    if time_derivative is not None:
+        check_labels("hamiltonian_network: time_derivative", time_derivative)
+    wanted = HamiltonsEquations(time_derivative, wrt)
+    if norm != "euclidean":
+        return InputGradientLoss(None, weight * GradientMatch(wanted, wrt=wrt, norm=norm, reduction=reduction))
+    halves = [GradientMatch(wanted, wrt=wrt, norm=norm, reduction=reduction, mask=Half(second, wrt)) for second in (False, True)]
+    return InputGradientLoss(None, [weight * half for half in halves])
+
+
+@dataclass(frozen=True)
+class EnergyError:
+    """weight · (E − E*)² a structure ``[N]``; with ``per_atom``, the keys of forces, mask and index in the target, of the energy per atom."""
+
+    key: str | int
+    weight: float
+    per_atom: tuple[str | int, str | int | None, str | int | None] | None
+
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        wanted = part("energy_and_forces: energy", self.key, target)
+        if wanted.numel() != output.shape[0] or output.numel() != output.shape[0]:
+            raise ValueError(
+                f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy a structure"
+            )
+        gap = output.flatten() - wanted.to(output).flatten()
+        return self.weight * (gap if self.per_atom is None else gap / self._atoms(output, target)).square()
+
+    def _atoms(self, output: Tensor, target: Any) -> Tensor:
+        assert self.per_atom is not None
+        forces, mask, index = self.per_atom
+        if index is not None:
+            number = part("energy_and_forces: index", index, target)
+            return output.new_zeros(output.shape[0]).index_add(0, number, output.new_ones(len(number)))
+        if mask is not None:
+            return (part("energy_and_forces: mask", mask, target) != 0)[..., 0].sum(1).to(output)
+        labels = part("energy_and_forces: forces", forces, target)
+        if labels.dim() != 3:
+            raise ValueError(f"energy_and_forces: forces have shape {list(labels.shape)}; energy_per_atom needs [N, A, 3], or a mask, or an index")
+        return output.new_tensor(labels.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class HamiltonsEquations:
+    """What ∂H/∂x must be: [−ṗ, q̇] where ẋ = [q̇, ṗ]."""
+
+    time_derivative: Labels | None
+    wrt: Key
+
+    def __call__(self, batch: Batch) -> Tensor:
+        name = "hamiltonian_network: time_derivative"
+        given = batch.target if self.time_derivative is None else found(name, self.time_derivative, batch)
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name}: the target must then be the tensor of time derivatives, got {type(given).__name__}: name its part")
+        velocity = shaped(name, given, batch.variable(self.wrt))
+        if velocity.dim() != 2 or velocity.shape[1] % 2:
+            raise ValueError(f"{name}: the input must be x = [q, p], [N, 2d]; got {list(velocity.shape)}")
+        position, momentum = velocity.chunk(2, dim=1)
+        return torch.cat([-momentum, position], dim=1)
+
+
+@dataclass(frozen=True)
+class Half:
+    """A mask ``[2d]`` of the first or the second half of the features."""
+
+    second: bool
+    wrt: Key
+
+    def __call__(self, batch: Batch) -> Tensor:
+        here = batch.variable(self.wrt)
+        size = here.shape[1]
+        return (torch.arange(size, device=here.device) >= size // 2) == self.second
