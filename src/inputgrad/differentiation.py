@@ -11,26 +11,22 @@ from torch import Tensor
 from inputgrad.errors import EngineError
 
 
-def gradients(quantity: Tensor, variables: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """∂ Σ quantity / ∂z for each variable z, with its graph; zeros where the quantity does not depend on it."""
-    if not quantity.requires_grad:
-        return tuple(torch.zeros_like(z) for z in variables)
+def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[object] | None = None) -> tuple[Tensor, ...]:
+    """∂ Σ quantity / ∂z for each variable z, with its graph; zeros where the quantity does not depend on it.
+
+    names: of the variables, where the quantity is the output itself: then it is an error that no path leads from a variable to it.
+    """
     try:
-        found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True)
+        found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
     except RuntimeError as error:
         raise (_told(error) or error) from error
-    return tuple(torch.zeros_like(z) if part is None else part for z, part in zip(variables, found, strict=True))
-
-
-def check_dependence(output: Tensor, variables: Sequence[Tensor], names: Sequence[object]) -> None:
-    """Raises `ValueError` where no path leads from a variable to the output: its derivatives would be zero for ever."""
-    found = torch.autograd.grad(output.sum(), variables, retain_graph=True, allow_unused=True) if output.requires_grad else [None] * len(variables)
-    for name, part in zip(names, found, strict=True):
+    for name, part in zip(names or (), found, strict=names is not None):
         if part is None:
             raise ValueError(
-                f"the output does not depend on {name!r}: no path leads from it to the output. Choose another input with wrt=, "
+                f"the output does not depend on {name!r}: no path leads from it to the output. Choose other inputs with wrt=, "
                 "or look for detach, no_grad, argmax or item in the model"
             )
+    return tuple(torch.zeros_like(z) if part is None else part for z, part in zip(variables, found, strict=True))
 
 
 def rows(output: Tensor) -> list[Tensor]:
@@ -38,44 +34,40 @@ def rows(output: Tensor) -> list[Tensor]:
     return [output] if output.dim() == 1 else list(output.flatten(1).unbind(1))
 
 
-def jacobian(output: Tensor, variable: Tensor) -> Tensor:
+def jacobian(output: Tensor, variable: Tensor, name: object) -> Tensor:
     """∂f_c/∂x ``[N, C, *input]``: C backward passes."""
-    return torch.stack([gradients(row, [variable])[0] for row in rows(output)], 1)
+    return torch.stack([gradients(row, [variable], [name])[0] for row in rows(output)], 1)
 
 
-def divergence(output: Tensor, variable: Tensor, probes: Sequence[Tensor] | None) -> Tensor:
+def divergence(output: Tensor, variable: Tensor, name: object, probes: Sequence[Tensor] | None) -> Tensor:
     """Σ_d ∂f_d/∂x_d ``[N]``: exact by D backward passes, or the mean of vᵀ(∂f/∂x)v over the probes v, a backward pass each."""
     if output.shape != variable.shape:
         raise ValueError(
             f"divergence needs as many outputs as inputs: the output has shape {list(output.shape)}, the input {list(variable.shape)}. "
-            "For the part of an input that the field lives on, let the model take it as an input of its own"
+            "What else the field depends on, such as a time, the model takes as another input: wrt= names the one that counts"
         )
     if probes is not None:
-        return _mean([_along(gradients((output * v).flatten(1).sum(1), [variable])[0], v) for v in probes])
-    diagonal = [gradients(row, [variable])[0].reshape(len(output), -1)[:, d] for d, row in enumerate(rows(output))]
-    return torch.stack(diagonal).sum(0)
+        return _mean([_along(gradients(_along(output, v), [variable], [name])[0], v) for v in probes])
+    return _sum([_flat(gradients(row, [variable], [name])[0])[:, d] for d, row in enumerate(rows(output))])
 
 
-def laplacian(output: Tensor, variables: Sequence[Tensor], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
-    """Σ_d ∂²f_c/∂x_d² of the output's shape: exact by 1 + D backward passes an output, or the mean of vᵀHv over the probes v by 1 + n."""
-    found = [_trace_of_hessian(row, variables, probes) for row in rows(output)]
+def laplacian(output: Tensor, variables: Sequence[Tensor], names: Sequence[object], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
+    """Σ_d ∂²f_c/∂x_d² of the output's shape: exact by 1 + D backward passes an output, or the mean of vᵀHv over n probes v by 1 + n."""
+    found = [_trace_of_hessian(row, variables, names, probes) for row in rows(output)]
     return torch.stack(found, -1).reshape(output.shape)
 
 
-def _trace_of_hessian(row: Tensor, variables: Sequence[Tensor], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
-    first = gradients(row, variables)
+def _trace_of_hessian(row: Tensor, variables: Sequence[Tensor], names: Sequence[object], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
+    first = gradients(row, variables, names)
     if probes is not None:
-        return _mean([_sum(map(_along, hessian_vector(first, variables, v), v)) for v in probes])
-    parts = []
-    for index, gradient in enumerate(first):
-        for d, column in enumerate(_flat(gradient).unbind(1)):
-            parts.append(_flat(gradients(column, [variables[index]])[0])[:, d])
-    return _sum(parts)
+        return _mean([_sum(list(map(_along, along(first, variables, v), v))) for v in probes])
+    columns = [(z, d, column) for z, gradient in zip(variables, first, strict=True) for d, column in enumerate(_flat(gradient).unbind(1))]
+    return _sum([_flat(gradients(column, [z])[0])[:, d] for z, d, column in columns])
 
 
-def hessian_vector(first: Sequence[Tensor], variables: Sequence[Tensor], vectors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def along(first: Sequence[Tensor], variables: Sequence[Tensor], vectors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """H v, of the variables' shapes, from the gradient ``first`` of a score with respect to them: one more backward pass."""
-    return gradients(_sum([_along(gradient, v) for gradient, v in zip(first, vectors, strict=True)]), variables)
+    return gradients(_sum(list(map(_along, first, vectors))), variables)
 
 
 def _along(a: Tensor, b: Tensor) -> Tensor:
@@ -86,7 +78,7 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.reshape(len(tensor), -1)
 
 
-def _sum(parts: "Sequence[Tensor] | map[Tensor]") -> Tensor:
+def _sum(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts)).sum(0)
 
 
