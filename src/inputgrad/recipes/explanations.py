@@ -1,0 +1,123 @@
+"""Explanations: losses on what a network's decisions rest on."""
+
+from torch import Tensor
+
+from inputgrad.attributions import ExpectedGradients
+from inputgrad.heads import Of
+from inputgrad.labels import Labels
+from inputgrad.saliency_mask import SaliencyMask, SortedBy
+from inputgrad.terms.attribution_priors import GiniSparsity, GraphPrior, TotalVariation
+from inputgrad.terms.base import Weighted
+from inputgrad.terms.consistency import Consistency
+from inputgrad.terms.gradient_match import GradientMatch
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+
+def right_for_the_right_reasons(mask: Labels, weight: Weight = 1000.0, *, of: Of = "log_prob", wrt: Key = 0) -> Weighted:
+    """Right for the right reasons: the decision must not rest on the features under a mask.
+
+        weight · mean_n Σ_d (A_nd ∂/∂x_nd Σ_c log p_nc)²
+
+    mask: A, 1 where a feature is irrelevant: a tensor of the inputs' shape or of one sample's (size 1 where it does not vary), a name or a position of the
+    target, or a callable of the batch. log p: the log-probabilities; the head is their SUM over the classes, ``of="log_prob"``, not that of the true class.
+    weight: λ₁, 1000 in the authors' MNIST and toy runs. Their loss adds both parts up over the batch; here both are means, so λ₁ stays what it is, and only
+    beside a base loss that is a sum would it be multiplied by the batch size. Their λ₂ Σ θ², on a sum, is ``weight_decay`` = 2 λ₂ / N of the optimiser.
+    When not: where the mask is wrong or the irrelevant features cannot be told apart from the others by place.
+
+    Source: Ross, Hughes & Doshi-Velez 2017, "Right for the right reasons: training differentiable models by constraining their explanations", IJCAI, eq. 1.
+
+    >>> from torch import nn
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + right_for_the_right_reasons("mask")
+    """
+    return weight * GradientMatch(None, of=of, wrt=wrt, mask=mask)
+
+
+def pixel_attribution_prior(
+    weight: Weight = 1.0, *, references: Labels | None = None, samples: int = 1, of: Of = "label", wrt: Key = 0, standardized: bool = False
+) -> Weighted:
+    """The pixel attribution prior: attributions of an image that vary little from pixel to pixel.
+
+        weight · mean_n Σ_ij |φ_{i+1,j} − φ_ij| + |φ_{i,j+1} − φ_ij|
+
+    φ: expected gradients of the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). The paper sums over
+    samples: here the mean. standardized: True as in the authors' MNIST code, which standardizes each sample's φ first; the formula of the paper does not.
+    When not: where an object's edges are what should matter; `TotalVariation` penalises them too.
+
+    Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
+    gradients", Nature Machine Intelligence 3, Ω_pixel.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + pixel_attribution_prior(0.01)
+    """
+    return weight * TotalVariation(ExpectedGradients(references, samples, of=of, wrt=wrt), standardized=standardized)
+
+
+def sparse_attribution_prior(
+    weight: Weight = 1.0, *, references: Labels | None = None, samples: int = 1, of: Of = "output", wrt: Key = 0, factor: float = 2.0
+) -> Weighted:
+    """The sparse attribution prior: few features should carry the network.
+
+        weight · (−factor · G(φ̄)),        φ̄_i = mean_n |φ_ni|,        G: the Gini coefficient
+
+    φ: expected gradients of the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). factor: 2 as in the
+    paper; 1 as in the authors' code. A statistic of the batch: it does not split into micro-batches.
+    When not: on images, whose pixels share the work, or with batches of a few samples, over which φ̄ is too noisy.
+
+    Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
+    gradients", Nature Machine Intelligence 3, Ω_sparse.
+
+    >>> from torch import nn
+    >>> criterion = nn.BCEWithLogitsLoss() + sparse_attribution_prior(0.1)
+    """
+    return weight * GiniSparsity(ExpectedGradients(references, samples, of=of, wrt=wrt), factor=factor)
+
+
+def graph_attribution_prior(
+    edges: Tensor,
+    weight: Weight = 1.0,
+    *,
+    weights: Tensor | None = None,
+    references: Labels | None = None,
+    samples: int = 1,
+    of: Of = "output",
+    wrt: Key = 0,
+) -> Weighted:
+    """The graph attribution prior: features joined by an edge should matter alike.
+
+        weight · Σ_{edges (i, j)} w_ij (φ̄_i − φ̄_j)² = weight · φ̄ᵀ L φ̄,        φ̄_i = mean_n |φ_ni|
+
+    edges: ``[2, E]``, feature numbers; each undirected edge once. weights: w ``[E]``, 1 by default. L: the Laplacian of the graph. φ: expected gradients of
+    the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). A statistic of the batch. The authors' run
+    takes 100 for the weight and minimises the term by an optimiser of its own, after training without it.
+    When not: where the graph comes from the same data as the labels: the prior then tells nothing new.
+
+    Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
+    gradients", Nature Machine Intelligence 3, Ω_graph.
+
+    >>> import torch
+    >>> criterion = torch.nn.MSELoss() + graph_attribution_prior(torch.tensor([[0, 1], [1, 2]]), 100.0)
+    """
+    return weight * GraphPrior(ExpectedGradients(references, samples, of=of, wrt=wrt), edges, weights)
+
+
+def saliency_guided_training(
+    share: float = 0.5, weight: Weight = 1.0, *, of: Of = "label", by: SortedBy = "gradient", shared_over: int | None = None, wrt: Key = 0
+) -> Weighted:
+    """Saliency guided training: the output should stay where the features with the lowest input gradient are hidden.
+
+        weight · mean_n KL(p(f(x_n)) ‖ p(f(x̃_n))),        x̃: the ⌊share · D⌋ features with the lowest ∂s/∂x_i replaced by u_i ~ U(min x_n, max x_n)
+
+    p: softmax. The gradient goes through both branches, as in the authors' code; which features are hidden is a constant. share: k/D; 0.5 in their MNIST
+    run. weight: λ, 1. of: the score s, the true class's output; by: "gradient" (with its sign: the most negative are hidden first), as the paper and the
+    default of the code have it, or "magnitude". shared_over: 1 to hide whole pixels of images of several channels, each channel with its own range.
+    The authors take the gradient in evaluation mode; here it sees the step's own dropout masks.
+    When not: with one output, where p is constant; or where every feature matters, as in small tables.
+
+    Source: Ismail, Corrada Bravo & Feizi 2021, "Improving deep learning interpretability by saliency guided training", NeurIPS, eq. 2 and algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + saliency_guided_training()
+    """
+    return weight * Consistency(SaliencyMask(share, of=of, by=by, shared_over=shared_over, wrt=wrt), divergence="kl")
