@@ -1,13 +1,14 @@
 """Match the direction of the input gradient with a wanted one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
+from inputgrad.labels import Labels, check_labels, found, part
 from inputgrad.places import Place
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
@@ -16,20 +17,32 @@ from inputgrad.variables import Wrt, keys_of
 
 @dataclass(frozen=True, eq=False)
 class DirectionMatch(Term):
-    """R_n = 1 − cos(g_n, d_n) with g_n = ∂s_n/∂x_n: 0 where the input gradient points along d, 2 where it points against it.
+    """Direction match: the input gradient points along a wanted direction.
 
-    direction: d, a tensor of the shape of one sample's input (the same for all), one a sample ``[N, *input]``, or a callable of the batch that gives
-    either. Only its direction counts. Rows of zeros ask for nothing: there R = 1, without a gradient.
-    of, wrt, at: which scalar, with respect to what, and where.
+        R_n = m_n · (1 − cos(g_n, d_n))          g_n = ∂s_n/∂x_n
 
-    At g = 0, where the cosine has no value, R = 1 with the subgradient 0. Trained so, following the input gradient (`inputgrad.follow_gradient`)
+    R is 0 where the input gradient points along d, 2 where it points against it.
+    direction: d, of the shape of one sample's input (the same for all) or one a sample ``[N, *input]``: a tensor, a name or a position of the target, or a
+    callable of the batch. Only its direction counts. Rows of zeros ask for nothing: there R = 1, without a gradient.
+    mask: m, ``[N]`` (or ``[N, 1]``): samples count where it is not 0, and the others give 0; the loss's mean is over all samples all the same.
+    of, wrt, at: which scalar, with respect to what, and where. For a head of K rows, g and d are one long vector each.
+
+    At g = 0, where the cosine has no value, R = m with the subgradient 0. Trained so, following the input gradient (`inputgrad.follow_gradient`)
     moves an input along d.
+
+    When not: where the size of the gradient is known too (`GradientMatch`).
+
+    Source: Ganz, Kawar & Elad 2023, "Do perceptually aligned gradients imply robustness?", ICML; Sitzmann et al. 2020, "Implicit neural
+    representations with periodic activation functions", NeurIPS, eq. 6 (normals, with the mask of the surface).
+
+    >>> criterion = 0.1 * DirectionMatch(torch.tensor([1.0, 0.0, 0.0]))
     """
 
-    direction: Tensor | Callable[[Batch], Tensor]
+    direction: Labels
     of: Of = "output"
     wrt: Wrt = 0
     at: Place | None = None
+    mask: Labels | None = None
 
     def __post_init__(self) -> None:
         if len(keys_of(self.wrt)) != 1:
@@ -37,8 +50,13 @@ class DirectionMatch(Term):
         if isinstance(self.direction, Tensor):
             if not bool(self.direction.any()):
                 raise ValueError("DirectionMatch: direction is zero everywhere, so it names no direction")
-        elif not callable(self.direction):
-            raise TypeError(f"DirectionMatch: direction must be a tensor or a callable of the batch, got {type(self.direction).__name__}")
+        elif isinstance(self.direction, bool) or not (callable(self.direction) or isinstance(self.direction, (str, int))):
+            raise TypeError(
+                f"DirectionMatch: direction must be a tensor or a callable of the batch, got {type(self.direction).__name__}; "
+                "a name or a position names a part of the target"
+            )
+        if self.mask is not None:
+            check_labels("DirectionMatch: mask", self.mask)
 
     @classmethod
     def example(cls) -> "DirectionMatch":
@@ -46,8 +64,11 @@ class DirectionMatch(Term):
 
     def __call__(self, batch: Batch) -> Tensor:
         gradient = batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at)
-        direction = self.direction if isinstance(self.direction, Tensor) else self.direction(batch)
-        return 1 - cosine(gradient, _one_a_sample(direction, gradient))
+        direction = self.direction
+        if not isinstance(direction, Tensor):
+            direction = direction(batch) if callable(direction) else part("DirectionMatch: direction", direction, batch.target)
+        mismatch = 1 - cosine(gradient, _one_a_sample(direction, gradient))
+        return mismatch if self.mask is None else torch.where(mask_of("DirectionMatch: mask", self.mask, batch, mismatch), mismatch, 0)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -58,7 +79,15 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(defined, (a * b).sum(1) / torch.where(defined, length, 1), 0)
 
 
-def _one_a_sample(direction: Tensor, gradient: Tensor) -> Tensor:
+def mask_of(name: str, mask: Labels, batch: Batch, numbers: Tensor) -> Tensor:
+    """Where the mask is not 0, as many as ``numbers`` ``[N]``. Raises `ValueError` for another number."""
+    found_mask = found(name, mask, batch)
+    if found_mask.numel() != numbers.numel() or found_mask.shape[:1] != numbers.shape:
+        raise ValueError(f"{name} must hold one number a sample, [{numbers.shape[0]}]; got {list(found_mask.shape)}")
+    return (found_mask.to(numbers.device) != 0).reshape(numbers.shape)
+
+
+def _one_a_sample(direction: Any, gradient: Tensor) -> Tensor:
     if not isinstance(direction, Tensor):
         raise TypeError(f"DirectionMatch: the callable direction must return a tensor, got {type(direction).__name__}")
     direction = direction.detach().to(gradient)
