@@ -1,0 +1,126 @@
+"""Differential machine learning: values and their derivatives, brought to one scale by the training set's statistics."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from inputgrad.terms.gradient_match import GradientMatch
+
+if TYPE_CHECKING:
+    from inputgrad.loss import InputGradientLoss
+
+
+def differential_machine_learning(data: "Differentials", balance: float = 1.0) -> "InputGradientLoss":
+    """Differential machine learning: the loss of a network that learns values and their derivatives, both normalised.
+
+        α · mean_n (f(x_n) − y_n)² + β · mean_n (1/D) Σ_j λ_j² (∂f(x_n)/∂x_j − z_nj)²,   α = 1/(1 + λ D),   β = 1 − α
+
+    x, y, z: normalised inputs, values and derivatives, as ``data`` makes them of the raw ones; the target is ``data.target(y, dydx)``.
+    λ_j = 1/√(mean_n z_nj²) over the training set. D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
+    The statistics are the training set's, not the batch's, so the term stays one number a sample and splits into micro-batches.
+    The authors' notebooks add 1e-8 to the standard deviations; here what does not vary is an error that names it.
+
+    When not: where the derivatives belong to another quantity than the values do in expectation, such as pathwise derivatives of a discontinuous payoff (smooth
+    it); for several outputs, which the paper does not treat (`sobolev_training`).
+
+    Source: Huge & Savine 2020, "Differential machine learning", arXiv:2005.02347, and its appendix 2 and public notebooks for normalisation and weights.
+
+    >>> import torch
+    >>> x, y, dydx = torch.randn(64, 3), torch.randn(64, 1), torch.randn(64, 3)
+    >>> data = Differentials.of(x, y, dydx)
+    >>> criterion = differential_machine_learning(data)
+    >>> loss = criterion(torch.nn.Linear(3, 1), data.inputs(x), data.target(y, dydx))
+    """
+    if isinstance(balance, bool) or not isinstance(balance, (int, float)) or not 0 <= balance < float("inf"):
+        raise ValueError(f"differential_machine_learning: balance is λ, at least 0 and finite; got {balance!r}")
+    if not isinstance(data, Differentials):
+        raise TypeError(f"differential_machine_learning: data must be Differentials.of(x, y, dydx), the training set's; got {type(data).__name__}")
+    alpha = 1 / (1 + balance * data.scale.numel())
+    return ValueLoss(alpha) + (1 - alpha) * GradientMatch("dydx", scale=data.scale, reduction="mean")
+
+
+@dataclass(frozen=True)
+class ValueLoss:
+    """weight · mean_n (f(x_n) − y_n)², of the target's part "y": the base loss of differential machine learning."""
+
+    weight: float
+
+    def __call__(self, output: Tensor, target: dict[str, Tensor]) -> Tensor:
+        if output.numel() != target["y"].numel():
+            raise ValueError(f"the model must give one value a sample: the output has shape {list(output.shape)}, the values {list(target['y'].shape)}")
+        return self.weight * F.mse_loss(output, target["y"].reshape(output.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Differentials:
+    """The normalisation of differential machine learning: the training set's means and population standard deviations, and the scales of its derivatives.
+
+        x̄ = (x − mean x)/σ_x,   ȳ = (y − mean y)/σ_y,   z̄ = dydx · σ_x/σ_y,   λ_j = 1/√(mean_n z̄_nj²)
+
+    x_mean, x_std: of the inputs, ``[*input]``. y_mean, y_std: of the values, 0-d. scale: λ_j ``[*input]``. Make it by `Differentials.of`.
+    """
+
+    x_mean: Tensor
+    x_std: Tensor
+    y_mean: Tensor
+    y_std: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, dydx: Tensor) -> "Differentials":
+        """From the raw training set: inputs ``[N, *input]``, values ``[N]`` or ``[N, 1]``, derivatives ``[N, *input]``."""
+        _check_shapes(x, y, dydx)
+        x_std, y_std = x.std(0, correction=0), y.std(correction=0)
+        _check_varies("x", x_std)
+        _check_varies("y", y_std)
+        size = (dydx * x_std / y_std).square().mean(0).sqrt()
+        _check_varies("dydx", size, "is zero")
+        return cls(x.mean(0), x_std, y.mean(), y_std, 1 / size)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Raw inputs, normalised: what the model is called on."""
+        return (x - self.x_mean) / self.x_std
+
+    def target(self, y: Tensor, dydx: Tensor) -> dict[str, Tensor]:
+        """Raw values and derivatives, normalised: the target, ``{"y": …, "dydx": …}``."""
+        _check_shapes(dydx, y, dydx)
+        return {"y": (y - self.y_mean) / self.y_std, "dydx": dydx * self.x_std / self.y_std}
+
+    def values(self, output: Tensor) -> Tensor:
+        """The model's output as values in the units of the raw ones."""
+        return self.y_mean + self.y_std * output
+
+    def derivatives(self, gradient: Tensor) -> Tensor:
+        """The model's input gradient as derivatives in the units of the raw ones."""
+        return gradient * self.y_std / self.x_std
+
+    def criterion(self, balance: float = 1.0) -> "InputGradientLoss":
+        """`differential_machine_learning` of these data."""
+        return differential_machine_learning(self, balance)
+
+
+def _check_shapes(x: Tensor, y: Tensor, dydx: Tensor) -> None:
+    for name, tensor in (("x", x), ("y", y), ("dydx", dydx)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise TypeError(f"Differentials: {name} must be a floating-point tensor, got {getattr(tensor, 'dtype', type(tensor).__name__)}")
+    if x.dim() < 2 or not len(x):
+        raise ValueError(f"Differentials: x must be [N, *input] with at least one sample, got {list(x.shape)}; for one input give x[:, None]")
+    if dydx.shape != x.shape:
+        raise ValueError(f"Differentials: dydx has shape {list(dydx.shape)}; expected one derivative for each input, {list(x.shape)}, as x has")
+    if y.shape not in ((len(x),), (len(x), 1)):
+        raise ValueError(
+            f"Differentials: y has shape {list(y.shape)}; expected one value a sample, [N] = [{len(x)}] or [N, 1]. For several outputs: Sobolev training"
+        )
+
+
+def _check_varies(name: str, size: Tensor, fault: str = "does not vary") -> None:
+    """One look at the values, when the data are made."""
+    if bool((size > 0).all()):
+        return
+    features = (size.flatten() <= 0).nonzero().flatten().tolist()
+    where = f" in the inputs {features[:8]}" if size.dim() else ""
+    if bool(size.isnan().any()):
+        raise ValueError(f"Differentials: {name} has values that are not numbers; leave those samples out")
+    raise ValueError(f"Differentials: {name} {fault}{where} over the whole training set, so it has no scale: leave them out")

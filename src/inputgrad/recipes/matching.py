@@ -1,0 +1,132 @@
+"""Matching of derivatives: Sobolev training, Jacobian matching, score matching."""
+
+from typing import Literal
+
+from torch import nn
+
+from inputgrad.heads import EachOutput, RandomProjection
+from inputgrad.labels import Labels
+from inputgrad.terms.base import Weighted
+from inputgrad.terms.gradient_match import GradientMatch, Norm
+from inputgrad.terms.jacobian_match import JacobianMatch
+from inputgrad.terms.score_matching import DenoisingScoreMatching, Directions, Form, SlicedEnergyMatching, SlicedScoreMatching
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+
+def sobolev_training(jacobian: Labels = "jacobian", weight: Weight = 1.0, *, norm: Norm = "squared", wrt: Key = 0) -> Weighted:
+    """Sobolev training: the whole Jacobian of the model against labels for it.
+
+        weight · mean_n Σ_c ‖∂f_c(x_n)/∂x − J*_nc‖²₂
+
+    jacobian: J*, ``[N, C, *input]`` with C the outputs of a sample; "jacobian" names the part of a target ``{"value": …, "jacobian": …}``. For a model of one
+    output that is ``[N, 1, *input]``. NaN in it is a missing label. norm: the distance, which the paper leaves open: "squared" as here, or
+    another of `GradientMatch`'s.
+    There is no factor ½ and no mean over features. It costs C backward passes, and as many again for the parameters.
+
+    When not: for many outputs (`sobolev_projections`); where labels and inputs have other scales (`differential_machine_learning`).
+
+    Source: Czarnecki, Osindero, Jaderberg, Swirszcz & Pascanu 2017, "Sobolev training for neural networks", NeurIPS, eq. 1.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("value") + sobolev_training("jacobian", 0.1)
+    """
+    return weight * GradientMatch(jacobian, of=EachOutput(), norm=norm, wrt=wrt)
+
+
+def sobolev_projections(
+    wanted: Labels | nn.Module = "jacobian", weight: Weight = 1.0, *, n: int = 1, scale: Literal["unit", "isotropic"] = "unit", wrt: Key = 0
+) -> Weighted:
+    """Sobolev training by random projections of the output, of the model and of the labels (or a teacher) alike.
+
+        weight · mean_n (1/n) Σ_k ‖v_kᵀ ∂f(x_n)/∂x − v_kᵀ J*_n‖²₂,   v_k uniform on the unit sphere of the C outputs
+
+    wanted: J*, as in `sobolev_training`, or a teacher: a module called on the same inputs, with outputs like the model's, whose gradient is a constant.
+    n: projections a sample, drawn anew each step, one draw for both sides. scale: "unit" as published, whose expectation is 1/C of `sobolev_training`;
+    "isotropic": v scaled by √C, whose expectation is `sobolev_training` itself.
+
+    When not: for a few outputs, where the whole Jacobian is as cheap and has no variance.
+
+    Source: Czarnecki, Osindero, Jaderberg, Swirszcz & Pascanu 2017, "Sobolev training for neural networks", NeurIPS, eq. 2.
+
+    >>> from torch import nn
+    >>> teacher = nn.Linear(4, 3)
+    >>> criterion = nn.MSELoss() + sobolev_projections(teacher, 0.1)
+    """
+    return weight * JacobianMatch(wanted, of=RandomProjection(n, scale), wrt=wrt)
+
+
+def jacobian_matching(
+    teacher: nn.Module,
+    weight: Weight = 1.0,
+    *,
+    of: Literal["label", "largest"] = "label",
+    unit: bool = True,
+    reduction: Literal["sum", "mean"] = "sum",
+    wrt: Key = 0,
+) -> Weighted:
+    """Jacobian matching: the student's gradient of one output points where the teacher's does.
+
+        weight · mean_n ‖∇f_c(x_n)/‖∇f_c‖₂ − ∇t_c(x_n)/‖∇t_c‖₂‖²₂
+
+    f: the student, the model. t: the ``teacher``, a module called on the same inputs in the mode in which it stands (mostly after ``teacher.eval()``);
+    nothing in it learns. c: ``of``, the true class ("label"), or the teacher's largest output where there are no labels. unit=False: the gradients as they are.
+    The term is 2 − 2·cos, so at most 4. Public code (Knowledge-Distillation-Zoo) takes the mean over the D features of the input, 1/D of the
+    paper's: ``reduction="mean"``.
+
+    When not: where teacher and student see different inputs. Without the match of the outputs themselves beside it, the student learns no class.
+
+    Source: Srinivas & Fleuret 2018, "Knowledge transfer with Jacobian matching", ICML, eq. 10.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + jacobian_matching(nn.Linear(4, 3), 0.1)
+    """
+    return weight * JacobianMatch(teacher, of=of, unit=unit, reduction=reduction, wrt=wrt)
+
+
+def denoising_score_matching(sigma: Labels | float, weight: Weight = 1.0, *, power: Literal[0, 2, 4] = 0, wrt: Key = 0) -> Weighted:
+    """Denoising score matching of an energy network: the gradient of the energy at noisy samples points back along the noise.
+
+        weight · mean_n σ^power · ½ ‖∂E(x̃_n)/∂x − ε_n/σ‖²₂,   x̃ = x + σ ε,   ε ~ N(0, 1)
+
+    E: the energy, the model's output (p ∝ exp(−E)). sigma: σ, in units of the input, or a name in the target for one a sample. power: 0 as published, 2
+    (conditioned on σ), 4 (public code of sliced score matching).
+
+    When not: for a network that gives the score itself, a plain regression; see also `DenoisingScoreMatching`.
+
+    Source: Vincent 2011, "A connection between score matching and denoising autoencoders", Neural Computation 23(7), eq. 9.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.InputGradientLoss(None, denoising_score_matching(sigma=0.1))
+    """
+    return weight * DenoisingScoreMatching(sigma, power=power, wrt=wrt)
+
+
+def sliced_score_matching(
+    weight: Weight = 1.0,
+    *,
+    model: Literal["score", "energy"] = "score",
+    n: int = 1,
+    directions: Directions = "rademacher",
+    form: Form = "reduced",
+    wrt: Key = 0,
+) -> Weighted:
+    """Sliced score matching: the score of the samples' distribution along random directions, without noise.
+
+        weight · mean_n mean_v [ vᵀ ∂(vᵀ s(x_n))/∂x + ½ ‖s(x_n)‖²₂ ],   E v vᵀ = 1
+
+    model: what the network gives: "score", s itself, as many outputs as inputs, which every engine serves; or "energy", E with s = −∂E/∂x, whose second
+    derivative in the input is taken by double backward. n, directions, form: as in `SlicedScoreMatching`; the reduced form is the paper's eq. 8, the
+    plain one its eq. 7.
+
+    When not: for energy networks of ReLU, whose second derivative is zero.
+
+    Source: Song, Garg, Shi & Ermon 2019, "Sliced score matching: a scalable approach to density and score estimation", UAI, eq. 7 and 8.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.InputGradientLoss(None, sliced_score_matching())
+    """
+    if model not in ("score", "energy"):
+        raise ValueError(f'sliced_score_matching: model must be "score" or "energy", what the network gives; got {model!r}')
+    kind = SlicedScoreMatching if model == "score" else SlicedEnergyMatching
+    return weight * kind(n, directions, form, wrt=wrt)

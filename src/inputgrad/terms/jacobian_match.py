@@ -1,0 +1,126 @@
+"""Match the Jacobian with a teacher's, or with labels for it, along outputs or directions that are the same on both sides."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.batch import Batch
+from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
+from inputgrad.labels import Labels, check_labels, found
+from inputgrad.terms.base import Term
+from inputgrad.variables import Key
+
+Outputs = EachOutput | RandomProjection | OneOutput | Literal["label", "largest"]
+
+
+@dataclass(frozen=True, eq=False)
+class JacobianMatch(Term):
+    """Jacobian matching: rows of the student's Jacobian against the same rows of the teacher's, each row at unit length if wanted.
+
+        R_n = Σ_k ‖u_kᵀ J(x_n) − u_kᵀ J*(x_n)‖²₂          J = ∂f/∂x, the model's;   J* the teacher's
+        R_n = Σ_k ‖u_kᵀ J/‖u_kᵀ J‖₂ − u_kᵀ J*/‖u_kᵀ J*‖₂‖²₂          with unit=True
+
+    wanted: the teacher, a module called on the same inputs in the mode in which it stands (mostly: ``teacher.eval()``); constant, so nothing in it learns.
+    Or the Jacobian's labels ``[N, C, *input]``: a tensor, a name or position of the target, a callable of the batch. C: outputs of a sample, flattened.
+    of: the rows u. "label": the output of the true class; "largest": the teacher's largest output; ``heads.EachOutput()``: each of the C outputs;
+    ``heads.OneOutput(i)``; ``heads.RandomProjection(n)``: n directions a sample, drawn once for both sides, of which the MEAN is taken (with
+    ``scale="isotropic"`` the sum, which estimates ‖J − J*‖²_F).
+    reduction: "sum" over the features of the input as in the papers, or "mean", 1/D of it.
+    Where a row of either side is zero, its unit vector is 0, with derivative 0.
+
+    When not: where the student's outputs are not the teacher's, in number or order; where labels are of one score only (`GradientMatch`).
+
+    Source: Srinivas & Fleuret 2018, "Knowledge transfer with Jacobian matching", ICML, eq. 10; by projections Czarnecki et al. 2017, "Sobolev training for
+    neural networks", NeurIPS, eq. 2.
+
+    >>> from torch import nn
+    >>> teacher = nn.Linear(4, 3)
+    >>> criterion = nn.CrossEntropyLoss() + JacobianMatch(teacher, of="label", unit=True)
+    """
+
+    wanted: Labels | nn.Module
+    of: Outputs = field(default_factory=EachOutput)
+    unit: bool = False
+    reduction: Literal["sum", "mean"] = "sum"
+    wrt: Key = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.wanted, nn.Module):
+            check_labels("JacobianMatch: wanted, if it is no teacher,", self.wanted)
+        if not isinstance(self.of, (EachOutput, RandomProjection, OneOutput)) and self.of not in ("label", "largest"):
+            raise ValueError(
+                f'JacobianMatch: of must name rows of the Jacobian: "label", "largest", heads.EachOutput(), heads.OneOutput(i) or heads.RandomProjection(n); '
+                f"got {self.of!r}. For another score take GradientMatch with labels for its gradient"
+            )
+        if self.of == "largest" and not isinstance(self.wanted, nn.Module):
+            raise ValueError('JacobianMatch: of="largest" is the teacher\'s largest output, and wanted is no teacher; take "label", or give a teacher')
+        if self.reduction not in ("sum", "mean"):
+            raise ValueError(f'JacobianMatch: reduction must be "sum" or "mean" over the features, got {self.reduction!r}')
+        if isinstance(self.wrt, (tuple, list)):
+            raise TypeError(f"JacobianMatch: wrt names one input; got {self.wrt!r}. For several add one term for each")
+
+    @classmethod
+    def example(cls) -> "JacobianMatch":
+        return cls(lambda batch: torch.zeros(batch.output[0].numel(), *batch.variable(0).shape[1:]))
+
+    def __call__(self, batch: Batch) -> Tensor:
+        head, wanted = self._from_teacher(self.wanted, batch) if isinstance(self.wanted, nn.Module) else self._from_labels(self.wanted, batch)
+        own = batch.gradient(of=head, wrt=self.wrt)
+        features = batch.variable(self.wrt)[0].numel()
+        if own.numel() != wanted.numel():
+            rows = f"{wanted.numel() // (batch.size * features)} rows of outputs, the model {own.numel() // (batch.size * features)}"
+            raise ValueError(f"JacobianMatch: the teacher gives {rows}: both must have the same outputs; match one of them, such as heads.OneOutput(0)")
+        squares = (self._rows(own, features) - self._rows(wanted.detach().to(own), features)).square()
+        lengths = squares.sum(2) if self.reduction == "sum" else squares.mean(2)
+        return lengths.mean(1) if isinstance(self.of, RandomProjection) and self.of.scale == "unit" else lengths.sum(1)
+
+    def _from_teacher(self, teacher: nn.Module, batch: Batch) -> tuple[Head, Tensor]:
+        """The head for the model, and the teacher's gradient of the same one."""
+        from inputgrad.operators import output_and_gradient  # the operators know the loss, which knows the terms
+
+        head = None if self.of == "largest" else self._head(batch)
+        output, gradient = output_and_gradient(teacher, batch.inputs, of=head or _largest, target=batch.target, wrt=self.wrt)
+        if head is None:
+            head = FixedProjection(torch.eye(output[0].numel()).to(output)[output.flatten(1).argmax(1)][:, None])
+        return head, gradient
+
+    def _from_labels(self, labels: Labels, batch: Batch) -> tuple[Head, Tensor]:
+        head, jacobian = self._head(batch), found("JacobianMatch: wanted", labels, batch)
+        whole = (batch.size, batch.output[0].numel(), *batch.variable(self.wrt).shape[1:])
+        if jacobian.shape not in (whole, whole[1:]):
+            raise ValueError(
+                f"JacobianMatch: wanted has shape {list(jacobian.shape)}; expected the whole Jacobian [N, C, *input] = {list(whole)}, or one for all, "
+                f"{list(whole[1:])}. For labels of one score take GradientMatch"
+            )
+        return head, _picked(head, jacobian.expand(whole).to(batch.output), batch.target)
+
+    def _head(self, batch: Batch) -> Head:
+        """The rows as a head, its draws made: the same for both sides."""
+        return LabelOutput() if isinstance(self.of, str) else self.of.drawn(batch.output)
+
+    def _rows(self, gradient: Tensor, features: int) -> Tensor:
+        """``[N, K, D]``, widened from half precision, at unit length where that is wanted."""
+        rows = gradient.reshape(len(gradient), -1, features)
+        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+        if not self.unit:
+            return rows
+        length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+        return torch.where(length > 0, rows / torch.where(length > 0, length, 1), 0)
+
+
+def _largest(output: Tensor, _target: Any) -> Tensor:
+    return output.flatten(1).amax(1)
+
+
+def _picked(head: Head, jacobian: Tensor, target: Any) -> Tensor:
+    """The rows of the whole Jacobian ``[N, C, *input]`` that a head takes."""
+    if isinstance(head, FixedProjection):
+        return torch.einsum("nkc,nc...->nk...", head.directions.to(jacobian), jacobian)
+    if isinstance(head, OneOutput):
+        return jacobian[:, head.index]
+    if isinstance(head, LabelOutput):
+        numbers = torch.arange(jacobian.shape[1], device=jacobian.device).expand(jacobian.shape[:2])
+        return jacobian[torch.arange(len(jacobian), device=jacobian.device), head(numbers, target)]
+    return jacobian
