@@ -21,6 +21,7 @@ def parts(figures: Mapping[str, Any]) -> dict[str, str]:
         "scaling": table.ratios(figures["scaling"]),
         "memory": table.memory(figures["memory"]),
         "goals": table.goals(figures),
+        "precision": table.precision(figures.get("precision", {})),
         "refused": table.refusals(rows),
     }
 

@@ -117,3 +117,22 @@ def refusals(rows: Mapping[str, Figures]) -> str:
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *body])
+
+
+def precision(rows: Mapping[str, Mapping[str, Figures]]) -> str:
+    """The error of the term's own gradient by engine and precision: the range over the workloads."""
+    ways = list(dict.fromkeys(name for row in rows.values() for name in row))
+    dtypes = list(dict.fromkeys(dtype for row in rows.values() for cells in row.values() for dtype in cells))
+    lines = ["| engine | " + " | ".join(dtypes) + " |", "| --- |" + " --- |" * len(dtypes)]
+    for name in ways:
+        title = {"richardson": "differences, Richardson"}.get(name, COLUMNS.get(name, name))
+        lines.append(f"| {title} | " + " | ".join(_range([row[name][dtype] for row in rows.values() if name in row]) for dtype in dtypes) + " |")
+    return "\n".join(lines)
+
+
+def _range(cells: list[Figures]) -> str:
+    errors = sorted(cell["error"] for cell in cells if "error" in cell)
+    if not errors:
+        return "refused"
+    shown = f"{errors[0]:.0e}" if len(errors) == 1 else f"{errors[0]:.0e} to {errors[-1]:.0e}"
+    return shown + (f"; {len(cells) - len(errors)} refused" if len(errors) < len(cells) else "")

@@ -209,3 +209,12 @@ def test_the_compiler_itself() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         assert_same_training(network, [8] * 3, "double_backward", Compiled())
+
+
+def test_half_precision_is_served_though_the_compiler_rounds_elsewhere() -> None:
+    """By the real compiler: only it moves the roundings. A step that is handed on warns, which fails the test."""
+    model, (inputs, target) = network().float(), batch(32)
+    criterion = loss(Compiled())
+    with torch.autocast("cpu", torch.bfloat16):
+        criterion(model, inputs.float(), target).backward()
+    assert programs(criterion, model)

@@ -61,7 +61,7 @@ class Compiled(Engine):
 
     after: how often another shape than the first must be seen before it is compiled too (compiling takes seconds to minutes); until then it runs eagerly.
     tolerance: how far the parameter gradient of a new program may be from the eager one on its first batch, relative; None takes the square root of the
-    precision of the parameters. A program that is further off is not used, and one warning says so.
+    precision of the parameters, or of autocast where that is coarser. A program that is further off is not used, and one warning says so.
 
     backend: torch.compile's; "aot_eager" runs the joint graph without a compiler.
 
@@ -155,14 +155,20 @@ class Compiled(Engine):
             with replay.run():
                 found = program(model, inputs, target, weights, interpreted=interpreted)
             error = 0.0 if program.random and not interpreted else _relative(found.gradients, expected)  # the compiler may draw other numbers
-            if not error <= self._allowed(expected):
+            if not error <= self._allowed(expected, None if interpreted else _autocast(replay.device)):
                 return f"its parameter gradient on the first batch differs from the eager one by {error:.1e}"
         return None
 
-    def _allowed(self, gradients: dict[str, Tensor]) -> float:
+    def _allowed(self, gradients: dict[str, Tensor], autocast: torch.dtype | None) -> float:
+        """The root of the coarsest precision: under autocast the compiler rounds at other places than the eager step."""
         if self.tolerance is not None:
             return self.tolerance
-        return max((torch.finfo(gradient.dtype).eps for gradient in gradients.values()), default=1.0) ** 0.5
+        dtypes = {gradient.dtype for gradient in gradients.values()} | ({autocast} if autocast else set())
+        return max((torch.finfo(dtype).eps for dtype in dtypes), default=1.0) ** 0.5
+
+
+def _autocast(device: torch.device) -> torch.dtype | None:
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: dict[int, Tensor]) -> Hashable:
@@ -170,8 +176,7 @@ def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: 
     leaves, structure = pytree.tree_flatten((inputs, target))
     shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
     wanted = tuple(parameter.requires_grad for parameter in model.parameters())
-    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)), "cpu")
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    autocast = _autocast(next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), torch.device("cpu")))
     outside = tuple((identity, tensor.requires_grad) for identity, tensor in sorted(held.items()))
     return (shapes, str(structure), form_of(model), wanted, autocast, schedule, outside)
 

@@ -20,14 +20,14 @@ class Replay:
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._model = model
-        self._device = device
+        self.device = device
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
         self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
-        self._random = _random_state(self._device)
+        self._random = _random_state(self.device)
         self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
 
     @contextmanager
@@ -38,16 +38,16 @@ class Replay:
             with self._draws():
                 yield
             return
-        now = _random_state(self._device)
+        now = _random_state(self.device)
         live = list(_buffers(self._model))
-        _set_random_state(self._random, self._device)
+        _set_random_state(self._random, self.device)
         for module, name, buffer in self._buffers:
             module._buffers[name] = buffer.clone()
         try:
             with self._draws():
                 yield
         finally:
-            _set_random_state(now, self._device)
+            _set_random_state(now, self.device)
             for module, name, buffer in live:
                 module._buffers[name] = buffer
 
