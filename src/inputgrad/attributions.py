@@ -71,10 +71,12 @@ class IntegratedGradients(Attribution):
 
     baseline: x′: a number for all features (0, the black image), a tensor of one sample's shape or of the batch's, a name in the target, or a callable of
     the batch. steps: m. rule: "right", as in the paper's sum (α_k = k/m, w_k = 1/m), "left", "midpoint", "trapezoid" (m + 1 points), or "gauss_legendre",
-    the most accurate on smooth networks. of, wrt: the score s, and the input (not the output of an inner module, which no place can move).
+    the most accurate on smooth networks. of, wrt: the score s, and the input. It cannot be the output of an inner module, which no place can move: for tokens
+    let the model take their embeddings.
 
     Completeness: Σ_i φ_i = s(x) − s(x′), as exactly as the sum approximates the integral. Costs one pass at each point, all of which are kept until the
-    backward pass: to train with it take few steps and a better rule than "right".
+    backward pass: to train with it take few steps and a better rule than "right". The trapezoid of captum 0.9 has weights that add up to 1 − 1/m only; here
+    they add up to 1.
 
     Source: Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks", ICML, eq. 1 and 3.
     """

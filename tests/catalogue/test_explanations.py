@@ -591,3 +591,79 @@ def test_places_without_attributions_are_the_input_gradient_there() -> None:
     there = 0.5 * x + 0.1
     phi = attribute(lambda batch: batch.gradient(of="label", at=Given(there)), model, x, y)
     assert torch.allclose(phi, score_gradients(model, there, of_class(y)).detach())
+
+
+# other kinds of inputs, and training
+
+
+def test_one_logit_has_two_log_probabilities() -> None:
+    """The head that the recipe names for one logit is that of the two logits (0, z)."""
+    model, x = MODELS["scalar"][0]().double(), zoo.features(SIZE)
+    mask = torch.ones(zoo.FEATURES, dtype=x.dtype)
+
+    def both(output: Tensor, target: Any) -> Tensor:
+        return (2 * F.logsigmoid(output) - output).sum(1)
+
+    value = ig.InputGradientLoss(None, right_for_the_right_reasons(mask, of=both))(model, x)
+    two = nn.Sequential(model, Padded())
+    assert torch.allclose(value, ig.InputGradientLoss(None, right_for_the_right_reasons(mask))(two, x))
+    assert value > 0
+
+
+class Padded(nn.Module):
+    """z as the two logits (0, z)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(z), z], 1)
+
+
+def test_the_input_is_named_as_the_model_calls_it() -> None:
+    model, (a, b) = zoo.TwoInputs().double(), zoo.two_of_features(SIZE)
+    y = labels(a)
+    phi = attribute(IntegratedGradients(steps=8, rule="gauss_legendre", of="label", wrt="b"), model, {"a": a, "b": b}, y)
+    with torch.no_grad():
+        difference = of_class(y)(model(a, b)) - of_class(y)(model(a, torch.zeros_like(b)))
+    assert torch.allclose(phi.sum(1), difference, atol=1e-6)
+    assert torch.allclose(attribute(ExpectedGradients(b[:1], wrt=1), model, (a, b))[0], torch.zeros_like(b[0]), atol=1e-15)  # the reference itself
+
+
+def test_saliency_masks_hide_tokens_at_their_embeddings() -> None:
+    model, inputs = zoo.Tokens().double(), zoo.token_inputs(SIZE)
+    mask = SaliencyMask(0.5, shared_over=2, wrt="module:embedding")
+    caught: list[Tensor] = []
+
+    def keep(batch: ig.Batch) -> Tensor:
+        caught.append((mask(batch) != batch.variable("module:embedding")).all(2))
+        return batch.output.sum()
+
+    target = torch.arange(SIZE) % zoo.OUTPUTS
+    ig.InputGradientLoss(None, ig.term(per="batch", wrt="module:embedding")(keep))(model, inputs, target)
+    assert (caught[0].sum(1) == 2).all()  # of 4 tokens
+    loss = ("cross_entropy" + saliency_guided_training(shared_over=2, wrt="module:embedding"))(model, inputs, target)
+    loss.backward()
+    assert model.embedding.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("prior", "measure"),
+    [
+        (lambda: sparse_attribution_prior(1.0), lambda phi: -coefficient(phi.abs().mean(0))),
+        (lambda: graph_attribution_prior(EDGES, 5.0), graph),
+        (lambda: TotalVariation(InputGradient(), axes=1), lambda phi: phi.diff(dim=1).abs().sum(1).mean()),
+    ],
+)
+def test_training_with_a_prior_makes_attributions_as_it_says(prior: Callable[[], Any], measure: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(64, zoo.FEATURES, dtype=torch.float64)
+    target = (x @ torch.tensor([1.0, 0.8, 0.2, 0.1, 0.0], dtype=x.dtype))[:, None]
+    measured = []
+    for criterion in (ig.InputGradientLoss("mse"), ig.InputGradientLoss("mse") + 1.0 * prior()):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(zoo.FEATURES, 16), nn.SiLU(), nn.Linear(16, 1)).double()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(60):
+            optimizer.zero_grad()
+            criterion(model, x, target).backward()
+            optimizer.step()
+        measured.append(float(measure(attribute(InputTimesGradient(), model, x))))
+    plain, trained = measured
+    assert trained < plain - 0.1 * abs(plain)

@@ -23,7 +23,8 @@ def right_for_the_right_reasons(mask: Labels, weight: Weight = 1000.0, *, of: Of
     target, or a callable of the batch. log p: the log-probabilities; the head is their SUM over the classes, ``of="log_prob"``, not that of the true class.
     weight: λ₁, 1000 in the authors' MNIST and toy runs. Their loss adds both parts up over the batch; here both are means, so λ₁ stays what it is, and only
     beside a base loss that is a sum would it be multiplied by the batch size. Their λ₂ Σ θ², on a sum, is ``weight_decay`` = 2 λ₂ / N of the optimiser.
-    When not: where the mask is wrong or the irrelevant features cannot be told apart from the others by place.
+    When not: where the irrelevant features cannot be told from the others by their place. And not as it stands with one logit, whose softmax is constant:
+    there take ``of=lambda output, target: (2 * logsigmoid(output) - output).sum(1)``, the same sum over both classes.
 
     Source: Ross, Hughes & Doshi-Velez 2017, "Right for the right reasons: training differentiable models by constraining their explanations", IJCAI, eq. 1.
 

@@ -53,7 +53,7 @@ class AttributionMatch(_OfAttributions):
 
     When not: for the input gradient itself, which `GradientMatch` matches with more ways to count.
 
-    Source: Liu & Avci 2019, "Incorporating priors with feature attribution on text classification", ACL, eq. 3 (integrated gradients; t = 0 for identity
+    Source: Liu & Avci 2019, "Incorporating priors with feature attribution on text classification", ACL (integrated gradients; t = 0 for identity
     terms, 1 for words that must matter), there summed over classes: one term for each, with ``of=heads.OneOutput(c)``.
 
     >>> import torch
