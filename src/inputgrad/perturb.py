@@ -4,9 +4,9 @@ Knows what a batch offers; knows no term and no engine.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
 Move = Literal["ascend", "descend"]
-Scaling = Literal["none", "unit", "sign"]
+Scaling = Literal["none", "unit", "sign", "max"]
 Bounds = tuple[float, float] | None
 
 
@@ -31,6 +31,15 @@ class Perturbation(ABC):
     @abstractmethod
     def __call__(self, batch: "Batch") -> Tensor:
         """x̃, of the shape of ``batch.variable(wrt)``, detached."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What it carries from one step to the next; the term that takes it keeps it in the criterion's ``state_dict``."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        if state:
+            raise ValueError(f"{type(self).__name__} carries nothing from step to step, and was given {sorted(state)}")
 
 
 @dataclass(frozen=True)
@@ -84,20 +93,26 @@ def perturbed(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:
 
 
 def moved(x: Tensor, gradient: Tensor, size: float, *, move: Move, scaling: Scaling, bounds: Bounds) -> Tensor:
-    """x ± size · step, clipped into bounds; step is the gradient as it is, its unit vector a sample (0 where it is 0), or its sign."""
+    """x ± size · step, clipped into bounds; step is the gradient as `scaled` gives it."""
     signed = size if move == "ascend" else -size
     step = x + signed * scaled(gradient, scaling)
     return step if bounds is None else step.clamp(*bounds)
 
 
 def scaled(gradient: Tensor, scaling: Scaling) -> Tensor:
-    """The gradient as it is ("none"), as a unit vector a sample ("unit": ‖·‖₂ over the sample's features, 0 stays 0), or its sign ("sign")."""
+    """The gradient as it is ("none"), its sign ("sign"), or divided, a sample, by its ‖·‖₂ ("unit") or its largest entry's size ("max"); 0 stays 0."""
     if scaling == "sign":
         return gradient.sign()
     if scaling == "none":
         return gradient
-    length = torch.linalg.vector_norm(gradient, dim=tuple(range(1, gradient.dim())), keepdim=True) if gradient.dim() > 1 else gradient.abs()
-    return torch.where(length > 0, gradient / torch.where(length > 0, length, 1), 0)
+    length = lengths(gradient, 2 if scaling == "unit" else float("inf"))
+    return torch.where(length > 0, gradient / torch.where(length > 0, length, 1), 0).to(gradient.dtype)
+
+
+def lengths(tensor: Tensor, p: float) -> Tensor:
+    """‖·‖_p of each sample, in a shape that divides the tensor; half precision is widened, whose squares overflow."""
+    wide = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return torch.linalg.vector_norm(wide, p, dim=tuple(range(1, wide.dim())), keepdim=True) if wide.dim() > 1 else wide.abs()
 
 
 def check_move(move: str) -> None:
@@ -106,8 +121,8 @@ def check_move(move: str) -> None:
 
 
 def check_scaling(scaling: str) -> None:
-    if scaling not in ("none", "unit", "sign"):
-        raise ValueError(f"scaling={scaling!r}: {nearest(scaling, ('none', 'unit', 'sign'))}")
+    if scaling not in get_args(Scaling):
+        raise ValueError(f"scaling={scaling!r}: {nearest(scaling, get_args(Scaling))}")
 
 
 def check_bounds(bounds: Bounds) -> None:

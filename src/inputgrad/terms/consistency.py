@@ -1,19 +1,17 @@
 """Consistency: how far the output moves when the input is perturbed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.divergences import Divergence, check_divergence, divergence
-from inputgrad.perturb import FGSM, Perturbation, check_perturbation, perturbed
-from inputgrad.terms.base import Term
-from inputgrad.variables import Key
+from inputgrad.perturb import FGSM
+from inputgrad.terms.perturbed import PerturbedTerm
 
 
 @dataclass(frozen=True)
-class Consistency(Term):
+class Consistency(PerturbedTerm):
     """The divergence of the output at a perturbed input from the output at the input.
 
         R_n = D(p(f(x_n)), p(f(x̃_n))),        x̃ = perturbation(x),        p = softmax
@@ -28,34 +26,26 @@ class Consistency(Term):
 
     When not: with one output and a divergence of probabilities (it raises an error); take "mse" there.
 
-    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8),
-    eq. 5; Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, eq. 5.
+    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8);
+    Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.
 
     >>> from torch import nn
     >>> criterion = nn.CrossEntropyLoss() + 6.0 * Consistency(FGSM(0.1))
     """
 
-    perturbation: Perturbation | Callable[[Batch], Tensor]
     divergence: Divergence = "kl"
     hold_clean: bool = False
     hold_variable: bool = False
 
     def __post_init__(self) -> None:
-        check_perturbation("Consistency", self.perturbation)
+        super().__post_init__()
         check_divergence("Consistency", self.divergence)
 
     @classmethod
     def example(cls) -> "Consistency":
-        return cls(FGSM(0.1))
-
-    def variables(self) -> tuple[Key, ...]:
-        return (perturbed(self.perturbation),)
+        return cls(FGSM(0.1, of="output"))
 
     def __call__(self, batch: Batch) -> Tensor:
-        moved = self.perturbation(batch)
-        if not isinstance(moved, Tensor):
-            raise TypeError(f"Consistency: the perturbation must return the perturbed input, a tensor; got {type(moved).__name__}")
-        # a value that requires a gradient replaces the variable; a constant one displaces it
-        moved = moved.detach().requires_grad_(self.hold_variable)
         clean = batch.output.detach() if self.hold_clean else batch.output
-        return divergence(self.divergence, clean, batch.output_with({perturbed(self.perturbation): moved}))
+        moved = self.moved(batch).requires_grad_(self.hold_variable)  # a value that requires a gradient replaces the variable; a constant one displaces it
+        return divergence(self.divergence, clean, batch.output_with({self.key: moved}))

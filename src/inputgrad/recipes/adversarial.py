@@ -1,0 +1,181 @@
+"""Adversarial training: losses at a perturbed input, of one step or several, of a state that is carried on, and with or without labels.
+
+The attacks run on the model in the mode in which it stands; the authors of TRADES and MART put it in evaluation mode meanwhile. On a model with dropout or
+batch normalisation call ``model.eval()`` before the criterion to do as they do.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from inputgrad.attacks import PGD, Noise, Norm, VirtualAdversarial
+from inputgrad.carried import Carried
+from inputgrad.divergences import Divergence
+from inputgrad.loss import InputGradientLoss
+from inputgrad.perturb import Bounds
+from inputgrad.terms.adversarial import Adversarial, MisclassificationAware
+from inputgrad.terms.base import Weighted
+from inputgrad.terms.consistency import Consistency
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+
+def fast_adversarial(
+    epsilon: float, weight: Weight = 1.0, *, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
+) -> Weighted:
+    """Fast adversarial training: one sign step from a random start, longer than the ball's radius.
+
+        mean_n ℓ(f(x_n + δ_n), y_n),   δ = clip(η + α sign ∇ℓ(x + η), −ε, ε),   η ~ U(−ε, ε)
+
+    α = ``step_size``: 1.25 ε as published. bounds: (0, 1) for images; the start and x + δ are clipped into them. instead: True trains at x + δ alone, as
+    published: the term is ℓ(x + δ) − ℓ(x), which with the base loss leaves ℓ(x + δ) at weight 1; False adds ℓ(x + δ) to the base loss.
+
+    When not: with a large ε or a long training, in which networks learn the single step by heart (catastrophic overfitting): add `grad_align`, or take
+    `pgd_adversarial`.
+
+    Source: Wong, Rice & Kolter 2020, "Fast is better than free: revisiting adversarial training", ICLR, algorithm 3.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(8 / 255, bounds=(0, 1))
+    """
+    attack = PGD(epsilon, steps=1, step_size=1.25 * epsilon if step_size is None else step_size, bounds=bounds, wrt=wrt)
+    return weight * Adversarial(attack, instead)
+
+
+def pgd_adversarial(
+    epsilon: float,
+    weight: Weight = 1.0,
+    *,
+    norm: Norm = "linf",
+    steps: int = 10,
+    step_size: float | None = None,
+    bounds: Bounds = None,
+    instead: bool = True,
+    wrt: Key = 0,
+) -> Weighted:
+    """Adversarial training on projected gradient ascent: the loss at the worst input that a few steps find in a ball.
+
+        mean_n ℓ(f(x̃_n), y_n),   x̃ ≈ argmax ℓ(f(x̃), y) over ‖x̃ − x‖ ≤ ε,   x_{t+1} = Π(x_t + α d_t)
+
+    norm: "linf", d = sign ∇ℓ, or "l2", d = ∇ℓ/‖∇ℓ‖₂. α = ``step_size``: 2.5 ε/steps; the paper takes 2/255 for CIFAR-10 at ε = 8/255 and 7 steps. The start
+    is uniform in the ball. instead: True trains at x̃ alone, as published; False adds it to the base loss. Costs ``steps`` + 2 passes for each plain one;
+    `Adversarial` of a `PGD` has further settings.
+
+    When not: where accuracy on clean inputs is what counts; robust networks lose some of it. See `trades`.
+
+    Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", ICLR, eq. 2.1 and section 2.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + pgd_adversarial(8 / 255, bounds=(0, 1))
+    """
+    return weight * Adversarial(PGD(epsilon, steps, step_size, norm, bounds=bounds, wrt=wrt), instead)
+
+
+def free_adversarial(epsilon: float, weight: Weight = 1.0, *, step_size: float | None = None, bounds: Bounds = None, wrt: Key = 0) -> Weighted:
+    """Free adversarial training: a perturbation that goes on from step to step, while each batch is replayed m times.
+
+        mean_n ℓ(f(x_n + δ_n), y_n),   then δ ← clip(δ + ε sign ∇ℓ(x + δ), −ε, ε)
+
+    The parameters see the δ of the step before. Call the criterion m times for each batch (4 to 10 as published), with an optimiser step each; divide the
+    number of epochs by m. Cost: the authors' loop takes both gradients from one backward pass; here ∇ℓ(x + δ) is a pass of its own, and the clean one is made
+    for the output, so a step costs three plain ones. δ is in the criterion's ``state_dict``.
+
+    When not: where a batch is not replayed, for then δ belongs to other samples; and where what is free is the point.
+
+    Source: Shafahi et al. 2019, "Adversarial training for free!", NeurIPS, algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + free_adversarial(8 / 255, bounds=(0, 1))
+    """
+    return weight * Adversarial(Carried(epsilon, step_size, bounds=bounds, wrt=wrt), instead=True)
+
+
+def trades(
+    epsilon: float,
+    beta: Weight = 6.0,
+    *,
+    norm: Norm = "linf",
+    steps: int = 10,
+    step_size: float | None = None,
+    bounds: Bounds = None,
+    start: float = 0.001,
+    wrt: Key = 0,
+) -> Weighted:
+    """TRADES: the clean loss, and how far an attack moves the predicted distribution.
+
+        ℓ + β · mean_n KL(p(x_n) ‖ p(x̃_n)),   x̃ ≈ argmax KL(p(x) ‖ p(x̃)) over ‖x̃ − x‖ ≤ ε
+
+    p: softmax of the model's outputs ``[N, C]``. β: 6 as in the paper's tables; the default of the authors' function is 1. Both attack and loss take KL
+    with the clean distribution first, and nothing is detached in the loss: the gradient goes through both branches. start: the deviation of the normal
+    noise that the attack starts from, 0.001; without noise its first step would follow the sign of rounding errors. step_size: 2.5 ε/steps; 0.007 for ε =
+    0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there; a sample
+    without a gradient stays.
+
+    When not: for outputs that are no logits of classes. Needs no labels itself.
+
+    Source: Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + trades(0.031, bounds=(0, 1))
+    """
+    attack = PGD(epsilon, steps, step_size, norm, Noise(start, "normal", wrt=wrt), "kl", bounds=bounds, order="clip_first", wrt=wrt)
+    return beta * Consistency(attack, "kl")
+
+
+def mart(
+    epsilon: float,
+    lambda_: float = 5.0,
+    *,
+    steps: int = 10,
+    step_size: float | None = None,
+    bounds: Bounds = None,
+    start: float = 0.001,
+    wrt: Key = 0,
+    engine: str = "auto",
+) -> InputGradientLoss:
+    """MART: adversarial training that heeds which samples are misclassified; the whole criterion, for it replaces the base loss.
+
+        mean_n −log p_y(x̃) − log(1 − max_{k≠y} p_k(x̃)) + λ KL(p(x) ‖ p(x̃)) (1 − p_y(x)),   x̃ ≈ argmax −log p_y(x̃) over ‖x̃ − x‖∞ ≤ ε
+
+    λ: 5 as in the paper; the default of the authors' function is 6. Nothing is detached. The authors' code adds 1e-4 inside the second logarithm and about
+    1e-12 elsewhere; here the logarithms are exact. start, step_size: as in `trades`; 0.007 for ε = 0.031 in the authors' script.
+
+    When not: for anything but single labels, integers ``[N]``, and outputs ``[N, C]``.
+
+    Source: Wang et al. 2020, "Improving adversarial robustness requires revisiting misclassified examples", ICLR, section 3.
+
+    >>> criterion = mart(0.031, bounds=(0, 1))
+    """
+    attack = PGD(epsilon, steps, step_size, start=Noise(start, "normal", wrt=wrt), of=cross_entropy, bounds=bounds, wrt=wrt)
+    return InputGradientLoss(None, MisclassificationAware(attack, lambda_), engine=engine)
+
+
+def vat(
+    epsilon: float,
+    weight: Weight = 1.0,
+    *,
+    xi: float = 1e-3,
+    iterations: int = 1,
+    divergence: Divergence = "kl",
+    wrt: Key = 0,
+) -> Weighted:
+    """Virtual adversarial training: the predicted distribution changes little in the direction in which it changes fastest. No labels are needed.
+
+        α · mean_n KL(p̂(x_n) ‖ p(x_n + ε d_n)),   d by power iteration on ∂² KL/∂r² at r = 0:  d ← unit ∂KL(p̂(x) ‖ p(x + r))/∂r at r = ξ d
+
+    p̂: held constant, as published (TRADES holds nothing). α = ``weight``: 1 as published. ε: in ‖·‖₂, to be tuned for each data set. iterations: 1. ξ: the
+    paper's 1e-6 is lost in float32, see `VirtualAdversarial`; popular ports take 10, which leaves the neighbourhood of x where features are of the size 1.
+
+    When not: for outputs that are no logits of classes; take divergence="mse" there.
+
+    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8),
+    algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + vat(1.0)
+    """
+    return weight * Consistency(VirtualAdversarial(epsilon, xi, iterations, divergence, wrt=wrt), divergence, hold_clean=True)
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """−log p_y ``[N]``: the head that an attack climbs where the criterion has no base loss."""
+    return F.cross_entropy(output, target, reduction="none")

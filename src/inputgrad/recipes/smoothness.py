@@ -1,0 +1,166 @@
+"""Smoothness: losses whose gradient turns little or whose surface is nearly linear near the input, and outputs that stay where an embedding moves.
+
+The first three perturb inputs. The last three are for tokens: ``wrt="module:<name of the embedding>"``, the output of the module that embeds them.
+"""
+
+from typing import Literal
+
+from inputgrad.attacks import PGD, Noise, Norm
+from inputgrad.divergences import Divergence
+from inputgrad.labels import Labels
+from inputgrad.perturb import Bounds
+from inputgrad.terms.adversarial import AdversarialPath
+from inputgrad.terms.base import Weighted
+from inputgrad.terms.consistency import Consistency
+from inputgrad.terms.linearity import Curvature, GradientAlignment, LeastLinear, LocalLinearity, SignDirection
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+
+def grad_align(epsilon: float, weight: Weight = 0.2, *, hold_clean: bool = False, zero_gradients: Literal["keep", "drop"] = "keep", wrt: Key = 0) -> Weighted:
+    """GradAlign: the loss's input gradient points the same way at the input and at a random point of the box around it.
+
+        λ · mean_n [1 − cos(∇ℓ(x_n), ∇ℓ(x_n + η_n))],   η ~ U(−ε, ε) in each feature
+
+    λ = ``weight``: 0.2 for CIFAR-10 at ε = 8/255, larger for a larger ε. For use beside `fast_adversarial`. The paper's formula learns through both gradients;
+    the authors' code holds the clean one constant (``hold_clean=True``) and leaves out samples with a zero gradient (``zero_gradients="drop"``).
+
+    When not: beside strong attacks of several steps, which do not overfit to one; it costs a second double backward.
+
+    Source: Andriushchenko & Flammarion 2020, "Understanding and improving fast adversarial training", NeurIPS, section 5.
+
+    >>> from torch import nn
+    >>> from inputgrad.recipes.adversarial import fast_adversarial
+    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(8 / 255, bounds=(0, 1)) + grad_align(8 / 255)
+    """
+    return weight * GradientAlignment(Noise(epsilon, wrt=wrt), hold_clean, zero_gradients)
+
+
+def local_linearity(
+    epsilon: float,
+    lambda_: float = 4.0,
+    mu: float = 3.0,
+    *,
+    steps: int = 10,
+    step_size: float | None = None,
+    norm: Norm = "linf",
+    bounds: Bounds = None,
+    wrt: Key = 0,
+) -> Weighted:
+    """Local linearity regularisation (LLR): the loss departs little from its linear part in a ball, and its slope there is small.
+
+        mean_n λ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| + μ |δᵀ∇ℓ(x)|,   δ ≈ argmax |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| over ‖δ‖ ≤ ε
+
+    λ, μ: to be tuned for each data set and ε. The same δ stands in both parts, a modulus on both. δ is found by ``steps`` projected sign steps of ``step_size``
+    (2.5 ε/steps) from a uniform start; the paper's steps are Adam's. The weight of both together is 1: multiply the recipe for another.
+
+    When not: where the loss is piecewise linear in the input already.
+
+    Source: Qin et al. 2019, "Adversarial robustness through local linearization", NeurIPS, section 4 and algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + local_linearity(8 / 255, bounds=(0, 1))
+    """
+    return 1.0 * LocalLinearity(LeastLinear(epsilon, steps, step_size, norm, bounds=bounds, wrt=wrt), lambda_, mu)
+
+
+def curvature(h: float = 1.5, weight: Weight = 4.0, *, squared: bool = True, wrt: Key = 0) -> Weighted:
+    """CURE: the loss's input gradient changes little along the direction in which curvature is large.
+
+        γ · mean_n ‖∇ℓ(x_n + h z_n) − ∇ℓ(x_n)‖²₂,   z = sign ∇ℓ(x) / ‖sign ∇ℓ(x)‖₂
+
+    h: the step, in ‖·‖₂: 1.5 for images in [0, 1] as published, reached over the first epochs (a criterion for each value). γ = ``weight``: 4 as published; the
+    factor 1/h² is in it. squared: True as in the paper. The authors' code takes the norm itself (``squared=False``), of the gradient of the batch's MEAN loss:
+    its weight γ is γ/N here. z is constant, and x + h z is not clipped.
+
+    When not: for piecewise-linear networks and a small h, where the gradient changes at kinks alone.
+
+    Source: Moosavi-Dezfooli et al. 2019, "Robustness via curvature regularization, and vice versa", CVPR, section 4.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + curvature(0.5)
+    """
+    return weight * Curvature(SignDirection(h, wrt), squared)
+
+
+def smart(
+    wrt: Key,
+    weight: Weight = 1.0,
+    *,
+    epsilon: float = 1e-5,
+    steps: int = 1,
+    step_size: float = 1e-3,
+    start: float = 1e-5,
+    divergence: Divergence = "symmetric_kl",
+    mask: Labels | None = None,
+) -> Weighted:
+    """SMART's smoothness-inducing regularisation: the output stays where it is while an attack moves the embeddings.
+
+        λ · mean_n D(f(x_n), f(x̃_n)),   D = KL(p ‖ q) + KL(q ‖ p),   x̃ ≈ argmax D over ‖x̃ − x‖∞ ≤ ε,   x̃ ← Π(x̃ + η g/‖g‖∞)
+
+    wrt: the embedding, "module:<name>". λ = ``weight``. start: σ of the normal noise that the attack starts from, without which the gradient is 0. ε, η =
+    ``step_size``, σ: as published, for embeddings of large pretrained models; small networks of your own want a larger ε. divergence: "mse" for regression.
+    The projection Π is the paper's; the authors' code (MT-DNN) and its ports skip it, so that theirs is ε = ∞, drop the start from the point, and divide the
+    gradient by the largest entry of each token; here of each sample. mask: positions that move, such as those that are no padding.
+    The paper's other half, Bregman proximal point optimisation, is a teacher's affair and not here.
+
+    When not: with ε = 1e-5 in half precision, where it is nothing.
+
+    Source: Jiang et al. 2020, "SMART: robust and efficient fine-tuning for pre-trained natural language models through principled regularized
+    optimization", ACL, section 3.1 and algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + smart("module:embedding", epsilon=0.1, step_size=0.1)
+    """
+    noise = Noise(start, "normal", wrt=wrt, mask=mask)
+    return weight * Consistency(PGD(epsilon, steps, step_size, start=noise, of=divergence, scaling="max", wrt=wrt, mask=mask), divergence)
+
+
+def free_lb(
+    wrt: Key, epsilon: float = 0.1, weight: Weight = 1.0, *, steps: int = 3, step_size: float = 0.1, start: float | None = None, mask: Labels | None = None
+) -> Weighted:
+    """FreeLB: the mean loss along the steps of an attack on the embeddings.
+
+        1/K Σ_{t=0}^{K−1} mean_n ℓ(f(X_n + δ_t), y_n),   δ_{t+1} = Π(δ_t + α g_t/‖g_t‖_F) into ‖δ‖_F ≤ ε,   δ_0 ~ U(−a, a)/√D
+
+    wrt: the embedding X, "module:<name>". K = ``steps``: the losses are those at δ_0, …, δ_{K−1}, so K − 1 ascents are made. α = ``step_size``. a =
+    ``start``: ε unless given. D: features of a sample that move; mask: which do, such as tokens that are no padding. It replaces the base loss: the term is
+    the mean along the path minus ℓ(X), which with the base loss at weight 1 leaves the former. Dropout draws one mask for all K passes, as the authors ask
+    for. ε, α, a are tuned for each task there. Costs K passes for the loss and K − 1 for the ascent; the authors' loop shares them.
+
+    When not: where one more pass for each step is too dear; then take `r3f`.
+
+    Source: Zhu et al. 2020, "FreeLB: enhanced adversarial training for natural language understanding", ICLR, algorithm 1.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + free_lb("module:embedding", 0.5)
+    """
+    noise = Noise(epsilon if start is None else start, "inscribed", wrt=wrt, mask=mask)
+    return weight * AdversarialPath(PGD(epsilon, steps - 1, step_size, "l2", noise, wrt=wrt, mask=mask), instead=True)
+
+
+def r3f(
+    wrt: Key,
+    weight: Weight = 1.0,
+    *,
+    size: float = 1e-5,
+    draw: Literal["uniform", "normal"] = "uniform",
+    divergence: Divergence = "symmetric_kl",
+    hold_variable: bool = False,
+) -> Weighted:
+    """R3F: the output stays where it is while noise moves the embeddings; no attack.
+
+        λ · mean_n KL(f(x) ‖ f(x + z)) + KL(f(x + z) ‖ f(x)),   z ~ U(−σ, σ) or N(0, σ²)
+
+    wrt: the embedding, "module:<name>". σ = ``size``: 1e-5 as published, for pretrained models. λ = ``weight``. hold_variable: the authors' code (fairseq)
+    starts the noisy branch from a detached embedding, so that it does not learn by that branch (True); in the paper's formula it does (False). ``draw``:
+    "uniform" as there.
+
+    When not: with σ = 1e-5 in half precision, where it is nothing; and where robustness against an attack is the aim (`smart`).
+
+    Source: Aghajanyan et al. 2021, "Better fine-tuning by reducing representational collapse", ICLR, section 2.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + r3f("module:embedding", size=0.1)
+    """
+    return weight * Consistency(Noise(size, draw, wrt=wrt), divergence, hold_variable=hold_variable)
