@@ -43,7 +43,16 @@ class Attribution(ABC):
 
 @dataclass(frozen=True)
 class InputGradient(Attribution):
-    """φ = ∂s/∂x, the input gradient itself: "saliency" (Simonyan, Vedaldi & Zisserman 2014), without their absolute value."""
+    """The input gradient itself, "saliency" without the absolute value.
+
+        φ = ∂s/∂x
+
+    of, wrt: the score s, and the input.
+
+    When not: where the score is flat at the input though the feature matters (a saturated unit): take `IntegratedGradients`.
+
+    Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks: visualising image classification models and saliency maps", ICLR workshop.
+    """
 
     of: Of = "output"
     wrt: Key = 0
@@ -54,7 +63,16 @@ class InputGradient(Attribution):
 
 @dataclass(frozen=True)
 class InputTimesGradient(Attribution):
-    """φ = x ⊙ ∂s/∂x, input × gradient (Shrikumar, Greenside, Shcherbina & Kundaje 2016, "Not just a black box")."""
+    """Input × gradient.
+
+        φ = x ⊙ ∂s/∂x
+
+    of, wrt: the score s, and the input. For a ReLU network without biases it is integrated gradients from 0.
+
+    When not: where the value 0 has a meaning of its own: features that are 0 get nothing.
+
+    Source: Shrikumar, Greenside, Shcherbina & Kundaje 2016, "Not just a black box: learning important features through propagating activation differences".
+    """
 
     of: Of = "output"
     wrt: Key = 0
@@ -77,6 +95,8 @@ class IntegratedGradients(Attribution):
     Completeness: Σ_i φ_i = s(x) − s(x′), as exactly as the sum approximates the integral. Costs one pass at each point, all of which are kept until the
     backward pass: to train with it take few steps and a better rule than "right". The trapezoid of captum 0.9 has weights that add up to 1 − 1/m only; here
     they add up to 1.
+
+    When not: where no input stands for "nothing there"; `ExpectedGradients` takes the data themselves.
 
     Source: Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks", ICML, eq. 1 and 3.
     """
@@ -126,6 +146,8 @@ class ExpectedGradients(Attribution):
     some 200 to explain. of, wrt: as in `IntegratedGradients`.
 
     Completeness holds in expectation: E Σ_i φ_i = s(x) − E s(x′).
+
+    When not: to explain a single decision with few draws; the noise of one is as large as the attributions.
 
     Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
     gradients", Nature Machine Intelligence 3.

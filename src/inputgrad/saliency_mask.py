@@ -26,8 +26,15 @@ class SaliencyMask(Perturbation):
     share: k/D, 0.5 in the authors' MNIST run. of: the score s; "label", the output of the true class, as in their code. by: "gradient" sorts by the gradient
     with its sign, as the paper and the code's default do; "magnitude" by |∂s/∂x_i|. shared_over: a dimension of the input, such as 1 for the channels of an
     image: the gradient is then averaged over it, what is masked is masked all along it, and each of its entries has a range of its own (their CIFAR run).
+    wrt: the input, or the output of an inner module (for tokens the embedding, with ``shared_over=2``).
+
+    When not: where a random value is itself a signal, as in one-hot or binary features.
 
     Source: Ismail, Corrada Bravo & Feizi 2021, "Improving deep learning interpretability by saliency guided training", NeurIPS, algorithm 1.
+
+    >>> from torch import nn
+    >>> from inputgrad.terms.consistency import Consistency
+    >>> criterion = nn.CrossEntropyLoss() + Consistency(SaliencyMask(0.5))
     """
 
     share: float = 0.5

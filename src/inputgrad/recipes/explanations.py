@@ -23,6 +23,7 @@ def right_for_the_right_reasons(mask: Labels, weight: Weight = 1000.0, *, of: Of
     target, or a callable of the batch. log p: the log-probabilities; the head is their SUM over the classes, ``of="log_prob"``, not that of the true class.
     weight: λ₁, 1000 in the authors' MNIST and toy runs. Their loss adds both parts up over the batch; here both are means, so λ₁ stays what it is, and only
     beside a base loss that is a sum would it be multiplied by the batch size. Their λ₂ Σ θ², on a sum, is ``weight_decay`` = 2 λ₂ / N of the optimiser.
+
     When not: where the irrelevant features cannot be told from the others by their place. And not as it stands with one logit, whose softmax is constant:
     there take ``of=lambda output, target: (2 * logsigmoid(output) - output).sum(1)``, the same sum over both classes.
 
@@ -44,6 +45,7 @@ def pixel_attribution_prior(
 
     φ: expected gradients of the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). The paper sums over
     samples: here the mean. standardized: True as in the authors' MNIST code, which standardizes each sample's φ first; the formula of the paper does not.
+
     When not: where an object's edges are what should matter; `TotalVariation` penalises them too.
 
     Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
@@ -64,6 +66,7 @@ def sparse_attribution_prior(
 
     φ: expected gradients of the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). factor: 2 as in the
     paper; 1 as in the authors' code. A statistic of the batch: it does not split into micro-batches.
+
     When not: on images, whose pixels share the work, or with batches of a few samples, over which φ̄ is too noisy.
 
     Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
@@ -92,6 +95,7 @@ def graph_attribution_prior(
     edges: ``[2, E]``, feature numbers; each undirected edge once. weights: w ``[E]``, 1 by default. L: the Laplacian of the graph. φ: expected gradients of
     the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). A statistic of the batch. The authors' run
     takes 100 for the weight and minimises the term by an optimiser of its own, after training without it.
+
     When not: where the graph comes from the same data as the labels: the prior then tells nothing new.
 
     Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
@@ -114,6 +118,7 @@ def saliency_guided_training(
     run. weight: λ, 1. of: the score s, the true class's output; by: "gradient" (with its sign: the most negative are hidden first), as the paper and the
     default of the code have it, or "magnitude". shared_over: 1 to hide whole pixels of images of several channels, each channel with its own range.
     The authors take the gradient in evaluation mode; here it sees the step's own dropout masks.
+
     When not: with one output, where p is constant; or where every feature matters, as in small tables.
 
     Source: Ismail, Corrada Bravo & Feizi 2021, "Improving deep learning interpretability by saliency guided training", NeurIPS, eq. 2 and algorithm 1.

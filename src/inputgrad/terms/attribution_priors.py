@@ -13,7 +13,7 @@ from inputgrad.labels import Labels, check_labels, found
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_match import broadcast, root, shaped
 from inputgrad.terms.gradient_norm import flattened
-from inputgrad.variables import Key
+from inputgrad.variables import Key, described
 
 Method = Attribution | Callable[[Batch], Tensor]
 """An attribution method, or any callable ``batch -> [N, *input]``."""
@@ -35,8 +35,7 @@ class _OfAttributions(Term):
         """φ ``[N, *input]``, half precision widened."""
         phi = self.attribution(batch)
         if not isinstance(phi, Tensor) or phi.dim() < 2:
-            got = f"shape {list(phi.shape)}" if isinstance(phi, Tensor) else type(phi).__name__
-            raise ValueError(f"{type(self).__name__}: attributions must be a tensor [N, D, ...], one number for each feature of a sample; got {got}")
+            raise ValueError(f"{type(self).__name__}: attributions must be a tensor [N, D, ...], one number for each feature of a sample; got {described(phi)}")
         return phi.float() if phi.dtype in (torch.float16, torch.bfloat16) else phi
 
 
@@ -99,6 +98,7 @@ class TotalVariation(_OfAttributions):
     max(its standard deviation, 1/√D): then only the pattern counts, and small attributions do not lower the term.
 
     The paper sums over the samples; here it is the mean, so a weight published for a sum is multiplied by the batch size.
+
     When not: where neighbours in the tensor are no neighbours in the world (tables: `GraphPrior`).
 
     Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
@@ -203,15 +203,15 @@ class GraphPrior(_OfAttributions):
         edges, weights = self.edges, self.weights
         whole = isinstance(edges, Tensor) and not edges.is_floating_point() and edges.dtype != torch.bool
         if not whole or edges.dim() != 2 or edges.shape[0] != 2 or not edges.numel() or bool((edges < 0).any()):
-            raise ValueError(f"GraphPrior: edges must be feature numbers from 0, an integer tensor [2, E] of at least one edge; got {_told(edges)}")
+            raise ValueError(f"GraphPrior: edges must be feature numbers from 0, an integer tensor [2, E] of at least one edge; got {described(edges)}")
         if weights is not None and (not isinstance(weights, Tensor) or weights.shape != edges.shape[1:] or bool((weights < 0).any())):
-            raise ValueError(f"GraphPrior: weights must be one number of at least 0 for each edge, [{edges.shape[1]}]; got {_told(weights)}")
+            raise ValueError(f"GraphPrior: weights must be one number of at least 0 for each edge, [{edges.shape[1]}]; got {described(weights)}")
 
     @classmethod
     def of_matrix(cls, attribution: Method, matrix: Tensor, **settings: Any) -> "GraphPrior":
         """From a symmetric matrix W ``[D, D]`` of weights at least 0, dense or sparse; its diagonal does not matter."""
         if not isinstance(matrix, Tensor) or matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"GraphPrior.of_matrix: the matrix of weights must be square, [D, D]; got {_told(matrix)}")
+            raise ValueError(f"GraphPrior.of_matrix: the matrix of weights must be square, [D, D]; got {described(matrix)}")
         dense = matrix.to_dense()
         if not torch.equal(dense, dense.T):
             raise ValueError("GraphPrior.of_matrix: the matrix of weights must be symmetric; for a directed one give (W + W.T) / 2")
@@ -247,7 +247,3 @@ def _standardized(phi: Tensor) -> Tensor:
     rows = phi.flatten(1)
     centred = rows - rows.mean(1, keepdim=True)
     return (centred / root(centred.square().mean(1, keepdim=True)).clamp(min=rows.shape[1] ** -0.5)).reshape(phi.shape)
-
-
-def _told(value: Any) -> str:
-    return f"{list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
