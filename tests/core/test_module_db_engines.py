@@ -124,4 +124,4 @@ def test_the_whole_list(engine: str, capsys: pytest.CaptureFixture[str]) -> None
     of_samples, of_modules = counts(engine, 8 if engine == "compiled" else 1)
     with capsys.disabled():
         print(f"\nmodule_db, {engine}: samples {dict(of_samples)}; modules {dict(of_modules)}")
-    assert of_modules[EXACT] + of_modules[APPROXIMATE] >= 100
+    assert of_modules[EXACT] + of_modules[APPROXIMATE] >= 0.7 * of_modules.total()
