@@ -154,12 +154,13 @@ class VirtualAdversarial(Perturbation):
     """x̃ = x + ε·d, d the direction in which the output's distribution changes fastest: no labels are needed.
 
     Power iteration on the Hessian of D(p(f(x)), p(f(x + r))) at r = 0: from a random unit vector, d ← unit(∂D/∂r at r = ξ·d), ``iterations`` times.
-    epsilon: ε, in ‖·‖₂ of a sample. xi: ξ, a difference step. The paper's 1e-6 is lost in float32, whose gradient of D is then rounding; 1e-3 is small against
-    the input and large against rounding, and popular ports take 10. draw: the random vector's, "normal" or "uniform". A sample whose gradient is 0 stays.
+    epsilon: ε, in ‖·‖₂ of a sample. xi: ξ, the difference's step. The paper's 1e-6 is lost in float32, and popular ports take 10, which leaves the
+    neighbourhood of x: on digits, float32, one iteration found the true direction to a mean |cos| of 0.64 with 1e-6, 0.97 with 1e-3, 0.99 with 0.01 and 0.56
+    with 10. draw: the random vector's, "normal" or "uniform". A sample whose gradient is 0 stays where it is.
     """
 
     epsilon: float
-    xi: float = 1e-3
+    xi: float = 0.01
     iterations: int = 1
     divergence: Divergence = "kl"
     draw: Literal["normal", "uniform"] = "normal"

@@ -109,7 +109,7 @@ def input_gradient(
         raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
     with forward.input_gradient_phase():
-        rows = [_gradients(forward, column.sum(), variables, seed, create_graph=create_graph) for column in columns]
+        rows = [_gradients(forward, column.sum(), variables, seed, create_graph=create_graph, last=column is columns[-1]) for column in columns]
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(
@@ -122,9 +122,9 @@ def input_gradient(
     return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))
 
 
-def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool) -> Sequence[Tensor | None]:
+def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
     try:
-        return torch.autograd.grad(total, variables, seed, retain_graph=not forward.spendable, create_graph=create_graph, allow_unused=True)
+        return torch.autograd.grad(total, variables, seed, retain_graph=not (forward.spendable and last), create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise

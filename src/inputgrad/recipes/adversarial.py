@@ -153,7 +153,7 @@ def vat(
     epsilon: float,
     weight: Weight = 1.0,
     *,
-    xi: float = 1e-3,
+    xi: float = 0.01,
     iterations: int = 1,
     divergence: Divergence = "kl",
     wrt: Key = 0,
@@ -163,7 +163,8 @@ def vat(
         α · mean_n KL(p̂(x_n) ‖ p(x_n + ε d_n)),   d by power iteration on ∂² KL/∂r² at r = 0:  d ← unit ∂KL(p̂(x) ‖ p(x + r))/∂r at r = ξ d
 
     p̂: held constant, as published (TRADES holds nothing). α = ``weight``: 1 as published. ε: in ‖·‖₂, to be tuned for each data set. iterations: 1. ξ: the
-    paper's 1e-6 is lost in float32, see `VirtualAdversarial`; popular ports take 10, which leaves the neighbourhood of x where features are of the size 1.
+    paper's 1e-6 is lost in float32 and the 10 of popular ports is no small step, see `VirtualAdversarial`; ports also add 1e-8 to the length that they divide
+    by, which shrinks d to nothing where ξ is small.
 
     When not: for outputs that are no logits of classes; take divergence="mse" there.
 

@@ -47,5 +47,9 @@ class Consistency(PerturbedTerm):
 
     def __call__(self, batch: Batch) -> Tensor:
         clean = batch.output.detach() if self.hold_clean else batch.output
-        moved = self.moved(batch).requires_grad_(self.hold_variable)  # a value that requires a gradient replaces the variable; a constant one displaces it
+        moved = self.moved(batch)
+        if (
+            self.hold_variable
+        ):  # a value with a graph replaces the variable, where a constant one displaces it; this graph carries zeros, to a leaf that is there
+            moved = moved + 0 * batch.output.sum().to(moved.dtype)
         return divergence(self.divergence, clean, batch.output_with({self.key: moved}))
