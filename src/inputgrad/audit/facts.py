@@ -1,0 +1,200 @@
+"""What the run shows: gradients that were taken, what became of them, and what the optimiser stepped along. Facts alone; no verdict.
+
+A SOURCE is a tensor that holds an input gradient. A TRAIL is how another tensor comes from it: alive where autograd can still go back, or cut, and where.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+from inputgrad.audit.sites import Site
+
+
+@dataclass(eq=False)
+class GradientCall:
+    """One ``backward`` or ``autograd.grad``, or one that raised."""
+
+    kind: Literal["backward", "grad"]
+    site: Site
+    number: int
+    step: int
+    create_graph: bool
+    retain_graph: bool
+    grad_enabled: bool
+    inference: bool
+    root_shape: tuple[int, ...]
+    root_requires_grad: bool
+    mean_over: int | None = None
+    """N, where what was differentiated is a mean over N samples."""
+    summed_outputs: int | None = None
+    """C, where what was differentiated is the plain sum of a tensor of C > 1 outputs a sample."""
+    scaled: bool = False
+    """Whether what was differentiated is a scaled loss (GradScaler)."""
+    autocast: bool = False
+    allow_unused: bool = False
+    materialize: bool = False
+    inputs_given: bool = False
+    sources: list["Source"] = field(default_factory=list)
+    unused: int = 0
+    """How many of the wanted gradients came back as None, or as zeros made up."""
+    contributions: dict[int, Tensor] = field(default_factory=dict)
+    """What it added to each parameter's ``.grad``, by the parameter's identity, until that is stepped or thrown away."""
+    contributed: float = 0.0
+    """The norm of all that it added to parameters."""
+    stepped: bool = False
+    discarded: bool = False
+    discarded_by: Site | None = None
+    input_gradient_read: bool = False
+    parameter_gradient_read: bool = False
+    alive: list["Reached"] = field(default_factory=list)
+    dead: list["Dead"] = field(default_factory=list)
+    shares_graph_with: list["GradientCall"] = field(default_factory=list)
+    """Earlier calls whose root lies in the graph of this one's."""
+    batch_norm_training: bool = False
+    error: str | None = None
+    not_finite: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether its contribution to the parameters was stepped along, and it was not there for the input gradient alone."""
+        return self.kind == "backward" and self.stepped and not (self.input_gradient_read and not self.alive and not self.dead)
+
+
+@dataclass(eq=False)
+class Source:
+    """One input gradient: its call, what it is the gradient of, and what was done with it."""
+
+    call: GradientCall
+    site: Site
+    shape: tuple[int, ...]
+    requires_grad: bool
+    dtype: str
+    accumulated: int = 1
+    """How many backward passes its values are the sum of."""
+    zero_rows: int = 0
+    zero_share: float = 0.0
+    leaf: bool = True
+    uses: list["Use"] = field(default_factory=list)
+    reached: bool = False
+    """Whether a tensor that comes from it, by whatever trail, was the root of a backward pass that trains."""
+    used: bool = False
+    second_of: "Source | None" = None
+    """The source that this one is the gradient of (second derivatives)."""
+
+    @property
+    def samples(self) -> int:
+        return self.shape[0] if self.shape else 1
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One operation on something that comes from a source."""
+
+    name: str
+    site: Site
+    shape: tuple[int, ...]
+    result: tuple[int, ...]
+    dims: tuple[int, ...] | None
+    numbers: tuple[float, ...] = ()
+    """The plain numbers among its arguments."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the way back to a source ended."""
+
+    site: Site
+    by: str
+    """"no graph" at the source itself; else the operation: "detach", "data", "item", "numpy", "no_grad"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trail:
+    """How a tensor comes from a source."""
+
+    source: Source
+    cut: Cut | None
+
+    @property
+    def alive(self) -> bool:
+        return self.cut is None
+
+
+@dataclass(frozen=True, eq=False)
+class Dead:
+    """A summand of a loss that comes from an input gradient and that no parameter feels."""
+
+    trail: Trail
+    site: Site
+    """Where it was added."""
+    value: float
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """An input gradient that a loss depends on, with its graph. effect: ‖∂term/∂θ‖, or None where it was not measured; pull: ‖∂loss/∂g‖."""
+
+    source: Source
+    effect: float | None
+    pull: float | None
+
+
+@dataclass(eq=False)
+class Step:
+    """One step of an optimiser: which calls its gradients come from, with the norm of each share, and the norm of the whole."""
+
+    optimizer: str
+    number: int
+    site: Site
+    shares: dict[GradientCall, float]
+    norm: float
+    adaptive: bool
+    stale: list[GradientCall] = field(default_factory=list)
+    """Calls whose gradients an earlier step of the same optimiser had used already."""
+    not_finite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """A normalisation or dropout layer at work in one forward pass."""
+
+    kind: Literal["batch_norm", "dropout"]
+    training: bool
+    step: int
+    site: Site
+    state: int
+    """The running mean's identity, or 0."""
+    number: int
+    """How many gradient calls had been made before."""
+
+
+@dataclass
+class Facts:
+    """All that a run has shown."""
+
+    calls: list[GradientCall] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    passes: list[Pass] = field(default_factory=list)
+    events: list["Event"] = field(default_factory=list)
+    measured: dict[Site, float] = field(default_factory=dict)
+    """Site of a gradient without a graph -> ‖∂term/∂θ‖ that it would have had with one."""
+    failure: BaseException | None = None
+    ended_early: bool = False
+
+    @property
+    def sources(self) -> Iterator[Source]:
+        for call in self.calls:
+            yield from call.sources
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """Something else that one rule or another wants to know of."""
+
+    name: str
+    site: Site
+    step: int
+    detail: dict[str, Any] = field(default_factory=dict)

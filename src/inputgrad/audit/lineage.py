@@ -1,0 +1,208 @@
+"""Lineage: what is known of each tensor of the user's, kept beside it without keeping it alive. Follows values through torch's functions.
+
+The rules of following: a result comes from what its arguments come from. It is alive where autograd goes on; it is cut where an operation ends the graph. A
+summand without a graph that comes from an input gradient, added to one that has a graph, is a dead term; it stays one through what is linear.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from inputgrad.audit.facts import Cut, Dead, Source, Trail, Use
+from inputgrad.audit.sites import Site, here
+
+CUTTING = {"detach", "detach_", "numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__array__"}
+ADDING = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__rsub__", "__isub__", "rsub", "stack", "cat", "concat", "hstack"}
+LINEAR = ADDING | {
+    "mul", "mul_", "__mul__", "__rmul__", "__imul__", "div", "div_", "__truediv__", "__itruediv__", "true_divide", "neg", "__neg__", "mean", "sum", "clone",
+    "view", "reshape", "squeeze", "unsqueeze", "flatten", "to", "float", "double", "contiguous", "view_as", "__getitem__", "nanmean", "nansum", "expand",
+}  # fmt: skip
+MEANS = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss", "binary_cross_entropy", "kl_div",
+         "binary_cross_entropy_with_logits"}  # fmt: skip
+_USES = 60
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is known of one tensor (or number)."""
+
+    trails: dict[int, Trail] = field(default_factory=dict)
+    """By the source's identity."""
+    dead: tuple[Dead, ...] = ()
+    mean_over: int | None = None
+    summed_outputs: int | None = None
+    scaled: bool = False
+
+    @property
+    def alive(self) -> list[Trail]:
+        return [trail for trail in self.trails.values() if trail.alive]
+
+
+EMPTY = Mark()
+
+
+class Number(float):
+    """A plain number that was taken out of a tensor that comes from a source: arithmetic keeps the mark, everything else sees a float."""
+
+    mark: Mark
+
+    @classmethod
+    def of(cls, value: float, mark: Mark) -> "Number":
+        number = cls(value)
+        number.mark = mark
+        return number
+
+
+def _arithmetic(name: str) -> Any:
+    plain = getattr(float, name)
+
+    def operation(self: Number, *others: Any) -> Any:
+        result = plain(self, *others)
+        return Number.of(result, self.mark) if isinstance(result, float) else result
+
+    operation.__name__ = name
+    return operation
+
+
+for _name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__neg__", "__abs__", "__pow__"):
+    setattr(Number, _name, _arithmetic(_name))
+
+
+class Lineage:
+    """The marks of tensors and arrays."""
+
+    def __init__(self) -> None:
+        self._marks: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    def of(self, value: Any) -> Mark:
+        if isinstance(value, Number):
+            return value.mark
+        try:
+            return self._marks.get(value, EMPTY)
+        except TypeError:  # cannot be referred to weakly
+            return EMPTY
+
+    def put(self, value: Any, mark: Mark) -> None:
+        if mark is EMPTY or mark == EMPTY:
+            self._marks.pop(value, None)
+        else:
+            self._marks[value] = mark
+
+    def begin(self, tensor: Tensor, source: Source) -> None:
+        """The tensor IS the input gradient."""
+        cut = None if tensor.requires_grad else Cut(source.call.site, "no graph")
+        self.put(tensor, replace(self.of(tensor), trails={**self.of(tensor).trails, id(source): Trail(source, cut)}))
+
+    def follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        """The result of a function of the user's, with its mark; a plain number comes back marked."""
+        given = list(_flat((args, kwargs)))
+        marks = [(value, mark) for value in given if (mark := self.of(value)) is not EMPTY]
+        averaged = self._mean(name, given, kwargs, result)
+        summed = self._sum(name, given, args, kwargs, result)
+        if not marks and averaged is None and summed is None:
+            return result
+        site = here() if any(mark.trails for _, mark in marks) else None
+        if site is not None:
+            self._used(name, marks, args, kwargs, result, site)
+        for tensor in _results(result):
+            self.put(tensor, self._mark(name, given, marks, tensor, site, averaged, summed))
+        if isinstance(result, float) and not isinstance(result, bool) and site is not None:
+            cut = {key: Trail(t.source, t.cut or Cut(site, name)) for _, mark in marks for key, t in mark.trails.items()}
+            return Number.of(result, Mark(trails=cut))
+        return result
+
+    def _mark(
+        self, name: str, given: list[Any], marks: list[tuple[Any, Mark]], result: Any, site: Site | None, averaged: int | None, summed: int | None
+    ) -> Mark:
+        if isinstance(result, Tensor) and not (result.is_floating_point() or result.is_complex()):
+            return EMPTY
+        live = isinstance(result, Tensor) and result.requires_grad
+        trails: dict[int, Trail] = {}
+        for _, mark in marks:
+            for key, trail in mark.trails.items():
+                cut = trail.cut or (None if live else Cut(site or here(), name if name in CUTTING else "data" if name == "data" else "no_grad"))
+                if key not in trails or cut is None:
+                    trails[key] = Trail(trail.source, cut)
+        dead = [item for _, mark in marks for item in mark.dead] if name in LINEAR and _linear(given, marks) else []
+        if name in ADDING and live and site is not None:
+            dead += self._summands(marks, site)
+        scaled = any(mark.scaled for _, mark in marks) and name in LINEAR
+        return Mark(trails, tuple(dead), averaged, summed, scaled)
+
+    def _summands(self, marks: list[tuple[Any, Mark]], site: Site) -> Iterator[Dead]:
+        for value, mark in marks:
+            if isinstance(value, Tensor) and (value.requires_grad or not _like_a_loss(value)):
+                continue
+            for trail in mark.trails.values():
+                if not trail.alive and not _used_alive(marks, trail.source):
+                    size = tuple(value.shape) if isinstance(value, Tensor) else ()
+                    yield Dead(trail, site, float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value), size)
+
+    def _used(self, name: str, marks: list[tuple[Any, Mark]], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, site: Site) -> None:
+        first = next((tuple(value.shape) for value, mark in marks if mark.trails and hasattr(value, "shape")), ())
+        out = tuple(result.shape) if isinstance(result, Tensor) else ()
+        use = Use(name, site, first, out, _dims(args, kwargs), tuple(float(v) for v in _flat((args, kwargs)) if isinstance(v, (int, float))))
+        for _, mark in marks:
+            for trail in mark.trails.values():
+                trail.source.used = True
+                if len(trail.source.uses) < _USES:
+                    trail.source.uses.append(use)
+
+    @staticmethod
+    def _mean(name: str, given: list[Any], kwargs: dict[str, Any], result: Any) -> int | None:
+        if name not in MEANS or not isinstance(result, Tensor) or result.dim() != 0 or kwargs.get("reduction", "mean") != "mean":
+            return None
+        first = next((value for value in given if isinstance(value, Tensor)), None)
+        if "sum" in given or "none" in given or first is None or first.dim() == 0 or first.shape[0] < 2:
+            return None
+        return first.shape[0]
+
+    @staticmethod
+    def _sum(name: str, given: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int | None:
+        if name != "sum" or not isinstance(result, Tensor) or result.dim() != 0 or not isinstance(args[0] if args else None, Tensor):
+            return None
+        return args[0].shape[1] if args[0].dim() == 2 and args[0].shape[1] > 1 else None
+
+
+def _linear(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:
+    """Whether nothing but what carries the dead terms, and constants, comes in with a graph."""
+    carrying = {id(value) for value, mark in marks if mark.dead}
+    return bool(carrying)
+
+
+def _used_alive(marks: list[tuple[Any, Mark]], source: Source) -> bool:
+    return any(id(source) in mark.trails and mark.trails[id(source)].alive for _, mark in marks)
+
+
+def _like_a_loss(value: Tensor) -> bool:
+    """A number, or one number a sample; not an input that was moved along its gradient."""
+    return value.dim() <= 1 or value.numel() == value.shape[0]
+
+
+def _dims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...] | None:
+    found = kwargs.get("dim", kwargs.get("axis"))
+    if found is None:
+        found = next((value for value in args[1:] if isinstance(value, (tuple, list)) and value and all(isinstance(item, int) for item in value)), None)
+    if found is None:
+        found = next((value for value in reversed(args[1:]) if isinstance(value, int) and not isinstance(value, bool)), None)
+    return (found,) if isinstance(found, int) else tuple(found) if isinstance(found, (tuple, list)) else None
+
+
+def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        yield value
+        return
+    if depth < 4:
+        for item in value:
+            yield from _flat(item, depth + 1)
+
+
+def _results(result: Any) -> Iterator[Any]:
+    for value in _flat(result):
+        if isinstance(value, Tensor) or type(value).__name__ == "ndarray":
+            yield value

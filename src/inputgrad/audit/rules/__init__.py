@@ -1,0 +1,10 @@
+"""The rules by family, one file each. A finding needs the run's evidence wherever the run can give it."""
+
+import pkgutil
+from importlib import import_module
+
+
+def load() -> None:
+    """Import every family, which enters its rules in the register."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")

@@ -1,0 +1,56 @@
+"""Where in the user's own code something happened. Knows files and frames; knows no tensor."""
+
+import linecache
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+_LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(Path(torch.__file__).parents[1])})
+_OURS = str(Path(__file__).parents[1])
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A line of the user's code: file, line number, the function's name, and the line itself."""
+
+    file: str
+    line: int
+    function: str = ""
+
+    @property
+    def code(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def shown(self) -> str:
+        """``train.py:27``, the file as seen from the working directory where it lies below."""
+        path = Path(self.file)
+        try:
+            return f"{path.relative_to(Path.cwd())}:{self.line}"
+        except ValueError:
+            return f"{path.name}:{self.line}"
+
+
+def here() -> Site:
+    """The innermost frame of the user's own; the innermost outside torch and this library where all are installed packages."""
+    frame: FrameType | None = sys._getframe(1)
+    fallback: Site | None = None
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not _foreign(name):
+            return Site(name, frame.f_lineno, frame.f_code.co_name)
+        if fallback is None and not name.startswith((_OURS, str(Path(torch.__file__).parent))) and not name.startswith("<"):
+            fallback = Site(name, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+    return fallback or Site("<unknown>", 0)
+
+
+@lru_cache(maxsize=4096)
+def _foreign(name: str) -> bool:
+    """Whether a file is torch's, ours, an installed package's or no file at all."""
+    return name.startswith("<") or name.startswith(_OURS) or name.startswith(_LIBRARY) or "site-packages" in name
