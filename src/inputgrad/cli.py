@@ -53,6 +53,28 @@ def bench(
     raise typer.Exit(_bench(problem, engines or [], rounds, json))
 
 
+@app.command()
+def terms(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all that its docstring says.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only those of one family, such as critics, adversarial, physics.")] = None,
+) -> None:
+    """The catalogue: every published loss on the input gradient that the library holds, with formula, defaults and source."""
+    raise typer.Exit(_terms(name, family))
+
+
+def _terms(name: str | None, family: str | None) -> int:
+    from rich.console import Console
+
+    from inputgrad.report import catalogue
+
+    try:
+        catalogue.show(Console(), name, family)
+    except ValueError as error:
+        typer.echo(f"inputgrad terms: {error}", err=True)
+        return 1
+    return 0
+
+
 def _bench(problem: str, engines: list[str], rounds: int, out: Path | None) -> int:
     from inputgrad.study.imports import load_callable
 

@@ -97,7 +97,13 @@ def _criterion(config: Config, data: Data) -> tuple[Any, Callable[[nn.Module, Te
         raise StudyError(f"{config.name}: loss.base {base.chosen} is for classes, and {data.name} is a regression: use mse, l1, smooth_l1 or huber")
     entries: list[Any] = config.loss.terms
     terms = [entry.make(data) for entry in entries]
-    criterion = InputGradientLoss(base.make(data) if base is not None else None, terms, engine=config.engine).to(config.device)
+    whole = next((made for made in terms if isinstance(made, InputGradientLoss)), None)
+    if whole is not None:
+        if base is not None or len(terms) > 1:
+            raise StudyError(f"{config.name}: loss.terms holds a whole criterion, which replaces the base loss: leave loss.base and the other terms out")
+        criterion = InputGradientLoss(whole.base, whole.terms, engine=config.engine, output=whole.output).to(config.device)
+    else:
+        criterion = InputGradientLoss(base.make(data) if base is not None else None, terms, engine=config.engine).to(config.device)
     return criterion, criterion.evaluate
 
 

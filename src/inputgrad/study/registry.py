@@ -4,6 +4,7 @@ Everything is found by its class: a new term is known here without a line. Build
 """
 
 import dataclasses
+import inspect
 import re
 import types
 import typing
@@ -12,13 +13,15 @@ from typing import Any
 
 from torch import Tensor
 
-from inputgrad import base_losses, heads, perturb, places
+from inputgrad import base_losses, heads, perturb, places, recipes
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
+from inputgrad.labels import Labels
 from inputgrad.study.directions import DIRECTIONS
 from inputgrad.study.imports import load, load_callable
-from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_keywords, one_of
+from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_function, of_keywords, one_of
 from inputgrad.terms import FunctionTerm, Term, Weighted
+from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key, Wrt
 
 SCHEDULE: dict[str, Any] = {"weight": (float, 1.0), "every": (int, 1), "fraction": (float, 1.0)}
@@ -65,7 +68,7 @@ def concrete(base: type[Any]) -> dict[str, type]:
 
 
 def _heads() -> type[OneOf]:
-    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner}
+    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner, base_losses.OwnLoss}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
     kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in named}
     return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")
@@ -73,7 +76,7 @@ def _heads() -> type[OneOf]:
 
 def _settings(cls: type, extra: dict[str, Any] | None = None) -> type[Settings]:
     hints = typing.get_type_hints(cls, localns={"Batch": Batch, "Perturbation": perturb.Perturbation})
-    return of_dataclass(cls, {name: translated(hint) for name, hint in hints.items()}, extra)
+    return of_dataclass(cls, {name: _NAMED.get(name) or translated(hint) for name, hint in hints.items()}, extra)
 
 
 def _weighted(cls: type) -> type[Settings]:
@@ -86,6 +89,26 @@ def _weighted(cls: type) -> type[Settings]:
         return Weighted(cls(**arguments), **schedule)
 
     return type(cls.__name__, (plain,), {"make": make, "__module__": __name__})
+
+
+def _recipes() -> dict[str, type[Settings]]:
+    """The methods of papers: what they return, with a schedule. One whose name a term has is not told apart from it, and no config needs both."""
+    functions = {name: found for name in recipes.__all__ if inspect.isfunction(found := getattr(recipes, name))}
+    return {name: _recipe(function) for name, function in functions.items()}
+
+
+def _recipe(function: Callable[..., Any]) -> type[Settings]:
+    hints = {name: translated(hint) for name, hint in typing.get_type_hints(function).items()}
+    schedule = {name: default for name, default in SCHEDULE.items() if name != "weight" and name not in hints}
+    plain = of_function(function, hints, schedule)
+
+    def make(self: Settings, data: Any = None) -> Any:
+        arguments = self.arguments(data)
+        given = {name: arguments.pop(name) for name in schedule}
+        made = function(**arguments)
+        return made.scheduled(**given) if given != {name: default for name, (_, default) in schedule.items()} else made
+
+    return type(function.__name__, (plain,), {"make": make, "__module__": __name__})
 
 
 def translated(annotation: Any) -> Any:
@@ -103,6 +126,8 @@ def _plain(annotation: Any) -> bool:
     return annotation in (int, float, str, bool, type(None), Ellipsis) or typing.get_origin(annotation) is typing.Literal
 
 
+_NAMED: dict[str, Any] = {}
+"""Setting -> its type, where the annotation alone would not tell: a direction is more than any labels."""
 _TRANSLATIONS: list[tuple[Any, Any]] = [(Key, int | str), (Wrt, int | str | list[int | str])]
 HeadEntry = _heads()
 _TRANSLATIONS.append((Of, HeadEntry))
@@ -111,8 +136,9 @@ _TRANSLATIONS.append((perturb.Perturbation | Callable[[Batch], Tensor], Perturba
 PlaceEntry = one_of("Place", {"perturbed": _settings(places.Perturbed), "own": OwnCallable}, shorthand="own")
 _TRANSLATIONS.append((places.Place | None, PlaceEntry | None))
 DirectionEntry = one_of("Direction", DIRECTIONS, shorthand="own")
-_TRANSLATIONS.append((Tensor | Callable[[Batch], Tensor], DirectionEntry))
+_NAMED["direction"] = DirectionEntry
 
-TERMS: dict[str, type[Settings]] = {name: _weighted(cls) for name, cls in concrete(Term).items() if cls is not FunctionTerm}
+_TRANSLATIONS += [(Labels, int | str | OwnCallable), (Labels | None, int | str | OwnCallable | None), (Weight, float)]
+TERMS: dict[str, type[Settings]] = {name: _weighted(cls) for name, cls in concrete(Term).items() if cls is not FunctionTerm} | _recipes()
 TermEntry = one_of("Term", TERMS | {"own": OwnTerm}, shorthand="own")
 BaseEntry = one_of("BaseLoss", {name: of_keywords(cls) for name, cls in base_losses.NAMED.items()} | {"own": OwnCallable}, shorthand="own")

@@ -145,7 +145,15 @@ def of_keywords(cls: type) -> type[Settings]:
     return _settings(cls, fields)
 
 
-def _settings(cls: type, fields: dict[str, Any]) -> type[Settings]:
+def of_function(function: Callable[..., Any], annotations: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> type[Settings]:
+    """Settings with the arguments of ``function``, which makes the thing. annotations, extra: as in `of_dataclass`."""
+    fields: dict[str, Any] = dict(extra or {})
+    for name, parameter in inspect.signature(function).parameters.items():
+        fields[name] = (annotations[name], ... if parameter.default is parameter.empty else parameter.default)
+    return _settings(function, fields)
+
+
+def _settings(cls: Callable[..., Any], fields: dict[str, Any]) -> type[Settings]:
     base = type(cls.__name__, (Checked,), {"made_of": staticmethod(cls), "__module__": __name__, "__doc__": cls.__doc__, "__annotations__": {}})
     return create_model(cls.__name__, __base__=base, __module__=__name__, **fields)
 

@@ -1,0 +1,103 @@
+"""The catalogue: every published loss that the library holds, read from its own docstring. Knows recipes, terms and perturbations.
+
+A docstring there has a fixed form: what it is in one line; an indented formula; symbols and departures; "When not: …"; "Source: …"; an example.
+"""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from inputgrad import attacks, perturb, recipes, terms
+from inputgrad.errors import nearest
+from inputgrad.terms.base import FunctionTerm, Term
+
+Kind = Literal["recipe", "term", "perturbation"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry. name: as it is written in Python; family: the file it stands in, in words; formula, source, when_not: from its docstring."""
+
+    name: str
+    kind: Kind
+    family: str
+    summary: str
+    formula: str
+    source: str
+    when_not: str
+    settings: str
+    text: str
+    made_of: Any = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def cited(self) -> str:
+        """The source in short: authors and year."""
+        found = re.match(r"(.+? \d{4})", self.source)
+        return found[1] if found else self.source
+
+
+def entries() -> list[Entry]:
+    """All entries: the recipes by family, then the terms and perturbations that they are made of."""
+    return [*_recipes(), *_classes("term", terms, Term), *_classes("perturbation", perturb, perturb.Perturbation)]
+
+
+def entry(name: str) -> Entry:
+    """The entry of this name. Raises `ValueError` with the nearest one for an unknown name."""
+    known = {found.name: found for found in entries()}
+    if name not in known:
+        raise ValueError(f"{name!r} is no entry of the catalogue; {nearest(name, known)}")
+    return known[name]
+
+
+def _recipes() -> Iterator[Entry]:
+    names = sorted(recipes.__all__, key=lambda name: (getattr(recipes, name).__module__, name))
+    for name in names:
+        if inspect.isfunction(found := getattr(recipes, name)):
+            yield _entry(name, "recipe", found)
+
+
+def _classes(kind: Kind, room: Any, base: type) -> Iterator[Entry]:
+    modules = (room, attacks) if room is perturb else (room,)
+    found = {name: value for module in modules for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, base)}
+    for name, value in sorted(found.items()):
+        if dataclasses.is_dataclass(value) and value is not FunctionTerm and not name.startswith("_"):
+            yield _entry(name, kind, value)
+
+
+def _entry(name: str, kind: Kind, made_of: Any) -> Entry:
+    text = inspect.getdoc(made_of) or ""
+    paragraphs = [part for part in re.split(r"\n\s*\n", text) if part.strip()]
+    return Entry(
+        name=name,
+        kind=kind,
+        family=made_of.__module__.rsplit(".", 1)[-1].replace("_", " "),
+        summary=_joined(paragraphs[0]) if paragraphs else "",
+        formula=next((inspect.cleandoc(part) for part in paragraphs if all(line.startswith("    ") for line in part.splitlines())), ""),
+        source=_beginning("Source", paragraphs),
+        when_not=_beginning("When not", paragraphs),
+        settings=_settings(made_of),
+        text=text,
+        made_of=made_of,
+    )
+
+
+def _beginning(word: str, paragraphs: list[str]) -> str:
+    found = next((part for part in paragraphs if re.match(rf"{word}s?:", part)), "")
+    return re.sub(rf"^{word}s?:\s*", "", _joined(found))
+
+
+def _settings(made_of: Any) -> str:
+    """Names and defaults, as in a signature."""
+    shown = []
+    for name, parameter in inspect.signature(made_of).parameters.items():
+        default = parameter.default
+        value = getattr(default, "__name__", None) or repr(default)
+        shown.append(name if default is parameter.empty else f"{name}={value}")
+    return ", ".join(shown)
+
+
+def _joined(paragraph: str) -> str:
+    return " ".join(paragraph.split())
