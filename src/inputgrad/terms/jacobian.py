@@ -32,6 +32,7 @@ class DirectionalDerivative(Term):
     of: the K scores s, by default each output of the model, at the cost of K backward passes; ``RandomProjection(n, scale="isotropic")`` estimates the
     sum over the outputs without bias by n of them, where the wanted derivative is 0.
     wrt, at: with respect to which input, and where.
+
     When not: for directions that an augmentation could draw, more augmented samples do the same at the price of the plain step.
 
     Source: Simard, Victorri, Le Cun & Denker 1992, "Tangent Prop: a formalism for specifying selected invariances in an adaptive network", NIPS 4.
@@ -97,11 +98,13 @@ class SpectralNorm(Term):
     iterations: None finds u from the whole Jacobian by K first-order backward passes: exact, and every model, head, place and engine serves. A number
     k takes k steps of the power iteration u ← J Jᵀu from a random start, two backward passes each whatever K, and the memory of one row: for
     many outputs. A step multiplies what is left of the other singular vectors by (σ₂/σ₁)². J w is the derivative in u of ⟨Jᵀu, w⟩, which needs a second
-    derivative of every operation; and it serves the model's own output at the batch's own inputs only.
+    derivative of every operation; and it serves the model's own output at the batch's own inputs only. Cheaper
+    from about K = 2k outputs on: on a small CNN the exact step takes 7 plain steps for 10 outputs and 69 for 100, that with k = 5 takes 8 for either.
     power: 1 for σ, 2 for its square. bound: what is allowed.
     of: the K scores s, by default each output of the model; ``heads.Inner("encoder")`` for a hidden layer. wrt, at: with respect to what, and where.
-    At J = 0 the subgradient 0 is used; where two singular values are equal, that of one of them. Where the model couples the samples, the batch's
-    Jacobian is not made of the samples' own, and the value is a lower bound of no clear meaning.
+    At J = 0 the subgradient 0 is used; where two singular values are equal, that of one of them. Where the model couples the samples (batch normalisation
+    in training mode), the outputs of others have a part in Jᵀu, and the value is no singular value.
+
     When not: for one output σ is the norm of the gradient, which `GradientNorm` gives; for a bound on every input, bound the layers instead
     (``torch.nn.utils.parametrizations.spectral_norm``): this term sees the training samples.
 
