@@ -1,5 +1,6 @@
 """Gradient matching and physics: forces, stress, Hamiltonian networks, missing labels; against their papers."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -496,6 +497,38 @@ def test_a_gradient_that_fits_has_subgradient_zero() -> None:
             assert not bool(gradient.any())
 
 
+def test_an_integer_scale_is_a_number() -> None:
+    model, x = nn.Linear(5, 1).double(), torch.randn(3, 5, dtype=torch.float64)
+    twice, once = (ig.InputGradientLoss(None, GradientMatch(0, scale=scale))(model, x, (torch.ones(5),)).item() for scale in (2, 1))
+    assert twice == pytest.approx(4 * once)
+
+
+def test_missing_energies_ask_for_nothing() -> None:
+    torch.manual_seed(0)
+    model, inputs = Flat().double(), flat(SIZE)
+    target = molecules(inputs)
+    target["energy"][1:] = NAN
+    step = energy_and_forces(index="index").evaluate(model, inputs, target)
+    first = float((model(*inputs)[0] - target["energy"][0]).detach().square())
+    assert step.parts["base"].item() == pytest.approx(first / SIZE)
+    step.loss.backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
+
+
+def test_whole_losses_can_be_pickled() -> None:
+    x, velocity = phase_space(SIZE), velocities(phase_space(SIZE))
+    model = MODELS["hamiltonian"][0]().double()
+    for criterion in (hamiltonian_network(), hamiltonian_network(norm="euclidean")):
+        again = pickle.loads(pickle.dumps(criterion))
+        assert again(model, x, velocity).item() == criterion(model, x, velocity).item()
+    positions, mask = padded(SIZE)
+    criterion = energy_and_forces(energy_per_atom=True, mask="mask")
+    torch.manual_seed(0)
+    model = Padded().double()
+    target = molecules((positions, mask))
+    assert pickle.loads(pickle.dumps(criterion))(model, (positions, mask), target).item() == criterion(model, (positions, mask), target).item()
+
+
 def test_half_precision_is_widened_before_squaring() -> None:
     model, x = nn.Linear(5, 1).bfloat16(), torch.randn(3, 5).bfloat16()
     loss = ig.InputGradientLoss(None, GradientMatch(torch.full((5,), 1e30)))(model, x)
@@ -544,6 +577,9 @@ REFUSED = {
     "stress_sign": (lambda: StressMatch("y", sign=0), ValueError, "sign must be 1 or -1"),
     "average": (lambda: force_matching(average="mean"), ValueError, "average='mean'"),
     "average_norm": (lambda: force_matching(average="atoms", norm="vectors"), ValueError, 'average="atoms"'),
+    "scale": (lambda: GradientMatch("y", scale=float("inf")), ValueError, "scale must be finite, got inf"),
+    "scale_kind": (lambda: StressMatch("y", scale=True), TypeError, "StressMatch: scale must be a tensor"),
+    "fraction": (lambda: force_matching(index="index").scheduled(fraction=0.5), ValueError, "several rows each"),
     "derivative": (lambda: hamiltonian_network(0.5), TypeError, "hamiltonian_network: time_derivative must be a tensor"),
 }
 

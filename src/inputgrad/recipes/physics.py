@@ -73,10 +73,10 @@ def energy_and_forces(
 
         λ_E · mean_n (E_n − E*_n)² + λ_F · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
-    λ_E: energy_weight, λ_F: forces_weight; n_n: the atoms of structure n. energy_per_atom: ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)².
-    Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment, 0.01 and 0.99;
-    NequIP's EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by their sum first).
-    wrt, mask, index, average, per: see `force_matching`. energy, forces, mask and index name parts of the target.
+    λ_E: energy_weight, λ_F: forces_weight; n_n: the atoms of structure n. energy_per_atom: ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)². A label that is
+    NaN is missing and gives 0. Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment,
+    0.01 and 0.99; NequIP's EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by
+    their sum first). wrt, mask, index, average, per: see `force_matching`. energy, forces, mask and index name parts of the target.
     A whole loss: more is added to it, ``energy_and_forces() + 10.0 * StressMatch("stress", ...)``.
 
     When not: where forces are cheap and energies are not comparable (other offsets in each structure): `force_matching` alone.
@@ -132,14 +132,15 @@ class EnergyError:
             raise ValueError(
                 f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy a structure"
             )
-        gap = output.flatten() - wanted.to(output).flatten()
+        wanted = wanted.to(output).flatten()
+        gap = torch.where(wanted.isnan(), 0, output.flatten() - wanted)
         return self.weight * (gap if self.per_atom is None else gap / self._atoms(output, target)).square()
 
     def _atoms(self, output: Tensor, target: Any) -> Tensor:
         assert self.per_atom is not None
         forces, mask, index = self.per_atom
         if index is not None:
-            number = part("energy_and_forces: index", index, target)
+            number = part("energy_and_forces: index", index, target).to(output.device)
             return output.new_zeros(output.shape[0]).index_add(0, number, output.new_ones(len(number)))
         if mask is not None:
             return (part("energy_and_forces: mask", mask, target) != 0)[..., 0].sum(1).to(output)

@@ -1,5 +1,6 @@
 """Match the input gradient itself with labels: derivatives that are known, forces, a teacher's Jacobian, zeros under a mask."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,7 +35,7 @@ class GradientMatch(Term):
     or of one sample's, with size 1 where they do not vary: a mask of atoms ``[N, A]`` for positions ``[N, A, 3]`` is given as ``[N, A, 1]``.
     index: for samples of several rows each, such as atoms of many structures in one tensor ``[atoms, 3]``: the number of each row's sample, ``[atoms]``.
     per: "sample", or "batch" for one sum or mean over all features of the batch, where large samples count more.
-    Labels, mask, scale and index: a tensor, a name or a position of the target, or a callable of the batch.
+    Labels, mask, scale and index: a tensor, a name or a position of the target, or a callable of the batch (an integer scale is a number, no position).
 
     When not: where labels are noisy, or only their direction is known (`DirectionMatch`).
 
@@ -63,8 +64,7 @@ class GradientMatch(Term):
         for name in ("wanted", "mask", "index"):
             if getattr(self, name) is not None:
                 check_labels(f"GradientMatch: {name}", getattr(self, name))
-        if self.scale is not None and not isinstance(self.scale, float):
-            check_labels("GradientMatch: scale", self.scale)
+        check_scale("GradientMatch", self.scale)
         check_distance("GradientMatch", self.norm, self.reduction)
         if self.per not in ("sample", "batch"):
             raise ValueError(f"GradientMatch: per={self.per!r}: {nearest(self.per, ('sample', 'batch'))}")
@@ -86,7 +86,7 @@ class GradientMatch(Term):
         if self.mask is not None:
             counts = counts & (self._labels("mask", batch, gradient) != 0)
         if self.scale is not None:
-            gap = gap * (self.scale if isinstance(self.scale, float) else self._labels("scale", batch, gradient))
+            gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
         return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch))
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
@@ -119,6 +119,15 @@ def check_distance(name: str, norm: str, reduction: str) -> None:
         raise ValueError(f"{name}: norm={norm!r}: {nearest(norm, _NORMS)}")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"{name}: reduction={reduction!r}: {nearest(reduction, ('sum', 'mean'))}")
+
+
+def check_scale(name: str, scale: Labels | float | None) -> None:
+    """Raises `TypeError` for what is neither a number nor names labels, and `ValueError` for a number that is not finite."""
+    if isinstance(scale, (int, float)) and not isinstance(scale, bool):
+        if not math.isfinite(scale):
+            raise ValueError(f"{name}: scale must be finite, got {scale!r}")
+    elif scale is not None:
+        check_labels(f"{name}: scale", scale)
 
 
 def root(square: Tensor) -> Tensor:

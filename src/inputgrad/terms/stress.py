@@ -11,7 +11,7 @@ from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.labels import Labels, check_labels, found
 from inputgrad.terms.base import Term
-from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, distance, shaped, summed
+from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, check_scale, distance, shaped, summed
 from inputgrad.variables import Wrt, keys_of
 
 _COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
@@ -57,9 +57,9 @@ class StressMatch(Term):
 
     def __post_init__(self) -> None:
         check_labels("StressMatch: wanted", self.wanted)
-        for name in ("index", "scale"):
-            if getattr(self, name) is not None and not isinstance(getattr(self, name), float):
-                check_labels(f"StressMatch: {name}", getattr(self, name))
+        if self.index is not None:
+            check_labels("StressMatch: index", self.index)
+        check_scale("StressMatch", self.scale)
         check_distance("StressMatch", self.norm, self.reduction)
         if self.quantity not in ("stress", "virial"):
             raise ValueError(f"StressMatch: quantity={self.quantity!r}: {nearest(self.quantity, ('stress', 'virial'))}")
@@ -102,7 +102,7 @@ class StressMatch(Term):
         wanted = found("StressMatch: wanted", self.wanted, batch)
         wanted = shaped("StressMatch: wanted", wanted if self.voigt is None else self._matrix(wanted), quantity)
         gap = self.sign * quantity - wanted.nan_to_num()
-        if isinstance(self.scale, float):
+        if isinstance(self.scale, (int, float)):
             gap = gap * self.scale
         elif self.scale is not None:
             gap = gap * broadcast("StressMatch: scale", found("StressMatch: scale", self.scale, batch), quantity)
