@@ -1,5 +1,6 @@
 """Signs and directions of the input gradient: against their papers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ def uniform(n: int) -> Tensor:
 
 
 def monotone(model: nn.Module, x: Tensor, y: Any) -> Tensor:
-    """Liu et al. 2020, section 3: f must rise with feature 0 and fall with feature 3; here at the data."""
+    """Liu et al. 2020: f must rise with feature 0 and fall with feature 3; here at the data."""
     g = slopes(model, x)
     return 3 * (torch.clamp(-g[:, 0], min=0) ** 2 + torch.clamp(g[:, 3], min=0) ** 2).mean()
 
@@ -101,7 +102,7 @@ def convex(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 
 
 def arbitrage(model: nn.Module, x: Tensor, y: Any) -> Tensor:
-    """Chataigner, Crépey & Dixon 2020, section 3: the negative parts of ∂P/∂T and of ∂²P/∂k²; T is feature 0, k feature 1."""
+    """Chataigner, Crépey & Dixon 2020: the negative parts of ∂P/∂T and of ∂²P/∂k²; T is feature 0, k feature 1."""
     return 2 * torch.clamp(-slopes(model, x)[:, 0], min=0).mean() + 5 * torch.clamp(-second(model, x, 1), min=0).mean()
 
 
@@ -114,7 +115,7 @@ def cos(a: Tensor, b: Tensor) -> Tensor:
 
 
 def alignment(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Kariyappa & Qureshi 2019, section 4: log Σ exp of the cosines of the loss gradients, over pairs."""
+    """Kariyappa & Qureshi 2019: log Σ exp of the cosines of the loss gradients, over pairs."""
     x = x.detach().clone().requires_grad_()
     losses = torch.stack([F.cross_entropy(output, y, reduction="none") for output in model(x).unbind(1)], 1)
     g = member_gradients(losses, x)
@@ -129,7 +130,7 @@ def mean_alignment(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def independence(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Ross et al. 2020, eq. 4 and 5: the squared cosine of the gradients of the log-odds, over pairs."""
+    """Ross et al. 2020: the squared cosine of the gradients of the log-odds, over pairs."""
     x = x.detach().clone().requires_grad_()
     probabilities = model(x).log_softmax(2)
     g = member_gradients(probabilities[:, :, 1] - probabilities[:, :, 0], x)
@@ -140,7 +141,7 @@ IMAGES = torch.linspace(-2, 2, zoo.OUTPUTS * zoo.FEATURES, dtype=torch.float64).
 
 
 def perceptual(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Ganz, Kawar & Elad 2023, section 4: 1 − cos of each class's input gradient with the direction to an image of the class, the mean over classes."""
+    """Ganz, Kawar & Elad 2023: 1 − cos of each class's input gradient with the direction to an image of the class, the mean over classes."""
     x = x.detach().clone().requires_grad_()
     output = model(x)
     total = torch.zeros(())
@@ -192,6 +193,30 @@ ENTRIES = (
 @pytest.mark.parametrize(("entry", "model", "engine"), compiled_once(cases(ENTRIES)))
 def test_value_and_gradient_are_the_papers(entry: Entry, model: str, engine: str) -> None:
     check(entry, model, engine)
+
+
+def reversed_signs(model: nn.Module, x: Tensor, y: Any) -> Tensor:
+    g = slopes(model, x)
+    return 3 * (torch.clamp(g[:, 0], min=0) ** 2 + torch.clamp(-g[:, 3], min=0) ** 2).mean()
+
+
+CANARIES = (
+    replace(ENTRIES[0], name="reversed signs", reference=reversed_signs),
+    replace(ENTRIES[0], name="mean over features", reference=lambda model, x, y: monotone(model, x, y) / 2),
+    replace(ENTRIES[2], name="no margin", terms=lambda: certified_monotone(SIGNS, 2.0, low=LOW, high=HIGH, n=16, reduction="max")),
+    replace(ENTRIES[4], name="concave", terms=lambda: Convex({1: -1, 2: +1}, margin=0.05, power=2)),
+    replace(ENTRIES[6], name="pairs twice", reference=lambda model, x, y: alignment(model, x, y) + 0.5 * torch.log(torch.tensor(2.0))),
+    replace(ENTRIES[7], name="squared", terms=lambda: PairwiseCosine(MemberLosses("mse"), pairs="mean", power=2)),
+    replace(ENTRIES[8], name="pairs twice", reference=lambda model, x, y: 2 * independence(model, x, y)),
+    replace(ENTRIES[10], name="mean over the mask", reference=lambda model, x, y: directed(model, x, y) / y["counts"].mean()),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("canary", CANARIES, ids=[f"{canary.name} of {canary.models[0]}" for canary in CANARIES])
+def test_a_wrong_formula_is_seen(canary: Entry) -> None:
+    with pytest.raises(AssertionError) as told:
+        check(canary, canary.models[0], "double_backward")
+    assert "does not pull at the parameters" not in str(told.value)
 
 
 def of(term: Any, model: nn.Module, x: Any, y: Any = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def field(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eikonal_squared(model: nn.Module, x: Tensor, y: Any) -> Tensor:
-    """Gropp et al. 2020, the last term of eq. 2, at the inputs."""
+    """Gropp et al. 2020, the last term of the loss, at the inputs."""
     return 0.1 * (((field(model, x)[1] ** 2).sum(1).sqrt() - 1) ** 2).mean()
 
 
@@ -55,7 +56,7 @@ def eikonal_absolute(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 
 
 def igr_terms(model: nn.Module, x: Tensor, y: dict[str, Tensor]) -> Tensor:
-    """Gropp et al. 2020, eq. 1 and 2 without |f|: the norm of the difference of the normals, λ = 0.1 and τ = 1; points near the samples and in the box."""
+    """Gropp et al. 2020, all but |f|: the norm of the difference of the normals, λ = 0.1 and τ = 1; points near the samples and in the box."""
     near = x + torch.randn(x.shape, dtype=x.dtype) * y["sigma"][:, None]
     everywhere = 3.6 * torch.rand(len(x) // 8, x.shape[1], dtype=x.dtype) - 1.8
     normals = ((field(model, x)[1] - y["normals"]) ** 2).sum(1).sqrt().mean()
@@ -67,7 +68,7 @@ def igr_whole(model: nn.Module, x: Tensor, y: dict[str, Tensor]) -> Tensor:
 
 
 def siren_terms(model: nn.Module, x: Tensor, y: dict[str, Tensor]) -> Tensor:
-    """Sitzmann et al. 2020, eq. 6, with the code's weights and cosine: every mean over all points."""
+    """Sitzmann et al. 2020, with the code's weights and cosine: every mean over all points."""
     _, g = field(model, x)
     cosine = (g * y["normals"]).sum(1) / ((g**2).sum(1).sqrt() * (y["normals"] ** 2).sum(1).sqrt())
     return eikonal_absolute(model, x, y) + 100 * (y["on_surface"] * (1 - cosine)).mean()
@@ -94,6 +95,31 @@ ENTRIES = (
 @pytest.mark.parametrize(("entry", "model", "engine"), cases(ENTRIES))
 def test_value_and_gradient_are_the_papers(entry: Entry, model: str, engine: str) -> None:
     check(entry, model, engine)
+
+
+def normals_squared(model: nn.Module, x: Tensor, y: dict[str, Tensor]) -> Tensor:
+    near = x + torch.randn(x.shape, dtype=x.dtype) * y["sigma"][:, None]
+    everywhere = 3.6 * torch.rand(len(x) // 8, x.shape[1], dtype=x.dtype) - 1.8
+    return ((field(model, x)[1] - y["normals"]) ** 2).sum(1).mean() + eikonal_squared(model, torch.cat((near, everywhere)), y)
+
+
+def mean_over_the_surface_alone(model: nn.Module, x: Tensor, y: dict[str, Tensor]) -> Tensor:
+    return eikonal_absolute(model, x, y) + (siren_terms(model, x, y) - eikonal_absolute(model, x, y)) / y["on_surface"].mean()
+
+
+CANARIES = (
+    replace(ENTRIES[0], name="no one", reference=lambda model, x, y: 0.1 * (field(model, x)[1] ** 2).sum(1).mean()),
+    replace(ENTRIES[1], name="squared", reference=lambda model, x, y: 500 * eikonal_squared(model, x, y)),
+    replace(ENTRIES[2], name="normals squared", reference=normals_squared),
+    replace(ENTRIES[3], name="mean over the surface", reference=mean_over_the_surface_alone),
+)
+
+
+@pytest.mark.parametrize("canary", CANARIES, ids=[canary.name for canary in CANARIES])
+def test_a_wrong_formula_is_seen(canary: Entry) -> None:
+    with pytest.raises(AssertionError) as told:
+        check(canary, "sine", "double_backward")
+    assert "does not pull at the parameters" not in str(told.value)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

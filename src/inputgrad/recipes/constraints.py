@@ -17,7 +17,6 @@ from inputgrad.terms.monotone import Convex, Monotone
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
-
 MEMBER_LOSSES, LOG_ODDS = MemberLosses(), MemberLogOdds()
 
 
@@ -39,12 +38,12 @@ def certified_monotone(
 
     features: {number of the entry: +1 where f must rise with it, −1 where it must fall}. low, high: the box of the inputs, a number or a tensor of the shape of
     one sample; n: points a step, 1024 in the authors' code; None for as many as the batch has. λ = ``weight``: the paper raises it until the network
-    can be certified (the authors' scripts take 1e2 and 1e4). margin 0 and the sum are the paper's; the authors' code takes margin 0.2 and ``reduction="max"``, the
-    worst of all points and features (its other script the sum and margin 0.1). There the inner layers are penalised in the same way, each by itself.
+    can be certified (the authors' scripts take 1e2 and 1e4). margin 0 and the sum are the paper's; the authors' code takes margin 0.2 and
+    ``reduction="max"``, the worst of all points and features (its other script the sum and margin 0.1), and penalises the inner layers in the same way.
 
     When not: where the data fill a small part of the box: most points then say nothing about them; use `Monotone` at the data too. Points are drawn, so that
     this is no proof: the paper adds a certificate by mixed-integer programming.
-    Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS, section 3.
+    Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS, the regulariser R(f).
 
     >>> from torch import nn
     >>> criterion = nn.MSELoss() + certified_monotone({0: +1, 3: -1}, 10.0)
@@ -64,7 +63,7 @@ def no_arbitrage(
     their scaling of the data: choose yours. The first term is a `Monotone`, the second a `Convex`, which differentiates twice by itself (see there).
 
     When not: for networks of ReLU units (no second derivative); for implied volatilities, whose conditions are others.
-    Source: Chataigner, Crépey & Dixon 2020, "Deep local volatility", Risks 8(3), section 3 (soft constraints).
+    Source: Chataigner, Crépey & Dixon 2020, "Deep local volatility", Risks 8(3), the soft constraints.
 
     >>> from torch import nn
     >>> criterion = nn.L1Loss() + no_arbitrage(maturity=0, strike=1)
@@ -84,7 +83,7 @@ def gradient_alignment(weight: Weight = 0.5, *, of: Of = MEMBER_LOSSES, wrt: Key
     ReLU, since the gradients of ReLU networks are sparse, and with noise on the inputs; "gradient alignment loss" has nothing to do with GradAlign.
 
     When not: against white-box attacks on the whole ensemble, for which it was not made: it lowers the transfer of attacks between members.
-    Source: Kariyappa & Qureshi 2019, "Improving adversarial robustness of ensembles with diversity training", arXiv:1901.09981, section 4.
+    Source: Kariyappa & Qureshi 2019, "Improving adversarial robustness of ensembles with diversity training", arXiv:1901.09981, the gradient alignment loss.
 
     >>> import inputgrad as ig
     >>> criterion = ig.InputGradientLoss(lambda output, y: MemberLosses()(output, y).mean(), gradient_alignment())
@@ -102,7 +101,7 @@ def locally_independent(weight: Weight = 0.01, *, of: Of = LOG_ODDS, wrt: Key = 
     the batch where the paper has the expectation, as here, and which adds 1e-6 to the product of the squared norms. Each pair counts once.
 
     When not: where a single direction explains the data, such as one feature: the members must then be wrong to differ.
-    Source: Ross, Pan, Celi & Doshi-Velez 2020, "Ensembles of locally independent prediction models", AAAI, eq. 5.
+    Source: Ross, Pan, Celi & Doshi-Velez 2020, "Ensembles of locally independent prediction models", AAAI, CosIndepErr.
 
     >>> import inputgrad as ig
     >>> criterion = ig.InputGradientLoss(lambda output, y: MemberLosses()(output, y).mean(), locally_independent(0.1))
@@ -134,7 +133,7 @@ def perceptually_aligned(representatives: Tensor, weight: Weight = 1.0, *, wrt: 
     takes the gradient of −cross-entropy with label t in place of the logit, at all or some random classes, and multiplies by 10.
 
     When not: with many classes, since every class costs a backward pass; where class means are no members of their class (photographs: take images).
-    Source: Ganz, Kawar & Elad 2023, "Do perceptually aligned gradients imply robustness?", ICML, section 4.
+    Source: Ganz, Kawar & Elad 2023, "Do perceptually aligned gradients imply robustness?", ICML.
 
     >>> import torch
     >>> from torch import nn

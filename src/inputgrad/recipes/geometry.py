@@ -31,7 +31,7 @@ def eikonal(weight: Weight = 0.1, *, squared: bool = True, of: Of = "output", wr
     themselves by default, `inputgrad.sampling.Uniform` or `Near` for points that are drawn.
 
     When not: by itself, since every function with slopes of length 1 satisfies it: give the surface too (`igr`, `siren`). Where the distance is known, fit it.
-    Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML, eq. 2.
+    Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML.
 
     >>> import inputgrad as ig
     >>> criterion = ig.InputGradientLoss(lambda output, _: output.abs(), eikonal(0.1))
@@ -58,7 +58,7 @@ def igr(*, weight: Weight = 0.1, normals: Part | None = "normals", normals_weigh
     distance to its 50th neighbour), and N/8 points uniform in [−1.8, 1.8]^D, as in the authors' code.
 
     When not: without normals the sign is for the initialisation to decide: start from a ball (geometric initialisation, Atzmon & Lipman 2020).
-    Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML, eq. 1 and 2.
+    Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML, the loss with normals.
 
     >>> criterion = igr()  # criterion(model, points, {"normals": normals, "sigma": sigma})
     """
@@ -118,7 +118,8 @@ def siren(
     enters by |·|, not squared as in IGR.
 
     When not: for networks of ReLU units, whose gradient is constant piece by piece and cannot turn with the surface; the weights are for points in [−1, 1]³.
-    Source: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, "Implicit neural representations with periodic activation functions", NeurIPS, eq. 6.
+    Source: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, "Implicit neural representations with periodic activation functions", NeurIPS, its loss of
+    signed distances.
 
     >>> criterion = siren()  # criterion(model, points, {"on_surface": mask, "normals": normals})
     """

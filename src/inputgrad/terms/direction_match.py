@@ -33,7 +33,7 @@ class DirectionMatch(Term):
     When not: where the size of the gradient is known too (`GradientMatch`).
 
     Source: Ganz, Kawar & Elad 2023, "Do perceptually aligned gradients imply robustness?", ICML; Sitzmann et al. 2020, "Implicit neural
-    representations with periodic activation functions", NeurIPS, eq. 6 (normals, with the mask of the surface).
+    representations with periodic activation functions", NeurIPS (normals, with the mask of the surface).
 
     >>> criterion = 0.1 * DirectionMatch(torch.tensor([1.0, 0.0, 0.0]))
     """

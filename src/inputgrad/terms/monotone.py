@@ -34,7 +34,7 @@ class Monotone(Term):
     When not: where the sign must be guaranteed: a penalty leaves small violations, and none at the points drawn is no proof; then use a network that is
     monotone by construction, or a certificate. With power 2 and margin 0 small violations cost next to nothing: take a margin.
 
-    Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS, section 3: power 2, margin 0, sum, at uniform points.
+    Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS: power 2, margin 0, sum, at uniform points.
 
     >>> from torch import nn
     >>> criterion = nn.MSELoss() + 10 * Monotone({0: +1, 3: -1})
@@ -101,7 +101,7 @@ class Convex(Term):
     When not: for linear models and networks of ReLU units, whose second derivative is 0 wherever it exists, so that the term trains nothing: use smooth
     activations. For convexity in several features together, which asks more than convexity along each of them.
 
-    Source: Chataigner, Crépey & Dixon 2020, "Deep local volatility", Risks 8(3), section 3: power 1, convex in the strike of an option.
+    Source: Chataigner, Crépey & Dixon 2020, "Deep local volatility", Risks 8(3): power 1, convex in the strike of an option.
 
     >>> from torch import nn
     >>> criterion = nn.MSELoss() + 10 * Convex({0: +1})
