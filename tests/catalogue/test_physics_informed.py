@@ -136,6 +136,15 @@ def hessian_penalty(model: nn.Module, z: Tensor, y: Any) -> Tensor:
     return 0.1 * second_differences(model, z, 2, 0.1).max()
 
 
+def hessian_penalty_of_layers(model: Any, z: Tensor, y: Any) -> Tensor:
+    """The sum over layers of their penalties, on the same v."""
+    total, state = z.new_zeros(()), torch.get_rng_state()
+    for depth in (2, 4):
+        torch.set_rng_state(state)
+        total = total + second_differences(model[:depth], z, 2, 0.1).max()
+    return total
+
+
 SMOOTH = ("scalar",)
 DIFFERENCED = ("smooth", "group_norm", "batch_norm", "attention", "relu")
 ENTRIES = (
@@ -167,6 +176,7 @@ ENTRIES = (
     Entry("residual", lambda: Residual(system, NAMES), mean_of_equations, models=("smooth",), base="cross_entropy"),
     Entry("residual_gradient", lambda: ResidualGradient(system, NAMES, along="t"), slopes_of_equations, models=("smooth",)),
     Entry("hessian_penalty", lambda: recipes.hessian_penalty(), hessian_penalty, models=DIFFERENCED, base="cross_entropy"),
+    Entry("hessian_penalty", lambda: HessianPenalty(layers=("1", "3")), hessian_penalty_of_layers, models=("smooth",)),
     Entry(
         "hessian_penalty", lambda: HessianPenalty(3, 0.3, "mean"), lambda m, z, y: second_differences(m, z, 3, 0.3).mean(1).mean(), models=("smooth", "relu")
     ),
@@ -351,6 +361,15 @@ def test_conditions_as_the_base_loss() -> None:
     torch.testing.assert_close(step.output, model(boundary).detach(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("layers", "text"), [(("9",), "names no module of Sequential; .*Known: '0', '1'"), (("never",), "were not called"), (("layer",), "is called several times")]
+)
+def test_layers_that_cannot_be_penalised(layers: tuple[str, ...], text: str) -> None:
+    model = {"9": zoo.mlp, "never": zoo.Unused, "layer": zoo.Shared}[layers[0]]().double()
+    with pytest.raises(ValueError, match=text):
+        ig.InputGradientLoss(None, HessianPenalty(layers=layers))(model, zoo.features(3))
+
+
 @pytest.mark.parametrize("reduction", ["max", "max_of_outputs", "mean"])
 def test_micro_batches(reduction: Any) -> None:
     """One number a sample splits into micro-batches; the largest number of the batch does not, and says that it is a statistic."""
@@ -415,6 +434,7 @@ def test_backward_at_once_is_the_loss_and_leaves_no_trace() -> None:
         (lambda: HessianPenalty(1), ValueError, "at least 2, since a variance"),
         (lambda: HessianPenalty(epsilon=0), ValueError, "epsilon must be positive"),
         (lambda: HessianPenalty(epsilon=-0.1), ValueError, "epsilon must be positive"),
+        (lambda: HessianPenalty(layers="0"), TypeError, "layers must be names of modules in a tuple"),
         (lambda: HessianPenalty(reduction="sum"), ValueError, "Known: 'max', 'max_of_outputs', 'mean'"),
         (lambda: recipes.gradient_enhanced(ig.GradientNorm()), TypeError, "takes a Residual or a recipe for one"),
     ],

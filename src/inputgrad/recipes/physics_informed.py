@@ -170,12 +170,14 @@ def gradient_enhanced(residual: Residual | Weighted, weight: Weight = 0.01) -> T
     return TermSum((part, *(weight * Weighted(enhanced, part.weight, part.every, part.fraction)).weighted()))
 
 
-def hessian_penalty(weight: Weight = 0.1, *, directions: int = 2, epsilon: float = 0.1, reduction: HessianReduction = "max", wrt: Key = 0) -> Weighted:
+def hessian_penalty(
+    weight: Weight = 0.1, *, directions: int = 2, epsilon: float = 0.1, reduction: HessianReduction = "max", wrt: Key = 0, layers: tuple[str, ...] = ()
+) -> Weighted:
     """The Hessian penalty on a generator: each output should be a sum of functions of one latent component each.
 
         weight · max_{n,c} Var_v [ (f_c(z_n + εv) − 2 f_c(z_n) + f_c(z_n − εv)) / ε² ],      v ∈ {−1, 1}^D
 
-    z: the latent input; f: the generator, every pixel an output c. directions, epsilon, reduction, wrt: as in `HessianPenalty`, as in the authors' code.
+    z: the latent input; f: the generator, every pixel an output c. The settings: as in `HessianPenalty`, as in the authors' code; layers for some of f's.
     weight: λ, to be ramped up from zero where a trained generator is tuned: a callable of the step number.
     When not: where components of z should act together, or the generator is linear in them anyway.
 
@@ -184,7 +186,7 @@ def hessian_penalty(weight: Weight = 0.1, *, directions: int = 2, epsilon: float
     >>> from inputgrad import InputGradientLoss
     >>> criterion = InputGradientLoss(lambda images, target: -images.mean(), hessian_penalty(lambda step: 0.1 * min(1, step / 1e5)))
     """
-    return weight * HessianPenalty(directions, epsilon, reduction, wrt)
+    return weight * HessianPenalty(directions, epsilon, reduction, wrt, layers)
 
 
 def _at(quantity: Quantity, u: Field) -> Any:

@@ -1,15 +1,16 @@
 """The Hessian penalty: an output should not depend on products of its inputs' components."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.terms.base import Per, Term
-from inputgrad.variables import Key
+from inputgrad.variables import MODULE, Key, inner_module
 
 Reduction = Literal["max", "max_of_outputs", "mean"]
 
@@ -23,8 +24,11 @@ class HessianPenalty(Term):
     directions: how many v are drawn for each sample and step (the paper's k, 2); Var is the unbiased variance over them. epsilon: ε, 0.1 as published.
     reduction: "max", over outputs and batch, as the authors' code has it: then the term is a statistic of the batch. "max_of_outputs", as the paper writes
     it for one z (eq. 6): one number a sample. "mean" over the outputs: one number a sample.
-    wrt: the input z, or an inner module's output. No second derivative is taken: 2k forward passes, on the step's own dropout masks; at f quadratic in z
-    the difference is exact. The paper's factor: its eq. 2 sums over i ≠ j; the variance is twice that (theorem 1), and the code keeps the 2, as here.
+    layers: names of inner modules whose outputs are penalised in place of the model's output, their penalties added up, as the paper does with several
+    layers of a generator; one more pass a step. wrt: the input z, or an inner module's output.
+
+    No second derivative is taken: 2k forward passes, on the step's own dropout masks. Where f is quadratic in z the difference is exact. The paper's eq. 2
+    sums over i ≠ j; the variance is twice that (theorem 1), and the code keeps the 2, as here.
 
     When not: where components of z should act together, or have no axes of their own; for piecewise-linear networks and a small ε, whose second
     differences are mostly zero.
@@ -39,6 +43,7 @@ class HessianPenalty(Term):
     epsilon: float = 0.1
     reduction: Reduction = "max"
     wrt: Key = 0
+    layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.directions, bool) or not isinstance(self.directions, int) or self.directions < 2:
@@ -47,6 +52,8 @@ class HessianPenalty(Term):
             raise ValueError(f"HessianPenalty: epsilon must be positive and finite, got {self.epsilon}")
         if self.reduction not in ("max", "max_of_outputs", "mean"):
             raise ValueError(f"HessianPenalty: reduction={self.reduction!r}: {nearest(self.reduction, ('max', 'max_of_outputs', 'mean'))}")
+        if not isinstance(self.layers, (tuple, list)) or not all(isinstance(name, str) and name for name in self.layers):
+            raise TypeError(f'HessianPenalty: layers must be names of modules in a tuple, such as ("layer1", "layer2"), got {self.layers!r}')
 
     @property
     def per(self) -> Per:  # type: ignore[override]  # fixed by the class elsewhere, by a setting here
@@ -55,14 +62,45 @@ class HessianPenalty(Term):
 
     def __call__(self, batch: Batch) -> Tensor:
         z = batch.variable(self.wrt)
+        here = self._activations(batch, z) if self.layers else [batch.output]
         signs = torch.randint(0, 2, (self.directions, *z.shape), dtype=z.dtype, device=z.device) * 2 - 1
-        variances = torch.stack([self._second_difference(batch, z, v) for v in signs]).var(0).flatten(1)
+        differences = [self._second_differences(batch, z, here, v) for v in signs]
+        return torch.stack([self._reduced(torch.stack(layer).var(0).flatten(1)) for layer in zip(*differences, strict=True)]).sum(0)
+
+    def _reduced(self, variances: Tensor) -> Tensor:
         if self.reduction == "mean":
             return variances.mean(1)
         return variances.amax() if self.reduction == "max" else variances.amax(1)
 
-    def _second_difference(self, batch: Batch, z: Tensor, v: Tensor) -> Tensor:
-        """``[N, ...]`` of the output's shape; half precision is widened, since ε² divides the rounding."""
-        up, down = (batch.output_with({self.wrt: z + sign * self.epsilon * v}) for sign in (1, -1))
-        found = [output.float() if output.dtype in (torch.float16, torch.bfloat16) else output for output in (up, batch.output, down)]
-        return (found[0] - 2 * found[1] + found[2]) / self.epsilon**2
+    def _second_differences(self, batch: Batch, z: Tensor, here: list[Tensor], v: Tensor) -> list[Tensor]:
+        """One a layer, of its shape ``[N, ...]``."""
+        up, down = (self._activations(batch, z + sign * self.epsilon * v) for sign in (1, -1))
+        return [(_wide(a) - 2 * _wide(b) + _wide(c)) / self.epsilon**2 for a, b, c in zip(up, here, down, strict=True)]
+
+    def _activations(self, batch: Batch, z: Tensor) -> list[Tensor]:
+        """The outputs of the layers at another z, or that of the model."""
+        caught: dict[str, Tensor] = {}
+        handles = [inner_module(batch.model, f"{MODULE}{name}").register_forward_hook(_catch(caught, name)) for name in self.layers]
+        try:
+            output = batch.output_with({self.wrt: z})
+        finally:
+            for handle in handles:
+                handle.remove()
+        if missing := [name for name in self.layers if name not in caught]:
+            raise ValueError(f"HessianPenalty: layers={missing} were not called in the model's forward pass; name others")
+        return [caught[name] for name in self.layers] if self.layers else [output]
+
+
+def _catch(caught: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+        if name in caught or not isinstance(output, Tensor):
+            got = "is called several times in one forward pass" if name in caught else f"returns {type(output).__name__} and not a tensor"
+            raise ValueError(f"HessianPenalty: the layer {name!r} {got}; name another")
+        caught[name] = output
+
+    return hook
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half precision as float32, since ε² divides the rounding."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
