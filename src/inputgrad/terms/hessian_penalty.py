@@ -23,7 +23,7 @@ class HessianPenalty(Term):
 
     directions: how many v are drawn for each sample and step (the paper's k, 2); Var is the unbiased variance over them. epsilon: ε, 0.1 as published.
     reduction: "max", over outputs and batch, as the authors' code has it: then the term is a statistic of the batch. "max_of_outputs", as the paper writes
-    it for one z (eq. 6): one number a sample. "mean" over the outputs: one number a sample.
+    it for one z (eq. 3): one number a sample. "mean" over the outputs: one number a sample.
     layers: names of inner modules whose outputs are penalised in place of the model's output, their penalties added up, as the paper does with several
     layers of a generator; one more pass a step. wrt: the input z, or an inner module's output.
 
