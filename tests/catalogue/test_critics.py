@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.recipes import critics
-from inputgrad.terms.batchwise import BatchMean, BatchNoise, NormalNoise
+from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.path_length import PathLength
 from tests import zoo
 from tests.catalogue.harness import ENGINES, SCALARS, Entry, Generator, cases, check, latents, made, scalar, steep
@@ -441,7 +441,7 @@ def test_fakes_that_are_not_there_are_told(term: Any, target: Any, told: str) ->
 
 BAD_SETTINGS: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (lambda: critics.dragan(size=-1), ValueError, "BatchNoise: size must be at least 0"),
-    (lambda: critics.dragan(variance=-1), ValueError, "NormalNoise: variance must be at least 0"),
+    (lambda: critics.dragan(variance=-1), ValueError, "dragan: variance must be at least 0"),
     (lambda: critics.wgan_gp(center=-1), ValueError, "center must be a norm"),
     (lambda: critics.wgan_gp(fake=0.5), TypeError, "other must be a tensor, a name"),
     (lambda: critics.r2(fake=ig.Batch), TypeError, "other must be a tensor, a name"),
@@ -477,16 +477,3 @@ def test_a_mean_of_what_is_no_number_a_sample_is_told() -> None:
 
     with pytest.raises(ValueError, match=r"gradients must return one number a sample, \[N\]; got shape \[3, 5\]"):
         ig.InputGradientLoss(None, BatchMean(gradients))(scalar().double(), REAL)
-
-
-def test_normal_noise_has_the_variance_of_its_name() -> None:
-    x = torch.zeros(4000, 5, dtype=torch.float64)
-    seen = []
-
-    @ig.term
-    def watched(batch: ig.Batch) -> Tensor:
-        seen.append(NormalNoise(4.0)(batch).std())
-        return batch.gradient().flatten(1).sum(1)
-
-    ig.InputGradientLoss(None, watched)(scalar().double(), x)
-    assert seen[0] == pytest.approx(2, rel=0.03)

@@ -7,11 +7,12 @@ penalty holds them constant.
 import torch.nn.functional as F
 from torch import Tensor
 
+from inputgrad.attacks import Noise
 from inputgrad.batch import Batch
 from inputgrad.labels import Labels
 from inputgrad.places import Given, Interpolate, Perturbed
 from inputgrad.terms.base import TermSum, Weighted
-from inputgrad.terms.batchwise import BatchMean, BatchNoise, NormalNoise
+from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.terms.path_length import PathLength
 from inputgrad.terms.weights import Weight
@@ -82,9 +83,11 @@ def dragan(weight: Weight = 10.0, *, center: float = 1, size: float = 0.5, inter
     >>> import inputgrad as ig
     >>> penalty = ig.InputGradientLoss(None, dragan())  # loss = … + penalty(critic, real)
     """
-    if variance is not None:
-        return weight * GradientNorm(power=2, center=center, wrt=wrt, at=Perturbed(NormalNoise(variance, wrt)))
-    return weight * BatchMean(GradientNorm(power=2, center=center, wrt=wrt, at=Perturbed(BatchNoise(size, interpolate, wrt))))
+    if variance is None:
+        return weight * BatchMean(GradientNorm(power=2, center=center, wrt=wrt, at=Perturbed(BatchNoise(size, interpolate, wrt))))
+    if not 0 <= variance < float("inf"):
+        raise ValueError(f"dragan: variance must be at least 0 and finite, in squared units of the input; got {variance}")
+    return weight * GradientNorm(power=2, center=center, wrt=wrt, at=Perturbed(Noise(variance**0.5, "normal", wrt=wrt)))
 
 
 def r1(gamma: Weight = 10.0, *, half: bool = True, wrt: Key = 0) -> Weighted:

@@ -93,22 +93,3 @@ class BatchNoise(Perturbation):
         if self.interpolate:
             noise = torch.rand(x.shape[0], *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device) * noise
         return x + noise
-
-
-@dataclass(frozen=True)
-class NormalNoise(Perturbation):
-    """x̃ = x + δ with δ ~ N(0, variance · 1), drawn anew each step.
-
-    variance: c, in squared units of the input. wrt: the input that is moved.
-    """
-
-    variance: float
-    wrt: Key = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.variance < float("inf"):
-            raise ValueError(f"NormalNoise: variance must be at least 0 and finite, got {self.variance}")
-
-    def __call__(self, batch: "Batch") -> Tensor:
-        x = batch.variable(self.wrt)
-        return x + self.variance**0.5 * torch.randn_like(x)
