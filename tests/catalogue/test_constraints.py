@@ -164,8 +164,9 @@ def ones(x: Tensor) -> Tensor:
 
 
 def compiled_once(params: list[Any]) -> list[Any]:
-    """Without the compiled cases of entries whose program differs from another's in a few elementwise operations: a trace takes seconds."""
-    return [param for param in params if param.values[2] != "compiled" or param.values[0].name not in ("pairwise_cosine_mean", "locally_independent")]
+    """Without the compiled cases of entries whose program is that of others, or differs in a few elementwise operations: a trace takes seconds."""
+    alike = ("pairwise_cosine_mean", "locally_independent", "perceptually_aligned", "no_arbitrage")
+    return [param for param in params if param.values[2] != "compiled" or param.values[0].name not in alike]
 
 
 SIGNS = {0: +1, 3: -1}

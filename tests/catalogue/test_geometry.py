@@ -92,7 +92,7 @@ ENTRIES = (
 )
 
 
-@pytest.mark.parametrize(("entry", "model", "engine"), cases(ENTRIES))
+@pytest.mark.parametrize(("entry", "model", "engine"), [case for case in cases(ENTRIES) if case.values[2] != "compiled"])  # those of the whole loss, below
 def test_value_and_gradient_are_the_papers(entry: Entry, model: str, engine: str) -> None:
     check(entry, model, engine)
 
