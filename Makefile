@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test demo lint docs bench bench-full study clean
+.PHONY: setup test demo lint docs bench bench-full study audit-corpus clean
 
 setup: .venv/.ready
 
@@ -37,6 +37,10 @@ bench bench-full: .venv/.bench
 
 study: setup
 	$(BIN)/python -m pytest -m study
+
+# The audit's good and bad scripts: findings expected and found, false errors, false warnings, misses.
+audit-corpus: setup
+	$(BIN)/python -m tests.audit.harness
 
 clean:
 	rm -rf .venv demo docs/_build .pytest_cache .mypy_cache .ruff_cache
