@@ -120,7 +120,7 @@ def draw(path: Path, model: nn.Module) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main(picture: Path | None = None, rounds: int = 4, steps: int = 1000, n: int = 800) -> dict[str, float]:
+def main(picture: Path | None = None, rounds: int = 6, steps: int = 1000, n: int = 800) -> dict[str, float]:
     x, t = torch.meshgrid(*grid(), indexing="ij")
     quadrature = (exact(x, t) - exact(x, t, nodes=180)).abs().max().item()
     model = trained(rounds, steps, n)

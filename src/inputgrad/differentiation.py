@@ -4,6 +4,7 @@ Knows autograd alone: no model, no batch and no engine. Samples are independent:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,22 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
                 "or look for detach, no_grad, argmax or item in the model"
             )
     return tuple(torch.zeros_like(z) if part is None else part for z, part in zip(variables, found, strict=True))
+
+
+def check_derivatives(quantities: Sequence[Tensor]) -> None:
+    """Raises `EngineError` where the graph holds an operation without a further derivative, so that it is said here and not in ``loss.backward()``."""
+    waiting = [quantity.grad_fn for quantity in quantities]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting.extend(following for following, _ in node.next_functions)
+        if node.name() in ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError"):
+            attention = any("ScaledDotProduct" in other.name() for other in [*seen, *filter(None, waiting)])
+            operation = "scaled_dot_product attention" if attention else "an operation"
+            raise _told(RuntimeError(f"the derivative of {operation} is not implemented")) or RuntimeError("not implemented")
 
 
 def rows(output: Tensor) -> list[Tensor]:

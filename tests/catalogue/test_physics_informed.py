@@ -418,6 +418,28 @@ def test_backward_at_once_is_the_loss_and_leaves_no_trace() -> None:
     assert (z.requires_grad, z.grad) == (False, None)
 
 
+class AttentionOfColumns(nn.Module):
+    """u(x, t) by fused attention over the columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = zoo.FusedAttention()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z[:, :1, None] * torch.ones(zoo.TOKENS, dtype=z.dtype) + z[:, 1:, None])[:, :1]
+
+
+@pytest.mark.parametrize("term", [Residual(lambda u: u.d("t"), "xt"), recipes.heat(names="xt"), ResidualGradient(lambda u: u.value, "xt")])
+def test_fused_attention_names_the_way_out(term: Any) -> None:
+    """Of first order too, where torch would only say so in ``loss.backward()``."""
+    torch.manual_seed(0)
+    model = AttentionOfColumns().double()
+    with pytest.raises(ig.EngineError, match=r"sdpa_kernel\(SDPBackend.MATH\)"):
+        ig.InputGradientLoss(None, term)(model, points())
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        ig.InputGradientLoss(None, term)(model, points()).backward()
+
+
 # bad input
 
 

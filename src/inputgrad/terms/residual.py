@@ -1,13 +1,15 @@
 """Residuals of differential equations: the model is the solution, its derivatives are taken by name, and the loss is how far they are from the equation."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.batch import Batch
+from inputgrad.differentiation import check_derivatives
 from inputgrad.fields import Field, Names, field_of_batch, names_or_none
 from inputgrad.places import Place, checked
 from inputgrad.terms.base import Term
@@ -58,6 +60,18 @@ class _OnField(Term):
             raise ValueError(f"{type(self).__name__}: the equation returned no residual")
         return several
 
+    def proven(self, quantities: list[Tensor], batch: Batch) -> list[Tensor]:
+        """The quantities, once it is known that they have a derivative in the parameters: looked at for the first time that this term meets the model."""
+        known = _PROVEN.setdefault(batch.model, set())
+        if (kind := (type(self), id(self.function))) not in known:
+            check_derivatives(quantities)
+            known.add(kind)
+        return quantities
+
+
+_PROVEN: "weakref.WeakKeyDictionary[nn.Module, set[Any]]" = weakref.WeakKeyDictionary()
+"""Models, and the terms that were met with them."""
+
 
 @dataclass(frozen=True)
 class Residual(_OnField):
@@ -89,7 +103,7 @@ class Residual(_OnField):
         return cls(lambda u: sum(part.laplacian() for part in u), names="abc")
 
     def __call__(self, batch: Batch) -> Tensor:
-        equations = self.equations(self.field(batch))
+        equations = self.proven(self.equations(self.field(batch)), batch)
         return torch.stack([r.square() for r in equations]).mean(0)
 
 
@@ -128,5 +142,5 @@ class ResidualGradient(_OnField):
     def __call__(self, batch: Batch) -> Tensor:
         field = self.field(batch)
         along = names_or_none("along", self.along) or field.names
-        squares = [torch.stack([part.square() for part in field.slopes(r, along)]).sum(0) for r in self.equations(field)]
-        return torch.stack(squares).mean(0)
+        slopes = [torch.stack(field.slopes(r, along)) for r in self.equations(field)]
+        return torch.stack([part.square().sum(0) for part in self.proven(slopes, batch)]).mean(0)
