@@ -176,6 +176,9 @@ def draw_picture(picture: Path, figures: dict[str, dict[bool, dict[int, float]]]
     for axes, (name, found) in zip(figure.subplots(1, len(figures), squeeze=False)[0], figures.items(), strict=True):
         for differential, label in ((False, "values"), (True, "values and derivatives")):
             axes.loglog(list(found[differential]), list(found[differential].values()), "o-", label=label)
+        axes.minorticks_off()
+        axes.set_xticks(sizes := list(found[False]), [f"{size:,}" for size in sizes])
+        axes.set_yticks(levels := [level for level in (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5) if level < 1.1 * max(found[False].values())], map(str, levels))
         axes.set(title=name, xlabel="samples", ylabel=measures[name].removeprefix("root mean square "))
     axes.legend()
     with rc_context({"svg.hashsalt": "inputgrad", "svg.fonttype": "none"}):

@@ -1,6 +1,6 @@
 """Match the Jacobian with a teacher's, or with labels for it, along outputs or directions that are the same on both sides."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from inputgrad.terms.base import Term
 from inputgrad.variables import Key
 
 Outputs = EachOutput | RandomProjection | OneOutput | Literal["label", "largest"]
+_EACH = EachOutput()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class JacobianMatch(Term):
     """
 
     wanted: Labels | nn.Module
-    of: Outputs = field(default_factory=EachOutput)
+    of: Outputs = _EACH
     unit: bool = False
     reduction: Literal["sum", "mean"] = "sum"
     wrt: Key = 0
