@@ -32,6 +32,14 @@ class GradientCall:
     """C, where what was differentiated is the plain sum of a tensor of C > 1 outputs a sample."""
     scaled: bool = False
     """Whether what was differentiated is a scaled loss (GradScaler)."""
+    scale: float = 1.0
+    """The scale, where it is."""
+    values: tuple[int, ...] = ()
+    """The shape of what was summed or averaged into the root; the root's own where it is no sum."""
+    values_by: str = ""
+    """The name of the node in the graph that made those values."""
+    half: bool = False
+    """Whether a float16 value lies between the root and the inputs."""
     autocast: bool = False
     allow_unused: bool = False
     materialize: bool = False
@@ -53,6 +61,7 @@ class GradientCall:
     shares_graph_with: list["GradientCall"] = field(default_factory=list)
     """Earlier calls whose root lies in the graph of this one's."""
     batch_norm_training: bool = False
+    """Whether batch normalisation in training mode lies between the root and the inputs."""
     error: str | None = None
     not_finite: bool = False
 
@@ -75,6 +84,12 @@ class Source:
     """How many backward passes its values are the sum of."""
     zero_rows: int = 0
     zero_share: float = 0.0
+    norm: float = 0.0
+    """The norm of the whole tensor."""
+    row_norm: float = 0.0
+    """The mean of the samples' norms."""
+    channel_norm: float = 0.0
+    """The mean of the norms over dim 1."""
     leaf: bool = True
     uses: list["Use"] = field(default_factory=list)
     reached: bool = False
@@ -169,6 +184,10 @@ class Pass:
     """The running mean's identity, or 0."""
     number: int
     """How many gradient calls had been made before."""
+    requires_grad: bool = False
+    before: tuple[float, ...] = ()
+    """Of a dropout layer in training mode: what tells its input apart from another, and below its result."""
+    after: tuple[float, ...] = ()
 
 
 @dataclass

@@ -22,6 +22,7 @@ LINEAR = ADDING | {
 }  # fmt: skip
 MEANS = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss", "binary_cross_entropy", "kl_div",
          "binary_cross_entropy_with_logits"}  # fmt: skip
+CARRYING = ADDING - {"stack", "cat", "concat", "hstack"} | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
 _USES = 60
 
 
@@ -102,6 +103,8 @@ class Lineage:
         marks = [(value, mark) for value in given if (mark := self.of(value)) is not EMPTY]
         averaged = self._mean(name, given, kwargs, result)
         summed = self._sum(name, given, args, kwargs, result)
+        if averaged is None and summed is None:
+            averaged, summed = _carried(name, given, marks)
         if not marks and averaged is None and summed is None:
             return result
         site = here() if any(mark.trails for _, mark in marks) else None
@@ -171,6 +174,18 @@ def _linear(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:
     """Whether nothing but what carries the dead terms, and constants, comes in with a graph."""
     carrying = {id(value) for value, mark in marks if mark.dead}
     return bool(carrying)
+
+
+def _carried(name: str, given: list[Any], marks: list[tuple[Any, Mark]]) -> tuple[int | None, int | None]:
+    """A mean stays one under a sign, a factor that does not undo it, and beside means over as many; a sum of outputs likewise."""
+    tensors = [value for value in given if isinstance(value, Tensor)]
+    if name not in CARRYING or any(value.dim() for value in tensors) or len(tensors) != len(marks) or (len(marks) > 1 and name not in ADDING):
+        return None, None
+    means, sums = {mark.mean_over for _, mark in marks}, {mark.summed_outputs for _, mark in marks}
+    averaged, summed = (items.pop() if len(items) == 1 else None for items in (means, sums))
+    factors = [float(value) for value in given if isinstance(value, (int, float)) and value]
+    undone = averaged is not None and any(abs(factor * other - 1) < 1e-6 for factor in factors for other in (averaged, 1 / averaged))
+    return None if undone else averaged, summed
 
 
 def _used_alive(marks: list[tuple[Any, Mark]], source: Source) -> bool:

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from inputgrad.audit import whatif
+from inputgrad.audit import graph, hooks, whatif
 from inputgrad.audit.facts import Event, Facts, GradientCall, Pass, Reached, Source, Step
 from inputgrad.audit.ledger import Contributions
 from inputgrad.audit.lineage import Lineage, Mark
@@ -50,6 +50,7 @@ class Watch(TorchFunctionMode):
         self._measured: dict[Site, int] = {}
         self._undo = contextlib.ExitStack()
         self.watching = False
+        self.scale = 1.0
 
     # begin and end
 
@@ -61,6 +62,7 @@ class Watch(TorchFunctionMode):
         for register, hook in ((register_optimizer_step_pre_hook, self._before_step), (register_optimizer_step_post_hook, self._after_step)):
             self._undo.callback(register(hook).remove)
         self._undo.enter_context(self.contributions.clearing(self._cleared))
+        self._undo.enter_context(hooks.listening(self))
         self.watching = True
         return self
 
@@ -90,7 +92,9 @@ class Watch(TorchFunctionMode):
             return self._written(func, args)
         result = func(*args, **kwargs)
         if name in _NORMALISING or name in _DROPPING:
-            self._layer(name, args, kwargs)
+            self._layer(name, args, kwargs, result)
+        elif name in ("cross_entropy", "nll_loss") and args and isinstance(args[0], Tensor) and args[0].dim() == 2 and args[0].grad_fn is not None:
+            self._event("cross entropy", classes=args[0].shape[1], by=args[0].grad_fn.name())
         if name in ("requires_grad_", "backward"):
             return result
         return self.lineage.follow(name, args, kwargs, result)
@@ -112,12 +116,14 @@ class Watch(TorchFunctionMode):
             self._event("data written", shape=tuple(args[0].shape), requires_grad=args[0].requires_grad, parameter=isinstance(args[0], nn.Parameter))
         return func(*args)
 
-    def _layer(self, name: str, args: Any, kwargs: Any) -> None:
+    def _layer(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         kind = "batch_norm" if name in _NORMALISING else "dropout"
         position = 5 if kind == "batch_norm" else 2
         training = bool(kwargs.get("training", args[position] if len(args) > position else kind == "dropout"))
         mean = args[1] if kind == "batch_norm" and len(args) > 1 else kwargs.get("running_mean")
-        self.facts.passes.append(Pass(kind, training, self.step, here(), id(mean) if mean is not None else 0, len(self.facts.calls)))  # type: ignore[arg-type]
+        state = id(mean) if mean is not None else 0
+        prints = [_print(value) for value in (args[0] if args else kwargs["input"], result)] if kind == "dropout" and training else [(), ()]
+        self.facts.passes.append(Pass(kind, training, self.step, here(), state, len(self.facts.calls), result.requires_grad, *prints))  # type: ignore[arg-type]
 
     def _event(self, name: str, **detail: Any) -> None:
         self.facts.events.append(Event(name, here(), self.step, detail))
@@ -142,8 +148,8 @@ class Watch(TorchFunctionMode):
             mean_over=mark.mean_over,
             summed_outputs=mark.summed_outputs,
             scaled=mark.scaled,
+            scale=self.scale if mark.scaled else 1.0,
             autocast=torch.is_autocast_enabled(root.device.type),
-            batch_norm_training=any(item.kind == "batch_norm" and item.training and item.step == self.step for item in self.facts.passes),
         )
         self.facts.calls.append(call)
         return call
@@ -155,6 +161,8 @@ class Watch(TorchFunctionMode):
         call = self._call("grad", outputs, create_graph=bool(given.get("create_graph")), retain_graph=given.get("retain_graph"))
         call.allow_unused, call.materialize = bool(given.get("allow_unused")), bool(given.get("materialize_grads"))
         wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        graph.look(call, outputs, wanted)
+        graph.ones(call, outputs if isinstance(outputs, Tensor) else outputs[0], given.get("grad_outputs"))
         try:
             result = func(*args, **kwargs)
         except RuntimeError as error:
@@ -184,6 +192,7 @@ class Watch(TorchFunctionMode):
             leaf=variable.is_leaf,
             second_of=above.source if above is not None else None,
         )
+        graph.norms(source, gradient)
         call.sources.append(source)
         self.lineage.begin(gradient, source)
         self._sources[gradient] = source
@@ -216,6 +225,8 @@ class Watch(TorchFunctionMode):
             call = self._call("backward", tensors, create_graph=create_graph, retain_graph=retain_graph)
             call.inputs_given = inputs is not None
             roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+            graph.look(call, roots)
+            graph.ones(call, roots[0], grad_tensors)
             self._reached(call, roots)
             whatif.answer(self, call, roots)
             if whatif.asked(self, call):
@@ -280,3 +291,9 @@ class Watch(TorchFunctionMode):
 
     def sources(self) -> Iterator[Source]:
         return self.facts.sources
+
+
+def _print(value: Tensor) -> tuple[float, ...]:
+    """What tells one tensor of values apart from another, with high probability."""
+    wide = value.detach().double()
+    return (float(wide.sum()), float(wide.abs().sum()), float(wide.numel()))

@@ -1,0 +1,66 @@
+"""What the graph behind a call shows, read off its nodes and their shapes alone: no saved tensor is unpacked, so no hook of the user's runs."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inputgrad.audit.facts import GradientCall, Source
+
+
+def look(call: GradientCall, roots: Any, inputs: Any = ()) -> None:
+    """Enter in the call what lies between its roots and the inputs."""
+    tensors = [value for value in _listed(roots) if isinstance(value, Tensor)]
+    ends = {value.grad_fn for value in _listed(inputs) if isinstance(value, Tensor)}
+    for node in _between((root.grad_fn for root in tensors), ends):
+        found = node._input_metadata or ()
+        if "BatchNorm" in node.name() and getattr(node, "_saved_training", True) and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
+            call.batch_norm_training = True
+        call.half = call.half or any(item.dtype == torch.float16 for item in found)
+    if tensors:
+        call.values, call.values_by = _values(tensors[0])
+
+
+def ones(call: GradientCall, root: Tensor, direction: Any) -> None:
+    """A gradient along ones is the gradient of the sum of the outputs."""
+    direction = next(iter(_listed(direction)), None)
+    if isinstance(direction, Tensor) and direction.shape == root.shape and root.dim() == 2 and root.shape[1] > 1 and bool((direction == 1).all()):
+        call.summed_outputs = root.shape[1]
+
+
+def norms(source: Source, gradient: Tensor) -> None:
+    """The gradient's norm as a whole, the mean of its samples' norms, and of the norms over its channels."""
+    wide = gradient.detach()
+    if not (wide.is_floating_point() and wide.dim() and wide.numel()):
+        return
+    wide = wide.float() if wide.dtype in (torch.float16, torch.bfloat16) else wide
+    source.norm = float(wide.norm())
+    source.row_norm = float(wide.reshape(wide.shape[0], -1).norm(dim=1).mean())
+    source.channel_norm = float(wide.norm(dim=1).mean()) if wide.dim() > 2 else source.row_norm
+
+
+def _values(root: Tensor) -> tuple[tuple[int, ...], str]:
+    """The shape of what was summed or averaged into the root, and the node that made it; the root's own where it is no such sum."""
+    node, shape = root.grad_fn, tuple(root.shape)
+    while node is not None and node.name().startswith(("Neg", "Sum", "Mean")):
+        saved = getattr(node, "_saved_self_sym_sizes", None)
+        shape = tuple(int(size) for size in saved) if saved is not None and not node.name().startswith("Neg") else shape
+        node = node.next_functions[0][0]
+    return shape, node.name() if node is not None else ""
+
+
+def _between(tops: Iterable[Any], ends: set[Any]) -> Iterator[Any]:
+    seen: set[Any] = {None, *ends}
+    waiting = list(tops)
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting.extend(following for following, _ in node.next_functions)
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else [value] if isinstance(value, Tensor) else list(value)
