@@ -7,38 +7,119 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inputgrad import heads, perturb, places, recipes
+    from inputgrad import attributions, audit, heads, perturb, places, recipes
+    from inputgrad.attacks import PGD, Noise, VirtualAdversarial
     from inputgrad.base_losses import OnTarget
     from inputgrad.batch import Batch, Step
+    from inputgrad.carried import Carried, Foreign
     from inputgrad.errors import EngineError
+    from inputgrad.fields import Field
     from inputgrad.loss import InputGradientLoss
-    from inputgrad.operators import follow_gradient, output_and_gradient
+    from inputgrad.operators import divergence, field, gradient, hessian_vector, jacobian, laplacian, output_and_gradient
+    from inputgrad.paths import follow_gradient
     from inputgrad.perturb import FGSM, Perturbation
     from inputgrad.places import Given, Interpolate, Perturbed, Place
+    from inputgrad.saliency_mask import SaliencyMask
+    from inputgrad.sampling import Near, Uniform
     from inputgrad.schedules import lazy_adam
     from inputgrad.survey import validate
-    from inputgrad.terms import Adversarial, DirectionMatch, GradientNorm, Term, term
+    from inputgrad.terms import (
+        Adversarial,
+        AdversarialPath,
+        AttributionMatch,
+        BatchMean,
+        Consistency,
+        Convex,
+        Curvature,
+        DenoisingScoreMatching,
+        DirectionalDerivative,
+        DirectionMatch,
+        GiniSparsity,
+        GradientAlignment,
+        GradientMatch,
+        GradientNorm,
+        GraphPrior,
+        HessianPenalty,
+        JacobianMatch,
+        LocalLinearity,
+        MisclassificationAware,
+        Monotone,
+        PairwiseCosine,
+        PathLength,
+        Residual,
+        ResidualGradient,
+        SlicedEnergyMatching,
+        SlicedScoreMatching,
+        SpectralNorm,
+        StressMatch,
+        Term,
+        TotalVariation,
+        term,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FGSM",
+    "PGD",
     "Adversarial",
+    "AdversarialPath",
+    "AttributionMatch",
     "Batch",
+    "BatchMean",
+    "Carried",
+    "Consistency",
+    "Convex",
+    "Curvature",
+    "DenoisingScoreMatching",
     "DirectionMatch",
+    "DirectionalDerivative",
     "EngineError",
+    "Field",
+    "Foreign",
+    "GiniSparsity",
     "Given",
+    "GradientAlignment",
+    "GradientMatch",
     "GradientNorm",
+    "GraphPrior",
+    "HessianPenalty",
     "InputGradientLoss",
     "Interpolate",
+    "JacobianMatch",
+    "LocalLinearity",
+    "MisclassificationAware",
+    "Monotone",
+    "Near",
+    "Noise",
     "OnTarget",
+    "PairwiseCosine",
+    "PathLength",
     "Perturbation",
     "Perturbed",
     "Place",
+    "Residual",
+    "ResidualGradient",
+    "SaliencyMask",
+    "SlicedEnergyMatching",
+    "SlicedScoreMatching",
+    "SpectralNorm",
     "Step",
+    "StressMatch",
     "Term",
+    "TotalVariation",
+    "Uniform",
+    "VirtualAdversarial",
+    "attributions",
+    "audit",
+    "divergence",
+    "field",
     "follow_gradient",
+    "gradient",
     "heads",
+    "hessian_vector",
+    "jacobian",
+    "laplacian",
     "lazy_adam",
     "output_and_gradient",
     "perturb",
@@ -48,18 +129,85 @@ __all__ = [
     "validate",
 ]
 
-_MODULES = {"heads", "perturb", "places", "recipes"}
+_MODULES = {"attributions", "audit", "heads", "perturb", "places", "recipes"}
 _HOMES = {
+    "attacks": (
+        "Noise",
+        "PGD",
+        "VirtualAdversarial",
+    ),
     "base_losses": ("OnTarget",),
-    "batch": ("Batch", "Step"),
+    "batch": (
+        "Batch",
+        "Step",
+    ),
+    "carried": (
+        "Carried",
+        "Foreign",
+    ),
     "errors": ("EngineError",),
+    "fields": ("Field",),
     "loss": ("InputGradientLoss",),
-    "operators": ("follow_gradient", "output_and_gradient"),
-    "perturb": ("FGSM", "Perturbation"),
-    "places": ("Given", "Interpolate", "Perturbed", "Place"),
+    "operators": (
+        "divergence",
+        "field",
+        "gradient",
+        "hessian_vector",
+        "jacobian",
+        "laplacian",
+        "output_and_gradient",
+    ),
+    "paths": ("follow_gradient",),
+    "perturb": (
+        "FGSM",
+        "Perturbation",
+    ),
+    "places": (
+        "Given",
+        "Interpolate",
+        "Perturbed",
+        "Place",
+    ),
+    "saliency_mask": ("SaliencyMask",),
+    "sampling": (
+        "Near",
+        "Uniform",
+    ),
     "schedules": ("lazy_adam",),
     "survey": ("validate",),
-    "terms": ("Adversarial", "DirectionMatch", "GradientNorm", "Term", "term"),
+    "terms": (
+        "Adversarial",
+        "AdversarialPath",
+        "AttributionMatch",
+        "BatchMean",
+        "Consistency",
+        "Convex",
+        "Curvature",
+        "DenoisingScoreMatching",
+        "DirectionMatch",
+        "DirectionalDerivative",
+        "GiniSparsity",
+        "GradientAlignment",
+        "GradientMatch",
+        "GradientNorm",
+        "GraphPrior",
+        "HessianPenalty",
+        "JacobianMatch",
+        "LocalLinearity",
+        "MisclassificationAware",
+        "Monotone",
+        "PairwiseCosine",
+        "PathLength",
+        "Residual",
+        "ResidualGradient",
+        "SlicedEnergyMatching",
+        "SlicedScoreMatching",
+        "SpectralNorm",
+        "StressMatch",
+        "Term",
+        "TotalVariation",
+        "term",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

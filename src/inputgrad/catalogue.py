@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import Tensor
+
 from inputgrad import attacks, perturb, recipes, terms
 from inputgrad.errors import nearest
 from inputgrad.terms.base import FunctionTerm, Term
@@ -55,7 +57,8 @@ def entry(name: str) -> Entry:
 def _recipes() -> Iterator[Entry]:
     names = sorted(recipes.__all__, key=lambda name: (getattr(recipes, name).__module__, name))
     for name in names:
-        if inspect.isfunction(found := getattr(recipes, name)):
+        found = getattr(recipes, name)
+        if inspect.isfunction(found) and inspect.signature(found).return_annotation is not Tensor:  # a base loss is no entry
             yield _entry(name, "recipe", found)
 
 
@@ -76,17 +79,18 @@ def _entry(name: str, kind: Kind, made_of: Any) -> Entry:
         family=made_of.__module__.rsplit(".", 1)[-1].replace("_", " "),
         summary=_joined(paragraphs[0]) if paragraphs else "",
         formula=next((inspect.cleandoc(part) for part in paragraphs if all(line.startswith("    ") for line in part.splitlines())), ""),
-        source=_beginning("Source", paragraphs),
-        when_not=_beginning("When not", paragraphs),
+        source=_said("Source", text),
+        when_not=_said("When not", text),
         settings=_settings(made_of),
         text=text,
         made_of=made_of,
     )
 
 
-def _beginning(word: str, paragraphs: list[str]) -> str:
-    found = next((part for part in paragraphs if re.match(rf"{word}s?:", part)), "")
-    return re.sub(rf"^{word}s?:\s*", "", _joined(found))
+def _said(word: str, text: str) -> str:
+    """What follows ``word:`` at the beginning of a line, to the end of the paragraph or the next such word."""
+    found = re.search(rf"^{word}s?:\s*(.*?)(?=\n\s*\n|\n(?:Sources?|When not):|\Z)", text, re.DOTALL | re.MULTILINE)
+    return _joined(found[1]) if found else ""
 
 
 def _settings(made_of: Any) -> str:

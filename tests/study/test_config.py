@@ -118,8 +118,11 @@ def test_every_term_of_the_library_can_be_named():
     from inputgrad.study.registry import TERMS
 
     assert {"gradient_norm", "direction_match", "adversarial"} <= set(TERMS)
+    from inputgrad import recipes
+
     for name, settings in TERMS.items():
-        assert "weight" in settings.model_fields, name
+        assert name in recipes.__all__ or "weight" in settings.model_fields, name
+        assert "every" in settings.model_fields, name
 
 
 def test_the_demo_s_configs_are_right():

@@ -4,7 +4,6 @@ Everything is found by its class: a new term is known here without a line. Build
 """
 
 import dataclasses
-import inspect
 import re
 import types
 import typing
@@ -13,10 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from inputgrad import base_losses, heads, perturb, places, recipes
+from inputgrad import base_losses, catalogue, heads, perturb, places
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
 from inputgrad.labels import Labels
+from inputgrad.loss import InputGradientLoss
 from inputgrad.study.directions import DIRECTIONS
 from inputgrad.study.imports import load, load_callable
 from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_function, of_keywords, one_of
@@ -51,6 +51,10 @@ class OwnTerm(Checked):
         return Weighted(made, self.weight)
 
 
+_LATE = {"Batch": Batch, "Perturbation": perturb.Perturbation, "InputGradientLoss": InputGradientLoss}
+"""Names that the core's annotations hold as text, since their modules come later."""
+
+
 def snake(name: str) -> str:
     """``GradientNorm`` -> ``gradient_norm``; ``FGSM`` -> ``fgsm``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
@@ -75,7 +79,7 @@ def _heads() -> type[OneOf]:
 
 
 def _settings(cls: type, extra: dict[str, Any] | None = None) -> type[Settings]:
-    hints = typing.get_type_hints(cls, localns={"Batch": Batch, "Perturbation": perturb.Perturbation})
+    hints = typing.get_type_hints(cls, localns=_LATE)
     return of_dataclass(cls, {name: _NAMED.get(name) or translated(hint) for name, hint in hints.items()}, extra)
 
 
@@ -93,12 +97,11 @@ def _weighted(cls: type) -> type[Settings]:
 
 def _recipes() -> dict[str, type[Settings]]:
     """The methods of papers: what they return, with a schedule. One whose name a term has is not told apart from it, and no config needs both."""
-    functions = {name: found for name in recipes.__all__ if inspect.isfunction(found := getattr(recipes, name))}
-    return {name: _recipe(function) for name, function in functions.items()}
+    return {entry.name: _recipe(entry.made_of) for entry in catalogue.entries() if entry.kind == "recipe"}
 
 
 def _recipe(function: Callable[..., Any]) -> type[Settings]:
-    hints = {name: translated(hint) for name, hint in typing.get_type_hints(function).items()}
+    hints = {name: translated(hint) for name, hint in typing.get_type_hints(function, localns=_LATE).items()}
     schedule = {name: default for name, default in SCHEDULE.items() if name != "weight" and name not in hints}
     plain = of_function(function, hints, schedule)
 

@@ -1,8 +1,57 @@
 """Terms: what the loss asks of the input gradient. One file = one family."""
 
-from inputgrad.terms.adversarial import Adversarial
+from inputgrad.terms.adversarial import Adversarial, AdversarialPath, MisclassificationAware
+from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation
 from inputgrad.terms.base import FunctionTerm, Term, TermSum, Weighted, term
+from inputgrad.terms.batchwise import BatchMean
+from inputgrad.terms.consistency import Consistency
 from inputgrad.terms.direction_match import DirectionMatch
+from inputgrad.terms.diversity import PairwiseCosine
+from inputgrad.terms.gradient_match import GradientMatch
 from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.terms.hessian_penalty import HessianPenalty
+from inputgrad.terms.jacobian import DirectionalDerivative, SpectralNorm
+from inputgrad.terms.jacobian_match import JacobianMatch
+from inputgrad.terms.linearity import Curvature, GradientAlignment, LocalLinearity
+from inputgrad.terms.monotone import Convex, Monotone
+from inputgrad.terms.path_length import PathLength
+from inputgrad.terms.residual import Residual, ResidualGradient
+from inputgrad.terms.score_matching import DenoisingScoreMatching, SlicedEnergyMatching, SlicedScoreMatching
+from inputgrad.terms.stress import StressMatch
 
-__all__ = ["Adversarial", "DirectionMatch", "FunctionTerm", "GradientNorm", "Term", "TermSum", "Weighted", "term"]
+__all__ = [
+    "Adversarial",
+    "AdversarialPath",
+    "AttributionMatch",
+    "BatchMean",
+    "Consistency",
+    "Convex",
+    "Curvature",
+    "DenoisingScoreMatching",
+    "DirectionMatch",
+    "DirectionalDerivative",
+    "FunctionTerm",
+    "GiniSparsity",
+    "GradientAlignment",
+    "GradientMatch",
+    "GradientNorm",
+    "GraphPrior",
+    "HessianPenalty",
+    "JacobianMatch",
+    "LocalLinearity",
+    "MisclassificationAware",
+    "Monotone",
+    "PairwiseCosine",
+    "PathLength",
+    "Residual",
+    "ResidualGradient",
+    "SlicedEnergyMatching",
+    "SlicedScoreMatching",
+    "SpectralNorm",
+    "StressMatch",
+    "Term",
+    "TermSum",
+    "TotalVariation",
+    "Weighted",
+    "term",
+]

@@ -17,10 +17,11 @@ from inputgrad.variables import Wrt
 
 @dataclass(frozen=True)
 class GradientNorm(Term):
-    """R_n = |‖g_n‖_p − center|^power, with g_n = ∂s_n/∂x_n over all input features of the sample.
+    """The norm of the input gradient, or how far it is from a wanted norm.
 
-    ``side="above"``: max(0, ‖g_n‖_p − center)^power, which lets smaller norms be; ``side="below"``: max(0, center − ‖g_n‖_p)^power.
+        R_n = |‖g_n‖_p − center|^power        g_n = ∂s_n/∂x_n, over all input features of the sample
 
+    side: "both", as it stands; "above": max(0, ‖g_n‖_p − center)^power, which lets smaller norms be; "below": max(0, center − ‖g_n‖_p)^power.
     p: the norm, any p ≥ 1, ``math.inf`` included.
     power: 1 for the norm itself, 2 for its square; any power ≥ 1.
     center: the wanted norm; 0 penalises every variation, 1 with ``power=2`` is the critic's penalty of WGAN-GP.
@@ -29,9 +30,14 @@ class GradientNorm(Term):
 
     Where a norm has no derivative (g = 0, or ‖g‖ = center for power 1) the subgradient 0 is used.
 
-    Sources: Drucker & LeCun 1992, "Improving generalization performance using double backpropagation" (of="loss", power=2); Gulrajani et al. 2017,
+    When not: as a defence against strong attacks, where it helps little; as a bound, which it does not certify.
+
+    Source: Drucker & LeCun 1992, "Improving generalization performance using double backpropagation" (of="loss", power=2); Gulrajani et al. 2017,
     "Improved training of Wasserstein GANs" (center=1, power=2); Finlay & Oberman 2021, "Scaleable input gradient regularization for adversarial
     robustness" (of="loss", p the dual of the attack's norm). There is no factor 1/2.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + 0.1 * GradientNorm(of="loss", power=2)
     """
 
     p: float = 2
