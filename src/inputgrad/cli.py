@@ -53,6 +53,49 @@ def bench(
     raise typer.Exit(_bench(problem, engines or [], rounds, json))
 
 
+class _WithScript(typer.core.TyperCommand):
+    """Options of ours before the script's name and behind it; the rest is the script's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from inputgrad.audit.arguments import split
+
+        options = [option for option in self.get_params(ctx) if option.param_type_name == "option"]
+        flags = {name for option in options if option.is_flag or option.count for name in option.opts}  # type: ignore[attr-defined]
+        parts = split(args, {name for option in options for name in option.opts} - flags, flags)
+        ctx.obj = parts
+        return super().parse_args(ctx, [*parts.ours, *(["--", parts.script] if parts.script is not None else [])])
+
+
+@app.command(
+    cls=_WithScript, options_metavar="[OPTIONS]", short_help="Run a training script and say what it does wrong with input gradients, with file and line."
+)
+def audit(
+    ctx: typer.Context,
+    script: Annotated[str | None, typer.Argument(metavar="SCRIPT.py [ARGUMENTS]...", help="As python would run it. Or: -m MODULE [ARGUMENTS]...")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="End the script after that many optimiser steps.")] = 3,
+    format: Annotated[str, typer.Option(metavar="text|json|sarif|html", help="Of the report. Text goes to stderr, the others to stdout.")] = "text",
+    output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the report there; - is stdout, after what the script printed.")] = None,
+    report: Annotated[str | None, typer.Option(metavar="PATH", help="The HTML page beside any format. [default: audit.html beside text]")] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="No HTML page beside the text.")] = False,
+    fail_on: Annotated[str, typer.Option(metavar="error|warning|note|never", help="Exit with 1 from which severity on.")] = "error",
+    select: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Only these rules, such as IG1,IG203.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Not these rules.")] = None,
+    baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Findings in this file do not count.")] = None,
+    write_baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Write today's findings there, so that only new ones count.")] = None,
+    explain: Annotated[str | None, typer.Option(metavar="CODE", help="Print a rule's page.")] = None,
+) -> None:
+    """Run a training script UNMODIFIED, watch a few of its steps, and say what it does wrong with input gradients: where, how large, what to write.
+
+    Options stand before the script's name or behind it; what is not ours goes to the script, and behind -- everything does. Exit status: 1 where something was
+    found at or above --fail-on, 2 where the command line is wrong, else the script's own.
+    """
+    if explain is not None:
+        raise typer.Exit(_explain(explain))
+    asked = {"steps": steps, "format": format, "output": output, "report": "" if no_report else report, "fail_on": fail_on, "baseline": baseline,
+             "write_baseline": write_baseline, "select": tuple(select or ()), "ignore": tuple(ignore or ()), "late": tuple(ctx.obj.late)}  # fmt: skip
+    raise typer.Exit(_audit(script, ctx.obj.theirs, ctx.obj.module, asked))
+
+
 @app.command()
 def terms(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all that its docstring says.")] = None,
@@ -60,6 +103,37 @@ def terms(
 ) -> None:
     """The catalogue: every published loss on the input gradient that the library holds, with formula, defaults and source."""
     raise typer.Exit(_terms(name, family))
+
+
+def _audit(script: str | None, arguments: list[str], module: bool, asked: dict[str, Any]) -> int:
+    from inputgrad.errors import nearest
+
+    wrong = "" if script is not None else "give a script: inputgrad audit train.py [its arguments]; or -m MODULE, or --explain CODE"
+    for name, known in (("format", ("text", "json", "sarif", "html")), ("fail_on", ("error", "warning", "note", "never"))):
+        if asked[name] not in known:
+            wrong = f"--{name.replace('_', '-')} {asked[name]}: {nearest(asked[name], known)}"
+    if wrong or script is None:
+        typer.echo(f"inputgrad audit: {wrong}", err=True)
+        return 2
+    from inputgrad.audit import command
+
+    return command.audit(script, arguments, command.Options(**asked), module=module)
+
+
+def _explain(code: str) -> int:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from inputgrad.audit.explain import page
+
+    try:
+        text = page(code)
+    except ValueError as error:
+        typer.echo(f"inputgrad audit: {error}", err=True)
+        return 2
+    console = Console()
+    console.print(Markdown(text)) if console.is_terminal else typer.echo(text, nl=False)
+    return 0
 
 
 def _terms(name: str | None, family: str | None) -> int:

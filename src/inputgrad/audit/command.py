@@ -1,0 +1,152 @@
+"""The command: run the script, tell what was found, write the reports, and choose the exit status."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inputgrad.audit.ignores import Baseline, write_baseline
+from inputgrad.audit.outcome import Asked, Outcome, codes, record
+from inputgrad.audit.runner import prepare, run
+from inputgrad.report import audit_json, audit_sarif, audit_text
+from inputgrad.report.audit_record import AuditRecord, closing
+
+PAGE = Path("audit.html")
+FOUND, USAGE = 1, 2
+_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue", "place": "bold", "code": "cyan", "quiet": "dim"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for. report: where the HTML page goes; None: audit.html beside the text; "": nowhere."""
+
+    steps: int = 3
+    format: str = "text"
+    output: str | None = None
+    report: str | None = None
+    fail_on: str = "error"
+    baseline: Path | None = None
+    write_baseline: Path | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    """Options of ours that stood behind the script's name."""
+
+
+def audit(script: str, arguments: Sequence[str], options: Options, *, module: bool = False) -> int:
+    """Audit one script. The exit status: 1 where a finding at or above ``fail_on`` counts, 2 where the arguments cannot be meant, else the script's."""
+    folder = Path.cwd()
+    try:
+        asked = Asked(codes(options.select), codes(options.ignore))
+        baseline = Baseline.read(options.baseline) if options.baseline is not None else None
+        places = _Places(options)
+        main = prepare(script, arguments, module=module)
+    except (ValueError, ImportError) as error:
+        print(f"inputgrad audit: {error}", file=sys.stderr)
+        return USAGE
+    watched = run(main, options.steps)
+    outcome = Outcome(watched.facts, asked, folder, file=watched.file, baseline=baseline)
+    if options.write_baseline is not None:
+        path = folder / options.write_baseline
+        write_baseline(path, outcome.kept)
+        outcome = Outcome(watched.facts, asked, folder, file=watched.file, baseline=Baseline.read(path))
+    told = record(watched, outcome, options.steps, _misread(watched.file, options.late))
+    if places.first:
+        places.write(told)
+    return FOUND if told.reaches(options.fail_on) else watched.status
+
+
+class _Places:
+    """Where the reports go: fixed before the script runs, which may change the working directory and the streams."""
+
+    def __init__(self, options: Options) -> None:
+        self._format, self._told = options.format, options.report is not None
+        self._output = Path(options.output).absolute() if options.output not in (None, "-") else None
+        self._to_stdout = options.output == "-" or (options.output is None and options.format != "text")
+        wanted = str(PAGE) if options.report is None and options.format == "text" else options.report
+        self._shown, self._page = wanted or "", Path(wanted).absolute() if wanted else None
+        self._stdout, self._stderr = sys.stdout, sys.stderr
+        self._check()
+        self.first = _first_of_several()
+
+    def _check(self) -> None:
+        for path in (self._output, self._page):
+            if path is not None and not path.parent.is_dir():
+                raise ValueError(f"{path.parent} is no folder, so {path.name} cannot be written there")
+        if self._page is not None or self._format == "html":
+            from inputgrad.report import audit_html  # noqa: F401  # what it needs must be missed before the script runs
+
+    def write(self, told: AuditRecord) -> None:
+        """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""
+        page = self._write_page(told)
+        if self._format == "text" and self._output is None and not self._to_stdout:
+            _print(told, page, self._stderr)
+            return
+        text = _rendered(told, self._format, page)
+        if self._output is not None:
+            self._output.write_text(text, encoding="utf-8")
+        else:
+            _bytes(text, self._stdout)
+        where = [str(path) for path in (self._output, page) if path]
+        print(closing(told) + (f"; report: {', '.join(where)}" if where else ""), file=self._stderr)
+
+    def _write_page(self, told: AuditRecord) -> str:
+        from inputgrad.report import audit_html
+
+        if self._page is None:
+            return ""
+        if not self._told and self._page.exists() and audit_html.MARK not in self._page.read_text(encoding="utf-8", errors="replace"):
+            return ""  # a file of the user's that only has the name
+        self._page.write_text(audit_html.render(told), encoding="utf-8")
+        return self._shown
+
+
+def _rendered(told: AuditRecord, kind: str, page: str) -> str:
+    if kind == "html":
+        from inputgrad.report import audit_html
+
+        return audit_html.render(told)
+    return {"json": audit_json.render, "sarif": audit_sarif.render, "text": lambda record: audit_text.render(record, report=page)}[kind](told)
+
+
+def _print(told: AuditRecord, page: str, stream: Any) -> None:
+    """The text on a stream, with colours on a terminal alone."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False)
+    width = min(max(console.width, 40), 100) if console.is_terminal else 80
+    text = Text()
+    for style, piece in audit_text.pieces(told, width, page):
+        text.append(piece, _STYLES.get(style, ""))
+    console.print(text, end="", soft_wrap=True)
+
+
+def _bytes(text: str, stream: Any) -> None:
+    """UTF-8 whatever the stream's own encoding, where it has bytes below."""
+    stream.flush()
+    if hasattr(stream, "buffer"):
+        stream.buffer.write(text.encode("utf-8", "replace"))
+    else:
+        stream.write(text)
+    stream.flush()
+
+
+def _misread(file: str, late: Sequence[str]) -> list[str]:
+    """Options that were read as ours and that the script seems to know too."""
+    try:
+        source = Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [
+        f"{name} behind the script's name was read as the audit's; the script names it too: what is meant for the script goes behind --"
+        for name in dict.fromkeys(late)
+        if f'"{name}"' in source or f"'{name}'" in source
+    ]
+
+
+def _first_of_several() -> bool:
+    """Whether this is the process that tells, of those that torchrun and its like start."""
+    return os.environ.get("RANK", "0") in ("", "0")

@@ -1,0 +1,81 @@
+"""An audit as text for a terminal, at most as wide as it is told. A pure function of the record: pieces of text, each with the style it may be shown in.
+
+Knows no terminal and no colours. Control characters in users' code are made harmless.
+"""
+
+import textwrap
+from collections.abc import Iterator
+
+from inputgrad.report.audit_record import AuditRecord, Told, closing, hint
+
+Piece = tuple[str, str]
+"""A style ("error", "warning", "note", "place", "code", "quiet" or "") and text."""
+NARROW = 38
+"""The longest head that a message may stand beside; a longer one has its line to itself."""
+
+
+def render(record: AuditRecord, width: int = 80, report: str = "") -> str:
+    """The whole text. report: where the longer report lies."""
+    return "".join(text for _, text in pieces(record, width, report))
+
+
+def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[Piece]:
+    """Findings, notes, and the closing line, which always says how many steps were seen."""
+    for told in record.standing:
+        yield from _finding(told, width)
+    for note in record.notes:
+        yield "quiet", _wrapped(f"note: {note}", width, "      ")
+    if record.standing or record.notes:
+        yield "", "\n"
+    advice = hint(record)
+    if advice:
+        yield "quiet", _wrapped(advice, width, "  ")
+    yield "", _wrapped(closing(record) + (f"; report: {report}" if report else ""), width, "  ")
+
+
+def _finding(told: Told, width: int) -> Iterator[Piece]:
+    head = (("place", f"{_harmless(told.place.shown)}  "), ("code", f"{told.code}  "), (told.severity, told.severity))
+    length = sum(len(text) for _, text in head)
+    indent = length + (9 - len(told.severity)) if length <= NARROW else 8
+    yield from head
+    yield "", " " * (indent - length) if length <= NARROW else "\n" + " " * indent
+    yield "", _wrapped(told.message, width, " " * indent, begun=True)
+    if told.measured:
+        yield "", _labelled("measured:", told.measured, width, indent)
+    if told.write:
+        yield "code", _labelled("write:   ", told.write, width, indent)
+
+
+def _labelled(label: str, text: str, width: int, indent: int) -> str:
+    """``label text``, beside the others; what would need many lines there, such as code, begins further left."""
+    lines = [_harmless(line, spaces=False) for line in text.splitlines()]
+    for margin in (indent, min(indent, 8)):
+        inner = " " * (margin + len(label) + 1)
+        parts = [_wrapped(line, width, inner + ("    " if _like_code(line) else ""), first=inner) for line in lines]
+        if margin == 8 or all(part.count("\n") <= 2 for part in parts):
+            break
+    return " " * margin + label + " " + "".join(parts)[len(inner) :]
+
+
+def _like_code(text: str) -> bool:
+    return any(sign in text for sign in ("(", "=")) and not text.rstrip().endswith(".")
+
+
+def _wrapped(text: str, width: int, indent: str, *, first: str = "", begun: bool = False) -> str:
+    """Lines broken at spaces. begun: the first line stands on one already."""
+    blanks = " " * (len(text) - len(text.lstrip(" ")))
+    lines = textwrap.wrap(
+        blanks + _harmless(text),
+        max(width, 40),
+        initial_indent=indent if begun else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return ("\n".join(lines).lstrip() if begun else "\n".join(lines)) + "\n"
+
+
+def _harmless(text: str, spaces: bool = True) -> str:
+    """One line without escape sequences: whitespace becomes a space, what cannot be printed a replacement sign."""
+    text = " ".join(text.split()) if spaces else text.replace("\t", "    ")
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
