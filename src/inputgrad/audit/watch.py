@@ -81,7 +81,7 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self.watching:
+        if not self.watching or _transforming():
             return func(*args, **kwargs)
         if func is torch.autograd.grad:
             return self._grad(func, args, kwargs)
@@ -297,3 +297,8 @@ def _print(value: Tensor) -> tuple[float, ...]:
     """What tells one tensor of values apart from another, with high probability."""
     wide = value.detach().double()
     return (float(wide.sum()), float(wide.abs().sum()), float(wide.numel()))
+
+
+def _transforming() -> bool:
+    """Whether a transform of torch.func is at work: its tensors hold no values that could be looked at."""
+    return torch._C._functorch.maybe_current_level() is not None
