@@ -114,7 +114,7 @@ def draw(path: Path, model: nn.Module) -> None:
         (line,) = slices.plot(x, solution[:, column], linewidth=3, alpha=0.4)
         slices.plot(x, found[:, column], "--", color=line.get_color(), label=f"t = {float(t[column]):.2f}")
     slices.set(xlabel="x", title="u: exact (wide), network (dashed)")
-    slices.legend()
+    slices.legend(loc="lower left", fontsize="small")
     off.semilogy(t, (found - solution).norm(dim=0) / solution.norm(dim=0))
     off.set(xlabel="t", title="relative L2 error at t")
     figure.savefig(path, dpi=100)
@@ -128,7 +128,7 @@ def main(picture: Path | None = None, rounds: int = 6, steps: int = 1000, n: int
     print(f"relative L2 error {figures['error']:.2e}; the exact solution with 100 and 180 nodes differs by {quadrature:.0e} at the most")
     if picture:
         draw(picture, model)
-    assert figures["error"] < 1e-3
+    assert figures["error"] < 1e-3  # 5e-4 after six rounds; the path of L-BFGS differs from machine to machine
     assert figures["quadrature"] < 1e-8
     return figures
 
