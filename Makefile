@@ -11,8 +11,9 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Two processes of one thread each: the models are small, and threads that wait for each other are most of their time.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 demo: setup
 	$(BIN)/inputgrad train examples/demo/*.yaml --out demo
@@ -35,7 +36,11 @@ bench bench-full: .venv/.bench
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
 
-study: setup
+.venv/.examples: .venv/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,examples]'
+	touch $@
+
+study: .venv/.examples
 	$(BIN)/python -m pytest -m study
 
 # The audit's good and bad scripts: findings expected and found, false errors, false warnings, misses.

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.study  # minutes on a busy machine
+
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "differential_learning.py"))
 
 

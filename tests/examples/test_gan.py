@@ -3,7 +3,10 @@
 import runpy
 from pathlib import Path
 
+import pytest
 import torch
+
+pytestmark = pytest.mark.study  # minutes on a busy machine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gan.py"
 
