@@ -44,6 +44,10 @@ class GradientCall:
     allow_unused: bool = False
     materialize: bool = False
     inputs_given: bool = False
+    unrecorded: bool = False
+    """Whether what was differentiated was computed while gradients were off."""
+    graph_in_grads: int = 0
+    """How many parameters' ``.grad`` carried the graph of an earlier pass when this one began."""
     sources: list["Source"] = field(default_factory=list)
     unused: int = 0
     """How many of the wanted gradients came back as None, or as zeros made up."""
@@ -62,6 +66,8 @@ class GradientCall:
     """Earlier calls whose root lies in the graph of this one's."""
     batch_norm_training: bool = False
     """Whether batch normalisation in training mode lies between the root and the inputs."""
+    coupling: float | None = None
+    """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; measured where normalisation may couple them."""
     error: str | None = None
     not_finite: bool = False
 
@@ -82,6 +88,8 @@ class Source:
     dtype: str
     accumulated: int = 1
     """How many backward passes its values are the sum of."""
+    sum_of: tuple[GradientCall, ...] = ()
+    """These passes, where it was read off ``.grad``; the last is its own."""
     zero_rows: int = 0
     zero_share: float = 0.0
     norm: float = 0.0
@@ -90,6 +98,8 @@ class Source:
     """The mean of the samples' norms."""
     channel_norm: float = 0.0
     """The mean of the norms over dim 1."""
+    smallest: float = 0.0
+    """The smallest value beside zero, without its sign."""
     leaf: bool = True
     uses: list["Use"] = field(default_factory=list)
     reached: bool = False
@@ -185,9 +195,11 @@ class Pass:
     number: int
     """How many gradient calls had been made before."""
     requires_grad: bool = False
-    before: tuple[float, ...] = ()
-    """Of a dropout layer in training mode: what tells its input apart from another, and below its result."""
-    after: tuple[float, ...] = ()
+    layer: int = 0
+    """Which layer it is, by the module and the line that ran it."""
+    given: tuple[float, ...] = ()
+    """Of a dropout layer in training mode: what tells its input apart from another; and below its random draw."""
+    draw: int = 0
 
 
 @dataclass

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from inputgrad.audit.facts import GradientCall, Source
 
@@ -37,17 +38,30 @@ def norms(source: Source, gradient: Tensor) -> None:
     wide = wide.float() if wide.dtype in (torch.float16, torch.bfloat16) else wide
     source.norm = float(wide.norm())
     source.row_norm = float(wide.reshape(wide.shape[0], -1).norm(dim=1).mean())
+    sizes = wide.abs()
+    source.smallest = float(torch.where(sizes > 0, sizes, torch.inf).min())
     source.channel_norm = float(wide.norm(dim=1).mean()) if wide.dim() > 2 else source.row_norm
+
+
+def leaves(node: Any) -> list[Tensor]:
+    """The leaves of the graph behind a node."""
+    return [found.variable for found in _between([node], set()) if hasattr(found, "variable")]
 
 
 def _values(root: Tensor) -> tuple[tuple[int, ...], str]:
     """The shape of what was summed or averaged into the root, and the node that made it; the root's own where it is no such sum."""
-    node, shape = root.grad_fn, tuple(root.shape)
+    edge, shape = summands(root)
+    return shape, edge.node.name() if edge is not None else ""
+
+
+def summands(root: Tensor) -> tuple[GradientEdge | None, tuple[int, ...]]:
+    """Where in the graph the values stand that were summed or averaged into the root, and their shape."""
+    node, output, shape = root.grad_fn, root.output_nr, tuple(root.shape)
     while node is not None and node.name().startswith(("Neg", "Sum", "Mean")):
         saved = getattr(node, "_saved_self_sym_sizes", None)
         shape = tuple(int(size) for size in saved) if saved is not None and not node.name().startswith("Neg") else shape
-        node = node.next_functions[0][0]
-    return shape, node.name() if node is not None else ""
+        node, output = node.next_functions[0]
+    return (GradientEdge(node, output) if node is not None else None), shape
 
 
 def _between(tops: Iterable[Any], ends: set[Any]) -> Iterator[Any]:

@@ -4,13 +4,16 @@ The rules of following: a result comes from what its arguments come from. It is 
 summand without a graph that comes from an input gradient, added to one that has a graph, is a dead term; it stays one through what is linear.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from inputgrad.audit import graph
 from inputgrad.audit.facts import Cut, Dead, Source, Trail, Use
 from inputgrad.audit.sites import Site, here
 
@@ -24,6 +27,7 @@ MEANS = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_e
          "binary_cross_entropy_with_logits"}  # fmt: skip
 CARRYING = ADDING - {"stack", "cat", "concat", "hstack"} | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
 _USES = 60
+_FLOATS = 32
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Mark:
     mean_over: int | None = None
     summed_outputs: int | None = None
     scaled: bool = False
+    unrecorded: bool = False
+    """Whether it was computed while gradients were off, from what requires one."""
 
     @property
     def alive(self) -> list[Trail]:
@@ -55,6 +61,9 @@ class Number(float):
         number = cls(value)
         number.mark = mark
         return number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return float, (float(self),)
 
 
 def _arithmetic(name: str) -> Any:
@@ -77,6 +86,8 @@ class Lineage:
 
     def __init__(self) -> None:
         self._marks: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._floats: deque[tuple[float, Mark]] = deque(maxlen=_FLOATS)
+        """Plain floats that were taken out of tensors that come from a source."""
 
     def of(self, value: Any) -> Mark:
         if isinstance(value, Number):
@@ -101,24 +112,40 @@ class Lineage:
         """The result of a function of the user's, with its mark; a plain number comes back marked."""
         given = list(_flat((args, kwargs)))
         marks = [(value, mark) for value in given if (mark := self.of(value)) is not EMPTY]
+        if self._floats and name in ADDING:
+            marks += [(value, mark) for value in given if type(value) is float and (mark := self._remembered(value)) is not EMPTY]
+        off = _off(given, marks)
         averaged = self._mean(name, given, kwargs, result)
         summed = self._sum(name, given, args, kwargs, result)
         if averaged is None and summed is None:
             averaged, summed = _carried(name, given, marks)
-        if not marks and averaged is None and summed is None:
+        if not marks and averaged is None and summed is None and not off:
             return result
         site = here() if any(mark.trails for _, mark in marks) else None
         if site is not None:
             self._used(name, marks, args, kwargs, result, site)
         for tensor in _results(result):
-            self.put(tensor, self._mark(name, given, marks, tensor, site, averaged, summed))
+            self.put(tensor, self._mark(name, given, marks, tensor, site, averaged, summed, off))
         if isinstance(result, float) and not isinstance(result, bool) and site is not None:
             cut = {key: Trail(t.source, t.cut or Cut(site, name)) for _, mark in marks for key, t in mark.trails.items()}
-            return Number.of(result, Mark(trails=cut))
+            self._floats.append((result, Mark(trails=cut)))
+            return result if name == "__float__" else Number.of(result, Mark(trails=cut))  # float() takes nothing but a float itself
         return result
 
+    def made_a_leaf(self, value: Tensor) -> bool:
+        """Whether the graph behind it begins at nothing but tensors that come from a source and were made leaves afterwards."""
+        ends = graph.leaves(value.grad_fn) if value.grad_fn is not None else [value]
+        return value.requires_grad and bool(ends) and all(self.of(leaf).trails for leaf in ends)
+
+    def _remembered(self, value: float) -> Mark:
+        """The mark of a plain float that is one of those taken out of a tensor, or such a one times a short number (its weight)."""
+        for known, mark in self._floats:
+            if known and float(f"{known:.6g}") != known and float(f"{value / known:.3g}") * known == value != 0:
+                return mark
+        return EMPTY
+
     def _mark(
-        self, name: str, given: list[Any], marks: list[tuple[Any, Mark]], result: Any, site: Site | None, averaged: int | None, summed: int | None
+        self, name: str, given: list[Any], marks: list[tuple[Any, Mark]], result: Any, site: Site | None, averaged: int | None, summed: int | None, off: bool
     ) -> Mark:
         if isinstance(result, Tensor) and not (result.is_floating_point() or result.is_complex()):
             return EMPTY
@@ -133,11 +160,11 @@ class Lineage:
         if name in ADDING and live and site is not None:
             dead += self._summands(marks, site)
         scaled = any(mark.scaled for _, mark in marks) and name in LINEAR
-        return Mark(trails, tuple(dead), averaged, summed, scaled)
+        return Mark(trails, tuple(dead), averaged, summed, scaled, off and not live)
 
     def _summands(self, marks: list[tuple[Any, Mark]], site: Site) -> Iterator[Dead]:
         for value, mark in marks:
-            if isinstance(value, Tensor) and (value.requires_grad or not _like_a_loss(value)):
+            if isinstance(value, Tensor) and (not _like_a_loss(value) or (value.requires_grad and not self.made_a_leaf(value))):
                 continue
             for trail in mark.trails.values():
                 if not trail.alive and not _used_alive(marks, trail.source):
@@ -168,6 +195,12 @@ class Lineage:
         if name != "sum" or not isinstance(result, Tensor) or result.dim() != 0 or not isinstance(args[0] if args else None, Tensor):
             return None
         return args[0].shape[1] if args[0].dim() == 2 and args[0].shape[1] > 1 else None
+
+
+def _off(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:
+    if any(mark.unrecorded for _, mark in marks):
+        return True
+    return not torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in given)
 
 
 def _linear(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:

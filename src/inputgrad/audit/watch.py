@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from inputgrad.audit import graph, hooks, whatif
-from inputgrad.audit.facts import Event, Facts, GradientCall, Pass, Reached, Source, Step
+from inputgrad.audit.facts import Dead, Event, Facts, GradientCall, Pass, Reached, Source, Step
 from inputgrad.audit.ledger import Contributions
 from inputgrad.audit.lineage import Lineage, Mark
 from inputgrad.audit.sites import Site, here
@@ -95,7 +95,9 @@ class Watch(TorchFunctionMode):
             self._layer(name, args, kwargs, result)
         elif name in ("cross_entropy", "nll_loss") and args and isinstance(args[0], Tensor) and args[0].dim() == 2 and args[0].grad_fn is not None:
             self._event("cross entropy", classes=args[0].shape[1], by=args[0].grad_fn.name())
-        if name in ("requires_grad_", "backward"):
+        if name == "register_hook":
+            self._event("hook")
+        if name in ("requires_grad_", "backward", "register_hook"):
             return result
         return self.lineage.follow(name, args, kwargs, result)
 
@@ -122,8 +124,21 @@ class Watch(TorchFunctionMode):
         training = bool(kwargs.get("training", args[position] if len(args) > position else kind == "dropout"))
         mean = args[1] if kind == "batch_norm" and len(args) > 1 else kwargs.get("running_mean")
         state = id(mean) if mean is not None else 0
-        prints = [_print(value) for value in (args[0] if args else kwargs["input"], result)] if kind == "dropout" and training else [(), ()]
-        self.facts.passes.append(Pass(kind, training, self.step, here(), state, len(self.facts.calls), result.requires_grad, *prints))  # type: ignore[arg-type]
+        draws = kind == "dropout" and training
+        self.facts.passes.append(
+            Pass(
+                kind,  # type: ignore[arg-type]
+                training,
+                self.step,
+                here(),
+                state,
+                len(self.facts.calls),
+                result.requires_grad,
+                hooks.layer(),
+                hooks.told_apart(args[0] if args else kwargs["input"]) if draws else (),
+                hooks.drawn(result) if draws else 0,
+            )
+        )
 
     def _event(self, name: str, **detail: Any) -> None:
         self.facts.events.append(Event(name, here(), self.step, detail))
@@ -148,6 +163,7 @@ class Watch(TorchFunctionMode):
             mean_over=mark.mean_over,
             summed_outputs=mark.summed_outputs,
             scaled=mark.scaled,
+            unrecorded=mark.unrecorded,
             scale=self.scale if mark.scaled else 1.0,
             autocast=torch.is_autocast_enabled(root.device.type),
         )
@@ -163,6 +179,8 @@ class Watch(TorchFunctionMode):
         wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
         graph.look(call, outputs, wanted)
         graph.ones(call, outputs if isinstance(outputs, Tensor) else outputs[0], given.get("grad_outputs"))
+        if call.batch_norm_training and not self._measured.get(call.site):
+            call.coupling = whatif.coupling(outputs if isinstance(outputs, Tensor) else outputs[0], wanted[0], call.values)
         try:
             result = func(*args, **kwargs)
         except RuntimeError as error:
@@ -209,12 +227,14 @@ class Watch(TorchFunctionMode):
         if gradient is None:
             if not tensor.is_leaf or not tensor.requires_grad:
                 self._event("no gradient there", leaf=tensor.is_leaf, requires_grad=tensor.requires_grad, calls=len(self.facts.calls))
+            elif self.facts.calls and self.facts.calls[-1].step == self.step:
+                self._event("gradient did not get there", calls=len(self.facts.calls))
             return
         if not calls or self._sources.get(gradient) in [source for call in calls for source in call.sources if source.call is calls[-1]]:
             return
         calls[-1].input_gradient_read = True
         source = self._source(calls[-1], tensor, gradient)
-        source.accumulated = len(calls)
+        source.accumulated, source.sum_of = len(calls), tuple(calls)
 
     def _patched(self, original: Callable[..., None]) -> Callable[..., None]:
         def backward(
@@ -247,6 +267,8 @@ class Watch(TorchFunctionMode):
             call.dead += mark.dead
             for trail in mark.trails.values():
                 trail.source.reached = True
+                if not trail.alive and (not root.requires_grad or self.lineage.made_a_leaf(root)):
+                    call.dead.append(Dead(trail, call.site, float(root.detach().double().mean()), tuple(root.shape)))
                 if trail.alive:
                     call.alive.append(Reached(trail.source, *self._effect(call, root, trail.source)))
 
@@ -256,7 +278,10 @@ class Watch(TorchFunctionMode):
             return None, None
         self._measured[source.site] = self._measured.get(source.site, 0) + 1
         edge = self._edges.get(source)
-        return whatif.effect(root, edge, self.contributions.parameters()) if edge is not None else (None, None)
+        if edge is None:
+            return None, None
+        behind = [leaf for leaf in graph.leaves(edge.node) if isinstance(leaf, nn.Parameter)]  # an optimiser may not have been seen yet
+        return whatif.effect(root, edge, list({id(leaf): leaf for leaf in (*self.contributions.parameters(), *behind)}.values()))
 
     # steps
 
@@ -291,12 +316,6 @@ class Watch(TorchFunctionMode):
 
     def sources(self) -> Iterator[Source]:
         return self.facts.sources
-
-
-def _print(value: Tensor) -> tuple[float, ...]:
-    """What tells one tensor of values apart from another, with high probability."""
-    wide = value.detach().double()
-    return (float(wide.sum()), float(wide.abs().sum()), float(wide.numel()))
 
 
 def _transforming() -> bool:
