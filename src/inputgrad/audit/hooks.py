@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
 def listening(watch: Watch) -> Iterator[None]:
     """While it lasts, scaled losses are marked, and changes of mode are events."""
     scaler = torch.amp.GradScaler
-    scale, train = scaler.scale, nn.Module.train
+    scale, unscale, train = scaler.scale, scaler.unscale_, nn.Module.train
     scaler.scale = _scaling(watch, scale)  # type: ignore[method-assign]
+    scaler.unscale_ = _unscaling(watch, unscale)  # type: ignore[method-assign]
     nn.Module.train = _moding(watch, train)  # type: ignore[method-assign]
     try:
         yield
     finally:
         scaler.scale = scale  # type: ignore[method-assign]
+        scaler.unscale_ = unscale  # type: ignore[method-assign]
         nn.Module.train = train  # type: ignore[method-assign]
 
 
@@ -43,6 +47,38 @@ def _scaling(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return scale
+
+
+def _unscaling(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
+    def unscale_(scaler: Any, optimizer: Any) -> Any:
+        if watch.watching and scaler.is_enabled():
+            watch.facts.events.append(Event("unscaled", here(), watch.step, {"calls": len(watch.facts.calls), "scale": float(scaler.get_scale())}))
+        return original(scaler, optimizer)
+
+    return unscale_
+
+
+def layer() -> int:
+    """Which layer is at work: the innermost module whose ``forward`` is running, and the line there."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_name == "forward" else None
+        if isinstance(owner, nn.Module):
+            return hash((id(owner), frame.f_lineno))
+        frame = frame.f_back
+    return hash(here())
+
+
+def told_apart(value: Tensor) -> tuple[float, ...]:
+    """What tells one tensor of values apart from another, with high probability."""
+    wide = value.detach().double()
+    return (float(wide.sum()), float(wide.abs().sum()), float(wide.numel()))
+
+
+def drawn(result: Tensor) -> int:
+    """Which random draw it was: by the state that the generator was left in."""
+    state = torch.cuda.get_rng_state(result.device) if result.is_cuda else torch.get_rng_state()
+    return hash(state.numpy().tobytes())
 
 
 def _moding(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:

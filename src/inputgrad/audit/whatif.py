@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from inputgrad.audit.graph import summands
+
 if TYPE_CHECKING:
     from inputgrad.audit.facts import GradientCall
     from inputgrad.audit.watch import Watch
@@ -37,6 +39,23 @@ def effect(root: Tensor, source: Any, parameters: Sequence[Tensor]) -> tuple[flo
         return None, None
     square = sum(float(part.detach().double().square().sum()) for part in found if part is not None)
     return square**0.5, float(pull.detach().double().norm())
+
+
+def coupling(root: Tensor, wrt: Tensor, values: tuple[int, ...]) -> float | None:
+    """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; None where a row of the values is no sample."""
+    edge, _ = summands(root)
+    if edge is None or len(values) < 1 or wrt.dim() < 1 or values[0] != wrt.shape[0] or values[0] < 2:
+        return None
+    first = torch.zeros(values, dtype=root.dtype, device=root.device)
+    first[0] = 1
+    try:
+        (found,) = torch.autograd.grad([edge], [wrt], [first], retain_graph=True, allow_unused=True)
+    except RuntimeError:
+        return None
+    if found is None:
+        return None
+    whole, others = float(found.double().norm()), float(found[1:].double().norm())
+    return others / whole if whole > 0 else None
 
 
 class _Child:
