@@ -1,5 +1,6 @@
 """The command: run the script, tell what was found, write the reports, and choose the exit status."""
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -35,8 +36,11 @@ class Options:
     """Options of ours that stood behind the script's name."""
 
 
-def audit(script: str, arguments: Sequence[str], options: Options, *, module: bool = False) -> int:
-    """Audit one script. The exit status: 1 where a finding at or above ``fail_on`` counts, 2 where the arguments cannot be meant, else the script's."""
+def audit(script: str, arguments: Sequence[str], options: Options, *, module: bool = False, at_exit: bool = True) -> int:
+    """Audit one script. The exit status: 1 where a finding at or above ``fail_on`` counts, 2 where the arguments cannot be meant, else the script's.
+
+    at_exit: whether the reports are written when the process ends, after what the script has registered with `atexit`; else at once.
+    """
     folder = Path.cwd()
     try:
         asked = Asked(codes(options.select), codes(options.ignore))
@@ -46,15 +50,17 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
     except (ValueError, ImportError) as error:
         print(f"inputgrad audit: {error}", file=sys.stderr)
         return USAGE
+    if at_exit:
+        atexit.register(places.write)  # before the script registers its own, which then come first
     watched = run(main, options.steps)
     outcome = Outcome(watched.facts, asked, folder, file=watched.file, baseline=baseline)
     if options.write_baseline is not None:
         path = folder / options.write_baseline
         write_baseline(path, outcome.kept)
         outcome = Outcome(watched.facts, asked, folder, file=watched.file, baseline=Baseline.read(path))
-    told = record(watched, outcome, options.steps, _misread(watched.file, options.late))
-    if places.first:
-        places.write(told)
+    places.told = told = record(watched, outcome, options.steps, _misread(watched.file, options.late))
+    if not at_exit:
+        places.write()
     return FOUND if told.reaches(options.fail_on) else watched.status
 
 
@@ -68,8 +74,8 @@ class _Places:
         wanted = str(PAGE) if options.report is None and options.format == "text" else options.report
         self._shown, self._page = wanted or "", Path(wanted).absolute() if wanted else None
         self._stdout, self._stderr = sys.stdout, sys.stderr
+        self.told: AuditRecord | None = None
         self._check()
-        self.first = _first_of_several()
 
     def _check(self) -> None:
         for path in (self._output, self._page):
@@ -78,8 +84,11 @@ class _Places:
         if self._page is not None or self._format == "html":
             from inputgrad.report import audit_html  # noqa: F401  # what it needs must be missed before the script runs
 
-    def write(self, told: AuditRecord) -> None:
+    def write(self) -> None:
         """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""
+        told = self.told
+        if told is None or not _first_of_several():
+            return
         page = self._write_page(told)
         if self._format == "text" and self._output is None and not self._to_stdout:
             _print(told, page, self._stderr)

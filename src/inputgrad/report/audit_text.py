@@ -36,7 +36,7 @@ def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[P
 def _finding(told: Told, width: int) -> Iterator[Piece]:
     head = (("place", f"{_harmless(told.place.shown)}  "), ("code", f"{told.code}  "), (told.severity, told.severity))
     length = sum(len(text) for _, text in head)
-    indent = length + (9 - len(told.severity)) if length <= NARROW else 8
+    indent = length + 8 - len(told.severity) if length <= NARROW else 8
     yield from head
     yield "", " " * (indent - length) if length <= NARROW else "\n" + " " * indent
     yield "", _wrapped(told.message, width, " " * indent, begun=True)
