@@ -15,7 +15,7 @@ from inputgrad import base_losses, heads
 from inputgrad.attached import Attached
 from inputgrad.batch import Batch
 from inputgrad.engines.base import Engine, Linearization, constant_gradient, input_gradient, leaves_of
-from inputgrad.engines.forward import ForwardPass, displacement, shaped
+from inputgrad.engines.forward import ForwardPass, displacement, is_module, shaped
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of, Score
 from inputgrad.joining import Joining, Owed, Roots, multiple
@@ -116,7 +116,8 @@ class Ledger:
 
     def variable(self, key: Key) -> Tensor:
         (key,) = self._canonical(key)
-        return self._pass((key,), None).values().variables[key].detach()
+        here = self._pass((key,), None).values().variables[key] if is_module(key) else self._inputs.variable(key)  # an input is known without a pass
+        return here.detach()
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
         keys = self._canonical(wrt)

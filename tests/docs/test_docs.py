@@ -83,9 +83,17 @@ def test_examples_that_a_page_names_exist(page: Path) -> None:
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    reference = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("reference.md", "catalogue.md"))
     missing = [name for name in inputgrad.__all__ if not re.search(rf"inputgrad\.{name}\b", reference)]
-    assert not missing, f"not in docs/reference.md: {missing}"
+    assert not missing, f"neither in docs/reference.md nor in docs/catalogue.md: {missing}"
+
+
+def test_every_recipe_is_on_the_page_of_purposes() -> None:
+    from inputgrad import catalogue
+
+    page = (ROOT / "docs" / "which_loss.md").read_text(encoding="utf-8")
+    families = {"pixel_attribution_prior": "pixel_", "sparse_attribution_prior": "sparse_"}
+    assert [entry.name for entry in catalogue.entries() if entry.kind == "recipe" and families.get(entry.name, entry.name) not in page] == []
 
 
 def test_every_engine_is_described() -> None:

@@ -53,12 +53,15 @@ class EngineWay:
     def term_gradient(self, plain: Step) -> Tensor:
         """The parameter gradient of the terms alone, flat, in float64. plain: the step of the base loss alone."""
         base = gradient_of(plain, self.model)
-        factor, found = 1.0, base
+        found = base
         for factor in _factors(self.criterion.engine, self.model):
-            found = self._dialled_up(factor) - base
-            if float(found.norm()) > _OUTWEIGHING * float(base.norm()):
+            dialled = self._dialled_up(factor) - base
+            if not bool(dialled.isfinite().all()):  # float16 overflows: as far up as it goes
                 break
-        return found / factor
+            found = dialled / factor
+            if float(dialled.norm()) > _OUTWEIGHING * float(base.norm()):
+                break
+        return found
 
     def _dialled_up(self, factor: float) -> Tensor:
         self.dial.factor = factor
@@ -79,7 +82,8 @@ def _factors(engine: Engine, model: nn.Module) -> tuple[float, ...]:
     """
     if engine.name == "weight_as_step":
         return (1.0,)
-    return (2.0**20, 2.0**40, 2.0**60) if all(torch.finfo(p.dtype).bits >= 32 for p in model.parameters()) else (2.0**6,)
+    half = torch.is_autocast_enabled("cpu") or any(torch.finfo(p.dtype).bits < 32 for p in model.parameters())
+    return (2.0**6, 2.0**9, 2.0**12, 2.0**15) if half else (2.0**20, 2.0**40, 2.0**60)
 
 
 def engine_way(criterion: ig.InputGradientLoss, engine: str | Engine, model: nn.Module, inputs: Any, target: Any) -> EngineWay:

@@ -119,7 +119,7 @@ class ForwardPass:
         handed: dict[Key, Tensor] = {}
         unchanged = _same if changes else _opened
         for key in self.wrt:
-            if not _is_module(key):
+            if not is_module(key):
                 changed = changes.get(key, unchanged)(self.inputs.variable(key))
                 variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
@@ -154,7 +154,7 @@ class ForwardPass:
     def _module_variables(self, variables: dict[Key, Tensor], changes: Mapping[Key, Change]) -> Iterator[None]:
         handles = []
         for key in self.wrt:
-            if isinstance(key, str) and _is_module(key):
+            if isinstance(key, str) and is_module(key):
                 hook = _module_hook(key, variables, changes.get(key, _same if changes else _opened))
                 handles.append(inner_module(self.model, key).register_forward_hook(hook))
         try:
@@ -201,7 +201,8 @@ def _opened(tensor: Tensor) -> Tensor:
     return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
 
 
-def _is_module(key: Key) -> bool:
+def is_module(key: Key) -> bool:
+    """Whether a key names the output of an inner module, not an input."""
     return isinstance(key, str) and key.startswith(MODULE)
 
 
