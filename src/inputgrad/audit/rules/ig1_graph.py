@@ -3,72 +3,111 @@
 import math
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, GradientCall
+from inputgrad.audit.facts import Dead, Facts, GradientCall, Reached
 from inputgrad.audit.findings import Finding, rule
 
-_ASK = "input_grad, = torch.autograd.grad({root}, {input}, create_graph=True)"
+_CUTS = {
+    "no_grad": "torch.no_grad() is on here",
+    "data": ".data leaves the graph here",
+    "numpy": "the round trip by numpy leaves the graph here",
+    "__array__": "the round trip by numpy leaves the graph here",
+    "__float__": "float() leaves the graph here",
+    "tolist": ".tolist() leaves the graph here",
+}
 
 
 @rule("IG101", "gradient without a graph in the loss")
 def without_graph(facts: Facts) -> Iterator[Finding]:
     """A summand of a loss comes from an input gradient that was taken without ``create_graph=True``."""
-    for call in _training(facts):
-        for dead in call.dead:
-            source = dead.trail.source
-            if dead.trail.cut is None or dead.trail.cut.by != "no graph":
-                continue
-            how = "backward without create_graph=True" if source.call.kind == "backward" else "autograd.grad without create_graph=True"
-            effect = facts.measured.get(source.call.site, math.nan)
-            yield Finding(
-                "IG101",
-                "error",
-                source.call.site,
-                f"the input gradient computed here carries no graph ({how}); the loss term made from it at {dead.site.shown} changes no parameter.",
-                "‖∂term/∂θ‖ = 0 now" + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
-                _ASK.format(root="output.sum()", input="input_tensor") if source.call.kind == "backward" else "torch.autograd.grad(..., create_graph=True)",
-                (dead.site,),
-            )
+    for call, dead in _dead(facts):
+        source = dead.trail.source
+        if dead.trail.cut is None or dead.trail.cut.by != "no graph" or source.call.unrecorded:
+            continue
+        how = "backward without create_graph=True" if source.call.kind == "backward" else "autograd.grad without create_graph=True"
+        effect = facts.measured.get(source.call.site, math.nan)
+        yield Finding(
+            "IG101",
+            "error",
+            source.call.site,
+            f"the input gradient computed here carries no graph ({how}); {_what(call, dead)} changes no parameter.",
+            "‖∂term/∂θ‖ = 0 now" + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
+            _with_graph(source.call),
+            (dead.site,),
+        )
 
 
 @rule("IG102", "graph cut on the way to the loss")
 def cut_on_the_way(facts: Facts) -> Iterator[Finding]:
     """The input gradient had a graph, and an operation between it and the loss ended it."""
-    for call in _training(facts):
-        for dead in call.dead:
-            cut = dead.trail.cut
-            if cut is None or cut.by == "no graph" or not dead.trail.source.requires_grad:
-                continue
-            what = {"no_grad": "torch.no_grad() is on here", "data": ".data leaves the graph here"}.get(cut.by, f".{cut.by}() leaves the graph here")
-            yield Finding(
-                "IG102",
-                "error",
-                cut.site,
-                f"{what}: the loss term that goes on from it at {dead.site.shown} changes no parameter, though the input gradient of "
-                f"{dead.trail.source.site.shown} carried a graph.",
-                "‖∂term/∂θ‖ = 0 now",
-                "keep the tensor as it is between the input gradient and the loss",
-                (dead.site, dead.trail.source.site),
-            )
+    felt = {reached.source for call in facts.calls for reached in call.alive}
+    for call, dead in _dead(facts):
+        cut, source = dead.trail.cut, dead.trail.source
+        if cut is None or cut.by == "no graph" or not source.requires_grad or source in felt:
+            continue
+        yield Finding(
+            "IG102",
+            "error",
+            cut.site,
+            f"{_CUTS.get(cut.by, f'.{cut.by}() leaves the graph here')}: {_what(call, dead)} changes no parameter, "
+            f"though the input gradient of {source.site.shown} carried a graph.",
+            "‖∂term/∂θ‖ = 0 now",
+            "keep the tensor as it is between the input gradient and the loss; detach a copy of it for what is printed",
+            (dead.site, source.site),
+        )
 
 
 @rule("IG103", "connected term that changes no parameter")
 def connected_and_zero(facts: Facts) -> Iterator[Finding]:
     """The loss depends on the input gradient, and the input gradient does not depend on the parameters."""
-    for call in _training(facts):
+    for call in _stepped(facts):
         for reached in call.alive:
             if reached.effect == 0 and reached.pull:
-                yield Finding(
-                    "IG103",
-                    "error",
-                    reached.source.site,
-                    f"the loss of {call.site.shown} depends on this input gradient, but its derivative in every parameter is zero: the gradient does not vary "
-                    "with the parameters here (second derivatives of a piecewise linear network, the direction of a linear one).",
-                    f"‖∂term/∂θ‖ = 0, while ‖∂loss/∂g‖ = {reached.pull:.3g}",
-                    "use a smooth activation (SiLU, softplus, tanh) where the term needs a second derivative in the input",
-                    (call.site,),
-                )
+                yield _zero(call, reached)
 
 
-def _training(facts: Facts) -> Iterator[GradientCall]:
+def _zero(call: GradientCall, reached: Reached) -> Finding:
+    second = reached.source.second_of is not None
+    why = (
+        "second derivatives of a piecewise linear network (ReLU) are zero wherever they exist"
+        if second
+        else "the gradient does not vary with the parameters here, or it is that of another network than the one that is trained"
+    )
+    return Finding(
+        "IG103",
+        "error",
+        reached.source.site,
+        f"the loss of {call.site.shown} depends on this input gradient, but its derivative in every parameter is zero: {why}.",
+        f"‖∂term/∂θ‖ = 0, while ‖∂loss/∂g‖ = {reached.pull:.3g}",
+        "use a smooth activation (SiLU, softplus, tanh) where the term needs a second derivative in the input"
+        if second
+        else "differentiate an output that is not linear in the input, of the network that is trained",
+        (call.site,),
+    )
+
+
+def _stepped(facts: Facts) -> Iterator[GradientCall]:
     """The backward passes whose gradients were stepped along."""
     return (call for call in facts.calls if call.kind == "backward" and call.stepped)
+
+
+def _dead(facts: Facts) -> Iterator[tuple[GradientCall, Dead]]:
+    """Dead terms of losses that train, or that would if they had a graph; a term that is zero at present is no evidence."""
+    for call in facts.calls:
+        if call.kind == "backward":
+            yield from ((call, dead) for dead in call.dead if dead.value and (call.stepped or dead.site == call.site))
+
+
+def _what(call: GradientCall, dead: Dead) -> str:
+    """The term in words, with its line."""
+    if dead.site == call.site:
+        return f"the loss made from it, of {dead.site.shown}, has no graph of its own and"
+    return f"the loss term made from it at {dead.site.shown}"
+
+
+def _with_graph(call: GradientCall) -> str:
+    if call.kind == "backward":
+        return "input_grad, = torch.autograd.grad(output.sum(), input_tensor, create_graph=True)"
+    for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
+        if f"{name}(" in call.site.code:
+            return f"torch.autograd.functional.{name}(..., create_graph=True)"
+    return "torch.autograd.grad(..., create_graph=True)"

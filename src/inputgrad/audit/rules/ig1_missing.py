@@ -1,0 +1,131 @@
+"""IG1, the graph, where there is no gradient at all: asked of a tensor that is not in the graph, of one that asks for none, or while gradients were off."""
+
+import linecache
+import traceback
+from collections.abc import Iterator
+
+from inputgrad.audit.facts import Event, Facts, GradientCall
+from inputgrad.audit.findings import Finding, Severity, rule
+from inputgrad.audit.sites import Site
+
+_NOT_USED = "appears to not have been used in the graph"
+_ASKS_NOTHING = "does not require grad"
+_BOTH = "None in place of a gradient"
+_NONE, _NEVER = "no gradient there", "gradient did not get there"
+
+
+@rule("IG104", "gradient asked of a tensor that is not in the graph")
+def not_in_the_graph(facts: Facts) -> Iterator[Finding]:
+    """A clone, a tensor that was made after the output, or one that is no leaf and keeps no ``.grad``."""
+    for call in facts.calls:
+        if call.error and _NOT_USED in call.error:
+            yield _unused(call)
+    for event, severity in _none_read(facts):
+        if event.name == _NEVER or not event.detail["leaf"]:
+            yield _nothing_there(event, severity)
+
+
+@rule("IG105", "input that requires no gradient")
+def asks_for_none(facts: Facts) -> Iterator[Finding]:
+    """The input was never told to require a gradient, so nothing was recorded."""
+    for call in facts.calls:
+        if call.error and _ASKS_NOTHING in call.error and not _off(call) and not call.dead and not call.inference:
+            yield Finding(
+                "IG105",
+                "error",
+                call.site,
+                "the gradient asked for here cannot be had: "
+                + (
+                    "the tensor it is asked of does not require one."
+                    if call.root_requires_grad
+                    else "neither the input nor a parameter behind the output requires one."
+                ),
+                "autograd: " + call.error.splitlines()[0],
+                "inputs = inputs.detach().requires_grad_(True) before the forward pass",
+            )
+    for event, severity in _none_read(facts):
+        if event.name == _NONE and event.detail["leaf"]:
+            yield Finding(
+                "IG105",
+                severity,
+                event.site,
+                "the input's .grad is None here: it does not require a gradient, so the backward pass left none.",
+                _BOTH,
+                "inputs = inputs.detach().requires_grad_(True) before the forward pass",
+            )
+
+
+@rule("IG106", "output computed while gradients were off")
+def while_off(facts: Facts) -> Iterator[Finding]:
+    """The forward pass ran under ``no_grad`` or ``inference_mode``: there is no graph to go back through."""
+    for call in facts.calls:
+        if call.error and _ASKS_NOTHING in call.error and not call.dead and _off(call):
+            where = "torch.inference_mode()" if call.inference else "torch.no_grad()"
+            yield Finding(
+                "IG106",
+                "error",
+                call.site,
+                f"what is differentiated here was computed under {where}, so it has no graph.",
+                "autograd: " + call.error.splitlines()[0],
+                "with torch.enable_grad(): around the forward pass and the gradient"
+                + ("; inference_mode has to be left for it: with torch.inference_mode(False), on a clone of the input" if call.inference else ""),
+            )
+
+
+def _off(call: GradientCall) -> bool:
+    """Gradients were off at the forward pass or are now; an inference tensor with gradients on again is another rule's affair."""
+    return not call.root_requires_grad and (call.unrecorded or not call.grad_enabled) and not (call.inference and call.grad_enabled)
+
+
+def _unused(call: GradientCall) -> Finding:
+    return Finding(
+        "IG104",
+        "error",
+        call.site,
+        "the gradient is asked of a tensor that the output does not come from: a clone or a view made beside the forward pass, an input that was replaced "
+        "after it, or, where the output is itself a derivative, one that does not vary with the input.",
+        "autograd: One of the differentiated Tensors appears to not have been used in the graph",
+        "give the model the very tensor that you differentiate by: x = x.detach().requires_grad_(True); output = model(x)",
+    )
+
+
+def _nothing_there(event: Event, severity: Severity) -> Finding:
+    leaf = event.name == _NEVER
+    return Finding(
+        "IG104",
+        severity,
+        event.site,
+        ".grad is None here: "
+        + (
+            "no backward pass has reached this tensor; the output came from another one."
+            if leaf
+            else "this tensor is no leaf (a clone, or the result of an operation)."
+        ),
+        _BOTH,
+        "give the model the very tensor that you differentiate by, or ask autograd.grad for its gradient"
+        if leaf
+        else "input_grad, = torch.autograd.grad(output.sum(), x)",
+    )
+
+
+def _none_read(facts: Facts) -> Iterator[tuple[Event, Severity]]:
+    """Reads of ``.grad`` that gave None after a gradient had been asked for: the run failed by it, or the code goes past its term without a word."""
+    read = [event for event in facts.events if event.name in (_NONE, _NEVER) and event.detail["calls"] and ".grad" in event.site.code]
+    if read and _failed_by(facts.failure, read[-1].site):
+        yield read[-1], "error"
+    for event in read:
+        if event.name == _NONE and not event.detail["leaf"] and "is not None" in event.site.code and not _empties(event.site):
+            yield event, "warning"
+
+
+def _failed_by(failure: BaseException | None, site: Site) -> bool:
+    """Whether the run failed by a None, in the function that read it."""
+    if not isinstance(failure, (AttributeError, TypeError)) or "None" not in str(failure):
+        return False
+    return any(frame.f_code.co_filename == site.file and frame.f_code.co_name == site.function for frame, _ in traceback.walk_tb(failure.__traceback__))
+
+
+def _empties(site: Site) -> bool:
+    """Whether what is guarded only empties the gradient, as it should be emptied."""
+    following = site.code.partition(":")[2].strip() or linecache.getline(site.file, site.line + 1)
+    return "zero" in following or "= None" in following or "detach_" in following
