@@ -94,6 +94,7 @@ def left_on(facts: Facts) -> Iterator[Finding]:
     for item in facts.passes:
         if item.training or not item.requires_grad or item.step not in stepped or item.step <= last.get(item.layer, item.step):
             continue
+        item = [other for other in facts.passes if other.layer == item.layer and other.step == item.step and other.requires_grad][-1]
         switch = _switch(facts, item)
         where = f"step {item.step + 1}, {item.site.shown}"
         yield Finding(
