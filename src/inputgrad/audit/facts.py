@@ -70,6 +70,16 @@ class GradientCall:
     """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; measured where normalisation may couple them."""
     error: str | None = None
     not_finite: bool = False
+    wanted: int = 0
+    """How many gradients were asked for of tensors that are not trained."""
+    silenced: int = 0
+    """How many of these came back as None, or as zeros made up."""
+    nodes: int = 0
+    """How many nodes lie between the root and the inputs."""
+    obstacles: frozenset[str] = frozenset()
+    """What lies there and may have no second derivative: "attention", "compiled", "checkpoint", or "once:" and the name of a once_differentiable Function."""
+    reaches: frozenset[int] = frozenset()
+    """The identities of the leaves that a backward pass reaches, by whatever value."""
 
     @property
     def trains(self) -> bool:
@@ -107,6 +117,10 @@ class Source:
     used: bool = False
     second_of: "Source | None" = None
     """The source that this one is the gradient of (second derivatives)."""
+    span: tuple[float, float] | None = None
+    """The smallest and the largest value of the input itself."""
+    drawn: Any = None
+    """The random `Draw` that mixed the input of two others."""
 
     @property
     def samples(self) -> int:
@@ -124,6 +138,10 @@ class Use:
     dims: tuple[int, ...] | None
     numbers: tuple[float, ...] = ()
     """The plain numbers among its arguments."""
+    moves: Literal["", "alive", "cut"] = ""
+    """Whether this adds what comes from the gradient to the input itself, and with its graph or without."""
+    span: tuple[float, float] | None = None
+    """Where a layer takes something of the input's shape: its smallest and largest value."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +197,12 @@ class Step:
     adaptive: bool
     stale: list[GradientCall] = field(default_factory=list)
     """Calls whose gradients an earlier step of the same optimiser had used already."""
+    closure: bool = False
+    """Whether the optimiser calls the backward passes itself."""
+    calls: int = 0
+    """How many gradient calls had been made before."""
+    tenfold: float | None = None
+    """Where every gradient comes from terms on input gradients, and the optimiser is adaptive: how much ten times the gradient changes the update."""
     not_finite: bool = False
 
 

@@ -14,11 +14,15 @@ def look(call: GradientCall, roots: Any, inputs: Any = ()) -> None:
     """Enter in the call what lies between its roots and the inputs."""
     tensors = [value for value in _listed(roots) if isinstance(value, Tensor)]
     ends = {value.grad_fn for value in _listed(inputs) if isinstance(value, Tensor)}
+    obstacles = set()
     for node in _between((root.grad_fn for root in tensors), ends):
+        call.nodes += 1
+        obstacles |= _obstacle(node)
         found = node._input_metadata or ()
         if "BatchNorm" in node.name() and getattr(node, "_saved_training", True) and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
             call.batch_norm_training = True
         call.half = call.half or any(item.dtype == torch.float16 for item in found)
+    call.obstacles = frozenset(obstacles)
     if tensors:
         call.values, call.values_by = _values(tensors[0])
 
@@ -41,6 +45,38 @@ def norms(source: Source, gradient: Tensor) -> None:
     sizes = wide.abs()
     source.smallest = float(torch.where(sizes > 0, sizes, torch.inf).min())
     source.channel_norm = float(wide.norm(dim=1).mean()) if wide.dim() > 2 else source.row_norm
+
+
+def span(value: Tensor) -> tuple[float, float] | None:
+    """The smallest and the largest value."""
+    if not value.is_floating_point() or not value.numel():
+        return None
+    low, high = value.detach().aminmax()
+    return float(low), float(high)
+
+
+def apart(roots: Any, variable: Tensor) -> bool:
+    """Whether the variable is not in the graph behind the roots."""
+    nodes = list(_between((root.grad_fn for root in _listed(roots)), set()))
+    return all(node is not variable.grad_fn and getattr(node, "variable", None) is not variable for node in nodes) and all(
+        root is not variable for root in _listed(roots)
+    )
+
+
+def behind(node: Any) -> list[Any]:
+    """The nodes of the graph behind a node, and that one."""
+    return list(_between([node], set()))
+
+
+def _obstacle(node: Any) -> set[str]:
+    """What may have no second derivative."""
+    name = node.name()
+    for sign, kind in (("ScaledDotProduct", "attention"), ("CompiledFunction", "compiled"), ("CheckpointFunction", "checkpoint")):
+        if sign in name:
+            return {kind}
+    function = getattr(type(node), "_forward_cls", None)
+    code = getattr(getattr(function, "backward", None), "__code__", None)  # the decorator's own, where the Function may be differentiated once
+    return {f"once:{function.__name__}"} if function is not None and code is not None and code.co_filename == torch.autograd.function.__file__ else set()
 
 
 def leaves(node: Any) -> list[Tensor]:

@@ -88,7 +88,7 @@ def _moding(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
         nonlocal inside
         if inside or not watch.watching:
             return original(module, mode)
-        watch.facts.events.append(Event("mode", here(), watch.step, {"training": bool(mode), "module": type(module).__name__}))
+        watch.facts.events.append(Event("mode", here(), watch.step, {"training": bool(mode), "calls": len(watch.facts.calls), "module": type(module).__name__}))
         inside = True
         try:
             return original(module, mode)

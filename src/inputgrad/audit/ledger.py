@@ -68,6 +68,7 @@ class Contributions:
         tops = [root.grad_fn for root in roots if root.grad_fn is not None]
         below = [following for node in tops for following, _ in node.next_functions if following is not None and not hasattr(following, "variable")]
         self._roots[call] = {*tops, *below}
+        call.reaches = frozenset(id(leaf) for leaf in leaves)
         call.graph_in_grads = sum(p.grad is not None and p.grad.requires_grad for p in self._parameters)
         before = [(leaf, None if leaf.grad is None else leaf.grad.detach().clone()) for leaf in {id(x): x for x in (*leaves, *self._parameters)}.values()]
         for leaf, gradient in before:

@@ -4,6 +4,8 @@ The rules of following: a result comes from what its arguments come from. It is 
 summand without a graph that comes from an input gradient, added to one that has a graph, is a dead term; it stays one through what is linear.
 """
 
+import weakref
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -26,6 +28,7 @@ LINEAR = ADDING | {
 MEANS = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss", "binary_cross_entropy", "kl_div",
          "binary_cross_entropy_with_logits"}  # fmt: skip
 CARRYING = ADDING - {"stack", "cat", "concat", "hstack"} | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
+_LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "flatten", "matmul", "__matmul__", "addmm", "mm"}
 _USES = 60
 _FLOATS = 32
 
@@ -86,16 +89,29 @@ class Lineage:
 
     def __init__(self) -> None:
         self._marks: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._variables: dict[int, weakref.ref[Tensor]] = {}
+        """What each source is the gradient by."""
         self._floats: deque[tuple[float, Mark]] = deque(maxlen=_FLOATS)
         """Plain floats that were taken out of tensors that come from a source."""
+        self._arrays: dict[int, weakref.ref[Any]] = {}
+        """Arrays that come from a source, by their address."""
 
     def of(self, value: Any) -> Mark:
         if isinstance(value, Number):
             return value.mark
         try:
-            return self._marks.get(value, EMPTY)
+            found = self._marks.get(value, EMPTY)
         except TypeError:  # cannot be referred to weakly
             return EMPTY
+        return self._shared(value) if found is EMPTY and self._arrays and isinstance(value, Tensor) and not value.requires_grad else found
+
+    def _shared(self, value: Tensor) -> Mark:
+        """The mark of the array whose memory the tensor uses: `torch.from_numpy` cannot be watched."""
+        try:
+            array = self._arrays.get(value.data_ptr(), lambda: None)()
+        except RuntimeError:  # a tensor without memory of its own
+            return EMPTY
+        return EMPTY if array is None else self._marks.get(array, EMPTY)
 
     def put(self, value: Any, mark: Mark) -> None:
         if mark is EMPTY or mark == EMPTY:
@@ -103,8 +119,10 @@ class Lineage:
         else:
             self._marks[value] = mark
 
-    def begin(self, tensor: Tensor, source: Source) -> None:
-        """The tensor IS the input gradient."""
+    def begin(self, tensor: Tensor, source: Source, variable: Tensor | None = None) -> None:
+        """The tensor IS the input gradient, by this variable."""
+        if variable is not None:
+            self._variables[id(source)] = weakref.ref(variable)
         cut = None if tensor.requires_grad else Cut(source.call.site, "no graph")
         self.put(tensor, replace(self.of(tensor), trails={**self.of(tensor).trails, id(source): Trail(source, cut)}))
 
@@ -125,6 +143,9 @@ class Lineage:
         if site is not None:
             self._used(name, marks, args, kwargs, result, site)
         for tensor in _results(result):
+            if not isinstance(tensor, Tensor):
+                self._arrays = {key: item for key, item in self._arrays.items() if item() is not None}
+                self._arrays[tensor.__array_interface__["data"][0]] = weakref.ref(tensor)
             self.put(tensor, self._mark(name, given, marks, tensor, site, averaged, summed, off))
         if isinstance(result, float) and not isinstance(result, bool) and site is not None:
             cut = {key: Trail(t.source, t.cut or Cut(site, name)) for _, mark in marks for key, t in mark.trails.items()}
@@ -179,7 +200,20 @@ class Lineage:
             for trail in mark.trails.values():
                 trail.source.used = True
                 if len(trail.source.uses) < _USES:
-                    trail.source.uses.append(use)
+                    trail.source.uses.append(self._on_the_input(use, trail, args, result))
+
+    def _on_the_input(self, use: Use, trail: Trail, args: tuple[Any, ...], result: Any) -> Use:
+        """The use, with what it is to the input itself: whether it moves it, or is a layer that takes the moved one."""
+        if use.name in _LAYERS and use.shape == trail.source.shape and args and isinstance(args[0], Tensor):
+            return replace(use, span=graph.span(args[0]))
+        variable = self._variables.get(id(trail.source), lambda: None)()
+        if variable is None or use.name not in ADDING or use.result != trail.source.shape:
+            return use
+        same = any(isinstance(value, Tensor) and not self._from(value, trail) and _same(value, variable) for value in args)
+        return replace(use, moves="alive" if trail.alive and result.requires_grad else "cut") if same else use
+
+    def _from(self, value: Tensor, trail: Trail) -> bool:
+        return id(trail.source) in self.of(value).trails
 
     @staticmethod
     def _mean(name: str, given: list[Any], kwargs: dict[str, Any], result: Any) -> int | None:
@@ -195,6 +229,15 @@ class Lineage:
         if name != "sum" or not isinstance(result, Tensor) or result.dim() != 0 or not isinstance(args[0] if args else None, Tensor):
             return None
         return args[0].shape[1] if args[0].dim() == 2 and args[0].shape[1] > 1 else None
+
+
+def _same(value: Tensor, variable: Tensor) -> bool:
+    """Whether it is the variable, shares its memory, or was copied from it."""
+    if value is variable:
+        return True
+    if value.shape != variable.shape or value.dtype != variable.dtype or value.device != variable.device or not value.dim():
+        return False
+    return torch.equal(value.detach(), variable.detach())
 
 
 def _off(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:

@@ -16,10 +16,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from inputgrad.audit import graph, hooks, whatif
+from inputgrad.audit import graph, hooks, updates, whatif, wrappers
+from inputgrad.audit.draws import Draws
 from inputgrad.audit.facts import Dead, Event, Facts, GradientCall, Pass, Reached, Source, Step
 from inputgrad.audit.ledger import Contributions
 from inputgrad.audit.lineage import Lineage, Mark
+from inputgrad.audit.overwritten import Overwritten
 from inputgrad.audit.sites import Site, here
 
 _NORMALISING = {"batch_norm"}
@@ -42,6 +44,7 @@ class Watch(TorchFunctionMode):
         self.facts = Facts()
         self.lineage = Lineage()
         self.contributions = Contributions()
+        self.draws, self.overwritten = Draws(), Overwritten()
         self._limit, self._stop = steps, stop
         self._sources: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._edges: dict[Source, Any] = {}
@@ -63,6 +66,7 @@ class Watch(TorchFunctionMode):
             self._undo.callback(register(hook).remove)
         self._undo.enter_context(self.contributions.clearing(self._cleared))
         self._undo.enter_context(hooks.listening(self))
+        self._undo.enter_context(wrappers.listening(self))
         self.watching = True
         return self
 
@@ -90,7 +94,9 @@ class Watch(TorchFunctionMode):
             return self._read(func, args)
         if name == "__set__":
             return self._written(func, args)
+        self.overwritten.changing(name, args)
         result = func(*args, **kwargs)
+        self.draws.follow(name, args, result)
         if name in _NORMALISING or name in _DROPPING:
             self._layer(name, args, kwargs, result)
         elif name in ("cross_entropy", "nll_loss") and args and isinstance(args[0], Tensor) and args[0].dim() == 2 and args[0].grad_fn is not None:
@@ -106,6 +112,8 @@ class Watch(TorchFunctionMode):
         if func == _GRAD.__get__:
             self._grad_read(args[0], result)
         elif func == _DATA.__get__ and isinstance(result, Tensor):
+            self.overwritten.read(args[0], result)
+            self.draws.follow("data", args, result)
             return self.lineage.follow("data", args, {}, result)
         elif isinstance(result, Tensor):
             return self.lineage.follow("view", args, {}, result)
@@ -115,6 +123,7 @@ class Watch(TorchFunctionMode):
         if func == _GRAD.__set__ and (len(args) < 2 or args[1] is None):
             self.contributions.emptied(args[0])
         elif func == _DATA.__set__:
+            self.overwritten.write(args[0])
             self._event("data written", shape=tuple(args[0].shape), requires_grad=args[0].requires_grad, parameter=isinstance(args[0], nn.Parameter))
         return func(*args)
 
@@ -187,9 +196,12 @@ class Watch(TorchFunctionMode):
             call.error = str(error)
             raise
         for variable, gradient in zip(wanted, result, strict=False):
-            if gradient is None:
+            trained = self.contributions.is_parameter(variable)
+            call.wanted += not trained
+            if gradient is None or (call.materialize and graph.apart(outputs, variable)):
                 call.unused += 1
-            elif not self.contributions.is_parameter(variable):
+                call.silenced += not trained
+            if gradient is not None and not trained:
                 self._source(call, variable, gradient, outputs)
         return result
 
@@ -212,7 +224,8 @@ class Watch(TorchFunctionMode):
         )
         graph.norms(source, gradient)
         call.sources.append(source)
-        self.lineage.begin(gradient, source)
+        self.lineage.begin(gradient, source, variable)
+        source.span, source.drawn = graph.span(variable), self.draws.mixed(variable)
         self._sources[gradient] = source
         if gradient.requires_grad:
             self._edges[source] = torch.autograd.graph.get_gradient_edge(gradient)
@@ -248,6 +261,7 @@ class Watch(TorchFunctionMode):
             graph.look(call, roots)
             graph.ones(call, roots[0], grad_tensors)
             self._reached(call, roots)
+            self._written_under(call, roots)
             whatif.answer(self, call, roots)
             if whatif.asked(self, call):
                 create_graph = retain_graph = True
@@ -272,6 +286,13 @@ class Watch(TorchFunctionMode):
                 if trail.alive:
                     call.alive.append(Reached(trail.source, *self._effect(call, root, trail.source)))
 
+    def _written_under(self, call: GradientCall, roots: list[Tensor]) -> None:
+        """Whether an input of this graph was changed behind its back, and what that does to the parameters' gradient."""
+        with torch._C.DisableTorchFunction():
+            found = self.overwritten.wrong(roots, self.contributions.parameters())
+        if found is not None:
+            self.facts.events.append(Event("written under the graph", found[0].site, self.step, {"call": call, "wrong": found[1]}))
+
     def _effect(self, call: GradientCall, root: Tensor, source: Source) -> tuple[float | None, float | None]:
         """‖∂term/∂θ‖ through this source, and ‖∂loss/∂g‖; a few times at each line."""
         if self._measured.get(source.site, 0) >= _MEASURED:
@@ -280,8 +301,8 @@ class Watch(TorchFunctionMode):
         edge = self._edges.get(source)
         if edge is None:
             return None, None
-        behind = [leaf for leaf in graph.leaves(edge.node) if isinstance(leaf, nn.Parameter)]  # an optimiser may not have been seen yet
-        return whatif.effect(root, edge, list({id(leaf): leaf for leaf in (*self.contributions.parameters(), *behind)}.values()))
+        self.contributions.look_round()  # an optimiser may be new
+        return whatif.effect(root, edge, self.contributions.parameters())
 
     # steps
 
@@ -298,7 +319,11 @@ class Watch(TorchFunctionMode):
         adaptive = "Adam" in type(optimizer).__name__ or type(optimizer).__name__ in ("RMSprop", "Adagrad", "Adadelta", "NAdam", "RAdam")
         number = self._counts.setdefault(id(optimizer), 0)
         name = f"{type(optimizer).__name__} {list(self._counts).index(id(optimizer))}"
-        self.facts.steps.append(Step(name, number, here(), shares, norm, adaptive, stale, not finite))
+        alone = adaptive and bool(shares) and all(call.alive for call in shares)
+        with torch._C.DisableTorchFunction():
+            tenfold = updates.tenfold(optimizer) if alone else None
+        closure = any(callable(value) for value in (*_args, *_kwargs.values()))
+        self.facts.steps.append(Step(name, number, here(), shares, norm, adaptive, stale, closure, len(self.facts.calls), tenfold, not finite))
         for call in shares:
             call.stepped = True
 
