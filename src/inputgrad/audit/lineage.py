@@ -5,7 +5,6 @@ summand without a graph that comes from an input gradient, added to one that has
 """
 
 import weakref
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

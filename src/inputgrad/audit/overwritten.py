@@ -39,12 +39,8 @@ class Overwritten:
 
     def changing(self, name: str, args: tuple[Any, ...]) -> None:
         """Before a function that works in place on what ``x.data`` gave."""
-        if (
-            self._owners
-            and args
-            and isinstance(args[0], Tensor)
-            and (name.startswith("__i") or name == "__setitem__" or name.endswith("_") and name[-2] != "_")
-        ):
+        in_place = name.startswith("__i") or name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+        if in_place and self._owners and args and isinstance(args[0], Tensor):
             owner = self._owners.get(args[0])
             if owner is not None:
                 self.write(owner)
@@ -60,12 +56,8 @@ class Overwritten:
             return None
         nodes = [node for root in roots if root.grad_fn is not None for node in graph.behind(root.grad_fn)]
         for tensor, writes in list(self._writes.items()):
-            first = [
-                node._sequence_nr()
-                for node in nodes
-                for following, _ in node.next_functions
-                if getattr(following, "variable", None) is tensor and node._sequence_nr() >= 0
-            ]
+            takes = [node for node in nodes for following, _ in node.next_functions if getattr(following, "variable", None) is tensor]
+            first = [node._sequence_nr() for node in takes]
             later = [write for write in writes if first and max(first) < write.made]
             if later and (found := _difference(roots, tensor, later[0].before, parameters)) is not None:
                 return later[0], found

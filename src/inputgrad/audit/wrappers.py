@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +25,17 @@ def listening(watch: Watch) -> Iterator[None]:
     wrapper = torch.nn.parallel.DistributedDataParallel
     original, construct = wrapper.forward, wrapper.__init__
 
+    @functools.wraps(original)
     def forward(module: Any, *args: Any, **kwargs: Any) -> Any:
         _tell(watch, module, "ddp forward")
         return original(module, *args, **kwargs)
 
-    def __init__(module: Any, *args: Any, **kwargs: Any) -> None:
+    @functools.wraps(construct)
+    def begin(module: Any, *args: Any, **kwargs: Any) -> None:
         construct(module, *args, **kwargs)
         _tell(watch, module, "ddp")
 
-    wrapper.forward, wrapper.__init__ = forward, __init__  # type: ignore[method-assign]
+    wrapper.forward, wrapper.__init__ = forward, begin  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
