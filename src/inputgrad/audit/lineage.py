@@ -259,7 +259,7 @@ def _carried(name: str, given: list[Any], marks: list[tuple[Any, Mark]]) -> tupl
     means, sums = {mark.mean_over for _, mark in marks}, {mark.summed_outputs for _, mark in marks}
     averaged, summed = (items.pop() if len(items) == 1 else None for items in (means, sums))
     factors = [float(value) for value in given if isinstance(value, (int, float)) and value]
-    undone = averaged is not None and any(abs(factor * other - 1) < 1e-6 for factor in factors for other in (averaged, 1 / averaged))
+    undone = averaged is not None and any(abs(abs(factor * other) - 1) < 1e-6 for factor in factors for other in (averaged, 1 / averaged))
     return None if undone else averaged, summed
 
 
