@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from inputgrad.audit import graph, hooks, updates, whatif, wrappers
+from inputgrad.audit import closures, graph, hooks, updates, whatif, wrappers
 from inputgrad.audit.draws import Draws
 from inputgrad.audit.facts import Dead, Event, Facts, GradientCall, Pass, Reached, Source, Step
 from inputgrad.audit.ledger import Contributions
@@ -53,6 +53,9 @@ class Watch(TorchFunctionMode):
         self._measured: dict[Site, int] = {}
         self._undo = contextlib.ExitStack()
         self.watching = False
+        self._stepping = False
+        """Whether an optimiser is at work: what it does itself is not followed, its closure is."""
+        self._off = False
         self.scale = 1.0
 
     # begin and end
@@ -73,7 +76,8 @@ class Watch(TorchFunctionMode):
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         self.watching = False
         self._undo.close()
-        super().__exit__(kind, error, traceback)
+        if not self._off:
+            super().__exit__(kind, error, traceback)
         if error is not None and not isinstance(error, Enough):
             self.facts.failure = error
 
@@ -85,7 +89,7 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self.watching or _transforming():
+        if not self.watching or self._stepping or _transforming():
             return func(*args, **kwargs)
         if func is torch.autograd.grad:
             return self._grad(func, args, kwargs)
@@ -255,6 +259,7 @@ class Watch(TorchFunctionMode):
         ) -> None:
             if not self.watching:
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
+            self._stepping = False  # a step that raised did not say so
             call = self._call("backward", tensors, create_graph=create_graph, retain_graph=retain_graph)
             call.inputs_given = inputs is not None
             roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
@@ -311,33 +316,53 @@ class Watch(TorchFunctionMode):
             if not call.stepped:
                 call.discarded, call.discarded_by = True, site
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> closures.Arguments | None:
         if not self.watching:
-            return
-        whatif.give_up(self)
-        shares, norm, stale, finite = self.contributions.at_step(optimizer)
-        adaptive = "Adam" in type(optimizer).__name__ or type(optimizer).__name__ in ("RMSprop", "Adagrad", "Adadelta", "NAdam", "RAdam")
+            return None
         number = self._counts.setdefault(id(optimizer), 0)
-        name = f"{type(optimizer).__name__} {list(self._counts).index(id(optimizer))}"
-        alone = adaptive and bool(shares) and all(call.alive for call in shares)
+        given = closures.around(args, kwargs, self._resume, lambda: self._at_step(optimizer, number, closure=True))
+        if given is None:
+            self._at_step(optimizer, number, closure=False)
+        self._stepping = True
+        return given
+
+    def _resume(self) -> None:
+        self._stepping = False
+
+    def _at_step(self, optimizer: torch.optim.Optimizer, number: int, *, closure: bool) -> None:
+        """What the step goes along; of a closure that is called several times in a step, at its first call."""
+        whatif.give_up(self)
         with torch._C.DisableTorchFunction():
+            shares, norm, stale, finite = self.contributions.at_step(optimizer)
+            adaptive = "Adam" in type(optimizer).__name__ or type(optimizer).__name__ in ("RMSprop", "Adagrad", "Adadelta", "NAdam", "RAdam")
+            alone = adaptive and bool(shares) and all(call.alive for call in shares)
             tenfold = updates.tenfold(optimizer) if alone else None
-        closure = any(callable(value) for value in (*_args, *_kwargs.values()))
-        self.facts.steps.append(Step(name, number, here(), shares, norm, adaptive, stale, closure, len(self.facts.calls), tenfold, not finite))
+        name = f"{type(optimizer).__name__} {list(self._counts).index(id(optimizer))}"
+        if (name, number) not in [(step.optimizer, step.number) for step in self.facts.steps[-len(self._counts) :]]:
+            self.facts.steps.append(Step(name, number, here(), shares, norm, adaptive, stale, not finite, closure, len(self.facts.calls), tenfold))
         for call in shares:
             call.stepped = True
+        self._stepping = True
 
     def _after_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         if not self.watching:
             return
+        self._stepping = False
         self.contributions.stepped(optimizer)
         self._edges.clear()
         self._counts[id(optimizer)] += 1
         if self.step >= self._limit:
-            self.watching = False
+            self._let_go()
             self.facts.ended_early = self._stop
             if self._stop:
                 raise Enough
+
+    def _let_go(self) -> None:
+        """What comes after the last step costs nothing; the hooks, which are at work, are taken away at the end."""
+        self.watching = False
+        if _get_current_function_mode() is self:
+            super().__exit__(None, None, None)
+            self._off = True
 
     def sources(self) -> Iterator[Source]:
         return self.facts.sources
