@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from inputgrad.audit import graph
@@ -34,7 +34,7 @@ class Overwritten:
         """What ``x.data`` gave -> x."""
 
     def read(self, owner: Tensor, data: Tensor) -> None:
-        if owner.requires_grad and owner.is_leaf:
+        if owner.requires_grad and owner.is_leaf and not isinstance(owner, nn.Parameter):
             self._owners[data] = owner
 
     def changing(self, name: str, args: tuple[Any, ...]) -> None:
@@ -47,7 +47,7 @@ class Overwritten:
 
     def write(self, tensor: Tensor) -> None:
         """Before the values of this input change."""
-        if tensor.requires_grad and tensor.is_leaf:
+        if tensor.requires_grad and tensor.is_leaf and not isinstance(tensor, nn.Parameter):
             self._writes.setdefault(tensor, deque(maxlen=_KEPT)).append(Write(here(), tensor.detach().clone(), _made()))
 
     def wrong(self, roots: Sequence[Tensor], parameters: Sequence[Tensor]) -> tuple[Write, float] | None:

@@ -50,6 +50,16 @@ def here() -> Site:
     return fallback or Site("<unknown>", 0)
 
 
+def raised_at(error: BaseException | None) -> Site | None:
+    """The innermost line of the user's own that an exception came through."""
+    found, link = None, error.__traceback__ if error is not None else None
+    while link is not None:
+        code = link.tb_frame.f_code
+        found = found if _foreign(code.co_filename) else Site(code.co_filename, link.tb_lineno, code.co_name)
+        link = link.tb_next
+    return found
+
+
 @lru_cache(maxsize=4096)
 def _foreign(name: str) -> bool:
     """Whether a file is torch's, ours, an installed package's or no file at all."""

@@ -237,7 +237,7 @@ class Watch(TorchFunctionMode):
 
     def _grad_read(self, tensor: Tensor, gradient: Tensor | None) -> None:
         if self.contributions.is_parameter(tensor):
-            for call in self.contributions.calls_of(tensor):
+            for call in () if self.contributions.emptying else self.contributions.calls_of(tensor):
                 call.parameter_gradient_read = True
             return
         calls = self.contributions.input_calls(tensor)
@@ -339,7 +339,7 @@ class Watch(TorchFunctionMode):
             tenfold = updates.tenfold(optimizer) if alone else None
         name = f"{type(optimizer).__name__} {list(self._counts).index(id(optimizer))}"
         if (name, number) not in [(step.optimizer, step.number) for step in self.facts.steps[-len(self._counts) :]]:
-            self.facts.steps.append(Step(name, number, here(), shares, norm, adaptive, stale, not finite, closure, len(self.facts.calls), tenfold))
+            self.facts.steps.append(Step(name, number, here(), shares, norm, adaptive, stale, closure, len(self.facts.calls), tenfold, not finite))
         for call in shares:
             call.stepped = True
         self._stepping = True
