@@ -217,7 +217,7 @@ class Ledger:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
         tensors = [tensor for tensor, _ in roots]
         cotangents = [None if cotangent is None else cotangent.to(tensor.dtype) for tensor, cotangent in roots]
-        if any(forward.reentrant for forward in self._passes.values()):  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
+        if self._replay.reentrant:  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
             torch.autograd.backward(tensors, cotangents)
         elif leaves := [leaf for leaf in leaves_of(tensors) if id(leaf) not in own]:
             torch.autograd.backward(tensors, cotangents, inputs=leaves)

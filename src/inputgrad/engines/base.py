@@ -123,13 +123,18 @@ def input_gradient(
 
 
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
+    spent = forward.spendable and last and not _checkpointed_reentrantly(total)  # what raises half-way must still be there for the second attempt
     try:
-        return torch.autograd.grad(total, variables, seed, retain_graph=not (forward.spendable and last), create_graph=create_graph, allow_unused=True)
+        return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise
         forward.reentrant = True
         return _by_backward(total, variables, forward.model)
+
+
+def _checkpointed_reentrantly(total: Tensor) -> bool:
+    return any(node.name() == "CheckpointFunctionBackward" for node in nodes_of([total]))
 
 
 def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> list[Tensor | None]:

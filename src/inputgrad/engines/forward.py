@@ -70,8 +70,15 @@ class ForwardPass:
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
-        self.reentrant = False
+
+    @property
+    def reentrant(self) -> bool:
         """Whether the model checkpoints in the re-entrant way, which gives parameters no gradient unless the region's input requires one."""
+        return self._replay.reentrant
+
+    @reentrant.setter
+    def reentrant(self, found: bool) -> None:
+        self._replay.reentrant = found  # every pass of the step has to know
 
     @property
     def made(self) -> bool:

@@ -21,6 +21,8 @@ class Replay:
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._model = model
         self.device = device
+        self.reentrant = False
+        """Whether a pass of this step has met re-entrant checkpointing."""
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
         self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
