@@ -27,6 +27,8 @@ class Contributions:
         self._used: WeakIdKeyDictionary = WeakIdKeyDictionary()
         """Parameter -> how many of the waiting calls a step has used already."""
         self._told: Cleared = lambda calls, site: None
+        self.emptying = False
+        """Whether a ``zero_grad`` is at work: it reads gradients for its own ends."""
         self._roots: dict[GradientCall, set[Any]] = {}
         """The calls of this step with the nodes that their roots stand on."""
 
@@ -127,7 +129,11 @@ class Contributions:
             parameters = list(owner.parameters()) if isinstance(owner, nn.Module) else [p for group in owner.param_groups for p in group["params"]]
             if isinstance(owner, torch.optim.Optimizer):
                 self.known(owner)
-            original(owner, *args, **kwargs)
+            self.emptying = True
+            try:
+                original(owner, *args, **kwargs)
+            finally:
+                self.emptying = False
             for parameter in parameters:
                 self.emptied(parameter)
 
