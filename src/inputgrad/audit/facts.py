@@ -75,7 +75,7 @@ class GradientCall:
     silenced: int = 0
     """How many of these came back as None, or as zeros made up."""
     nodes: int = 0
-    """How many nodes lie between the root and the inputs."""
+    """How many nodes lie behind the root, where its graph is kept."""
     obstacles: frozenset[str] = frozenset()
     """What lies there and may have no second derivative: "attention", "compiled", "checkpoint", or "once:" and the name of a once_differentiable Function."""
     reaches: frozenset[int] = frozenset()
@@ -174,6 +174,8 @@ class Dead:
     """Where it was added."""
     value: float
     size: tuple[int, ...]
+    whole: bool = False
+    """Whether it is no summand but the whole of the loss."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,12 @@ class Contributions:
         """Whether it is trained: a module's parameter, or a tensor that an optimiser holds."""
         return isinstance(tensor, nn.Parameter) or tensor in self._parameters
 
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether it is a parameter, or what a step made of one (the fast weights of meta-learning)."""
+        if self.is_parameter(tensor) or tensor.is_leaf:
+            return self.is_parameter(tensor)
+        return any(leaf.shape == tensor.shape and self.is_parameter(leaf) for leaf in _leaves([tensor])[0])
+
     def parameters(self) -> list[Tensor]:
         if not len(self._parameters):
             self.look_round()

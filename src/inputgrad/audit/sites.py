@@ -12,6 +12,7 @@ import torch
 
 _LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(Path(torch.__file__).parents[1])})
 _OURS = str(Path(__file__).parents[1])
+_AUDIT = str(Path(__file__).parent)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,6 +59,19 @@ def raised_at(error: BaseException | None) -> Site | None:
         found = found if _foreign(code.co_filename) else Site(code.co_filename, link.tb_lineno, code.co_name)
         link = link.tb_next
     return found
+
+
+def ours() -> bool:
+    """Whether this library itself is at work, as the user's own code called it: its engines cut and join graphs as they see fit."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_OURS) and not name.startswith(_AUDIT):
+            return True
+        if not _foreign(name):
+            return False
+        frame = frame.f_back
+    return False
 
 
 @lru_cache(maxsize=4096)

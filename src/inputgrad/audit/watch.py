@@ -22,7 +22,7 @@ from inputgrad.audit.facts import Dead, Event, Facts, GradientCall, Pass, Reache
 from inputgrad.audit.ledger import Contributions
 from inputgrad.audit.lineage import Lineage, Mark
 from inputgrad.audit.overwritten import Overwritten
-from inputgrad.audit.sites import Site, here
+from inputgrad.audit.sites import Site, here, ours
 
 _NORMALISING = {"batch_norm"}
 _DROPPING = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
@@ -92,7 +92,7 @@ class Watch(TorchFunctionMode):
         if not self.watching or self._stepping or _transforming():
             return func(*args, **kwargs)
         if func is torch.autograd.grad:
-            return self._grad(func, args, kwargs)
+            return func(*args, **kwargs) if ours() else self._grad(func, args, kwargs)
         name = getattr(func, "__name__", "")
         if name == "__get__":
             return self._read(func, args)
@@ -200,7 +200,7 @@ class Watch(TorchFunctionMode):
             call.error = str(error)
             raise
         for variable, gradient in zip(wanted, result, strict=False):
-            trained = self.contributions.is_parameter(variable)
+            trained = self.contributions.is_weight(variable)
             call.wanted += not trained
             if gradient is None or (call.materialize and graph.apart(outputs, variable)):
                 call.unused += 1
@@ -240,7 +240,7 @@ class Watch(TorchFunctionMode):
             for call in () if self.contributions.emptying else self.contributions.calls_of(tensor):
                 call.parameter_gradient_read = True
             return
-        calls = self.contributions.input_calls(tensor)
+        calls = [] if ours() else self.contributions.input_calls(tensor)
         if gradient is None:
             if not tensor.is_leaf or not tensor.requires_grad:
                 self._event("no gradient there", leaf=tensor.is_leaf, requires_grad=tensor.requires_grad, calls=len(self.facts.calls))
@@ -287,7 +287,7 @@ class Watch(TorchFunctionMode):
             for trail in mark.trails.values():
                 trail.source.reached = True
                 if not trail.alive and (not root.requires_grad or self.lineage.made_a_leaf(root)):
-                    call.dead.append(Dead(trail, call.site, float(root.detach().double().mean()), tuple(root.shape)))
+                    call.dead.append(Dead(trail, call.site, float(root.detach().double().mean()), tuple(root.shape), whole=True))
                 if trail.alive:
                     call.alive.append(Reached(trail.source, *self._effect(call, root, trail.source)))
 

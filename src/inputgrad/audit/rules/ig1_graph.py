@@ -91,15 +91,18 @@ def _stepped(facts: Facts) -> Iterator[GradientCall]:
 
 
 def _dead(facts: Facts) -> Iterator[tuple[GradientCall, Dead]]:
-    """Dead terms of losses that train, or that would if they had a graph; a term that is zero at present is no evidence."""
+    """Dead terms of losses that train, or that would if they had a graph; a term that is zero at present is no evidence.
+
+    A whole loss whose only leaf comes from a gradient is the next step of an attack as well: there the new input gradient is read.
+    """
     for call in facts.calls:
         if call.kind == "backward":
-            yield from ((call, dead) for dead in call.dead if dead.value and (call.stepped or dead.site == call.site))
+            yield from ((call, dead) for dead in call.dead if dead.value and (not call.input_gradient_read if dead.whole else call.stepped))
 
 
 def _what(call: GradientCall, dead: Dead) -> str:
     """The term in words, with its line."""
-    if dead.site == call.site:
+    if dead.whole:
         return f"the loss made from it, of {dead.site.shown}, has no graph of its own and"
     return f"the loss term made from it at {dead.site.shown}"
 
