@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.divergences import DIVERGENCES, Divergence, check_divergence, divergence
+from inputgrad.draws import normal_like, uniform_like
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.labels import Labels, check_labels, found
@@ -56,11 +57,11 @@ class Noise(Perturbation):
 
     def _drawn(self, x: Tensor) -> Tensor:
         if self.draw in ("uniform", "inscribed"):
-            return 2 * torch.rand_like(x) - 1
-        normal = torch.randn_like(x)
+            return 2 * uniform_like(x) - 1
+        normal = normal_like(x)
         if self.draw == "normal":
             return normal
-        radius = torch.rand_like(lengths(x, 2)) ** (1 / max(1, x[0].numel()))
+        radius = uniform_like(lengths(x, 2)) ** (1 / max(1, x[0].numel()))
         return scaled(normal, "unit") * radius
 
 
@@ -175,7 +176,7 @@ class VirtualAdversarial(Perturbation):
 
     def __call__(self, batch: "Batch") -> Tensor:
         x, of = batch.variable(self.wrt), score(self.divergence, batch)
-        direction = scaled(torch.randn_like(x) if self.draw == "normal" else torch.rand_like(x) - 0.5, "unit")
+        direction = scaled(normal_like(x) if self.draw == "normal" else uniform_like(x) - 0.5, "unit")
         for _ in range(self.iterations):
             direction = scaled(batch.gradient_at(x + self.xi * direction, of=of, wrt=self.wrt), "unit")
         return x + self.epsilon * direction

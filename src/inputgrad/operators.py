@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from inputgrad import differentiation, heads
 from inputgrad.batch import Batch
 from inputgrad.checks import check_model, coupling, thawed
+from inputgrad.draws import normal_like
 from inputgrad.engines.base import input_gradient
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.replay import Replay
@@ -193,7 +194,7 @@ def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _drawn(z: Tensor, probe: Probe) -> Tensor:
-    return torch.randn_like(z) if probe == "gaussian" else torch.randint(0, 2, z.shape, dtype=z.dtype, device=z.device) * 2 - 1
+    return normal_like(z) if probe == "gaussian" else torch.randint(0, 2, z.shape, dtype=z.dtype, device=z.device) * 2 - 1
 
 
 def _check_probes(probes: Any, probe: Any) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from inputgrad.draws import uniform_like
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.perturb import Perturbation
@@ -60,7 +61,7 @@ class SaliencyMask(Perturbation):
         masked = torch.zeros_like(rows, dtype=torch.bool).scatter(1, lowest, True).reshape(saliency.shape)
         pooled = tuple(dimension for dimension in range(1, x.dim()) if dimension != apart)
         low, high = x.amin(pooled, keepdim=True), x.amax(pooled, keepdim=True)
-        uniform = torch.rand(x.shape, dtype=x.dtype, device=x.device)  # rand_like would draw in the order of the layout, which an engine may change
+        uniform = uniform_like(x)
         return torch.where(masked, low + (high - low) * uniform, x)
 
     def _apart(self, x: Tensor) -> int | None:

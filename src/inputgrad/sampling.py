@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from inputgrad.draws import normal_like
 from inputgrad.labels import Labels, check_labels, found
 from inputgrad.places import Place
 from inputgrad.variables import Key
@@ -68,7 +69,7 @@ class Near(Place):
 
     def inputs(self, batch: "Batch") -> Any:
         here = batch.variable(self.wrt)
-        near = here + torch.randn_like(here) * self._width(batch, here)
+        near = here + normal_like(here) * self._width(batch, here)
         everywhere = in_box("Near", self.low, self.high, int(here.shape[0] * self.share), here)
         return batch.inputs_with({self.wrt: torch.cat((near, everywhere))})
 

@@ -65,7 +65,12 @@ def test_the_core_imports_torch_and_the_standard_library_only() -> None:
         (("terms/",), ("engines", "derivatives", "ledger")),
         (("engines/", "derivatives/"), ("terms", "loss", "ledger", "batch", "recipes")),
         (("derivatives/",), ("engines",)),
-        (("heads.py", "places.py", "batch.py", "perturb.py", "base_losses.py", "errors.py"), ("terms", "engines", "loss", "ledger", "derivatives")),
+        (
+            ("heads.py", "places.py", "batch.py", "perturb.py", "base_losses.py", "errors.py", "labels.py", "variables.py", "identity.py", "draws.py")
+            + ("sampling.py", "divergences.py", "attacks.py", "carried.py", "attributions.py", "saliency_mask.py", "quadrature.py"),
+            ("terms", "engines", "loss", "ledger", "derivatives", "recipes"),
+        ),
+        (("recipes/",), ("engines", "derivatives", "ledger")),
         (("terms/", "engines/", "derivatives/", "ledger.py"), ("explanation", "findings", "survey", "trials")),
         (("",), ("study", "report", "cli", "integrations", "audit")),
     ],

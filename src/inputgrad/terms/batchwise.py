@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from inputgrad.draws import uniform_like
 from inputgrad.perturb import Perturbation
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_norm import GradientNorm
@@ -89,7 +90,7 @@ class BatchNoise(Perturbation):
 
     def __call__(self, batch: "Batch") -> Tensor:
         x = batch.variable(self.wrt)
-        noise = self.size * x.std(correction=0) * torch.rand_like(x)
+        noise = self.size * x.std(correction=0) * uniform_like(x)
         if self.interpolate:
             noise = torch.rand(x.shape[0], *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device) * noise
         return x + noise

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.draws import normal_like
 from inputgrad.heads import EachOutput, Head, Inner, Of, RandomProjection, resolve
 from inputgrad.labels import Labels, check_labels, found
 from inputgrad.places import Place
@@ -190,7 +191,7 @@ def _power_iteration(scores: Tensor, variables: tuple[Tensor, ...], steps: int) 
     """u ← J Jᵀu from a random start; a constant, so no engine is asked. J w is the derivative in c of ⟨Jᵀc, w⟩, for Jᵀc is linear in c."""
     cotangent = torch.zeros_like(scores).requires_grad_()
     transposed = torch.autograd.grad(scores, variables, cotangent, create_graph=True)
-    u = _unit(torch.randn_like(scores))
+    u = _unit(normal_like(scores))
     for _ in range(steps):
         backward = torch.autograd.grad(scores, variables, u, retain_graph=True)
         (forward,) = torch.autograd.grad(transposed, cotangent, backward, retain_graph=True)

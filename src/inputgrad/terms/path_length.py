@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.draws import normal_like
 from inputgrad.heads import FixedProjection
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_norm import flattened
@@ -73,7 +74,7 @@ class PathLength(Term):
         output = batch.output
         if output.dim() < 2:
             raise ValueError(f"PathLength: the model must be a generator with outputs [N, C, H, W] (or [N, C]), got {list(output.shape)}")
-        noise = torch.randn_like(output.detach()) / math.prod(output.shape[2:]) ** 0.5
+        noise = normal_like(output.detach()) / math.prod(output.shape[2:]) ** 0.5
         gradient = batch.gradient(of=FixedProjection(noise.flatten(1)[:, None]), wrt=self.wrt).squeeze(1)
         if gradient.dim() not in (2, 3):
             raise ValueError(f"PathLength: latents must be [N, D] or [N, L, D], got {list(gradient.shape)}; flatten them, or name them with wrt=")

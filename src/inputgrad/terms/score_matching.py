@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.differentiation import gradients
+from inputgrad.draws import normal_like
 from inputgrad.errors import nearest
 from inputgrad.heads import FixedProjection, Of, Score, resolve
 from inputgrad.labels import Labels, check_labels, found
@@ -63,7 +64,7 @@ class DenoisingScoreMatching(Term):
     def __call__(self, batch: Batch) -> Tensor:
         x = batch.variable(self.wrt)
         sigma = self._sigma(batch, x)
-        noise = torch.randn_like(x)
+        noise = normal_like(x)
         at = Given(x + sigma.reshape(-1, *[1] * (x.dim() - 1)) * noise, self.wrt)
         gradient = flattened(batch.gradient(of=self.of, wrt=self.wrt, at=at))
         if gradient.shape != (x.shape[0], x[0].numel()):
