@@ -74,6 +74,7 @@ class Watch(TorchFunctionMode):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        whatif.give_up(self)
         self.watching = False
         self._undo.close()
         if not self._off:

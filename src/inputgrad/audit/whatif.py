@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def answer(watch: Watch, call: GradientCall, roots: list[Tensor]) -> None:
 
 
 def give_up(watch: Watch) -> None:
-    """In the forked process: the step comes, and no loss did."""
+    """In the forked process: the step or the end comes, and no loss did."""
     if _Child.pipe is not None:
         os._exit(1)
 
@@ -101,6 +102,7 @@ def give_up(watch: Watch) -> None:
 def _become_child(writer: int, call: GradientCall) -> None:
     _Child.pipe, _Child.call = writer, call
     torch.set_num_threads(1)  # the other threads were not forked along
+    warnings.simplefilter("ignore")  # where a warning is an error, the graph that is kept would end the answer
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
