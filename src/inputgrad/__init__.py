@@ -6,6 +6,8 @@ The names come when they are first used, so that `inputgrad --help` needs no tor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from inputgrad.lazy import lazily
+
 if TYPE_CHECKING:
     from inputgrad import attributions, audit, heads, perturb, places, recipes
     from inputgrad.attacks import PGD, Noise, VirtualAdversarial
@@ -175,51 +177,59 @@ _HOMES = {
     ),
     "schedules": ("lazy_adam",),
     "survey": ("validate",),
-    "terms": (
+    "terms.adversarial": (
         "Adversarial",
         "AdversarialPath",
-        "AttributionMatch",
-        "BatchMean",
-        "Consistency",
-        "Convex",
-        "Curvature",
-        "DenoisingScoreMatching",
-        "DirectionMatch",
-        "DirectionalDerivative",
-        "GiniSparsity",
-        "GradientAlignment",
-        "GradientMatch",
-        "GradientNorm",
-        "GraphPrior",
-        "HessianPenalty",
-        "JacobianMatch",
-        "LocalLinearity",
         "MisclassificationAware",
-        "Monotone",
-        "PairwiseCosine",
-        "PathLength",
-        "Residual",
-        "ResidualGradient",
-        "SlicedEnergyMatching",
-        "SlicedScoreMatching",
-        "SpectralNorm",
-        "StressMatch",
-        "Term",
+    ),
+    "terms.attribution_priors": (
+        "AttributionMatch",
+        "GiniSparsity",
+        "GraphPrior",
         "TotalVariation",
+    ),
+    "terms.base": (
+        "Term",
         "term",
     ),
+    "terms.batchwise": ("BatchMean",),
+    "terms.consistency": ("Consistency",),
+    "terms.direction_match": ("DirectionMatch",),
+    "terms.diversity": ("PairwiseCosine",),
+    "terms.gradient_match": ("GradientMatch",),
+    "terms.gradient_norm": ("GradientNorm",),
+    "terms.hessian_penalty": ("HessianPenalty",),
+    "terms.jacobian": (
+        "DirectionalDerivative",
+        "SpectralNorm",
+    ),
+    "terms.jacobian_match": ("JacobianMatch",),
+    "terms.linearity": (
+        "Curvature",
+        "GradientAlignment",
+        "LocalLinearity",
+    ),
+    "terms.monotone": (
+        "Convex",
+        "Monotone",
+    ),
+    "terms.path_length": ("PathLength",),
+    "terms.residual": (
+        "Residual",
+        "ResidualGradient",
+    ),
+    "terms.score_matching": (
+        "DenoisingScoreMatching",
+        "SlicedEnergyMatching",
+        "SlicedScoreMatching",
+    ),
+    "terms.stress": ("StressMatch",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_found = lazily(__name__, _HOMES, globals())
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = found
-    return found
+    return import_module(f"{__name__}.{name}") if name in _MODULES else _found(name)
 
 
 def __dir__() -> list[str]:

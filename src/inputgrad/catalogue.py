@@ -63,8 +63,8 @@ def _recipes() -> Iterator[Entry]:
 
 
 def _classes(kind: Kind, room: Any, base: type) -> Iterator[Entry]:
-    modules = (room, attacks) if room is perturb else (room,)
-    found = {name: value for module in modules for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, base)}
+    held = {name: getattr(room, name) for name in room.__all__} if room is terms else vars(room) | vars(attacks)
+    found = {name: value for name, value in held.items() if inspect.isclass(value) and issubclass(value, base)}
     for name, value in sorted(found.items()):
         if dataclasses.is_dataclass(value) and value is not FunctionTerm and not name.startswith("_"):
             yield _entry(name, kind, value)

@@ -51,6 +51,8 @@ class OwnTerm(Checked):
         return Weighted(made, self.weight)
 
 
+_CATALOGUE = catalogue.entries()
+"""Also imports every term, so that they are found by their class."""
 _LATE = {"Batch": Batch, "Perturbation": perturb.Perturbation, "InputGradientLoss": InputGradientLoss}
 """Names that the core's annotations hold as text, since their modules come later."""
 
@@ -97,7 +99,7 @@ def _weighted(cls: type) -> type[Settings]:
 
 def _recipes() -> dict[str, type[Settings]]:
     """The methods of papers: what they return, with a schedule. One whose name a term has is not told apart from it, and no config needs both."""
-    return {entry.name: _recipe(entry.made_of) for entry in catalogue.entries() if entry.kind == "recipe"}
+    return {entry.name: _recipe(entry.made_of) for entry in _CATALOGUE if entry.kind == "recipe"}
 
 
 def _recipe(function: Callable[..., Any]) -> type[Settings]:
