@@ -1,0 +1,38 @@
+"""Lightning: a criterion needs nothing but its call in ``training_step``; here is what puts its parts into the log.
+
+    def training_step(self, batch, batch_idx):
+        step = self.criterion.evaluate(self.model, *batch)
+        log_parts(self, step)                       # train_loss, train_base, train_gradient_norm, …
+        return step.loss
+
+Validation may be the same three lines: gradients are enabled inside the call, under Lightning's ``no_grad`` and ``inference_mode`` alike. As an attribute of
+the module the criterion is in its checkpoints, with what its terms carry.
+"""
+
+from typing import Any
+
+from inputgrad.batch import Step
+from inputgrad.integrations import missing
+
+try:
+    from lightning.pytorch import LightningModule
+except ImportError:
+    try:
+        from pytorch_lightning import LightningModule
+    except ImportError as error:
+        raise ImportError(missing("lightning", "lightning")) from error
+
+
+def log_parts(module: LightningModule, step: Step, *, stage: str | None = None, **settings: Any) -> None:
+    """Log the loss and its parts as ``<stage>_loss``, ``<stage>_base``, ``<stage>_gradient_norm``, … by the module's own ``log_dict``.
+
+    stage: by default what the trainer does at the moment: "train", "val", "test". settings: those of ``log_dict``, such as ``prog_bar``; outside training
+    the values are averaged over the processes unless ``sync_dist`` says otherwise. Means over an epoch are weighted by the batches' sizes.
+    """
+    trainer = module.trainer
+    stage = stage or ("train" if trainer.training else "test" if trainer.testing else "val")
+    if step.output is not None:
+        settings.setdefault("batch_size", step.output.shape[0])
+    settings.setdefault("sync_dist", not trainer.training and trainer.world_size > 1)
+    values = {"loss": step.loss.detach(), **step.parts}
+    module.log_dict({f"{stage}_{name}": value for name, value in values.items()}, **settings)

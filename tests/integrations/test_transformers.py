@@ -1,0 +1,167 @@
+"""The Trainer of Transformers trains what a bare loop trains, with terms on the embeddings; evaluation, accumulation, logs and resuming included."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from tests.integrations import bare
+
+transformers = pytest.importorskip("transformers", reason="Transformers is not installed: pip install 'inputgrad[transformers]'")
+pytest.importorskip("accelerate", reason="the Trainer of Transformers needs accelerate")
+
+from inputgrad.integrations.transformers import InputGradientTrainer, embeddings_of  # noqa: E402
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
+WORDS, LENGTH, N = 50, 7, 24
+REPORTED = "module:bert.embeddings.word_embeddings"
+
+
+def network(attention: str = "eager", dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(1)
+    config = transformers.BertConfig(
+        vocab_size=WORDS, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16, num_labels=3,
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, attn_implementation=attention,
+    )  # fmt: skip
+    return transformers.BertForSequenceClassification(config)
+
+
+def llama() -> nn.Module:
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(
+        vocab_size=WORDS, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16, num_labels=3,
+        pad_token_id=0, attn_implementation="eager",
+    )  # fmt: skip
+    model = transformers.LlamaForSequenceClassification(config)
+    nn.init.normal_(model.get_input_embeddings().weight)  # RMSNorm's gradient is large where embeddings are near 0, and training diverges
+    return model
+
+
+def texts() -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(4)
+    ids = torch.randint(1, WORDS, (N, LENGTH), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[::3, 5:] = 0
+    return [{"input_ids": row, "attention_mask": seen, "labels": row.sum() % 3} for row, seen in zip(ids, mask, strict=True)]
+
+
+def criterion(wrt: str = REPORTED) -> ig.InputGradientLoss:
+    return nn.CrossEntropyLoss() + 0.5 * ig.GradientNorm(of="loss", power=2, wrt=wrt)
+
+
+def arguments(folder: Path, **settings: Any) -> Any:
+    settings = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "no", "max_grad_norm": 0.0, **settings}
+    return transformers.TrainingArguments(
+        output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True, logging_steps=1, optim="sgd", optim_args="momentum=0.9", learning_rate=0.05,
+        lr_scheduler_type="constant", per_device_eval_batch_size=10, data_seed=0, **settings,
+    )  # fmt: skip
+
+
+class InOrder(InputGradientTrainer):
+    def _get_train_sampler(self, *_: Any) -> Any:
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+def trainer(model: nn.Module, folder: Path, loss: Any = None, **settings: Any) -> InOrder:
+    return InOrder(model, arguments(folder, **settings), criterion=loss or criterion(), train_dataset=texts(), eval_dataset=texts())
+
+
+def batches(size: int) -> list[tuple[dict[str, Tensor], Tensor]]:
+    whole = {name: torch.stack([text[name] for text in texts()]) for name in ("input_ids", "attention_mask", "labels")}
+    parts = [{name: value[start : start + size] for name, value in whole.items()} for start in range(0, N, size)]
+    return [(part, part.pop("labels")) for part in parts]
+
+
+def textbook(model: nn.Module, embedding: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Written without the library: cross entropy + 0.5 · mean of the squared norm of each sample's own gradient with respect to its embeddings."""
+    seen: list[Tensor] = []
+    handle = embedding.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    logits = model(**inputs).logits
+    handle.remove()
+    (embedded,) = seen
+    own = nn.functional.cross_entropy(logits, labels, reduction="none")
+    (gradient,) = torch.autograd.grad(own.sum(), embedded, create_graph=True)
+    return own.mean() + 0.5 * gradient.flatten(1).square().sum(1).mean()
+
+
+def test_the_embeddings_are_found() -> None:
+    assert embeddings_of(network()) == REPORTED
+    assert embeddings_of(llama()) == "module:model.embed_tokens"
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_trainer_gives_the_weights_of_the_bare_loop(attention: str, tmp_path: Path) -> None:
+    model, reference = network(attention), network("eager")
+    trainer(model, tmp_path).train()
+    reference.train()
+    bare.loop(reference, lambda x, y: textbook(reference, reference.get_input_embeddings(), x, y), batches(4) * 2)
+    assert bare.distance(model, reference) < 1e-6
+
+
+@pytest.mark.parametrize("make", [network, llama])
+def test_accumulation_gives_the_weights_of_the_large_batch(make: Any, tmp_path: Path) -> None:
+    """Llama takes ``num_items_in_batch``, from which the Trainer concludes that the loss is scaled already: it would be four times too large."""
+    model, reference = make(), make()
+    loss = criterion(embeddings_of(model))
+    trainer(model, tmp_path, loss, per_device_train_batch_size=2, gradient_accumulation_steps=4).train()
+    reference.train()
+    bare.loop(reference, lambda x, y: textbook(reference, reference.get_input_embeddings(), x, y), batches(8) * 2)
+    assert bare.distance(model, reference) < 1e-6
+
+
+def test_evaluation_and_logs_have_the_parts(tmp_path: Path) -> None:
+    model = network()
+    run = trainer(model, tmp_path, eval_strategy="epoch", num_train_epochs=1)
+    run.compute_metrics = lambda found: {"accuracy": float((np.argmax(found.predictions, 1) == found.label_ids).mean())}
+    run.train()
+    rows = run.state.log_history
+    assert all({"loss", "loss_base", "loss_gradient_norm"} <= row.keys() for row in rows[:6])
+    assert all(row["loss"] == pytest.approx(row["loss_base"] + 0.5 * row["loss_gradient_norm"], rel=1e-4) for row in rows[:6])
+    found = run.evaluate()
+    ((inputs, labels),) = batches(N)
+    with torch.no_grad():
+        whole = criterion().evaluate(model.eval(), inputs, labels)
+    assert found["eval_loss"] == pytest.approx(whole.loss.item(), rel=1e-5)
+    assert found["eval_loss_gradient_norm"] == pytest.approx(whole.parts["gradient_norm"].item(), rel=1e-5)  # batches of 10, 10 and 4
+    assert found["eval_accuracy"] == pytest.approx(float((model(**inputs).logits.argmax(1) == labels).float().mean()))
+    assert run.predict(texts()).predictions.shape == (N, 3)
+
+
+def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    """Dropout, random projections, a schedule and a perturbation that is carried: the Trainer keeps the random state, and the criterion its own."""
+
+    def loss() -> ig.InputGradientLoss:
+        terms = (
+            0.1 * ig.GradientNorm(of=ig.heads.RandomProjection(1), wrt=REPORTED),
+            (bare.moving * ig.GradientNorm(of="loss", wrt=REPORTED)).scheduled(every=2),
+            0.3 * ig.Adversarial(ig.Carried(0.01, wrt=REPORTED)),
+        )
+        return ig.InputGradientLoss("cross_entropy", terms)
+
+    model, resumed, settings = network(dropout=0.1), network(dropout=0.1), {"save_strategy": "steps", "save_steps": 7}
+    first = trainer(model, tmp_path, loss(), **settings)
+    first.train()
+    second = trainer(resumed, tmp_path, loss(), **settings)
+    second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
+    assert bare.distance(resumed, model) == 0
+    assert first.criterion.step_number == second.criterion.step_number == 12
+
+
+def test_what_would_replace_the_criterion_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"takes its loss from criterion=.*label_smoothing"):
+        trainer(network(), tmp_path, label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match="compute_loss_func"):
+        InputGradientTrainer(network(), arguments(tmp_path), criterion=criterion(), compute_loss_func=lambda *_, **__: None)
+    with pytest.raises(TypeError, match="criterion must be an InputGradientLoss.*got CrossEntropyLoss"):
+        InputGradientTrainer(network(), arguments(tmp_path), criterion=nn.CrossEntropyLoss())
+
+
+def test_texts_without_labels_are_a_clear_error(tmp_path: Path) -> None:
+    run = trainer(network(), tmp_path)
+    run.train_dataset = [{name: value for name, value in text.items() if name != "labels"} for text in texts()]
+    with pytest.raises(ValueError, match="CrossEntropyLoss needs a target"):
+        run.train()
