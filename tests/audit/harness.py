@@ -99,6 +99,7 @@ def run(path: Path, steps: int = STEPS) -> Outcome:
 def _alone(path: Path) -> Iterator[None]:
     """What a process of its own would give the script: seeds, arguments, no leftovers of the one before."""
     gc.collect()  # the audit looks for optimisers among the objects that are alive
+    gc.freeze()  # it shall not find those of the script before, nor take long over the rest
     state, dtype = torch.random.get_rng_state(), torch.get_default_dtype()
     with warnings.catch_warnings(), mock.patch.object(sys, "argv", [str(path)]), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

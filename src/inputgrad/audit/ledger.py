@@ -1,6 +1,7 @@
 """Who put what into ``.grad``: each backward pass's share, until it is stepped along or thrown away."""
 
 import contextlib
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,6 +28,7 @@ class Contributions:
         self._used: WeakIdKeyDictionary = WeakIdKeyDictionary()
         """Parameter -> how many of the waiting calls a step has used already."""
         self._told: Cleared = lambda calls, site: None
+        self._looked = False
         self.emptying = False
         """Whether a ``zero_grad`` is at work: it reads gradients for its own ends."""
         self._roots: dict[GradientCall, set[Any]] = {}
@@ -43,12 +45,14 @@ class Contributions:
         return any(leaf.shape == tensor.shape and self.is_parameter(leaf) for leaf in _leaves([tensor])[0])
 
     def parameters(self) -> list[Tensor]:
-        if not len(self._parameters):
-            self.look_round()
+        self.look_round()
         return [parameter for parameter in self._parameters if parameter.requires_grad]
 
     def look_round(self) -> None:
-        """The optimisers that there are, and their parameters."""
+        """The optimisers that there were before the watch began, and their parameters; once, for a large heap takes a while."""
+        if self._looked:
+            return
+        self._looked = True
         for found in gc.get_objects():
             if issubclass(type(found), torch.optim.Optimizer):  # isinstance would ask proxies for their class
                 self.known(found)
@@ -70,7 +74,7 @@ class Contributions:
     @contextlib.contextmanager
     def added_by(self, call: GradientCall, roots: list[Tensor]) -> Iterator[None]:
         """Around one backward pass: what it adds to which leaf."""
-        self.look_round() if not len(self._parameters) else None
+        self.look_round()
         leaves, nodes = _leaves(roots)
         call.shares_graph_with = [earlier for earlier, own in self._roots.items() if own & nodes]
         tops = [root.grad_fn for root in roots if root.grad_fn is not None]
@@ -119,16 +123,27 @@ class Contributions:
 
     @contextlib.contextmanager
     def clearing(self, told: Cleared) -> Iterator[None]:
-        """While it lasts, ``told`` hears of gradients that ``zero_grad`` throws away, and of the line that does it."""
+        """While it lasts, ``told`` hears of gradients that ``zero_grad`` throws away, and of the line that does it; new optimisers are known."""
         self._told = told
         originals = [(cls, cls.zero_grad) for cls in (torch.optim.Optimizer, nn.Module)]
         for cls, original in originals:
             cls.zero_grad = self._zeroing(original)  # type: ignore[method-assign]
+        made = torch.optim.Optimizer.__init__
+        torch.optim.Optimizer.__init__ = self._making(made)  # type: ignore[method-assign]
         try:
             yield
         finally:
+            torch.optim.Optimizer.__init__ = made  # type: ignore[method-assign]
             for cls, original in originals:
                 cls.zero_grad = original  # type: ignore[method-assign]
+
+    def _making(self, original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            original(optimizer, *args, **kwargs)
+            self.known(optimizer)
+
+        return __init__
 
     def _zeroing(self, original: Callable[..., None]) -> Callable[..., None]:
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> None:

@@ -307,7 +307,6 @@ class Watch(TorchFunctionMode):
         edge = self._edges.get(source)
         if edge is None:
             return None, None
-        self.contributions.look_round()  # an optimiser may be new
         return whatif.effect(root, edge, self.contributions.parameters())
 
     # steps
