@@ -4,6 +4,7 @@ The rules of following: a result comes from what its arguments come from. It is 
 summand without a graph that comes from an input gradient, added to one that has a graph, is a dead term; it stays one through what is linear.
 """
 
+import contextlib
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ MEANS = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_e
 CARRYING = ADDING - {"stack", "cat", "concat", "hstack"} | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
 _LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "flatten", "matmul", "__matmul__", "addmm", "mm"}
 _USES = 60
+_IDS = 100_000
 _FLOATS = 32
 
 
@@ -88,6 +90,8 @@ class Lineage:
 
     def __init__(self) -> None:
         self._marks: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._ids: set[int] = set()
+        """Of all that was ever marked: what is not among them has no mark, which is quick to see."""
         self._variables: dict[int, weakref.ref[Tensor]] = {}
         """What each source is the gradient by."""
         self._floats: deque[tuple[float, Mark]] = deque(maxlen=_FLOATS)
@@ -98,10 +102,10 @@ class Lineage:
     def of(self, value: Any) -> Mark:
         if isinstance(value, Number):
             return value.mark
-        try:
-            found = self._marks.get(value, EMPTY)
-        except TypeError:  # cannot be referred to weakly
-            return EMPTY
+        found = EMPTY
+        if id(value) in self._ids:
+            with contextlib.suppress(TypeError):  # cannot be referred to weakly
+                found = self._marks.get(value, EMPTY)
         return self._shared(value) if found is EMPTY and self._arrays and isinstance(value, Tensor) and not value.requires_grad else found
 
     def _shared(self, value: Tensor) -> Mark:
@@ -117,6 +121,9 @@ class Lineage:
             self._marks.pop(value, None)
         else:
             self._marks[value] = mark
+            if len(self._ids) > _IDS:
+                self._ids = {id(known) for known in self._marks}
+            self._ids.add(id(value))
 
     def begin(self, tensor: Tensor, source: Source, variable: Tensor | None = None) -> None:
         """The tensor IS the input gradient, by this variable."""
@@ -127,14 +134,14 @@ class Lineage:
 
     def follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         """The result of a function of the user's, with its mark; a plain number comes back marked."""
-        given = list(_flat((args, kwargs)))
+        given = _given(args, kwargs)
         marks = [(value, mark) for value in given if (mark := self.of(value)) is not EMPTY]
         if self._floats and name in ADDING:
             marks += [(value, mark) for value in given if type(value) is float and (mark := self._remembered(value)) is not EMPTY]
         off = _off(given, marks)
         averaged = self._mean(name, given, kwargs, result)
         summed = self._sum(name, given, args, kwargs, result)
-        if averaged is None and summed is None:
+        if marks and averaged is None and summed is None:
             averaged, summed = _carried(name, given, marks)
         if not marks and averaged is None and summed is None and not off:
             return result
@@ -240,7 +247,7 @@ def _same(value: Tensor, variable: Tensor) -> bool:
 
 
 def _off(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:
-    if any(mark.unrecorded for _, mark in marks):
+    if marks and any(mark.unrecorded for _, mark in marks):
         return True
     return not torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in given)
 
@@ -279,6 +286,17 @@ def _dims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...] | No
     if found is None:
         found = next((value for value in reversed(args[1:]) if isinstance(value, int) and not isinstance(value, bool)), None)
     return (found,) if isinstance(found, int) else tuple(found) if isinstance(found, (tuple, list)) else None
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """All arguments, those in lists and dicts among them."""
+    found: list[Any] = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, (tuple, list, dict)):
+            found.extend(_flat(value, 2))
+        else:
+            found.append(value)
+    return found
 
 
 def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
