@@ -3,9 +3,8 @@
 The draw is followed from torch's generator through what changes its shape but not its values, until the two products are added.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
@@ -29,13 +28,16 @@ class Draw:
     site: Site
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A tensor's part in a mixture. base: the other end, for ``y + a * (x - y)``."""
+class _Part(NamedTuple):
+    """What a tensor is in a mixture. base: the other end's identity, for ``y + a * (x - y)``."""
 
-    draw: Draw | None
     role: Literal["weight", "rest", "product", "rest product", "difference", "moved", "mixture"]
+    draw: Draw | None
     base: int = 0
+
+
+Parts = frozenset[_Part]
+_NONE: Parts = frozenset()
 
 
 class Draws:
@@ -46,55 +48,43 @@ class Draws:
 
     def mixed(self, tensor: Tensor) -> Draw | None:
         """The draw that mixed this tensor of two others."""
-        part = self._parts.get(tensor)
-        return part.draw if part is not None and part.role == "mixture" else None
+        return next((part.draw for part in self._of(tensor) if part.role == "mixture"), None)
 
     def follow(self, name: str, args: tuple[Any, ...], result: Any) -> None:
-        if name not in _INTERESTING or not isinstance(result, Tensor):
+        if name not in _INTERESTING or not isinstance(result, Tensor) or not result.dim():
             return
         if name in _UNIFORM or name in _NORMAL:
-            if result.dim():
-                self._parts[result] = _Part(Draw("uniform" if name in _UNIFORM else "normal", tuple(result.shape), here()), "weight")
-            return
-        part = self._part(name, args, list(self._known(args)))
-        if part is not None:
-            self._parts[result] = part
+            self._parts[result] = frozenset({_Part("weight", Draw("uniform" if name in _UNIFORM else "normal", tuple(result.shape), here()))})
+        elif parts := self._made(name, args):
+            self._parts[result] = parts
 
-    def _known(self, args: tuple[Any, ...]) -> Iterator[tuple[Tensor, _Part]]:
-        for value in args:
-            if isinstance(value, Tensor) and (part := self._parts.get(value)) is not None:
-                yield value, part
+    def _of(self, value: Any) -> Parts:
+        return self._parts.get(value, _NONE) if isinstance(value, Tensor) else _NONE
 
-    def _part(self, name: str, args: tuple[Any, ...], known: list[tuple[Tensor, _Part]]) -> _Part | None:
-        parts = {part.role: part for _, part in known}
-        tensors = [value for value in args if isinstance(value, Tensor)]
+    def _made(self, name: str, args: tuple[Any, ...]) -> Parts:
+        first, second = (*args, None, None)[:2]
         if name in _KEPT:
-            return known[0][1] if known and known[0][0] is args[0] else None
+            return self._of(first)
         if name == "lerp":
-            return replace(known[-1][1], role="mixture") if known and known[-1][0] is args[-1] and known[-1][1].role == "weight" else None
+            return frozenset(_Part("mixture", part.draw) for part in self._of(args[-1]) if part.role == "weight")
         if name in _MINUS:
-            return _difference(tensors, args, parts)
-        if name in _TIMES:
-            return _product(parts)
-        return _sum(tensors, parts)
+            return self._difference(*((second, first) if name in ("__rsub__", "rsub") else (first, second)))
+        both = self._of(first) | self._of(second)
+        return _product(both) if name in _TIMES else _sum(both, {id(first), id(second)})
+
+    def _difference(self, of: Any, taken: Any) -> Parts:
+        one = of == 1 if isinstance(of, (int, float)) else isinstance(of, Tensor) and bool((of == 1).all())
+        rests = {_Part("rest", part.draw) for part in self._of(taken) if part.role == "weight"} if one else set()
+        return frozenset(rests | ({_Part("difference", None, id(taken))} if isinstance(of, Tensor) and isinstance(taken, Tensor) else set()))
 
 
-def _difference(tensors: list[Tensor], args: tuple[Any, ...], parts: dict[Any, _Part]) -> _Part | None:
-    if "weight" in parts and parts["weight"].draw is not None and (any(isinstance(value, (int, float)) and value == 1 for value in args) or len(tensors) == 2):
-        return replace(parts["weight"], role="rest")
-    return _Part(None, "difference", id(tensors[1])) if len(tensors) == 2 else None
+def _product(parts: Parts) -> Parts:
+    weights = [part.draw for part in parts if part.role == "weight"]
+    moved = {_Part("moved", draw, part.base) for part in parts if part.role == "difference" for draw in weights}
+    return frozenset({_Part("product", draw) for draw in weights} | {_Part("rest product", part.draw) for part in parts if part.role == "rest"} | moved)
 
 
-def _product(parts: dict[Any, _Part]) -> _Part | None:
-    if "weight" in parts and "difference" in parts:
-        return replace(parts["weight"], role="moved", base=parts["difference"].base)
-    found = parts.get("weight") or parts.get("rest")
-    return replace(found, role="product" if found.role == "weight" else "rest product") if found is not None else None
-
-
-def _sum(tensors: list[Tensor], parts: dict[Any, _Part]) -> _Part | None:
-    if "product" in parts and "rest product" in parts and parts["product"].draw is parts["rest product"].draw:
-        return replace(parts["product"], role="mixture")
-    if "moved" in parts and any(id(value) == parts["moved"].base for value in tensors):
-        return replace(parts["moved"], role="mixture")
-    return None
+def _sum(parts: Parts, summands: set[int]) -> Parts:
+    by = {role: {part.draw for part in parts if part.role == role} for role in ("product", "rest product")}
+    moved = {part.draw for part in parts if part.role == "moved" and part.base in summands}
+    return frozenset(_Part("mixture", draw) for draw in (by["product"] & by["rest product"]) | moved)

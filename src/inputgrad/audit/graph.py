@@ -16,13 +16,13 @@ def look(call: GradientCall, roots: Any, inputs: Any = ()) -> None:
     ends = {value.grad_fn for value in _listed(inputs) if isinstance(value, Tensor)}
     obstacles = set()
     for node in _between((root.grad_fn for root in tensors), ends):
-        call.nodes += 1
         obstacles |= _obstacle(node)
         found = node._input_metadata or ()
         if "BatchNorm" in node.name() and getattr(node, "_saved_training", True) and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
             call.batch_norm_training = True
         call.half = call.half or any(item.dtype == torch.float16 for item in found)
     call.obstacles = frozenset(obstacles)
+    call.nodes = len(list(_between((root.grad_fn for root in tensors), set()))) if call.retain_graph else 0
     if tensors:
         call.values, call.values_by = _values(tensors[0])
 

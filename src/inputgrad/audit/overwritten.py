@@ -12,6 +12,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from inputgrad.audit import graph
 from inputgrad.audit.sites import Site, here
 
+_SAVING = ("Addmm", "Mm", "Bmm", "Convolution", "MkldnnConv", "Mv")
+"""Nodes that keep their input for the gradient of their weight."""
 _KEPT = 3
 """How many earlier values of one input are kept."""
 
@@ -57,9 +59,14 @@ class Overwritten:
         nodes = [node for root in roots if root.grad_fn is not None for node in graph.behind(root.grad_fn)]
         for tensor, writes in list(self._writes.items()):
             takes = [node for node in nodes for following, _ in node.next_functions if getattr(following, "variable", None) is tensor]
-            first = [node._sequence_nr() for node in takes]
-            later = [write for write in writes if first and max(first) < write.made]
-            if later and (found := _difference(roots, tensor, later[0].before, parameters)) is not None:
+            later = [write for write in writes if any(node._sequence_nr() < write.made for node in takes)]
+            if not later:
+                continue
+            if any(node._sequence_nr() > later[0].made for node in takes):  # the new values were used as well: the effect cannot be told apart
+                old = [node for node in takes if node._sequence_nr() < later[0].made]
+                if any(node.name().startswith(_SAVING) for node in old):
+                    return later[0], float("nan")
+            elif (found := _difference(roots, tensor, later[0].before, parameters)) is not None:
                 return later[0], found
         return None
 

@@ -20,17 +20,17 @@ def not_averaged(facts: Facts) -> Iterator[Finding]:
     for module, parameters in wrapped.items():
         forwards = [event for event in facts.events if event.name == "ddp forward" and event.detail["module"] == module]
         for step in facts.steps:
-            for call, why in _left(forwards, parameters, step):
+            for call, why in _left(facts, forwards, parameters, step):
                 if call.alive:
                     yield _finding(call, why, step)
 
 
-def _left(forwards: list[Event], parameters: frozenset[int], step: Step) -> Iterator[tuple[GradientCall, str]]:
+def _left(facts: Facts, forwards: list[Event], parameters: frozenset[int], step: Step) -> Iterator[tuple[GradientCall, str]]:
     """The backward passes of one step whose gradients stay the worker's own, each with the reason."""
     calls = sorted((call for call in step.shares if call.kind == "backward" and call.reaches & parameters), key=lambda call: call.number)
     waiting: list[tuple[GradientCall, str]] = []
     begin = calls[0].number if calls else 0
-    used = max((event.detail["calls"] for event in forwards if event.detail["calls"] < begin), default=-1)
+    used = max((call.number for call in facts.calls[:begin] if call.kind == "backward" and call.reaches & parameters), default=-1)
     for call in calls:
         before = [event for event in forwards if used < event.detail["calls"] <= call.number]
         if before and not before[-1].detail["averaging"]:  # no_sync, on purpose

@@ -131,7 +131,7 @@ def interpolation(facts: Facts) -> Iterator[Finding]:
 def overwritten(facts: Facts) -> Iterator[Finding]:
     """Values written through ``.data`` after the forward pass, which torch's check for changes in place does not see."""
     for event in facts.events:
-        if event.name == "written under the graph" and event.detail["wrong"] > _LITTLE:
+        if event.name == "written under the graph" and not event.detail["wrong"] <= _LITTLE:
             call = event.detail["call"]
             yield Finding(
                 "IG907",
@@ -139,7 +139,7 @@ def overwritten(facts: Facts) -> Iterator[Finding]:
                 event.site,
                 f"the input's values change here after a forward pass has used them, and before {call.site.shown} goes back through it; "
                 ".data passes torch's check.",
-                f"the parameters' gradient is {event.detail['wrong']:.0%} off",
+                f"the parameters' gradient is {event.detail['wrong']:.0%} off" if event.detail["wrong"] == event.detail["wrong"] else "",
                 "x = (x + step).detach().requires_grad_(True): a new tensor in place of a change, and a new forward pass",
                 (call.site,),
             )

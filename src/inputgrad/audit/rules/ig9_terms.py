@@ -1,5 +1,7 @@
 """IG9, protocol: terms that are taken now and then, never used, or dragged along."""
 
+import ast
+import linecache
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -14,25 +16,36 @@ _GROWN = 3
 
 @rule("IG903", "lazy term without its interval", "note")
 def lazy(facts: Facts) -> Iterator[Finding]:
-    """A term that is in the loss at every k-th step only, with no factor k to be seen."""
+    """A term that is in the loss at every k-th step only, and the script multiplies nothing by what it counts with (``step % k``)."""
     for site, seen in _steps_with(facts).items():
         for optimizer, (numbers, source) in seen.items():
             steps = [step.number for step in facts.steps if step.optimizer == optimizer and step.shares]
             gaps = {later - earlier for earlier, later in pairwise(numbers)}
             if len(numbers) < 2 or len(gaps) != 1 or (interval := gaps.pop()) < 2 or not _between_all(numbers, steps):
                 continue
-            factors = [value for use in source.uses for value in use.numbers if use.name in ("mul", "__mul__", "__rmul__", "mul_", "__imul__")]
-            if any(value and value % interval == 0 for value in factors):
+            if _multiplied(site.file):
                 continue
             yield Finding(
                 "IG903",
                 "note",
                 site,
-                f"the term made from this gradient is in the loss at every {_ordinal(interval)} step only, and no factor {interval} is to be seen: over many "
+                f"the term made from this gradient is in the loss at every {_ordinal(interval)} step only, and nothing is multiplied by the interval: over many "
                 f"steps its weight is 1/{interval} of what is written.",
                 f"in steps {', '.join(str(number + 1) for number in numbers)} of {len(steps)}",
                 f"loss + {interval} * weight * penalty, unless the weight holds the interval already",
             )
+
+
+def _multiplied(file: str) -> bool:
+    """Whether what the script counts steps with, ``step % k``, is also a factor somewhere in it; true too where it does not count so."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return True
+    operations = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+    counted = {ast.unparse(node.right) for node in operations if isinstance(node.op, ast.Mod)}
+    factors = {ast.unparse(side) for node in operations if isinstance(node.op, ast.Mult) for side in (node.left, node.right)}
+    return not counted or bool(counted & factors)
 
 
 def _between_all(numbers: list[int], steps: list[int]) -> bool:
@@ -55,14 +68,14 @@ def _steps_with(facts: Facts) -> dict[Site, dict[str, tuple[list[int], Source]]]
 def never_added(facts: Facts) -> Iterator[Finding]:
     """A number was made of an input gradient with its graph, and no backward pass of the step goes through it."""
     for source in _idle(facts):
-        if _term(source) is not None and not _evaluation(facts, source.call):
+        if _term(source) is not None and not _evaluation(facts, source.call) and not source.call.obstacles:  # those are IG6's
             term = _term(source)
             yield Finding(
                 "IG904",
                 "warning",
                 source.site,
-                f"the term made from this gradient at {term.shown if term else ''} is in no loss: create_graph=True says that it was meant to be, and no backward "
-                "pass reaches it.",
+                f"the term made from this gradient at {term.shown if term else ''} is in no loss: create_graph=True says that it was meant to be, and no "
+                "backward pass reaches it.",
                 "‖∂loss/∂term‖ = 0",
                 "loss = loss + weight * term, before loss.backward()",
                 () if term is None else (term,),
