@@ -56,6 +56,8 @@ def whole_batch(facts: Facts) -> Iterator[Finding]:
             if mixed(source.uses[:position], source.shape) or (use.name == "mean") or _divides(source, position):
                 continue
             wanted = target(source, position)
+            if wanted is None and any(later.shape == () and is_square(later) and later.numbers for later in source.uses[position + 1 :]):
+                continue  # the square of one norm is the sum of the samples' squares
             yield Finding(
                 "IG302",
                 "error" if wanted is not None else "warning",

@@ -19,7 +19,7 @@ class Net(nn.Module):
 
 net = Net()
 optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-for epoch in range(3):
+for _ in range(3):
     net.train()
     x, y = torch.randn(16, 12, requires_grad=True), torch.randint(3, (16,))
     losses = F.cross_entropy(net(x), y, reduction="none")
