@@ -185,7 +185,7 @@ class Watch(TorchFunctionMode):
         return call
 
     def _grad(self, func: Any, args: Any, kwargs: Any) -> Any:
-        names = ("outputs", "inputs", "grad_outputs", "retain_graph", "create_graph")
+        names = ("outputs", "inputs", "grad_outputs", "retain_graph", "create_graph", "allow_unused", "is_grads_batched", "materialize_grads")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         outputs, inputs = given["outputs"], given["inputs"]
         call = self._call("grad", outputs, create_graph=bool(given.get("create_graph")), retain_graph=given.get("retain_graph"))
@@ -195,6 +195,8 @@ class Watch(TorchFunctionMode):
         graph.ones(call, outputs if isinstance(outputs, Tensor) else outputs[0], given.get("grad_outputs"))
         if call.batch_norm_training and not self._measured.get(call.site):
             call.coupling = whatif.coupling(outputs if isinstance(outputs, Tensor) else outputs[0], wanted[0], call.values)
+        if whatif.asked(self, call):
+            args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
         try:
             result = func(*args, **kwargs)
         except RuntimeError as error:

@@ -50,7 +50,7 @@ def cut_on_the_way(facts: Facts) -> Iterator[Finding]:
             cut.site,
             f"{_CUTS.get(cut.by, f'.{cut.by}() leaves the graph here')}: {_what(call, dead)} changes no parameter, "
             f"though the input gradient of {source.site.shown} carried a graph.",
-            "‖∂term/∂θ‖ = 0 now",
+            f"‖∂term/∂θ‖ = 0 now, while the term adds {dead.value:.3g} to the loss",
             "keep the tensor as it is between the input gradient and the loss; detach a copy of it for what is printed",
             (dead.site, source.site),
         )
