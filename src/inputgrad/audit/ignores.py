@@ -68,7 +68,8 @@ def _statement(tree: ast.AST, line: int, alone: bool) -> range:
         if isinstance(node, ast.stmt):
             parts = list(ast.iter_child_nodes(node))
             compound = any(isinstance(part, ast.stmt) for part in parts)
-            ends = [getattr(part, "end_lineno", None) or 0 for part in parts if not isinstance(part, (ast.stmt, ast.excepthandler, ast.match_case))]
+            head = [part for part in parts if not isinstance(part, (ast.stmt, ast.excepthandler, ast.match_case))]
+            ends = [getattr(inner, "end_lineno", None) or 0 for part in head for inner in ast.walk(part)]
             last = max([node.lineno, *ends]) if compound else node.end_lineno or node.lineno
             spans.append(range(node.lineno, last + 1))
     around = [span for span in spans if line in span]

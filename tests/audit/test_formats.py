@@ -1,0 +1,150 @@
+"""Text, JSON, SARIF and HTML: pure functions of one record."""
+
+import json
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from inputgrad.report import audit_html, audit_json, audit_sarif, audit_text
+from tests.audit.audit_runs import place, record, told
+
+EVIL = "<script>alert('x')</script>"
+
+
+def test_the_text_as_it_stands():
+    shown = audit_text.render(record(told(), told("IG301", "warning", measured="", write="", related=())), report="audit.html")
+    assert shown == (
+        "train.py:12  IG101  error   the input gradient computed here carries no graph\n"
+        "                            (backward without create_graph=True); the loss term\n"
+        "                            made from it changes no parameter.\n"
+        "                            measured: ‖∂term/∂θ‖ = 0 now, 1.16 with a graph\n"
+        "        write:    input_grad, = torch.autograd.grad(output.sum(), input_tensor,\n"
+        "                      create_graph=True)\n"
+        "train.py:12  IG301  warning the input gradient computed here carries no graph\n"
+        "                            (backward without create_graph=True); the loss term\n"
+        "                            made from it changes no parameter.\n"
+        "\n"
+        "1 error, 1 warning in 3 steps; report: audit.html\n"
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("file", ["t.py", "src/some/package/with/a/long/name/training_loop_of_the_critic.py"])
+def test_no_line_is_wider_than_the_terminal(width, file):
+    shown = audit_text.render(record(told(place=place(file=file)), notes=("a note " * 20,)), width)
+    lines = shown.splitlines()
+    assert max(len(line) for line in lines if " " in line.strip() and file not in line) <= width
+    assert all(len(line) <= width or " " not in line.strip().split("  ")[0] for line in lines)
+
+
+def test_control_characters_are_harmless():
+    shown = audit_text.render(record(told(message="a\x1b[31mb\rc", write="x\x1b]0;y\x07")))
+    assert "\x1b" not in shown
+    assert "\r" not in shown
+    assert "\x07" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "nothing found in 3 steps\n"),
+        ({"ending": "script", "steps": 1, "status": 4}, "nothing found in 1 step (the script ended by itself, with status 4)"),
+        ({"ending": "raised", "raised": "KeyError: 'a'"}, "nothing found in 3 steps, then the script raised KeyError: 'a'"),
+        ({"steps": 0, "ending": "script"}, "no optimiser step was seen"),
+        ({"gradients": 0}, "no input gradient was taken in the 3 steps watched"),
+    ],
+)
+def test_the_closing_line_says_how_many_steps_were_seen(changes, says):
+    for text in (audit_text.render(record(**changes)), audit_html.render(record(**changes))):
+        assert says.strip() in " ".join(text.replace("&#39;", "'").split())
+
+
+def test_json_holds_everything():
+    data = json.loads(audit_json.render(record(told(), told(suppressed="comment", reason="so"), told("IG301", "note", measured=""))))
+    assert data["counts"] == {"error": 1, "warning": 0, "note": 1}
+    assert [item["code"] for item in data["findings"]] == ["IG101", "IG301"]
+    assert data["findings"][0]["related"] == [{"file": "train.py", "line": 34, "function": "main", "source": "loss = mse + 0.1 * g.norm()"}]
+    assert data["findings"][1]["measured"] is None
+    assert [(item["by"], item["reason"]) for item in data["suppressed"]] == [("comment", "so")]
+
+
+def test_json_is_one_line():
+    assert audit_json.render(record(told(message="a\nb"))).count("\n") == 1
+
+
+def log(*found, **changes):
+    data = json.loads(audit_sarif.render(record(*found, **changes)))
+    (run,) = data["runs"]
+    return data, run
+
+
+def test_sarif_has_what_the_specification_requires():
+    """Sections 3.13, 3.14, 3.19, 3.20, 3.27, 3.28, 3.29, 3.30, 3.49 of SARIF 2.1.0."""
+    data, run = log(told(), told("IG301", "warning"), told(suppressed="comment", reason="so"), told(suppressed="baseline"), pages=(("IG101", "# a page"),))
+    assert set(data) == {"$schema", "version", "runs"}
+    assert data["version"] == "2.1.0"
+    driver = run["tool"]["driver"]
+    assert driver["name"] == "inputgrad audit"
+    assert [rule["id"] for rule in driver["rules"]] == ["IG101", "IG301"]
+    assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in driver["rules"])
+    for result in run["results"]:
+        assert driver["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["level"] in ("none", "note", "warning", "error")
+        assert result["message"]["text"]
+        (where,) = result["locations"]
+        assert where["physicalLocation"]["artifactLocation"] == {"uri": "train.py", "uriBaseId": "%SRCROOT%"}
+        assert where["physicalLocation"]["region"]["startLine"] >= 1
+        assert [other["id"] for other in result["relatedLocations"]] == [1]
+    assert [[item["kind"] for item in result.get("suppressions", [])] for result in run["results"]] == [[], [], ["inSource"], ["external"]]
+    prints = [result["partialFingerprints"]["lineContent/v1"] for result in run["results"]]
+    assert len(set(prints)) == len(prints)
+    assert run["invocations"][0]["executionSuccessful"] is True
+
+
+def test_sarif_validates_against_the_schema():
+    """Where SARIF_SCHEMA names the file of the standard's schema (OASIS, sarif-schema-2.1.0.json), which is not copied here."""
+    jsonschema = pytest.importorskip("jsonschema")
+    path = os.environ.get("SARIF_SCHEMA")
+    if not path:
+        pytest.skip("SARIF_SCHEMA names no file with the schema of SARIF 2.1.0")
+    schema = json.loads(Path(path).read_text())
+    everything = [told(), told("IG301", "warning", place=place(0, "", "/elsewhere/a b.py")), told(suppressed="comment"), told(suppressed="baseline")]
+    for data, _ in (log(), log(*everything, notes=("n",), ending="raised", raised="KeyError", status=1)):
+        jsonschema.validate(data, schema)
+    data["runs"][0]["results"][0]["level"] = "fatal"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(data, schema)
+
+
+def test_a_line_moved_keeps_its_fingerprint():
+    (_, before), (_, after) = log(told()), log(told(place=place(99)))
+    assert before["results"][0]["partialFingerprints"] == after["results"][0]["partialFingerprints"]
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+
+def test_html_is_escaped_everywhere():
+    evil = told(name=EVIL, message=EVIL, measured=EVIL, write=EVIL, place=place(code=EVIL), related=(place(code=EVIL, file=EVIL),), suppressed="", reason=EVIL)
+    hidden = told(name=EVIL, message=EVIL, place=place(code=EVIL, file=EVIL), suppressed="comment", reason=EVIL)
+    page = audit_html.render(record(evil, hidden, command=(EVIL,), notes=(EVIL,), pages=(("IG101", EVIL),), ending="raised", raised=EVIL))
+    tags = Tags()
+    tags.feed(page)
+    assert "script" not in tags.found
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 12
+    assert audit_html.MARK in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+def test_equal_records_give_equal_pages():
+    assert audit_html.render(record(told())) == audit_html.render(record(told()))
