@@ -81,6 +81,11 @@ def test_norm_over_channels_in_all_its_spellings(images: tuple[nn.Module, torch.
     assert [item.code for item in found(*images, lambda g: norm(g).square().sum(), of_sum)] == []
 
 
+def test_square_of_one_norm_is_the_sum_of_squares(images: tuple[nn.Module, torch.Tensor]) -> None:
+    assert [item.code for item in found(*images, lambda g: g.norm(), of_sum)] == ["IG302"]
+    assert found(*images, lambda g: g.norm() ** 2, of_sum) == []
+
+
 @pytest.mark.parametrize("undone", [lambda g: g * 5, lambda g: -5.0 * g, lambda g: g / 0.2, lambda g: g * g.shape[0]])
 def test_a_mean_that_is_undone_is_none(images: tuple[nn.Module, torch.Tensor], undone) -> None:  # type: ignore[no-untyped-def]
     assert found(*images, lambda g: rows(undone(g)).mean(), of_mean) == []

@@ -18,7 +18,8 @@ def look(call: GradientCall, roots: Any, inputs: Any = ()) -> None:
     for node in _between((root.grad_fn for root in tensors), ends):
         obstacles |= _obstacle(node)
         found = node._input_metadata or ()
-        if "BatchNorm" in node.name() and getattr(node, "_saved_training", True) and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
+        training = getattr(node, "_saved_training", getattr(node, "_saved_train", True))  # of the forward's node, and of the first backward's
+        if "BatchNorm" in node.name() and training and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
             call.batch_norm_training = True
         call.half = call.half or any(item.dtype == torch.float16 for item in found)
     call.obstacles = frozenset(obstacles)
@@ -61,6 +62,11 @@ def apart(roots: Any, variable: Tensor) -> bool:
     return all(node is not variable.grad_fn and getattr(node, "variable", None) is not variable for node in nodes) and all(
         root is not variable for root in _listed(roots)
     )
+
+
+def past(roots: Iterable[Tensor], ends: Iterable[Any]) -> bool:
+    """Whether a parameter is reached from the roots without passing one of these nodes."""
+    return any(isinstance(getattr(node, "variable", None), torch.nn.Parameter) for node in _between((root.grad_fn for root in roots), set(ends)))
 
 
 def behind(node: Any) -> list[Any]:

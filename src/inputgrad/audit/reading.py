@@ -70,4 +70,6 @@ def mixed(uses: list[Use], shape: tuple[int, ...]) -> bool:
 def times(source: Source, factor: float) -> bool:
     """Whether something on the way was multiplied by the factor, or divided by its inverse."""
     wanted = [(TIMES, factor), (OVER, 1 / factor)]
-    return any(use.name in names and any(math.isclose(abs(value), number, rel_tol=1e-3) for value in use.numbers) for names, number in wanted for use in source.uses)
+    return any(
+        use.name in names and any(math.isclose(abs(value), number, rel_tol=1e-3) for value in use.numbers) for names, number in wanted for use in source.uses
+    )

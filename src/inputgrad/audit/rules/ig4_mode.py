@@ -74,7 +74,8 @@ def twice(facts: Facts) -> Iterator[Finding]:
         if not (call.batch_norm_training and source.reached) or source in kept:
             continue
         moving = [item for item in facts.passes if item.kind == "batch_norm" and item.training and item.state and item.step == call.step]
-        often = max((sum(other.state == item.state for other in moving) for item in moving if item.number <= call.number), default=0)
+        again = {item.state for item in moving if item.number > call.number}  # a pass of the loss's own follows
+        often = max((sum(other.state == item.state for other in moving) for item in moving if item.number <= call.number and item.state in again), default=0)
         if often > 1:
             yield Finding(
                 "IG403",
