@@ -74,6 +74,8 @@ class GradientCall:
     """How many gradients were asked for of tensors that are not trained."""
     silenced: int = 0
     """How many of these came back as None, or as zeros made up."""
+    alone: bool = False
+    """Whether it comes to parameters by way of input gradients only: a term without the loss."""
     nodes: int = 0
     """How many nodes lie behind the root, where its graph is kept."""
     obstacles: frozenset[str] = frozenset()

@@ -210,7 +210,7 @@ class Lineage:
 
     def _on_the_input(self, use: Use, trail: Trail, args: tuple[Any, ...], result: Any) -> Use:
         """The use, with what it is to the input itself: whether it moves it, or is a layer that takes the moved one."""
-        if use.name in _LAYERS and use.shape == trail.source.shape and args and isinstance(args[0], Tensor):
+        if use.name in _LAYERS and args and isinstance(args[0], Tensor) and args[0].shape == trail.source.shape and self._from(args[0], trail):
             return replace(use, span=graph.span(args[0]))
         variable = self._variables.get(id(trail.source), lambda: None)()
         if variable is None or use.name not in ADDING or use.result != trail.source.shape:

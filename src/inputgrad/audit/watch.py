@@ -269,6 +269,8 @@ class Watch(TorchFunctionMode):
             graph.look(call, roots)
             graph.ones(call, roots[0], grad_tensors)
             self._reached(call, roots)
+            ends = [self._edges[reached.source].node for reached in call.alive if reached.source in self._edges]
+            call.alone = bool(ends) and not graph.past(roots, ends)
             self._written_under(call, roots)
             whatif.answer(self, call, roots)
             if whatif.asked(self, call):

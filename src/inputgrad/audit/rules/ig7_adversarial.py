@@ -16,7 +16,8 @@ def not_detached(facts: Facts) -> Iterator[Finding]:
     for call in facts.calls:
         for reached in call.alive if call.kind == "backward" and call.stepped else ():
             move = _move(reached.source, "alive")
-            if move is None or not reached.pull or reached.source.second_of is not None:
+            taken = any(use.span is not None for use in reached.source.uses)  # by a layer, as its input: not as weights that an inner step made
+            if move is None or not taken or not reached.pull or reached.source.second_of is not None:
                 continue
             effect = "" if reached.effect is None else f"‖∂loss/∂θ‖ through the step alone = {reached.effect:.3g}, of {call.contributed:.3g} in all"
             yield Finding(

@@ -54,7 +54,7 @@ def _others(earlier: list[Step], step: Step) -> dict[GradientCall, float]:
 def stepped_alone(facts: Facts) -> Iterator[Finding]:
     """A step along a term on the input gradient alone: Adam divides its size away, so its weight does next to nothing."""
     for step in facts.steps:
-        if step.tenfold is None or step.tenfold > _LOST or not all(_alone(call) for call in step.shares):
+        if step.tenfold is None or step.tenfold > _LOST or not all(call.alone for call in step.shares):
             continue
         with_loss = [other for other in facts.steps if other.optimizer == step.optimizer and not any(call.alive for call in other.shares)]
         if not with_loss and not any(
@@ -71,12 +71,6 @@ def stepped_alone(facts: Facts) -> Iterator[Finding]:
             "(loss + weight * penalty).backward(), one step for both",
             (call.site,),
         )
-
-
-def _alone(call: GradientCall) -> bool:
-    """Whether all that the backward pass gave came through input gradients."""
-    effects = [reached.effect for reached in call.alive]
-    return len(effects) == 1 and effects[0] is not None and abs(effects[0] - call.contributed) <= 1e-3 * call.contributed
 
 
 def _same_parameters(step: Step, other: Step) -> bool:

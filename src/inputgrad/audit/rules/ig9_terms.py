@@ -18,7 +18,7 @@ _GROWN = 3
 def lazy(facts: Facts) -> Iterator[Finding]:
     """A term that is in the loss at every k-th step only, and the script multiplies nothing by what it counts with (``step % k``)."""
     for site, seen in _steps_with(facts).items():
-        for optimizer, (numbers, source) in seen.items():
+        for optimizer, numbers in seen.items():
             steps = [step.number for step in facts.steps if step.optimizer == optimizer and step.shares]
             gaps = {later - earlier for earlier, later in pairwise(numbers)}
             if len(numbers) < 2 or len(gaps) != 1 or (interval := gaps.pop()) < 2 or not _between_all(numbers, steps):
@@ -29,8 +29,8 @@ def lazy(facts: Facts) -> Iterator[Finding]:
                 "IG903",
                 "note",
                 site,
-                f"the term made from this gradient is in the loss at every {_ordinal(interval)} step only, and nothing is multiplied by the interval: over many "
-                f"steps its weight is 1/{interval} of what is written.",
+                f"the term made from this gradient is in the loss at every {_ordinal(interval)} step only, and nothing is multiplied by the interval: over "
+                f"many steps its weight is 1/{interval} of what is written.",
                 f"in steps {', '.join(str(number + 1) for number in numbers)} of {len(steps)}",
                 f"loss + {interval} * weight * penalty, unless the weight holds the interval already",
             )
@@ -53,12 +53,12 @@ def _between_all(numbers: list[int], steps: list[int]) -> bool:
     return all(number in steps for number in range(numbers[0], numbers[-1] + 1))
 
 
-def _steps_with(facts: Facts) -> dict[Site, dict[str, tuple[list[int], Source]]]:
+def _steps_with(facts: Facts) -> dict[Site, dict[str, list[int]]]:
     """By the gradient's line and the optimiser: the steps that a term of it is in."""
-    found: dict[Site, dict[str, tuple[list[int], Source]]] = {}
+    found: dict[Site, dict[str, list[int]]] = {}
     for step in facts.steps:
         for reached in (reached for call in step.shares if call not in step.stale for reached in call.alive):
-            numbers, _ = found.setdefault(reached.source.site, {}).setdefault(step.optimizer, ([], reached.source))
+            numbers = found.setdefault(reached.source.site, {}).setdefault(step.optimizer, [])
             if step.number not in numbers:
                 numbers.append(step.number)
     return found

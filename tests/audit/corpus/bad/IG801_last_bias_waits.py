@@ -4,7 +4,6 @@ Thread: rosinality/stylegan2-pytorch#76
 Raises: RuntimeError
 """
 
-import os
 import tempfile
 
 import torch
@@ -12,8 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-store = os.path.join(tempfile.mkdtemp(), "store")
-dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+dist.init_process_group("gloo", init_method=f"file://{tempfile.mkdtemp()}/store", rank=0, world_size=1)
 model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 16), nn.SiLU(), nn.Linear(16, 1)))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 for _ in range(3):

@@ -3,7 +3,6 @@
 Thread: k2-fsa/icefall#226
 """
 
-import os
 import tempfile
 
 import torch
@@ -18,8 +17,7 @@ def r1(network: nn.Module, real: torch.Tensor) -> torch.Tensor:
     return g.square().sum(1).mean()
 
 
-store = os.path.join(tempfile.mkdtemp(), "store")
-dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+dist.init_process_group("gloo", init_method=f"file://{tempfile.mkdtemp()}/store", rank=0, world_size=1)
 model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 16), nn.SiLU(), nn.Linear(16, 1)))
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 for _ in range(3):

@@ -3,7 +3,6 @@
 Thread: pytorch/pytorch#47562
 """
 
-import os
 import tempfile
 
 import torch
@@ -11,8 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-store = os.path.join(tempfile.mkdtemp(), "store")
-dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+dist.init_process_group("gloo", init_method=f"file://{tempfile.mkdtemp()}/store", rank=0, world_size=1)
 critic = DistributedDataParallel(nn.Sequential(nn.Linear(4, 16), nn.SiLU(), nn.Linear(16, 1)))
 optimizer = torch.optim.SGD(critic.parameters(), lr=0.01)
 for _ in range(3):
