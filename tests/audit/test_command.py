@@ -48,7 +48,7 @@ def test_the_popular_recipe_as_a_user_runs_it(tmp_path):
     done = apart(tmp_path, "train.py", "--steps", "2", "--lr", "7")
     assert done.status == 1
     assert done.out == "step 0 --lr 7\n"  # the second step ends it
-    assert f"train.py:{LINE - 2}  IG101  error" in done.err
+    assert f"train.py:{LINE}  IG101  error" in done.err
     assert done.err.splitlines()[-1].endswith("in 2 steps; report: audit.html")
     assert "inputgrad audit" in (tmp_path / "audit.html").read_text()
     assert "\x1b" not in done.err
@@ -179,7 +179,7 @@ def test_an_optimiser_with_a_closure(here, tmp_path):
 def test_the_explanation(tmp_path):
     done = apart(tmp_path, "--explain", "ig101")
     assert (done.status, done.out.startswith("# IG101")) == (0, True)
-    unknown = apart(tmp_path, "--explain", "IG10l")
+    unknown = apart(tmp_path, "--explain", "IG1011")
     assert unknown.status == 2
     assert "did you mean 'IG101'?" in unknown.err
 
