@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+collect_ignore_glob = ["*_ranks.py"]  # programs, which import packages that need not be installed
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:

@@ -1,5 +1,7 @@
 """skorch's nets train what a bare loop trains, predict, print the parts, and go through scikit-learn's clone and grid search."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from inputgrad.integrations.skorch import InputGradientClassifier, InputGradient
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 
 
-def net(criterion: ig.InputGradientLoss, **settings: object) -> InputGradientClassifier:
+def net(criterion: Any, **settings: object) -> InputGradientClassifier:
     settings = {"train_split": None, "verbose": 0, "max_epochs": 2, **settings}
     return InputGradientClassifier(bare.model, criterion=criterion, optimizer=torch.optim.SGD, optimizer__momentum=0.9, lr=0.05, batch_size=8, **settings)
 
@@ -65,12 +67,15 @@ def test_validation_and_history_have_the_parts() -> None:
     assert row["valid_loss"] == pytest.approx(whole.loss.item(), rel=1e-5)
 
 
-def test_clone_and_grid_search_take_criteria_as_settings() -> None:
-    criteria = [nn.CrossEntropyLoss() + weight * ig.GradientNorm(of="loss") for weight in (0.0, 100.0)]
-    search = GridSearchCV(net(criteria[0], max_epochs=20), {"criterion": criteria}, cv=2, scoring="neg_log_loss").fit(*arrays())
-    assert search.best_params_["criterion"].terms[0].weight in (0.0, 100.0)
+def penalised(weight: float = 0.1) -> ig.InputGradientLoss:
+    return nn.CrossEntropyLoss() + weight * ig.GradientNorm(of="loss")
+
+
+def test_clone_and_grid_search_set_the_weight() -> None:
+    search = GridSearchCV(net(penalised, max_epochs=20), {"criterion__weight": [0.0, 100.0]}, cv=2, scoring="neg_log_loss").fit(*arrays())
+    assert search.best_estimator_.criterion_.terms[0].weight == search.best_params_["criterion__weight"]
     assert search.cv_results_["mean_test_score"][0] != search.cv_results_["mean_test_score"][1]
-    assert clone(search.best_estimator_).criterion is not search.best_estimator_.criterion
+    assert clone(net(penalised())).fit(*arrays()).history[-1, "batches", -1, "train_gradient_norm"] > 0
 
 
 def test_inputs_of_several_names() -> None:

@@ -1,16 +1,18 @@
 """TorchJD aggregates the gradients of base and term: ``criterion.losses`` hands it the parts with their graphs."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from tests.textbook import parameter_gradients
 
-pytest.importorskip("torchjd", reason="TorchJD is not installed: pip install torchjd")
+pytest.importorskip("torchjd", reason="TorchJD is not installed: pip install 'torchjd[quadprog_projector]'")
+pytest.importorskip("qpsolvers", reason="TorchJD's UPGrad needs its extra: pip install 'torchjd[quadprog_projector]'")
 
-from torchjd.aggregation import Mean, UPGrad  # noqa: E402
-from torchjd.autojac import backward, jac_to_grad  # noqa: E402
+from torchjd.aggregation import Mean, UPGrad
+from torchjd.autojac import backward, jac_to_grad
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 EXACT = ("double_backward", "reverse_over_forward", "compiled", "auto")
@@ -34,7 +36,11 @@ def rows(network: nn.Module) -> Tensor:
     own = nn.functional.cross_entropy(network(x), y, reduction="none")
     (g,) = torch.autograd.grad(own.sum(), x, create_graph=True)
     parts = (own.mean(), g.flatten(1).square().sum(1).mean())
-    return torch.stack([torch.cat([p.flatten() for p in parameter_gradients(network, part, retain=True).values()]) for part in parts])
+    return torch.stack([_flat(torch.autograd.grad(part, list(network.parameters()), retain_graph=True, materialize_grads=True)) for part in parts])
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 @pytest.mark.parametrize("chunk", [None, 1], ids=["batched", "one_by_one"])
@@ -48,5 +54,5 @@ def test_the_aggregate_is_that_of_the_textbook_jacobian(aggregator: object, engi
     assert list(losses) == ["base", "gradient_norm"]
     backward(list(losses.values()), inputs=network.parameters(), parallel_chunk_size=chunk)
     jac_to_grad(network.parameters(), aggregator)
-    found = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+    found = _flat(parameter.grad for parameter in network.parameters())
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-12)

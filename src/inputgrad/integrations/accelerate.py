@@ -1,13 +1,13 @@
 """Accelerate: a criterion is called with the prepared model, and ``accelerator.backward`` takes its loss; here is what logs its parts and keeps its state.
 
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    accelerator.register_for_checkpointing(criterion)      # what its terms carry goes into save_state and load_state
-    for x, y in loader:
-        with accelerator.accumulate(model):
-            step = criterion.evaluate(model, x, y)
-            accelerator.backward(step.loss)
-            …
-        log_parts(accelerator, step)
+model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+accelerator.register_for_checkpointing(criterion)      # what its terms carry goes into save_state and load_state
+for x, y in loader:
+    with accelerator.accumulate(model):
+        step = criterion.evaluate(model, x, y)
+        accelerator.backward(step.loss)
+        …
+    log_parts(accelerator, step)
 """
 
 from typing import Any

@@ -1,12 +1,16 @@
 """skorch, scikit-learn's style: nets whose criterion is an `InputGradientLoss`.
 
-    net = InputGradientClassifier(Module, criterion=nn.CrossEntropyLoss() + 0.1 * ig.GradientNorm(of="loss"), lr=0.1)
-    GridSearchCV(net, {"criterion": [nn.CrossEntropyLoss() + w * ig.GradientNorm(of="loss") for w in (0, 0.1, 1)]}).fit(X, y)
+    def penalised(weight=0.1):
+        return nn.CrossEntropyLoss() + weight * ig.GradientNorm(of="loss")
+
+    net = InputGradientClassifier(Module, criterion=penalised, lr=0.1)
+    GridSearchCV(net, {"criterion__weight": [0, 0.1, 1]}).fit(X, y)
+
+criterion is the object, or a function that builds it, whose arguments then are settings of the net. (skorch lets no object be set later on.)
 """
 
+from types import SimpleNamespace
 from typing import Any
-
-from torch import nn
 
 from inputgrad.integrations import missing
 from inputgrad.loss import InputGradientLoss
@@ -16,7 +20,7 @@ try:
     from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
     from skorch.callbacks import PassthroughScoring
     from skorch.dataset import unpack_data
-    from skorch.utils import to_tensor
+    from skorch.utils import _infer_predict_nonlinearity, to_tensor
 except ImportError as error:
     raise ImportError(missing("skorch", "skorch")) from error
 
@@ -50,14 +54,12 @@ class InputGradientStep(NeuralNet):
         return {"loss": step.loss, "y_pred": step.output}
 
     def _get_predict_nonlinearity(self) -> Any:
-        criterion = self.criterion_
-        if self.predict_nonlinearity != "auto" or not isinstance(criterion, InputGradientLoss) or not isinstance(criterion.base, nn.Module):
+        if self.predict_nonlinearity != "auto" or not isinstance(self.criterion_, InputGradientLoss):
             return super()._get_predict_nonlinearity()
-        self.criterion_ = criterion.base  # skorch infers it from the type of the loss: that of the base loss is meant
-        try:
-            return super()._get_predict_nonlinearity()
-        finally:
-            self.criterion_ = criterion
+        base_alone = SimpleNamespace(
+            _criteria=["criterion"], criterion_=self.criterion_.base
+        )  # skorch tells it from the type of the loss: the base loss is meant
+        return _infer_predict_nonlinearity(base_alone)
 
 
 class InputGradientClassifier(InputGradientStep, NeuralNetClassifier):
@@ -73,4 +75,4 @@ def part_scores(criterion: InputGradientLoss) -> list[tuple[str, PassthroughScor
     from inputgrad.weighting import names
 
     parts = names(criterion.terms)
-    return [(f"{stage}_{name}", PassthroughScoring(f"{stage}_{name}", lower_is_better=True)) for stage in ("train", "valid") for name in parts]
+    return [(f"{stage}_{name}", PassthroughScoring(f"{stage}_{name}", on_train=stage == "train")) for stage in ("train", "valid") for name in parts]

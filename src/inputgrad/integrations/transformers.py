@@ -1,8 +1,8 @@
 """Transformers: a ``Trainer`` whose loss is a criterion. Tokens have no derivative, so its terms differentiate what the embedding returns.
 
-    wrt = embeddings_of(model)
-    criterion = nn.CrossEntropyLoss() + 0.1 * ig.GradientNorm(of="loss", wrt=wrt)
-    InputGradientTrainer(model, arguments, criterion=criterion, train_dataset=…, eval_dataset=…).train()
+wrt = embeddings_of(model)
+criterion = nn.CrossEntropyLoss() + 0.1 * ig.GradientNorm(of="loss", wrt=wrt)
+InputGradientTrainer(model, arguments, criterion=criterion, train_dataset=…, eval_dataset=…).train()
 """
 
 from pathlib import Path
