@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from inputgrad.audit.facts import Facts, Source, Use
 from inputgrad.audit.findings import Finding, rule
 from inputgrad.audit.reading import DIRECTIONS, LOSSES, MINUS, OVER, TIMES, is_norm, is_root, is_square, mixed, norm_uses, sums_rows, target, times, trained
+from inputgrad.audit.sites import Site
 
 
 @rule("IG301", "gradients of a mean taken as gradients of the samples")
@@ -50,7 +51,7 @@ def whole_batch(facts: Facts) -> Iterator[Finding]:
         if not sums_rows(source) or math.prod(source.shape) == source.samples or times(source, source.samples):
             continue
         for position, use, shape in norm_uses(source):
-            over_rows = shape == (1, *source.shape) and use.dims == (1,)
+            over_rows = use.dims == (1,) and (shape == (1, *source.shape) or (shape == source.shape and _of_points(source)))
             if not (over_rows or (use.result == () and math.prod(shape) == math.prod(source.shape))):
                 continue
             if mixed(source.uses[:position], source.shape) or (use.name == "mean") or _divides(source, position):
@@ -58,22 +59,33 @@ def whole_batch(facts: Facts) -> Iterator[Finding]:
             wanted = target(source, position)
             if wanted is None and any(later.shape == () and is_square(later) and later.numbers for later in source.uses[position + 1 :]):
                 continue  # the square of one norm is the sum of the samples' squares
-            yield Finding(
-                "IG302",
-                "error" if wanted is not None else "warning",
-                use.site,
-                f"this norm runs over the whole batch of N = {source.samples} gradients, not over each sample's: "
-                + (
-                    f"pulled to {wanted:g}, the samples' own norms go to about {wanted:g}/√N"
-                    if wanted is not None
-                    else "it grows with √N, and couples the samples"
-                )
-                + ".",
-                f"{source.norm:.3g} over the batch, {source.row_norm:.3g} in the mean over samples",
-                "input_grad.flatten(1).norm(dim=1)",
-                (source.site, call.site),
-            )
+            yield _over_samples(source, use, shape, wanted, call.site) if over_rows else _over_batch(source, use, wanted, call.site)
             break
+
+
+def _over_batch(source: Source, use: Use, wanted: float | None, loss: Site) -> Finding:
+    then = "it grows with √N, and couples the samples" if wanted is None else f"pulled to {wanted:g}, the samples' own norms go to about {wanted:g}/√N"
+    return Finding(
+        "IG302",
+        "warning" if wanted is None else "error",
+        use.site,
+        f"this norm runs over the whole batch of N = {source.samples} gradients, not over each sample's: {then}.",
+        f"{source.norm:.3g} over the batch, {source.row_norm:.3g} in the mean over samples",
+        "input_grad.flatten(1).norm(dim=1)",
+        (source.site, loss),
+    )
+
+
+def _over_samples(source: Source, use: Use, shape: tuple[int, ...], wanted: float | None, loss: Site) -> Finding:
+    return Finding(
+        "IG302",
+        "warning" if wanted is None else "error",
+        use.site,
+        f"this norm runs over dim 1 of the shape {shape}, which counts {shape[1]} samples, not over the values of each sample's gradient.",
+        f"{math.prod(use.result)} norms in place of {math.prod(shape[:-1])}",
+        "torch.cat in place of torch.stack for the inputs, or input_grad.norm(dim=-1)",
+        (source.site, loss),
+    )
 
 
 @rule("IG303", "norm over the channels")
@@ -158,6 +170,12 @@ def _target_of_norm(source: Source) -> float | None:
 
 def _scale_free(source: Source) -> bool:
     return any(use.name in DIRECTIONS or (use.name in OVER and not use.numbers and use.shape == use.result == source.shape) for use in source.uses)
+
+
+def _of_points(source: Source) -> bool:
+    """Whether dim 1 counts samples too: the network was asked along the last dimension, once at each place of all others."""
+    shape, values = source.shape, source.call.values
+    return len(shape) > 2 and shape[1] > 1 and values in (shape[:-1], (*shape[:-1], 1))
 
 
 def _divides(source: Source, position: int) -> bool:

@@ -75,7 +75,14 @@ def twice(facts: Facts) -> Iterator[Finding]:
             continue
         moving = [item for item in facts.passes if item.kind == "batch_norm" and item.training and item.state and item.step == call.step]
         again = {item.state for item in moving if item.number > call.number}  # a pass of the loss's own follows
-        often = max((sum(other.state == item.state for other in moving) for item in moving if item.number <= call.number and item.state in again), default=0)
+        often = max(
+            (
+                sum(other.state == item.state for other in moving)
+                for item in moving
+                if item.number <= call.number and item.requires_grad and item.state in again
+            ),
+            default=0,
+        )
         if often > 1:
             yield Finding(
                 "IG403",
