@@ -4,9 +4,11 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from inputgrad.engines.distributed import replicated, sharded
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import warn
 from inputgrad.variables import ModelInputs
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from inputgrad.terms.base import Weighted
 
 _WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_SPLIT: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _COUPLING = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -57,6 +60,18 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
             "For gradients of each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
         )
         return
+
+
+def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]") -> None:
+    """One warning a loss with a statistic of the batch, on a model whose batch is shared out between processes."""
+    whole = next((weighted.term for weighted in terms if weighted.term.per == "batch"), None)
+    if whole is None or owner in _SPLIT or not (replicated(model) or sharded(model)) or torch.distributed.get_world_size() == 1:
+        return
+    _SPLIT.add(owner)
+    warn(
+        f"the term {whole.name} is a statistic of the batch, and each of the {torch.distributed.get_world_size()} processes takes it of its own share: the "
+        "mean of those is another loss than the statistic of all samples. If the share is large enough, go on; else gather the batch, or use fewer processes"
+    )
 
 
 def coupling(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

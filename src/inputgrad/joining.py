@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inputgrad.engines.base import Cotangents, Joint, Linearization, leaves_of
+from inputgrad.engines.base import Cotangents, Joint, Linearization
+from inputgrad.engines.graph import leaves_of
 from inputgrad.heads import Score
 
 _ROUNDINGS = 16

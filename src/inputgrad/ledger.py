@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from inputgrad import base_losses, heads
 from inputgrad.attached import Attached
 from inputgrad.batch import Batch
-from inputgrad.engines.base import Engine, Linearization, constant_gradient, input_gradient, leaves_of
+from inputgrad.engines.base import Engine, Linearization, constant_gradient, input_gradient
+from inputgrad.engines.distributed import reaching_all, replicated, sharded
 from inputgrad.engines.forward import ForwardPass, displacement, is_module, shaped
+from inputgrad.engines.graph import leaves_of
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of, Score
 from inputgrad.joining import Joining, Owed, Roots, multiple
@@ -51,8 +53,7 @@ class Ledger:
         replay: Replay | None = None,
     ) -> None:
         self._model, self._inputs, self._target = model, inputs, target
-        self.base, self._engine, self._pick = base, engine, pick
-        self._differentiable = differentiable
+        self.base, self._engine, self._pick, self._differentiable = base, engine, pick, differentiable
         self._replay = replay or Replay(model, inputs.device(model))
         self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model) if wrt else None)
         self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self._forward}
@@ -121,8 +122,7 @@ class Ledger:
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
         keys = self._canonical(wrt)
-        here = self._pass(keys, at, plain=True).here()
-        return here.output, tuple(here.variables[key] for key in keys)
+        return (here := self._pass(keys, at, plain=True).here()).output, tuple(here.variables[key] for key in keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key)) for key, value in values.items()}
@@ -168,14 +168,15 @@ class Ledger:
             pairs += [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
             pairs += [(share, one) for share in (owed.joined().shares if owed.joined else ())]
         pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
-        return Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
+        loss = Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
+        return reaching_all(loss, self._model, self._replay.output)
 
     def backward(self, value: Tensor) -> None:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
         ledgers = (self, *self._shares.values())
         every_owed = [ledger._owed(value) for ledger in ledgers]
         own = set[int]().union(*(ledger.own_leaves() for ledger in ledgers))
-        roots: Roots = [(value, None)]
+        roots: Roots = [(reaching_all(value, self._model, self._replay.output), None)]
         for owed in every_owed:
             roots += [*owed.outputs, *((found.here(v), None) for found, v in owed.gradients if found.here)]
         passes: Iterator[Roots] = chain([roots], *(owed.passes() for owed in every_owed))
@@ -185,8 +186,8 @@ class Ledger:
             self._to_leaves(roots, own)
 
     def _listened(self) -> bool:
-        """Whether something acts on a parameter as soon as its gradient is there, such as an optimiser in the backward pass: then it must be whole."""
-        return isinstance(self._model, nn.Module) and any(parameter._post_accumulate_grad_hooks for parameter in self._model.parameters())
+        """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
+        return bool(replicated(self._model)) or sharded(self._model) or any(parameter._post_accumulate_grad_hooks for parameter in self._model.parameters())
 
     def _owed(self, value: Tensor) -> Owed:
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
@@ -229,8 +230,6 @@ class Ledger:
         for held in (self._shares, self._passes, self._gradients):
             held.clear()
         del self.batch, self._forward
-
-    # passes
 
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         return canonical(wrt, self._inputs, self._model)

@@ -15,8 +15,9 @@ from inputgrad import base_losses, engines
 from inputgrad.attached import accumulate, handed_out
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
-from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled
+from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled, warn_if_split
 from inputgrad.engines import Compiled, Engine
+from inputgrad.engines.distributed import as_forward_pass, inside
 from inputgrad.ledger import Ledger
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.variables import ModelInputs
@@ -60,7 +61,7 @@ class InputGradientLoss(nn.Module):
         """The loss with its parts and the model's output."""
         with self._call(model, inputs, target) as call:
             if (result := self._by_program(call)) is not None:
-                return Step(handed_out(result.loss, call.model, result.gradients), result.output, result.parts)
+                return Step(_handed_out(call.model, result), result.output, result.parts)
             values = self._values(call)
             total = _total(values, call.due)
             loss = call.ledger.attached(total) if call.differentiable else total.detach()
@@ -77,7 +78,10 @@ class InputGradientLoss(nn.Module):
         with self._call(model, inputs, target) as call:
             call.ledger.at_once, call.ledger.alone = True, len(call.due) == 1
             if (result := self._by_program(call)) is not None:
-                accumulate(call.model, result.gradients)
+                if inside(call.model) is call.model:
+                    accumulate(call.model, result.gradients)
+                else:  # a replica's reducer is to hear of them
+                    _handed_out(call.model, result).backward()
                 return Step(result.loss, result.output, result.parts)
             values = self._values(call)
             total = _total(values, call.due)
@@ -111,6 +115,7 @@ class InputGradientLoss(nn.Module):
         differentiable = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             warn_if_coupled(model, self.terms)
+            warn_if_split(self, model, self.terms)
             terms = due(self.terms, self.step_number, training=differentiable)
             counts = differentiable and self.training
             with self._opened(model, ModelInputs.of(thawed(inputs)), thawed(target), terms, differentiable=differentiable, counts=counts) as call:
@@ -131,17 +136,18 @@ class InputGradientLoss(nn.Module):
         """The whole step by one compiled graph, where the engine works so and this call can be served so."""
         if not isinstance(self.engine, Compiled) or not call.differentiable or warn_if_stateful(self, call.due):
             return None
+        model = inside(call.model)
 
         def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
             terms = [replace(item, weight=weight) for item, weight in zip(call.due, weights, strict=True)]
-            with self._opened(call.model, ModelInputs.of(inputs), target, terms, differentiable=True) as inner:
+            with self._opened(model, ModelInputs.of(inputs), target, terms, differentiable=True) as inner:
                 values = self._values(inner)
                 return inner.ledger.attached(_total(values, terms)), values, inner.ledger.found(), inner.ledger.own_leaves()
 
         schedule = tuple((item.name, item.fraction) for item in call.due)
         holders = (self.base, self.output, *(item.term for item in call.due))
         weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in call.due]
-        return self.engine.run(self, call.model, step, call.inputs.as_given(), call.target, weights, schedule, holders)
+        return self.engine.run(self, model, step, call.inputs.as_given(), call.target, weights, schedule, holders)
 
     def _values(self, call: "_Call") -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
@@ -185,6 +191,10 @@ class _Call:
     ledger: Ledger
     due: list[Due]
     differentiable: bool
+
+
+def _handed_out(model: nn.Module, result: "Result") -> Tensor:
+    return as_forward_pass(model, lambda: handed_out(result.loss, inside(model), result.gradients))
 
 
 def _total(values: Mapping[str, Tensor], terms: list[Due]) -> Tensor:

@@ -145,20 +145,20 @@ def told() -> Iterator[list[str]]:
 
 
 def cell(layout: str, engine: str, name: str) -> dict[str, Any]:
-    """Two steps, ``criterion(...).backward()`` and ``criterion.backward(...)``: the largest difference; or what was said instead."""
+    """Three steps, by ``criterion(...).backward()`` and ``criterion.backward(...)``: the largest difference; or what was said instead."""
     from torch.distributed.tensor import DTensor
 
     loss = LOSSES[name]
     chunks = chunks_of(loss, layout)
     expected = reference(loss, [copy.deepcopy(chunk) for chunk in chunks], torch.float32 if layout == "autocast" else torch.float64)
     result: dict[str, Any] = {"layout": layout, "engine": engine, "loss": name}
-    model = model_of(loss, layout)
+    model, criterion = model_of(loss, layout), loss.criterion(ENGINES[engine])
     with told() as messages:
         try:
             errors = []
-            for by_call in (True, False):
+            for by_call in (True, False, True):
                 model.zero_grad()
-                step(model, loss.criterion(ENGINES[engine]), layout, chunks, by_call=by_call)
+                step(model, criterion, layout, chunks, by_call=by_call)
                 found = [parameter.grad for parameter in model.parameters()]
                 errors.append(distance([full(gradient) for gradient in found], expected))
             result["error"] = max(errors)

@@ -6,12 +6,14 @@ An engine sees a forward pass and a score; never a term.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.graph import leaves_of, reentrant
 from inputgrad.heads import Score
 from inputgrad.variables import Key
 
@@ -123,18 +125,15 @@ def input_gradient(
 
 
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
-    spent = forward.spendable and last and not _checkpointed_reentrantly(total)  # what raises half-way must still be there for the second attempt
+    spent = forward.spendable and last and not reentrant([total])  # what raises half-way must still be there for the second attempt
     try:
-        return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
+        with unnoticed(forward.model):
+            return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise
         forward.reentrant = True
         return _by_backward(total, variables, forward.model)
-
-
-def _checkpointed_reentrantly(total: Tensor) -> bool:
-    return any(node.name() == "CheckpointFunctionBackward" for node in nodes_of([total]))
 
 
 def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> list[Tensor | None]:
@@ -151,22 +150,3 @@ def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> li
     finally:
         for leaf, gradient in kept:
             leaf.grad = gradient
-
-
-def leaves_of(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The leaves of the tensors' graph, each once; a tensor that is a leaf itself among them."""
-    tensors = list(tensors)
-    variables = [*(getattr(node, "variable", None) for node in nodes_of(tensors)), *(tensor for tensor in tensors if tensor.is_leaf and tensor.requires_grad)]
-    return list({id(variable): variable for variable in variables if variable is not None}.values())
-
-
-def nodes_of(tensors: Iterable[Tensor]) -> set[Any]:
-    """All nodes of the tensors' graph."""
-    seen: set[Any] = set()
-    waiting = [tensor.grad_fn for tensor in tensors]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting.extend(following for following, _ in node.next_functions)
-    return seen

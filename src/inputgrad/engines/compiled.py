@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from inputgrad.engines.base import Engine, Linearization, Traits, leaves_of
+from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.choice import Auto
+from inputgrad.engines.distributed import untraceable
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.graph import leaves_of
 from inputgrad.engines.proof import silenced
 from inputgrad.engines.replay import Replay
 from inputgrad.engines.surroundings import form_of, reachable
@@ -123,6 +125,9 @@ class Compiled(Engine):
         from inputgrad.engines.program import Program  # the tracer takes a second to import
 
         reason: str | None
+        if (reason := untraceable(model)) is not None:
+            self._refuse(model, reason)
+            return None
         try:
             began = time.perf_counter()
             replay = Replay(model, next(model.parameters()).device)
@@ -135,8 +140,11 @@ class Compiled(Engine):
         if reason is None:
             LOG.info("compiled a step of %s in %.1f s; the compiler keeps what it made for the next process", type(model).__name__, time.perf_counter() - began)
             return program
-        warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
+        self._refuse(model, reason)
         return None
+
+    def _refuse(self, model: nn.Module, reason: str) -> None:
+        warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
 
     def _difference(
         self, replay: Replay, program: "Program", model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from inputgrad.derivatives import Phase
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
-from inputgrad.engines.distributed import reaching_all
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.proof import explained, prove, proven
 from inputgrad.heads import Score
@@ -50,7 +49,6 @@ class DoubleBackward(Engine):
             prove(self, forward, score, gradient, seed)
 
         def here(v: Cotangents) -> Tensor:
-            share = torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()
-            return reaching_all(share, forward.model)
+            return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()
 
         return Linearization(tuple(part.detach() for part in gradient), here=here)

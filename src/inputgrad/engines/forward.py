@@ -134,6 +134,8 @@ class ForwardPass:
         with eager, self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
             output = self._output(self.inputs.replaced(handed))
         _check_output(output)
+        if self._replay.output is None:
+            self._replay.output = output
         for key in self.wrt:
             if key not in variables:
                 raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")

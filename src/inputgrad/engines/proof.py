@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Engine, nodes_of
+from inputgrad.engines.base import Engine
+from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.graph import nodes_of
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
@@ -39,7 +41,7 @@ def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[
     sources = [parameter for parameter in forward.model.parameters() if parameter.requires_grad] + ([seed] if seed is not None else [])
     differentiable = [result for result in results if result.requires_grad]
     if differentiable and sources:
-        with silenced(forward.model.parameters()):
+        with silenced(forward.model.parameters()), unnoticed(forward.model):
             torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
     _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward, score))
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.engines.distributed import after_broadcast, transparent
 from inputgrad.engines.tracing import Draws, tracing
 
 
@@ -23,6 +24,8 @@ class Replay:
         self.device = device
         self.reentrant = False
         """Whether a pass of this step has met re-entrant checkpointing."""
+        self.output: Tensor | None = None
+        """What the first pass gave, with its graph: the one pass that replicas hear of."""
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
         self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
@@ -30,6 +33,9 @@ class Replay:
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
         self._random = _random_state(self.device)
+        self._remember_buffers()
+
+    def _remember_buffers(self) -> None:
         self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
 
     @contextmanager
@@ -37,7 +43,7 @@ class Replay:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
         if self._random is None:
             self.remember()
-            with self._draws():
+            with self._draws(), after_broadcast(self._model, self._remember_buffers):
                 yield
             return
         now = _random_state(self.device)
@@ -46,7 +52,7 @@ class Replay:
         for module, name, buffer in self._buffers:
             module._buffers[name] = buffer.clone()
         try:
-            with self._draws():
+            with self._draws(), transparent(self._model):
                 yield
         finally:
             _set_random_state(now, self.device)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.constants import ConstantsWithoutTangent
-from inputgrad.engines.distributed import reaching_all, settle
 from inputgrad.engines.dropout import SameMask
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove, replayable
@@ -42,11 +41,11 @@ class ReverseOverForward(Engine):
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
             if v[0].dim() == forward.here().variables[wrt[0]].dim():
-                yield reaching_all(_derivative(self, forward, score, None, dict(zip(wrt, v, strict=True))), forward.model)
+                yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)))
                 return
             for k in range(v[0].shape[1]):
                 directions = dict(zip(wrt, (part[:, k] for part in v), strict=True))
-                yield reaching_all(_derivative(self, forward, score, k, directions), forward.model)
+                yield _derivative(self, forward, score, k, directions)
 
         return Linearization(gradient, elsewhere=elsewhere)
 
@@ -58,7 +57,6 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
         return (scores if row is None else scores[:, row]).sum()
 
     directions = tuple(v.values())
-    settle(forward.model)
     with explained(engine, forward, "forward and then backward"):
         with ConstantsWithoutTangent(), PrimitiveNormalisation(), SameMask():
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]

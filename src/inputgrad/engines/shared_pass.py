@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inputgrad.engines.base import leaves_of
+from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.graph import leaves_of, reentrant
 from inputgrad.variables import Key
 
 
@@ -40,13 +41,11 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
     leaves = [leaf for leaf in leaves_of([scores]) if id(leaf) not in own]
     if scores.dim() != 1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
         return None
-    try:
-        with _unhooked(leaves):
-            found = torch.autograd.grad(scores.sum(), [*variables, *leaves], retain_graph=not forward.spendable, allow_unused=True)
-    except RuntimeError as error:
-        if "checkpoint" in str(error):
-            return None
-        raise
+    total = scores.sum()
+    if reentrant([total]):
+        return None
+    with _unhooked(leaves), unnoticed(forward.model):
+        found = torch.autograd.grad(total, [*variables, *leaves], retain_graph=not forward.spendable, allow_unused=True)
     inputs = found[: len(variables)]
     if all(part is None for part in inputs):
         return None

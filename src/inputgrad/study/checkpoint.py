@@ -6,6 +6,7 @@ Knows torch's saving and the random states; knows no config and no epoch.
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 def save(state: dict[str, Any], path: Path) -> None:
     """Write beside, then replace: whoever stops the program at any moment finds the old checkpoint or the new one."""
-    beside = path.with_name(path.name + ".new")
-    torch.save(state, beside)
-    _replace(beside, path)
+    _written(path, lambda beside: torch.save(state, beside))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -62,16 +61,22 @@ def load(path: Path) -> dict[str, Any]:
 
 def write_text(text: str, path: Path) -> None:
     """Write a text beside, then replace."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    _replace(beside, path)
+    _written(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def write_json(data: Any, path: Path) -> None:
     write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", path)
 
 
-def _replace(beside: Path, path: Path) -> None:
-    with beside.open("rb+") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+def _written(path: Path, write: Callable[[Path], object]) -> None:
+    beside = path.with_name(path.name + ".new")
+    try:
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
+        beside.unlink(missing_ok=True)
+        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        kept = "what stood there before is whole" if path.exists() else "nothing stands there"
+        raise StudyError(f"{path} could not be written ({told}); {kept}. Make room or choose another --out, and give the same command again") from error

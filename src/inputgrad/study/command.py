@@ -3,6 +3,7 @@
 Knows the order of things and what is said to the user; every step is another module's.
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 
 from inputgrad.report.record import RunRecord
-from inputgrad.study import checkpoint, measures
+from inputgrad.study import checkpoint, distributed, measures
 from inputgrad.study.assembly import Assembly, assemble, try_out
 from inputgrad.study.checking import configs
 from inputgrad.study.config import Config
@@ -33,23 +34,40 @@ INTERRUPTED = 130
 def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, overwrite: bool, console: Console) -> int:
     """Train every config, or go on where it was interrupted; write one report. Returns the exit status.
 
-    Nothing is written before every config, its data and its model have been tried out.
+    Nothing is written before every config, its data and its model have been tried out. Where torchrun started several processes they train each run
+    together; the first one speaks and writes.
     """
+    with distributed.company():
+        console.quiet = not distributed.first()
+        return _train_all(paths, overrides, out, overwrite, console)
+
+
+def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, overwrite: bool, console: Console) -> int:
     try:
         found = configs(paths, overrides)
         loaded = _data(found)
         for config, data in zip(found, loaded, strict=True):
             torch.set_num_threads(config.threads or THREADS)
             try_out(assemble(config, data))
-        _check_directories(found, out, overwrite)
-        records = [_run(config, data, out, f"[{n}/{len(found)}]", console) for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)]
+        distributed.told_to_all(lambda: _check_directories(found, out, overwrite))
+        records = [
+            _run(config, data, RunDirectory(out / config.name), f"[{n}/{len(found)}]", console, overwrite=overwrite)
+            for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)
+        ]
+        distributed.told_to_all(lambda: _publish([record for record in records if record is not None], out, console))
     except StudyError as error:
+        if isinstance(error, distributed.OneProcessError) and not distributed.first():
+            print(error, file=sys.stderr, flush=True)
         _say(console, str(error), style="red")
         return 1
     except KeyboardInterrupt:
         _say(console, f"\nInterrupted. {_kept(out)}")
         return INTERRUPTED
-    _publish(records, out, console)
+    except RuntimeError as error:
+        if distributed.ranks() == 1 or not distributed.lost(error):
+            raise
+        _say(console, f"Stopped: another process has ended ({str(error).splitlines()[0]}). {_kept(out)}", style="red")
+        return 1
     return 0
 
 
@@ -85,39 +103,61 @@ def _check_directories(found: Sequence[Config], out: Path, overwrite: bool) -> N
         raise StudyError("\n".join([*problems, way_out]))
 
 
-def _run(config: Config, data: Data, out: Path, position: str, console: Console) -> RunRecord:
-    directory = RunDirectory(out / config.name)
-    status = directory.status(config)
+def _run(config: Config, data: Data, directory: RunDirectory, position: str, console: Console, *, overwrite: bool) -> RunRecord | None:
+    """The record, on the first process."""
+    status = distributed.told_to_all(lambda: directory.status(config))
     _say(console, f"{position} {config.name}: {loss_line(config)}", style="bold")
     if status == "finished":
         _say(console, f"  finished before, kept in {directory.path}")
-        return directory.finished(config)
+        return distributed.told_to_all(lambda: directory.finished(config))
     torch.set_num_threads(config.threads or THREADS)
     start = time.perf_counter()
     assembly = assemble(config, data)
     before = (score(assembly, data.test_inputs, data.test_labels), measures.gradient_norms(assembly))
     training = Training(assembly)
-    if status == "interrupted":
-        training.restore(checkpoint.load(directory.checkpoint))
-        _say(console, f"  goes on after epoch {len(training.epochs)}")
+    if status == "interrupted" and (kept := _loaded(directory, overwrite)) is not None:
+        training.restore(kept)
+        _say(console, f"  goes on after epoch {len(training.epochs)}{_other_company(kept)}")
     else:
-        directory.begin(config)
+        distributed.told_to_all(lambda: directory.begin(config))
     _train(training, directory, console)
+    if not distributed.first():
+        return None
     record = measures.measured(assembly, training.epochs, before, _seconds(training, time.perf_counter() - start, status))
     directory.finish(record)
     _say(console, f"  {_result(assembly, record)}")
     return record
 
 
+def _loaded(directory: RunDirectory, overwrite: bool) -> dict[str, Any] | None:
+    """The checkpoint; None for a broken one that may be overwritten."""
+    try:
+        return checkpoint.load(directory.checkpoint)
+    except StudyError:
+        if overwrite:
+            return None
+        raise
+
+
+def _other_company(kept: dict[str, Any]) -> str:
+    before, now = len(kept["random"]), distributed.ranks()
+    return "" if before == now else f", on {now} process(es) after {before}: the same batches, other random draws"
+
+
 def _train(training: Training, directory: RunDirectory, console: Console) -> None:
     """The epochs that are missing, each kept as soon as it is whole."""
-    directory.write_metrics(training.epochs)
+    distributed.told_to_all(lambda: directory.write_metrics(training.epochs))
     with display(console, training.assembly.config.epochs, len(training.epochs)) as shown:
         while not training.finished:
             epoch = training.run_epoch()
-            checkpoint.save(training.state(), directory.checkpoint)
-            directory.write_metrics(training.epochs)
+            state = training.state()
+            distributed.told_to_all(lambda state=state: _keep(state, training, directory))
             shown.epoch(epoch)
+
+
+def _keep(state: dict[str, Any], training: Training, directory: RunDirectory) -> None:
+    checkpoint.save(state, directory.checkpoint)
+    directory.write_metrics(training.epochs)
 
 
 def _seconds(training: Training, elapsed: float, status: str) -> float:

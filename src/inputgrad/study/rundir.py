@@ -21,7 +21,7 @@ from inputgrad.study.problems import StudyError
 from inputgrad.study.wording import settings_of
 
 Status = Literal["new", "interrupted", "finished", "changed"]
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever an older directory can no longer be gone on with."""
 
 

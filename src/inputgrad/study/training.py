@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Step
 from inputgrad.report.record import Epoch
-from inputgrad.study import checkpoint
+from inputgrad.study import checkpoint, distributed
 from inputgrad.study.assembly import Assembly
 from inputgrad.study.problems import StudyError
 
+_WHOLE = "the whole loss"
 CHUNK = 1024
 """Samples a pass where nothing is trained."""
 
@@ -31,6 +32,9 @@ class Training:
     def __init__(self, assembly: Assembly) -> None:
         self.assembly = assembly
         self.epochs: list[Epoch] = []
+        self._trained = distributed.replica(assembly.model)
+        if distributed.ranks() > 1:
+            checkpoint.seed_all(distributed.seeded(assembly.config.seed))
         self._order = torch.Generator().manual_seed(assembly.config.seed)
         self._inputs, self._targets = assembly.data.train_inputs.to(assembly.device), assembly.targets(assembly.data.train_labels).to(assembly.device)
 
@@ -44,43 +48,52 @@ class Training:
         self.assembly.model.train()
         count, total, parts = len(self._inputs), torch.zeros((), dtype=torch.float64), dict[str, Tensor]()
         for chosen in torch.randperm(count, generator=self._order).split(self.assembly.config.batch_size):
-            step = self._step(chosen.to(self.assembly.device))
-            share = len(chosen) / count
+            part, factor = distributed.share(chosen)
+            step = self._step(part.to(self.assembly.device), factor)
+            share = factor * len(chosen) / distributed.ranks() / count
             total += share * step.loss.detach().double().cpu()
-            for name, part in step.parts.items():
-                parts[name] = parts.get(name, torch.zeros((), dtype=torch.float64)) + share * part.double().cpu()
+            for name, value in step.parts.items():
+                parts[name] = parts.get(name, torch.zeros((), dtype=torch.float64)) + share * value.double().cpu()
             on_step(step)
-        epoch = self._epoch(float(total), {name: float(part) for name, part in parts.items()}, time.perf_counter() - start)
+        found = {name: float(value) for name, value in distributed.summed({_WHOLE: total, **parts}).items()}
+        epoch = self._epoch(found.pop(_WHOLE), found, time.perf_counter() - start)
         self.epochs.append(epoch)
         return epoch
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs: plain containers and tensors."""
+        """Everything that `restore` needs: plain containers and tensors. Asked of all processes together."""
         criterion = self.assembly.criterion
         return {
             "model": self.assembly.model.state_dict(),
             "optimizer": self.assembly.optimizer.state_dict(),
             "criterion": criterion.state_dict() if isinstance(criterion, nn.Module) else {},
-            "random": checkpoint.random_states(),
+            "random": distributed.gathered(checkpoint.random_states()),
             "order": self._order.get_state(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` gave; to the identical result on as many processes, on another number with other random draws."""
         self.assembly.model.load_state_dict(state["model"])
         self.assembly.optimizer.load_state_dict(state["optimizer"])
         if isinstance(self.assembly.criterion, nn.Module):
             self.assembly.criterion.load_state_dict(state["criterion"])
         self._order.set_state(state["order"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        checkpoint.restore_random_states(state["random"])
+        if len(state["random"]) == distributed.ranks():
+            checkpoint.restore_random_states(state["random"][distributed.rank()])
+        else:
+            checkpoint.seed_all(distributed.seeded(self.assembly.config.seed + 1000 * len(self.epochs)))
 
-    def _step(self, chosen: Tensor) -> Step:
+    def _step(self, chosen: Tensor, factor: float) -> Step:
         optimizer = self.assembly.optimizer
-        step = self.assembly.step(self.assembly.model, self._inputs[chosen], self._targets[chosen])
+        try:
+            step = self.assembly.step(self._trained, self._inputs[chosen], self._targets[chosen])
+        except ValueError as error:  # numbers that are not finite, above all
+            place = f"{self.assembly.config.name}, epoch {len(self.epochs) + 1}"
+            raise distributed.OneProcessError(f"{place}: {error}") from error
         optimizer.zero_grad()
-        step.loss.backward()
+        (step.loss if factor == 1 else step.loss * factor).backward()
         optimizer.step()
         return step
 
@@ -89,7 +102,9 @@ class Training:
         if not math.isfinite(loss):
             raise StudyError(f"{name}: the loss is {loss} in epoch {number}: lower the learning rate (optimizer) or a term's weight")
         data = self.assembly.data
-        scores = (score(self.assembly, data.train_inputs, data.train_labels), score(self.assembly, data.test_inputs, data.test_labels))
+        scores = distributed.told_to_all(
+            lambda: (score(self.assembly, data.train_inputs, data.train_labels), score(self.assembly, data.test_inputs, data.test_labels))
+        )
         return Epoch(number, loss, parts, *scores, seconds)
 
 
