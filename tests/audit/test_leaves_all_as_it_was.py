@@ -121,6 +121,16 @@ def test_the_findings_are_there_where_the_block_raises() -> None:
     assert [finding.code for finding in findings] == ["IG105"]
 
 
+def test_a_backward_by_the_function_of_torch_counts_once() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with Watch() as watch:
+        torch.autograd.backward([(2 * weight).sum()])
+        optimizer.step()
+    assert [call.kind for call in watch.facts.calls] == ["backward"]
+    assert watch.facts.steps[0].shares == {watch.facts.calls[0]: pytest.approx(12**0.5)}
+
+
 def test_fewer_than_one_step_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"), audit(steps=0):
         pass

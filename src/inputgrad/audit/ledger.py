@@ -29,6 +29,8 @@ class Contributions:
         """Parameter -> how many of the waiting calls a step has used already."""
         self._told: Cleared = lambda calls, site: None
         self._looked = False
+        self.inside = False
+        """Whether a backward pass is at work."""
         self.emptying = False
         """Whether a ``zero_grad`` is at work: it reads gradients for its own ends."""
         self._roots: dict[GradientCall, set[Any]] = {}
@@ -86,9 +88,11 @@ class Contributions:
         for leaf, gradient in before:
             if gradient is None or not bool(gradient.any()):
                 self.emptied(leaf)
+        self.inside = True
         try:
             yield
         finally:
+            self.inside = False
             self._compare(call, before)
 
     def _compare(self, call: GradientCall, before: list[tuple[Tensor, Tensor | None]]) -> None:

@@ -260,7 +260,7 @@ class Watch(TorchFunctionMode):
         def backward(
             tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, grad_variables: Any = None, inputs: Any = None
         ) -> None:
-            if not self.watching:
+            if not self.watching or self.contributions.inside:  # a pass within a pass is a part of it
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
             self._stepping = False  # a step that raised did not say so
             call = self._call("backward", tensors, create_graph=create_graph, retain_graph=retain_graph)
@@ -339,7 +339,7 @@ class Watch(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             shares, norm, stale, finite = self.contributions.at_step(optimizer)
             adaptive = "Adam" in type(optimizer).__name__ or type(optimizer).__name__ in ("RMSprop", "Adagrad", "Adadelta", "NAdam", "RAdam")
-            alone = adaptive and bool(shares) and all(call.alive for call in shares)
+            alone = adaptive and bool(shares) and all(call.alive and call.alone for call in shares)
             tenfold = updates.tenfold(optimizer) if alone else None
         name = f"{type(optimizer).__name__} {list(self._counts).index(id(optimizer))}"
         if (name, number) not in [(step.optimizer, step.number) for step in self.facts.steps[-len(self._counts) :]]:
