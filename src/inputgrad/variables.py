@@ -102,7 +102,7 @@ class ModelInputs:
 
     def device(self, model: nn.Module | None = None) -> torch.device:
         """Where the tensors are; that of the model's parameters where there is none."""
-        tensors = [*(tensor for _, tensor in self.tensors()), *(model.parameters() if model else ())]
+        tensors = [*(tensor for _, tensor in self.tensors()), *(model.parameters() if model is not None else ())]
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def as_given(self) -> Any:

@@ -6,6 +6,7 @@ Knows the order of things and what is said to the user; every step is another mo
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> Non
         while not training.finished:
             epoch = training.run_epoch()
             state = training.state()
-            distributed.told_to_all(lambda state=state: _keep(state, training, directory))
+            distributed.told_to_all(partial(_keep, state, training, directory))
             shown.epoch(epoch)
 
 

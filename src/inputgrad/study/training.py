@@ -105,7 +105,7 @@ class Training:
         scores = distributed.told_to_all(
             lambda: (score(self.assembly, data.train_inputs, data.train_labels), score(self.assembly, data.test_inputs, data.test_labels))
         )
-        return Epoch(number, loss, parts, *scores, seconds)
+        return Epoch(number, loss, parts, scores[0], scores[1], seconds)
 
 
 def score(assembly: Assembly, inputs: Tensor, labels: Tensor) -> float:
