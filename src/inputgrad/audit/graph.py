@@ -18,8 +18,7 @@ def look(call: GradientCall, roots: Any, inputs: Any = ()) -> None:
     for node in _between((root.grad_fn for root in tensors), ends):
         obstacles |= _obstacle(node)
         found = node._input_metadata or ()
-        training = getattr(node, "_saved_training", getattr(node, "_saved_train", True))  # of the forward's node, and of the first backward's
-        if "BatchNorm" in node.name() and training and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
+        if "BatchNorm" in node.name() and _training(node) and found and found[0].shape[0] > 1:  # instance norm: one sample of N x C
             call.batch_norm_training = True
         call.half = call.half or any(item.dtype == torch.float16 for item in found)
     call.obstacles = frozenset(obstacles)
@@ -72,6 +71,11 @@ def past(roots: Iterable[Tensor], ends: Iterable[Any]) -> bool:
 def behind(node: Any) -> list[Any]:
     """The nodes of the graph behind a node, and that one."""
     return list(_between([node], set()))
+
+
+def _training(node: Any) -> bool:
+    """Of the forward's node, or of the first backward's."""
+    return bool(getattr(node, "_saved_training", getattr(node, "_saved_train", True)))
 
 
 def _obstacle(node: Any) -> set[str]:
