@@ -21,7 +21,7 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
     """A summand of a loss comes from an input gradient that was taken without ``create_graph=True``."""
     for call, dead in _dead(facts):
         source = dead.trail.source
-        if dead.trail.cut is None or dead.trail.cut.by != "no graph" or source.call.unrecorded:
+        if dead.trail.cut is None or dead.trail.cut.by != "no graph" or source.call.unrecorded or "checkpoint" in source.call.obstacles:
             continue
         how = "backward without create_graph=True" if source.call.kind == "backward" else "autograd.grad without create_graph=True"
         effect = facts.measured.get(source.call.site, math.nan)

@@ -55,7 +55,7 @@ _SHARDED = _Cause(
     "IG605",
     ("setStorage", "FSDP"),
     "parameters sharded by fully_shard are freed again before the second derivative needs them.",
-    "fully_shard(layer, reshard_after_forward=False) keeps them, where memory allows",
+    "DistributedDataParallel in place of fully_shard, where memory allows (no setting of fully_shard serves)",
     "engine='reverse_over_forward' of inputgrad differentiates backward once only, and is exact",
 )
 _OTHER = _Cause(

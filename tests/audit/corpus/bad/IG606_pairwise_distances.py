@@ -1,6 +1,6 @@
 """Forces of a potential made of torch.cdist: its derivative cannot be differentiated again.
 
-Thread: NVlabs/stylegan2-pytorch#179
+Thread: rosinality/stylegan2-pytorch#179
 Raises: NotImplementedError
 """
 

@@ -1,6 +1,6 @@
 """Adversarial training by one step along the normalised gradient, whose graph goes into the adversarial loss.
 
-Thread: locuslab/fast_adversarial#26
+Thread: brownvc/R3GAN#12
 """
 
 import torch

@@ -1,6 +1,6 @@
 """A network for a differential equation, trained in a loop without zero_grad.
 
-Thread: NVlabs/code-soup#69
+Thread: Lightning-AI/pytorch-lightning#557
 """
 
 import torch

@@ -1,6 +1,6 @@
 """FGSM with create_graph=True: the sign's derivative is zero, so the graph is kept and gone through for nothing.
 
-Thread: locuslab/fast_adversarial#26
+Thread: NVIDIA/nvalchemi-toolkit#173
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Data distillation: synthetic inputs are trained through an inner step of the network, whose graph is kept.
 
-Thread: sehkmg/MELU#4
+Thread: prolearner/hypertorch#3
 """
 
 import torch

@@ -1,6 +1,6 @@
 """WGAN-GP on images with weights of shape [N, 1, 1, 1], written three ways; and DRAGAN, whose noise is of the image's size by design.
 
-Thread: BMSG-GAN#35
+Thread: akanimax/BMSG-GAN#35
 """
 
 import torch
