@@ -66,7 +66,7 @@ class Watch(TorchFunctionMode):
         torch.autograd.backward = self._patched(original)
         self._undo.callback(setattr, torch.autograd, "backward", original)
         for register, hook in ((register_optimizer_step_pre_hook, self._before_step), (register_optimizer_step_post_hook, self._after_step)):
-            self._undo.callback(register(hook).remove)
+            self._undo.callback(register(hook).remove)  # type: ignore[arg-type]  # torch names no hook that changes the arguments
         self._undo.enter_context(self.contributions.clearing(self._cleared))
         self._undo.enter_context(hooks.listening(self))
         self._undo.enter_context(wrappers.listening(self))
