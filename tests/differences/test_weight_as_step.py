@@ -110,7 +110,7 @@ def test_where_the_gradient_is_zero_it_is_the_plain_step() -> None:
         ("cross_entropy", 0.1 * ig.GradientNorm(of="loss", at=ig.Perturbed(ig.FGSM(0.1)))),
         (nn.CrossEntropyLoss(ignore_index=0), 0.1 * ig.GradientNorm(of=lambda output, _: output.sum(1))),
     ],
-    ids=str,
+    ids=["output", "label", "two terms", "a share", "elsewhere", "ignored elements"],
 )
 def test_it_refuses_where_nothing_cancels(base: object, terms: object) -> None:
     model, (x, y) = network(), data()
