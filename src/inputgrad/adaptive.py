@@ -75,6 +75,7 @@ class GradNorm(AdaptiveWeights):
         if not lr > 0 or not 0 < smallest < 1:
             raise ValueError(f"GradNorm: lr must be above 0, and smallest between 0 and 1; got lr={lr}, smallest={smallest}")
         self.alpha, self.lr, self.smallest = alpha, lr, smallest
+        self.first: Tensor
         self.register_buffer("weights", torch.ones(len(self.names)))
         self.register_buffer("first", torch.full((len(self.names),), torch.nan))
 
@@ -124,6 +125,8 @@ class ReLoBRaLo(AdaptiveWeights):
         if not 0 <= alpha <= 1 or not 0 <= rho <= 1 or not temperature > 0:
             raise ValueError(f"ReLoBRaLo: alpha and rho must lie in [0, 1], temperature above 0; got alpha={alpha}, rho={rho}, temperature={temperature}")
         self.alpha, self.temperature, self.rho = alpha, temperature, rho
+        self.first: Tensor
+        self.last: Tensor
         self.register_buffer("weights", torch.ones(len(self.names)))
         for name in ("first", "last"):
             self.register_buffer(name, torch.full((len(self.names),), torch.nan))
@@ -169,6 +172,7 @@ class UncertaintyWeights(AdaptiveWeights):
         super().__init__(parts)
         if isinstance(classification, str) or not set(classification) <= set(self.names):
             raise ValueError(f"UncertaintyWeights: classification must be a list of names among {list(self.names)}, got {classification!r}")
+        self.factors: Tensor
         self.log_variances = nn.Parameter(torch.zeros(len(self.names)))
         self.register_buffer("factors", torch.tensor([1.0 if name in classification else 0.5 for name in self.names]))
 

@@ -156,7 +156,7 @@ def test_what_would_replace_the_criterion_is_refused(tmp_path: Path) -> None:
         trainer(network(), tmp_path, label_smoothing_factor=0.1)
     with pytest.raises(ValueError, match="compute_loss_func"):
         InputGradientTrainer(network(), arguments(tmp_path), criterion=criterion(), compute_loss_func=lambda *_, **__: None)
-    with pytest.raises(TypeError, match="criterion must be an InputGradientLoss.*got CrossEntropyLoss"):
+    with pytest.raises(TypeError, match=r"criterion must be an InputGradientLoss.*got CrossEntropyLoss"):
         InputGradientTrainer(network(), arguments(tmp_path), criterion=nn.CrossEntropyLoss())
 
 
