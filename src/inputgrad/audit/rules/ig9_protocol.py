@@ -29,7 +29,7 @@ def not_emptied(facts: Facts) -> Iterator[Finding]:
         again = all(call in step.stale for call in old)
         yield Finding(
             "IG901",
-            "error",
+            "error" if again else "warning",
             step.site,
             f"this step also goes along the gradients of {first.site.shown}, "
             + ("which an earlier step has used already: " if again else "which belong to another optimiser's loss: ")
