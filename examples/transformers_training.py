@@ -27,10 +27,10 @@ if __name__ == "__main__":
             vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, max_position_embeddings=12, initializer_range=0.1
         )
     )
-    criterion = nn.CrossEntropyLoss() + 0.1 * ig.GradientNorm(of="loss", wrt=embeddings_of(model))
+    criterion = nn.CrossEntropyLoss() + 0.02 * ig.GradientNorm(of="loss", wrt=embeddings_of(model))
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, num_train_epochs=3, learning_rate=3e-3, per_device_train_batch_size=32, use_cpu=True, report_to="none", save_strategy="no", logging_steps=10
+            folder, num_train_epochs=8, learning_rate=3e-3, per_device_train_batch_size=32, use_cpu=True, report_to="none", save_strategy="no", logging_steps=10
         )
         trainer = InputGradientTrainer(model, arguments, criterion=criterion, train_dataset=texts(512), eval_dataset=texts(256))
         trainer.train()
