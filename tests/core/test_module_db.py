@@ -274,7 +274,10 @@ def test_kernels_without_second_derivative_are_served_by_differences(name: str) 
         assert all(part.isfinite().all() for part in found.gradients.values())
 
 
-@pytest.mark.parametrize("sample", [sample for sample in samples(BY_NAME["nn.Embedding"]) if sample.training], ids=lambda sample: str(sample.given.desc or "plain"))
+EMBEDDINGS = [sample for sample in samples(BY_NAME["nn.Embedding"]) if sample.training]
+
+
+@pytest.mark.parametrize("sample", EMBEDDINGS, ids=lambda sample: str(sample.given.desc or "plain"))
 def test_an_embedding_is_served_at_its_own_output(sample: Sample) -> None:
     torch.manual_seed(0)
     embedding = sample.info.module_cls(*sample.given.constructor_input.args, **sample.given.constructor_input.kwargs).double()

@@ -66,8 +66,10 @@ def test_the_core_imports_torch_and_the_standard_library_only() -> None:
         (("engines/", "derivatives/"), ("terms", "loss", "ledger", "batch", "recipes")),
         (("derivatives/",), ("engines",)),
         (
-            ("heads.py", "places.py", "batch.py", "perturb.py", "base_losses.py", "errors.py", "labels.py", "variables.py", "identity.py", "draws.py")
-            + ("sampling.py", "divergences.py", "attacks.py", "carried.py", "saliency_mask.py", "quadrature.py"),
+            (
+                *("heads.py", "places.py", "batch.py", "perturb.py", "base_losses.py", "errors.py", "labels.py", "variables.py", "identity.py", "draws.py"),
+                *("sampling.py", "divergences.py", "attacks.py", "carried.py", "saliency_mask.py", "quadrature.py"),
+            ),
             ("terms", "engines", "loss", "ledger", "derivatives", "recipes"),
         ),
         (("recipes/",), ("engines", "derivatives", "ledger")),
