@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.graph import leaves_of, reentrant
+from inputgrad.engines.half import Rows, scaling, unscaled
 from inputgrad.heads import Score
 from inputgrad.variables import Key
 
@@ -110,8 +111,16 @@ def input_gradient(
     if not scores.requires_grad:
         raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
-    with forward.input_gradient_phase():
-        rows = [_gradients(forward, column.sum(), variables, seed, create_graph=create_graph, last=column is columns[-1]) for column in columns]
+    half = scaling(scores.device) and all(z.dtype is not torch.float16 for z in variables)
+
+    def taken(scale: float) -> Rows:
+        start = seed if scale == 1 else scores.new_tensor(scale) if seed is None else seed * scale
+        with forward.input_gradient_phase():
+            return [
+                _gradients(forward, column.sum(), variables, start, create_graph=create_graph, last=column is columns[-1] and not half) for column in columns
+            ]
+
+    rows = unscaled(forward.model, taken) if half else taken(1)
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(

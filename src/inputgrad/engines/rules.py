@@ -207,7 +207,7 @@ RULES: dict[Any, Rule] = {
         "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide", _constant
     ),
     **_everywhere("long int short char byte bool to type type_as", _cast),
-    **_everywhere("item tolist bool float int index", _number),
+    **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
     **dict.fromkeys(DETACHING, _detached),
     **_everywhere("remainder fmod frac mod", remainder),
     **_everywhere("div divide", division),

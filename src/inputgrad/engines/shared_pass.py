@@ -13,6 +13,7 @@ from torch import Tensor
 from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.graph import leaves_of, reentrant
+from inputgrad.engines.half import scaling
 from inputgrad.variables import Key
 
 
@@ -32,7 +33,7 @@ class BothGradients:
 def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> BothGradients | None:
     """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters are not to be had so.
 
-    That is where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant way, and where a variable gets no
+    That is where gradients need a scale (float16), where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant way, and where a variable gets no
     gradient. Hooks on the leaves do not run: they see the whole gradient, when it is handed over.
     """
     here = forward.here()
@@ -42,7 +43,7 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
     if scores.dim() != 1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
         return None
     total = scores.sum()
-    if reentrant([total]):
+    if reentrant([total]) or scaling(total.device):
         return None
     with _unhooked(leaves), unnoticed(forward.model):
         found = torch.autograd.grad(total, [*variables, *leaves], retain_graph=not forward.spendable, allow_unused=True)

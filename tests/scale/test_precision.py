@@ -1,0 +1,112 @@
+"""float16 under autocast with `torch.amp.GradScaler`: small input gradients reach the term, and an overflow skips the step. And conversions under differences."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.engines import half
+
+ENGINES = {"double_backward": 3e-3, "finite_difference": 1e-2}
+SMALL = 1e-7
+"""Of the score's gradient: below the smallest number of float16 once a layer has been gone through."""
+
+
+def model() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(8, 32), nn.SiLU(), nn.Linear(32, 4))
+
+
+def small(output: Tensor, _: object) -> Tensor:
+    return (output.float() * SMALL).sum(1)
+
+
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    return torch.randn(16, 8, generator=generator), torch.randn(16, 4, generator=generator)
+
+
+def error(engine: str) -> float:
+    """Of the whole parameter gradient, unscaled, against float64."""
+    criterion = ig.InputGradientLoss("mse", [1 / SMALL * ig.GradientNorm(of=small)], engine=engine)
+    double, single, (x, y) = model().double(), model(), data()
+    expected = torch.autograd.grad(criterion(double, x.double(), y.double()), list(double.parameters()), allow_unused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6)
+    with torch.autocast("cpu", torch.float16):
+        loss = criterion(single, x, y)
+    scaler.scale(loss).backward()
+    optimizer = torch.optim.SGD(single.parameters(), lr=0.1)
+    scaler.unscale_(optimizer)
+    pairs = [(p.grad.double(), e) for p, e in zip(single.parameters(), expected, strict=True) if e is not None and p.grad is not None]
+    off, size = (sum(float(part.square().sum()) for part in parts) ** 0.5 for parts in ((a - b for a, b in pairs), (b for _, b in pairs)))
+    return off / size
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_small_input_gradient_does_not_underflow(engine: str) -> None:
+    assert error(engine) < ENGINES[engine]
+
+
+def test_without_the_scale_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half, "_FIRST", 1.0)
+    assert not error("double_backward") < 0.1
+
+
+def test_a_scale_that_is_too_large_is_lowered_and_kept() -> None:
+    net, (x, y) = model(), data()
+    large = ig.InputGradientLoss("mse", [1e-4 * ig.GradientNorm(of=lambda output, _: (output.float() * 1e3).sum(1))])
+    with torch.autocast("cpu", torch.float16):
+        loss = large(net, x, y)
+    assert loss.isfinite()
+    assert half._SCALES[net] == half._FIRST / half._STEP
+
+
+def test_an_overflow_skips_the_step() -> None:
+    """As usual: the scaler finds infinite gradients, leaves the weights, and lowers its scale."""
+    net, (x, y) = model(), data()
+    before = copy.deepcopy(net.state_dict())
+    optimizer, scaler = torch.optim.SGD(net.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    criterion = nn.MSELoss() + 1e3 * ig.GradientNorm()
+    skipped = 0
+    for _ in range(40):
+        scale = scaler.get_scale()
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.float16):
+            loss = criterion(net, x, y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if scaler.get_scale() == scale:
+            break
+        skipped += 1
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert 1 <= skipped < 40
+    assert not torch.equal(net[0].weight, before["0.weight"])
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+
+
+class Widened(nn.Module):
+    """A layer that computes in float32, whatever comes in: as RMS norms of language models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        wide = h.float()
+        return self.last(h * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6).to(h.dtype))
+
+
+def test_float_is_a_conversion_and_no_number() -> None:
+    """Under differences the conversion of a tensor was once taken for a Python number made of it, which is a constant."""
+    torch.manual_seed(0)
+    net, (x, _) = Widened(), data()
+    found = {}
+    for engine in ("double_backward", "finite_difference"):
+        loss = ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine=engine)(net, x)
+        found[engine] = torch.autograd.grad(loss, net.first.weight)[0]
+    exact = found["double_backward"]
+    assert (found["finite_difference"] - exact).norm() < 1e-3 * exact.norm()
