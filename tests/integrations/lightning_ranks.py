@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import inputgrad as ig
@@ -34,16 +36,32 @@ class OnRanks(Automatic):
         return None
 
 
+class Sharded(OnRanks):
+    """Under FSDP2, nested; Lightning calls the hook before every run."""
+
+    def configure_model(self) -> None:
+        if not isinstance(self.model, FSDPModule):
+            for module in (self.model[0], self.model):
+                fully_shard(module, mesh=self.device_mesh["data_parallel"])
+
+
+def gathered(model: nn.Module) -> nn.Module:
+    """A model of ordinary tensors with the weights of a sharded one."""
+    found = bare.model()
+    for mine, theirs in zip(found.parameters(), model.parameters(), strict=True):
+        mine.data = theirs.full_tensor().detach() if isinstance(theirs, DTensor) else theirs.detach()
+    return found
+
+
 def criterion(engine: str) -> ig.InputGradientLoss:
     return ig.InputGradientLoss("cross_entropy", 0.5 * ig.GradientNorm(of="loss", power=2), engine=engine)
 
 
-def distance(engine: str, way: str) -> tuple[float, float, float]:
-    module = OnRanks(criterion(engine), way)
+def distance(module: OnRanks, strategy: Strategy) -> tuple[float, float, float]:
     dataset = TensorDataset(*bare.data())
     # the sampler deals the samples out in turn: the halves of 8 consecutive samples make one batch of 8
     trainer = Trainer(
-        accelerator="cpu", devices=2, strategy=DDPStrategy(process_group_backend="gloo"), max_epochs=2, use_distributed_sampler=False, logger=False,
+        accelerator="cpu", devices=2, strategy=strategy, max_epochs=2, use_distributed_sampler=False, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     rank = trainer.global_rank
@@ -52,13 +70,15 @@ def distance(engine: str, way: str) -> tuple[float, float, float]:
     (validated,) = trainer.validate(module, loader, verbose=False)
     reference, loss = bare.model(), criterion("double_backward")
     bare.loop(reference, lambda x, y: loss(reference, x, y), bare.batches(8))
-    return bare.distance(module.model, reference), validated["val_loss"], loss.evaluate(reference, *bare.data()).loss.item()
+    return bare.distance(gathered(module.model), reference), validated["val_loss"], loss.evaluate(reference, *bare.data()).loss.item()
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    found = {f"{engine} {way}": distance(engine, way) for engine in ENGINES for way in ("automatic", "manual")}
+    ddp, fsdp = {"process_group_backend": "gloo"}, {"data_parallel_size": 2, "tensor_parallel_size": 1, "process_group_backend": "gloo"}
+    found = {f"{e} {way}": distance(OnRanks(criterion(e), way), DDPStrategy(**ddp)) for e in ENGINES for way in ("automatic", "manual")}
+    found["fsdp2 auto"] = distance(Sharded(criterion("auto"), "automatic"), ModelParallelStrategy(**fsdp))
     (folder / f"{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
 
 
