@@ -1,7 +1,6 @@
 """The matrix: engine × layout × loss, each parameter gradient against one process, the whole batch, float64, transcribed; or the documented refusal."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest

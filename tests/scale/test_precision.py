@@ -1,4 +1,4 @@
-"""float16 under autocast with `torch.amp.GradScaler`: small input gradients reach the term, and an overflow skips the step. And conversions under differences."""
+"""float16 under autocast with `torch.amp.GradScaler`: small input gradients reach the term, and an overflow skips the step."""
 
 import copy
 

@@ -116,8 +116,9 @@ def input_gradient(
     def taken(scale: float) -> Rows:
         start = seed if scale == 1 else scores.new_tensor(scale) if seed is None else seed * scale
         with forward.input_gradient_phase():
+            spend = [column is columns[-1] and not half for column in columns]
             return [
-                _gradients(forward, column.sum(), variables, start, create_graph=create_graph, last=column is columns[-1] and not half) for column in columns
+                _gradients(forward, column.sum(), variables, start, create_graph=create_graph, last=last) for column, last in zip(columns, spend, strict=True)
             ]
 
     rows = unscaled(forward.model, taken) if half else taken(1)

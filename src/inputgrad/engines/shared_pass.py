@@ -33,8 +33,8 @@ class BothGradients:
 def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> BothGradients | None:
     """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters are not to be had so.
 
-    That is where gradients need a scale (float16), where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant way, and where a variable gets no
-    gradient. Hooks on the leaves do not run: they see the whole gradient, when it is handed over.
+    That is where gradients need a scale (float16), where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant
+    way, and where a variable gets no gradient. Hooks on the leaves do not run: they see the whole gradient, when it is handed over.
     """
     here = forward.here()
     variables = [here.variables[key] for key in wrt]
