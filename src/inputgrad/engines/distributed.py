@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from inputgrad.engines.branches import Tape
 from inputgrad.engines.graph import leaves_of
 
 
@@ -86,6 +87,27 @@ def transparent(model: nn.Module) -> Iterator[None]:
 def after_broadcast(model: nn.Module, act: Callable[[], None]) -> Iterator[None]:
     """Around the first pass of a step: ``act`` is called when a replica has handed out the buffers of rank 0."""
     handles = [module.module.register_forward_pre_hook(lambda *_: act()) for module in replicated(model)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def without_wrappers(model: nn.Module, tape: Tape) -> Iterator[None]:
+    """Around a pass that is recorded: what a replica computes before and after the module inside, its broadcast above all, is taken off the tape."""
+    handles, before = [], [0]
+
+    def mark(*_: Any) -> None:
+        before[0] = tape.length
+
+    def cut(*_: Any) -> None:
+        tape.cut(before[0])
+
+    for module in replicated(model):
+        handles += [module.register_forward_pre_hook(mark), module.module.register_forward_pre_hook(cut)]
+        handles += [module.module.register_forward_hook(mark), module.register_forward_hook(cut)]
     try:
         yield
     finally:

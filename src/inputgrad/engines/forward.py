@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from inputgrad.derivatives import Phase, SecondDerivatives
 from inputgrad.engines.branches import Tape
+from inputgrad.engines.distributed import without_wrappers
 from inputgrad.engines.replay import Replay
 from inputgrad.engines.uncompiled import uncompiled
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
@@ -131,7 +132,7 @@ class ForwardPass:
                 variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
-        with eager, self._replay.run(), self._module_variables(variables, changes), self._tape.run() if self._tape else nullcontext():
+        with eager, self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
         _check_output(output)
         if self._replay.output is None:
@@ -140,6 +141,14 @@ class ForwardPass:
             if key not in variables:
                 raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")
         return Run(output, variables)
+
+    @contextmanager
+    def _taped(self) -> Iterator[None]:
+        if self._tape is None:
+            yield
+            return
+        with self._tape.run(), without_wrappers(self.model, self._tape):
+            yield
 
     def _output(self, inputs: ModelInputs) -> Tensor:
         if self._tap is None:
