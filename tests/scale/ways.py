@@ -42,7 +42,7 @@ def steps(model: nn.Module, criterion: ig.InputGradientLoss, chunks: list[Chunk]
 
 def static_graph() -> dict[str, float]:
     expected = reference(NORM, pieces())
-    return {name: steps(replica(static_graph=True), NORM.criterion(ENGINES[name]), pieces(), expected) for name in (*EAGER, "compiled")}
+    return {name: steps(replica(static_graph=True), NORM.criterion(ENGINES[name]), pieces(), expected) for name in EAGER}
 
 
 def static_graph_of_the_gradient_alone() -> dict[str, float]:
@@ -78,7 +78,7 @@ class _WithIdle(nn.Module):
 def a_last_bias_is_averaged() -> dict[str, float]:
     """Ranks whose last bias had other gradients before: what a penalty alone does not reach must be the same everywhere, by a reducer's zero."""
     found = {}
-    for name in (*EAGER, "compiled", "auto"):
+    for name in (*EAGER, "auto"):
         loss, model = LOSSES["gradient norm alone"], replica()
         criterion = loss.criterion(ENGINES[name])
         base = nn.functional.mse_loss
