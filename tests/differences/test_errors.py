@@ -154,6 +154,8 @@ class Restless(FiniteDifference):
 
 
 class Live:
+    reentrant, output = False, None
+
     @contextmanager
     def run(self) -> Iterator[None]:
         yield
