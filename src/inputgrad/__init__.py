@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from inputgrad.lazy import lazily
 
 if TYPE_CHECKING:
-    from inputgrad import attributions, audit, heads, perturb, places, recipes
+    from inputgrad import adaptive, attributions, audit, heads, perturb, places, recipes
     from inputgrad.attacks import PGD, Noise, VirtualAdversarial
     from inputgrad.base_losses import OnTarget
     from inputgrad.batch import Batch, Step
@@ -112,6 +112,7 @@ __all__ = [
     "TotalVariation",
     "Uniform",
     "VirtualAdversarial",
+    "adaptive",
     "attributions",
     "audit",
     "divergence",
@@ -131,7 +132,7 @@ __all__ = [
     "validate",
 ]
 
-_MODULES = {"attributions", "audit", "heads", "perturb", "places", "recipes"}
+_MODULES = {"adaptive", "attributions", "audit", "heads", "perturb", "places", "recipes"}
 _HOMES = {
     "attacks": (
         "Noise",
