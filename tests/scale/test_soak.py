@@ -87,7 +87,8 @@ def test_a_hundred_steps(engine: str) -> None:
 def test_two_thousand_steps(engine: str) -> None:
     found = soaked(engine, LONG)
     print(engine, found)
-    check(found, megabytes=16 if engine == "reverse_over_forward" else 8)  # torch.func.jvp leaves 57 small objects a call to the collector, no tensor among them
+    # torch.func.jvp leaves 57 small objects a call to the garbage collector, no tensor among them
+    check(found, megabytes=16 if engine == "reverse_over_forward" else 8)
 
 
 def test_the_measure_sees_a_graph_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
