@@ -139,7 +139,7 @@ def _explain(code: str) -> int:
 def _terms(name: str | None, family: str | None) -> int:
     from rich.console import Console
 
-    from inputgrad.report import catalogue
+    from inputgrad.study import catalogue
 
     try:
         catalogue.show(Console(), name, family)

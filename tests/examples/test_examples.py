@@ -1,5 +1,6 @@
 """Every example runs, and what it claims holds with a margin. The margins stand beside what a run gave (torch 2.13, CPU, one thread)."""
 
+import re
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path

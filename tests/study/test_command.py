@@ -1,5 +1,6 @@
 """The command: one report of several runs, interruptions, finished and changed runs, and the command line itself."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -83,7 +84,8 @@ def test_an_interruption_before_anything_was_written(trained, tmp_path, monkeypa
 
 def test_an_interruption_by_a_signal_has_the_exit_status_130(tmp_path):
     command = [sys.executable, "-m", "inputgrad.cli", *SHORT, "--epochs", "100000", "--loss", "cross_entropy", "--out", "here"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and its children would
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, preexec_fn=default) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "here" / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
