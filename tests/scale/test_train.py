@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_a_killed_process_ends_all_and_another_number_goes_on(tmp_path: Path) ->
     path = config(tmp_path, criterion={"callable": "tests.scale.faulty:criterion", "settings": settings}, epochs=2)
     done = together(tmp_path, "run.yaml", "--out", "out")
     assert done.returncode != 0
-    assert "Stopped: another process has ended" in done.stdout
+    assert re.search("Stopped: another process has ended|Interrupted", done.stdout)  # whichever comes first: the lost connection, or torchrun's SIGTERM
     assert [line["number"] for line in metrics(tmp_path / "out")] == [1]
     assert sorted(file.name for file in (tmp_path / "out" / "run").iterdir()) == ["checkpoint.pt", "metrics.jsonl", "settings.json"]
     (tmp_path / "repaired").touch()
