@@ -33,20 +33,26 @@ _SETTING = re.compile(r"[a-z]\w*(?:, [a-z]\w*)*: ")
 def as_restructured_text(_app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings are plain text: bars are bars, a line `name: what it is` begins an item of a list, and an indented line is a formula."""
     result: list[str] = []
-    in_list = False
+    in_list = in_formula = False
     for line in lines:
-        if _SETTING.match(line) and (in_list or not result or not result[-1]):
+        if not line.strip():
+            in_list = in_formula = False
+            result.append(line)
+        elif line.startswith("    ") and (in_formula or not result or not result[-1].strip()):
+            result += [line] if in_formula else [".. code-block:: text", "", line]
+            in_formula = True
+        elif _SETTING.match(line) and (in_list or not result or not result[-1]):
             name, _, text = line.partition(": ")
             in_list = True
-            result += ["", f"* **{name}**: {text}"]
-        elif not line.strip():
-            in_list = False
-            result.append(line)
-        elif line.startswith("    ") and result and not result[-1]:
-            result += [f"| {line.strip()}"]
+            result += ["", f"* **{name}**: {_plain(text)}"]
         else:
-            result.append(f"  {line}" if in_list else line)
-    lines[:] = [line if line.startswith("| ") else line.replace("|", "\\|") for line in result]
+            result.append(_plain(f"  {line}" if in_list else line))
+    lines[:] = result
+
+
+def _plain(line: str) -> str:
+    """A line of text, in which bars are bars."""
+    return line.replace("|", "\\|")
 
 
 def setup(app: Sphinx) -> None:

@@ -33,7 +33,7 @@ def poisson(
 
     u: the model, ``[N]`` or ``[N, 1]``. source: f; conductivity: k; each a number, a tensor, or a callable of the field:
     ``lambda u: torch.sin(u.coordinate("x"))``. names, wrt, at: as in `Residual`; the sum is over every coordinate.
-    When not: without `condition`s, which alone make the solution one; with ReLU units, whose second derivative is zero.
+    When not: without a `condition`, which alone make the solution one; with ReLU units, whose second derivative is zero.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4; the sign is that
     of Yu et al. 2022, section 3.

@@ -95,7 +95,7 @@ class LocalLinearity(PerturbedTerm):
 
         R_n = λ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| + μ |δᵀ∇ℓ(x)|        with one δ = argmax_δ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| for both
 
-    perturbation: what gives x + δ: ``LeastLinear(epsilon)`` as published. lambda_, mu: λ and μ. The modulus stands on both parts, and the parameters learn
+    perturbation: what gives x + δ: ``LeastLinear(epsilon)`` as published. ``lambda_``, mu: λ and μ. The modulus stands on both parts, and the parameters learn
     through ℓ(x + δ), ℓ(x) and ∇ℓ(x); δ is constant.
 
     When not: with a base loss that is linear or piecewise linear in the input anyway.
