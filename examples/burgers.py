@@ -107,7 +107,7 @@ def draw(path: Path, model: nn.Module) -> None:
     found, solution = values(model), exact(*torch.meshgrid(x, t, indexing="ij"))
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     map_, slices, off = figure.subplots(1, 3)
-    shown = map_.imshow(found, aspect="auto", extent=(0, 1, -1, 1), origin="lower", cmap="RdBu")
+    shown = map_.imshow(found.numpy(), aspect="auto", extent=(0, 1, -1, 1), origin="lower", cmap="RdBu")
     map_.set(xlabel="t", ylabel="x", title="the network's u")
     figure.colorbar(shown, ax=map_)
     for column in (24, 49, 98):
