@@ -60,7 +60,7 @@ class _WithScript(typer.core.TyperCommand):
         from inputgrad.audit.arguments import split
 
         options = [option for option in self.get_params(ctx) if option.param_type_name == "option"]
-        flags = {name for option in options if option.is_flag or option.count for name in option.opts}  # type: ignore[attr-defined]
+        flags = {name for option in options if option.is_flag or option.count for name in option.opts}  # type: ignore[attr-defined]  # options have both
         parts = split(args, {name for option in options for name in option.opts} - flags, flags)
         ctx.obj = parts
         return super().parse_args(ctx, [*parts.ours, *(["--", parts.script] if parts.script is not None else [])])

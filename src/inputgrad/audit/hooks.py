@@ -27,15 +27,15 @@ def listening(watch: Watch) -> Iterator[None]:
     """While it lasts, scaled losses are marked, and changes of mode are events."""
     scaler = torch.amp.GradScaler
     scale, unscale, train = scaler.scale, scaler.unscale_, nn.Module.train
-    scaler.scale = _scaling(watch, scale)  # type: ignore[method-assign]
-    scaler.unscale_ = _unscaling(watch, unscale)  # type: ignore[method-assign]
-    nn.Module.train = _moding(watch, train)  # type: ignore[method-assign]
+    scaler.scale = _scaling(watch, scale)  # type: ignore[method-assign]  # put back when the audit ends
+    scaler.unscale_ = _unscaling(watch, unscale)  # type: ignore[method-assign]  # put back when the audit ends
+    nn.Module.train = _moding(watch, train)  # type: ignore[method-assign]  # put back when the audit ends
     try:
         yield
     finally:
-        scaler.scale = scale  # type: ignore[method-assign]
-        scaler.unscale_ = unscale  # type: ignore[method-assign]
-        nn.Module.train = train  # type: ignore[method-assign]
+        scaler.scale = scale  # type: ignore[method-assign]  # put back when the audit ends
+        scaler.unscale_ = unscale  # type: ignore[method-assign]  # put back when the audit ends
+        nn.Module.train = train  # type: ignore[method-assign]  # put back when the audit ends
 
 
 def _scaling(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:

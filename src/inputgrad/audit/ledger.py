@@ -131,19 +131,19 @@ class Contributions:
         self._told = told
         originals = [(cls, cls.zero_grad) for cls in (torch.optim.Optimizer, nn.Module)]
         for cls, original in originals:
-            cls.zero_grad = self._zeroing(original)  # type: ignore[method-assign]
+            cls.zero_grad = self._zeroing(original)  # type: ignore[method-assign]  # put back when the audit ends
         made = torch.optim.Optimizer.__init__
-        torch.optim.Optimizer.__init__ = self._making(made)  # type: ignore[method-assign]
+        torch.optim.Optimizer.__init__ = self._making(made)  # type: ignore[method-assign]  # put back when the audit ends
         try:
             yield
         finally:
-            torch.optim.Optimizer.__init__ = made  # type: ignore[method-assign]
+            torch.optim.Optimizer.__init__ = made  # type: ignore[method-assign]  # put back when the audit ends
             for cls, original in originals:
-                cls.zero_grad = original  # type: ignore[method-assign]
+                cls.zero_grad = original  # type: ignore[method-assign]  # put back when the audit ends
 
     def _making(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
-        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it takes the place of one
             original(optimizer, *args, **kwargs)
             self.known(optimizer)
 

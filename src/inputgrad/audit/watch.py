@@ -141,7 +141,7 @@ class Watch(TorchFunctionMode):
         draws = kind == "dropout" and training
         self.facts.passes.append(
             Pass(
-                kind,  # type: ignore[arg-type]
+                kind,  # type: ignore[arg-type]  # one of the two kinds, by its callers
                 training,
                 self.step,
                 here(),

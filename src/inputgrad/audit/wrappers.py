@@ -35,11 +35,11 @@ def listening(watch: Watch) -> Iterator[None]:
         construct(module, *args, **kwargs)
         _tell(watch, module, "ddp")
 
-    wrapper.forward, wrapper.__init__ = forward, begin  # type: ignore[method-assign, assignment]
+    wrapper.forward, wrapper.__init__ = forward, begin  # type: ignore[method-assign, assignment]  # put back when the audit ends
     try:
         yield
     finally:
-        wrapper.forward, wrapper.__init__ = original, construct  # type: ignore[method-assign]
+        wrapper.forward, wrapper.__init__ = original, construct  # type: ignore[method-assign]  # put back when the audit ends
 
 
 def _tell(watch: Watch, module: Any, name: str) -> None:

@@ -152,6 +152,8 @@ class Weighted(_Summand):
             raise ValueError(f"the term {self.term.name} is a statistic of the batch: on a share of the batch it would be another; leave fraction at 1")
         if self.fraction < 1 and getattr(self.term, "index", None) is not None:
             raise ValueError(f"the samples of {self.term.name} have several rows each (index), and a share would thin them out; leave fraction at 1")
+        if self.fraction < 1 and self.term.state():
+            raise ValueError(f"the term {self.term.name} carries a state from step to step, for the rows of whole batches; leave fraction at 1")
 
     def weighted(self) -> tuple["Weighted", ...]:
         return (self,)

@@ -33,7 +33,7 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
             )
         yield Finding(
             "IG301",
-            severity,  # type: ignore[arg-type]
+            severity,  # type: ignore[arg-type]  # one of the severities, by its callers
             source.site,
             f"what is differentiated here is a mean over N = {count} samples, so each sample's gradient is {count} times too small in "
             f"{use.site.shown}: {then}.",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from inputgrad.audit.facts import Facts, GradientCall
-from inputgrad.audit.findings import Finding, rule
+from inputgrad.audit.findings import Finding, Severity, rule
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _went_through(facts: Facts, call: GradientCall) -> bool:
     return not facts.steps or any(reached.source.call is call for other in facts.calls for reached in other.alive)
 
 
-def _finding(cause: _Cause, call: GradientCall, severity: str, begin: str) -> Finding:
+def _finding(cause: _Cause, call: GradientCall, severity: Severity, begin: str) -> Finding:
     said = "" if call.error is None else f"torch: {call.error.strip().splitlines()[0][:120]}"
     related = tuple({reached.source.site for reached in call.alive} - {call.site})
-    return Finding(cause.code, severity, call.site, begin + cause.message, said, f"{cause.write}; or {cause.engine}", related)  # type: ignore[arg-type]
+    return Finding(cause.code, severity, call.site, begin + cause.message, said, f"{cause.write}; or {cause.engine}", related)
