@@ -71,7 +71,6 @@ def check(found: dict[str, float], megabytes: float) -> None:
     assert found["alive"] == 0, found
     assert found["grown"] < megabytes * 2**20, found
     assert found["files"] <= 0, found
-    assert found["slower"] < 1.5, found
 
 
 @pytest.mark.skipif(not PAGES.exists(), reason="reads /proc")
@@ -89,6 +88,7 @@ def test_two_thousand_steps(engine: str) -> None:
     print(engine, found)
     # torch.func.jvp leaves 57 small objects a call to the garbage collector, no tensor among them
     check(found, megabytes=16 if engine == "reverse_over_forward" else 8)
+    assert found["slower"] < 1.5, found  # here alone: medians of 400 steps; of 20, another load on the machine decides
 
 
 def test_the_measure_sees_a_graph_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
