@@ -32,13 +32,16 @@ HALF = {"finite_difference": 1e-1, "weight_as_step": 1e-1}
 """The same under autocast to bfloat16; 5e-2 for the other engines."""
 RANKS = 2
 ALONE = ("single", "autocast", "accumulation", "checkpointing", "re-entrant checkpointing")
-TOGETHER = ("ddp", "ddp no_sync", "fsdp root", "fsdp nested")
+TOGETHER = ("ddp", "ddp no_sync", "fsdp root", "fsdp nested", "fsdp checkpointing", "fsdp bfloat16", "tensor parallel")
 LAYOUTS = {
     "single": "one process",
     "ddp": "DDP, 2 processes",
     "ddp no_sync": "DDP, `no_sync` twice a step",
     "fsdp root": "FSDP2, 2 processes, root",
     "fsdp nested": "FSDP2, 2 processes, nested",
+    "fsdp checkpointing": "FSDP2, 2 processes, checkpointing",
+    "fsdp bfloat16": "FSDP2, 2 processes, bfloat16 policy",
+    "tensor parallel": "tensor parallelism, 2 processes",
     "autocast": "autocast, bfloat16",
     "accumulation": "accumulation, 4 micro-batches",
     "checkpointing": "checkpointing",
@@ -49,8 +52,13 @@ LAYOUTS = {
 QUICKLY_COMPILED = ("single", "autocast", "ddp no_sync", "fsdp root", "re-entrant checkpointing")
 
 
+def half(layout: str) -> bool:
+    """Whether its passes are in bfloat16, so that parameters and data are float32."""
+    return layout in ("autocast", "fsdp bfloat16")
+
+
 def tolerance(layout: str, engine: str) -> float:
-    return HALF.get(engine, 5e-2) if layout == "autocast" else TOLERANCE.get(engine, EXACT)
+    return HALF.get(engine, 5e-2) if half(layout) else TOLERANCE.get(engine, EXACT)
 
 
 class Checkpointed(nn.Module):
@@ -75,31 +83,55 @@ def sharded(model: nn.Module, *, nested: bool, **settings: Any) -> nn.Module:
     return fully_shard(model, mesh=mesh, **settings)
 
 
+def split(layers: nn.Sequential) -> nn.Module:
+    """The first two linear layers by columns and by rows (Shoeybi et al. 2019), so that what lies between them is split over the processes."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    return parallelize_module(layers, init_device_mesh("cpu", (RANKS,)), {"0": ColwiseParallel(), "2": RowwiseParallel()})
+
+
 def model_of(loss: Loss, layout: str) -> nn.Module:
-    model = loss.model(torch.float32 if layout == "autocast" else torch.float64)
+    model = loss.model(torch.float32 if half(layout) else torch.float64)
+    layers = model.layers if loss.energy else model
+    assert isinstance(layers, nn.Sequential)
+    if "checkpointing" in layout:
+        reentrant = layout.startswith("re-")
+        layers = nn.Sequential(Checkpointed(layers[:2], reentrant=reentrant), Checkpointed(layers[2:], reentrant=reentrant))
+    elif layout == "tensor parallel":
+        layers = split(layers)  # type: ignore[assignment]
+    if not loss.energy:
+        model = layers
+    else:
+        model.layers = layers
     if layout.startswith("ddp"):
         return nn.parallel.DistributedDataParallel(model)
     if layout.startswith("fsdp"):
-        return sharded(model, nested=layout == "fsdp nested")
-    if "checkpointing" in layout:
-        layers = model.layers if loss.energy else model
-        halves = nn.Sequential(Checkpointed(layers[:2], reentrant=layout.startswith("re-")), Checkpointed(layers[2:], reentrant=layout.startswith("re-")))
-        if not loss.energy:
-            return halves
-        model.layers = halves
+        return sharded(model, nested=layout != "fsdp root", **_policy(layout))
     return model
+
+
+def _policy(layout: str) -> dict[str, Any]:
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return {"mp_policy": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)} if layout == "fsdp bfloat16" else {}
+
+
+def shared_out(layout: str) -> bool:
+    """Whether each process has its own share of the batch."""
+    return layout in TOGETHER and layout != "tensor parallel"
 
 
 def chunks_of(loss: Loss, layout: str) -> list[Chunk]:
     """The pieces that the whole batch is taken in, over all processes, in order."""
-    pieces = {"ddp": RANKS, "fsdp root": RANKS, "fsdp nested": RANKS, "ddp no_sync": 2 * RANKS, "accumulation": 4}.get(layout, 1)
+    pieces = {"ddp no_sync": 2 * RANKS, "accumulation": 4}.get(layout, RANKS if shared_out(layout) else 1)
     size = ROWS // pieces
     return [part(loss.batch(), slice(size * n, size * (n + 1))) for n in range(pieces)]
 
 
 def step(model: nn.Module, criterion: ig.InputGradientLoss, layout: str, chunks: list[Chunk], *, by_call: bool) -> None:
     """One step as a user writes it: this process's pieces, one after the other, and nothing synchronised before the last."""
-    rank, ranks = (dist.get_rank(), dist.get_world_size()) if layout in TOGETHER else (0, 1)
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if shared_out(layout) else (0, 1)
     numbers = [n for n in range(len(chunks)) if n % ranks == rank]
     for n in numbers:
         torch.manual_seed(seed(n))
@@ -114,9 +146,8 @@ def step(model: nn.Module, criterion: ig.InputGradientLoss, layout: str, chunks:
 
 
 def _backward(model: nn.Module, criterion: ig.InputGradientLoss, layout: str, chunk: Chunk, *, by_call: bool) -> None:
-    half = layout == "autocast"
-    chunk = cast(chunk, torch.float32) if half else chunk
-    autocast = torch.autocast("cpu", torch.bfloat16) if half else contextlib.nullcontext()
+    chunk = cast(chunk, torch.float32) if half(layout) else chunk
+    autocast = torch.autocast("cpu", torch.bfloat16) if layout == "autocast" else contextlib.nullcontext()
     with autocast:
         loss = criterion(model, *chunk) if by_call else criterion.backward(model, *chunk).loss
     if by_call:
@@ -153,7 +184,7 @@ def cell(layout: str, engine: str, name: str) -> dict[str, Any]:
 
     loss = LOSSES[name]
     chunks = chunks_of(loss, layout)
-    expected = reference(loss, [copy.deepcopy(chunk) for chunk in chunks], torch.float32 if layout == "autocast" else torch.float64)
+    expected = reference(loss, [copy.deepcopy(chunk) for chunk in chunks], torch.float32 if half(layout) else torch.float64)
     result: dict[str, Any] = {"layout": layout, "engine": engine, "loss": name}
     model, criterion = model_of(loss, layout), loss.criterion(ENGINES[engine])
     with told() as messages:

@@ -227,7 +227,7 @@ def mixed_precision_policy() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for nested in (False, True):
         row = found["nested" if nested else "root"] = {}
-        for name in ("reverse_over_forward", "auto", "finite_difference"):
+        for name in ("double_backward", "reverse_over_forward", "auto", "finite_difference"):
             model = sharded(network(torch.float32), nested=nested, mp_policy=policy)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -240,7 +240,7 @@ def activation_checkpointing() -> dict[str, Any]:
     """Sharded, and checkpointed inside."""
     expected = reference(NORM, pieces())
     found: dict[str, Any] = {}
-    for name in ("reverse_over_forward", "finite_difference", "auto"):
+    for name in ("double_backward", "reverse_over_forward", "finite_difference", "auto"):
         layers = network()
         model = sharded(nn.Sequential(Checkpointed(layers[:2], reentrant=False), Checkpointed(layers[2:], reentrant=False)), nested=False)
         with warnings.catch_warnings():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from inputgrad.derivatives.checkpoints import recomputed_in
+from inputgrad.derivatives.tensor_parallel import from_local_twice
 
 
 class Phase:
@@ -30,7 +31,8 @@ class Phase:
         """Around the backward pass that gives the input gradient."""
         self.only_input = True
         try:
-            yield
+            with from_local_twice():
+                yield
         finally:
             self.only_input = False
 
@@ -53,6 +55,16 @@ class SecondDerivatives(TorchFunctionMode):
             if result is not NotImplemented:
                 return result
         return func(*args, **(kwargs or {}))
+
+    def __enter__(self) -> "SecondDerivatives":
+        self._held = from_local_twice()
+        self._held.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._held.__exit__(*raised)
 
     def _again(self) -> "SecondDerivatives":
         return SecondDerivatives(self._phase)

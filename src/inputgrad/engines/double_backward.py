@@ -36,9 +36,10 @@ class DoubleBackward(Engine):
     )
 
     def watch(self, model: nn.Module) -> Watch:
-        return Watch(phase=Phase()) if self.own_derivatives else Watch()
+        return Watch(phase=Phase() if self.own_derivatives else None, whole=True)
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        forward.whole()
         forward.here()  # an error of the model's own forward pass stays its own
         with explained(self, forward, "twice"):
             seed = None

@@ -16,6 +16,7 @@ from inputgrad.derivatives import Phase, SecondDerivatives
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.distributed import without_wrappers
 from inputgrad.engines.replay import Replay
+from inputgrad.engines.returned import check_graph, check_output
 from inputgrad.engines.uncompiled import uncompiled
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
@@ -37,6 +38,8 @@ class Watch:
 
     tape: Tape | None = None
     phase: Phase | None = None
+    whole: bool = False
+    """Whether sharded parameters must be whole for the step."""
 
 
 class ForwardPass:
@@ -65,6 +68,8 @@ class ForwardPass:
         self._tap = tap
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
+        if watch and watch.whole:
+            replay.gather()
         self._here: Run | None = None
         self._spent = False
         self.spendable = False
@@ -92,8 +97,13 @@ class ForwardPass:
             with SecondDerivatives(self._phase) if self._phase else nullcontext():
                 self._here, self._spent = self.run({}), False
             if self.wrt:
-                _check_graph(self._here.output)
+                check_graph(self._here.output)
         return self._here
+
+    def whole(self) -> None:
+        """Have sharded parameters whole from here on: a run that was made without is made again."""
+        if self._replay.gather():
+            self._here = None
 
     def let_go(self) -> None:
         """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
@@ -134,7 +144,7 @@ class ForwardPass:
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
-        _check_output(output)
+        check_output(output)
         if self._replay.output is None:
             self._replay.output = output
         for key in self.wrt:
@@ -222,22 +232,3 @@ def _opened(tensor: Tensor) -> Tensor:
 def is_module(key: Key) -> bool:
     """Whether a key names the output of an inner module, not an input."""
     return isinstance(key, str) and key.startswith(MODULE)
-
-
-def _check_output(output: Any) -> None:
-    if not isinstance(output, Tensor) or not output.is_floating_point():
-        got = f"a tensor of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
-        raise TypeError(
-            f"the model's output must be a floating-point tensor (or a tuple that starts with one, or an object with .logits), got {got}; "
-            "pick it with InputGradientLoss(..., output=callable)"
-        )
-    if output.dim() == 0 or output.shape[0] == 0:
-        raise ValueError(f"the model's output has shape {list(output.shape)}: expected [N, ...] with at least one sample")
-
-
-def _check_graph(output: Tensor) -> None:
-    if not output.requires_grad:
-        raise ValueError(
-            "the model's output carries no graph to the input: it was computed under no_grad or inference_mode, or detached, inside the model. "
-            f"Remove that from the model's forward, or differentiate elsewhere with wrt=; grad enabled here: {torch.is_grad_enabled()}"
-        )

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from inputgrad.engines.base import Engine
 from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass
-from inputgrad.engines.graph import nodes_of
+from inputgrad.engines.gathered import units
+from inputgrad.engines.graph import leaves_of, nodes_of
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
@@ -38,8 +39,11 @@ def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[
     for node in nodes_of(results):
         if node.name() in ("torch::autograd::Error", "torch::autograd::DelayedError"):
             raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
-    sources = [parameter for parameter in forward.model.parameters() if parameter.requires_grad] + ([seed] if seed is not None else [])
+        if node.name() == "_FromTorchTensorBackward":
+            raise RuntimeError("DTensor.from_local of torch cuts off the second derivative")
     differentiable = [result for result in results if result.requires_grad]
+    learning = leaves_of(differentiable) if units(forward.model) else forward.model.parameters()  # a sharded unit puts others in the parameters' place
+    sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
     if differentiable and sources:
         with silenced(forward.model.parameters()), unnoticed(forward.model):
             torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
@@ -118,6 +122,7 @@ _MACHINERY = {
     "use_reentrant=True": "re-entrant checkpointing allows no such derivative; checkpoint(..., use_reentrant=False) can be differentiated twice",
     "torch.utils.checkpoint": "torch.utils.checkpoint computes its region again outside of this derivative",
     "setStorage": "parameters sharded by fully_shard are taken apart again before this derivative needs them",
+    "DTensor.from_local": "tensor parallelism is differentiable twice with own_derivatives=True alone",
     "Tensor.requires_grad_()": "Tensor.requires_grad_(), called inside the model or by re-entrant checkpointing, is not possible in this derivative",
     "setup_context": "a custom autograd.Function without setup_context and jvp has no such derivative here",
 }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.engines.distributed import after_broadcast, transparent
+from inputgrad.engines.gathered import Gathered, units
 from inputgrad.engines.tracing import Draws, tracing
 
 
@@ -26,9 +27,17 @@ class Replay:
         """Whether a pass of this step has met re-entrant checkpointing."""
         self.output: Tensor | None = None
         """What the first pass gave, with its graph: the one pass that replicas hear of."""
+        self._gathered: Gathered | None = None
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
         self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
+
+    def gather(self) -> bool:
+        """Make every pass from here on one of whole parameters, where the model is sharded. Whether that changes anything."""
+        if self._gathered is not None or not units(self._model):
+            return False
+        self._gathered = Gathered(self._model)
+        return True
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
@@ -41,6 +50,11 @@ class Replay:
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
+        with self._replayed(), self._gathered.run() if self._gathered else nullcontext():
+            yield
+
+    @contextmanager
+    def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
             with self._draws(), after_broadcast(self._model, self._remember_buffers):

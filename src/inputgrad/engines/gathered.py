@@ -1,0 +1,143 @@
+"""Models under ``fully_shard`` (FSDP2), made whole for a step: its hooks free the parameters between two derivatives, and a double backward needs them.
+
+Each parameter is put together once a step and stands in its module in place of the process's share, while the hooks rest. Its gradient goes back as
+theirs does: averaged over the processes, in the dtype of the mixed-precision policy, to the share that each process holds. For that step the parameters
+take the memory of a model that is not sharded; gradients and the optimiser's state stay sharded.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
+
+from inputgrad.derivatives.checkpoints import recomputed_in
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a parameter stands, and the unit of sharding that it belongs to."""
+
+    module: nn.Module
+    name: str
+    unit: Any
+
+
+class Gathered:
+    """The parameters of a model, whole, for the passes of one step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._units = units(model)
+        for unit in self._units:
+            unit.reshard()  # after a pass of its own the root keeps its parameters together
+        self._places = list(_places(model, None))
+        shares = [place.module._parameters[place.name] for place in self._places]
+        wholes = {id(share): _Gather.apply(share, place.unit) for place, share in zip(self._places, shares, strict=True)}
+        self._wholes = [wholes[id(share)] for share in shares]
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Around a pass of the model, and around a checkpointed region of it that runs again in the backward pass."""
+        shares = [place.module._parameters[place.name] for place in self._places]
+        hooks = [(entries, key, entries[key], other) for unit in self._units for entries, key, other in _casting_alone(unit)]
+        try:
+            for place, whole in zip(self._places, self._wholes, strict=True):
+                place.module._parameters[place.name] = whole  # no leaf, so no nn.Parameter
+            for entries, key, _, other in hooks:
+                entries[key] = other
+            self._flatten()
+            with _Again(self.run):
+                yield
+        finally:
+            for place, share in zip(self._places, shares, strict=True):
+                place.module._parameters[place.name] = share
+            for entries, key, own, _ in hooks:
+                entries[key] = own
+            self._flatten()
+
+    def _flatten(self) -> None:
+        """Recurrent layers keep a list of their weights."""
+        for module in dict.fromkeys(place.module for place in self._places):
+            if isinstance(module, nn.RNNBase):
+                module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
+
+
+class _Again(TorchFunctionMode):
+    """While active, checkpointed regions are told to run again under ``mode``."""
+
+    def __init__(self, mode: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        recomputed_in(self._mode)
+        return func(*args, **(kwargs or {}))
+
+
+def units(model: nn.Module) -> list[Any]:
+    """The modules in the model that ``fully_shard`` was applied to."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return []
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+def _places(module: nn.Module, unit: Any) -> Iterator[_Place]:
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
+
+    unit = module if isinstance(module, FSDPModule) else unit
+    for name, parameter in module._parameters.items():
+        if unit is not None and isinstance(parameter, DTensor):
+            yield _Place(module, name, unit)
+    for child in module.children():
+        yield from _places(child, unit)
+
+
+def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:
+    """The hooks of ``fully_shard`` on a unit, by their dict and key, and what is left of each: the casts of the mixed-precision policy."""
+    policy = unit._get_fsdp_state()._mp_policy
+    inputs = policy.param_dtype if policy.cast_forward_inputs else None
+
+    def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+        return _cast(args, inputs), _cast(kwargs, inputs)
+
+    def after(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return _cast(output, policy.output_dtype)
+
+    for entries, other in ((unit._forward_pre_hooks, before), (unit._forward_hooks, after)):
+        yield from ((entries, key, other) for key, hook in entries.items() if hook.__module__.startswith("torch.distributed.fsdp"))
+
+
+def _cast(values: Any, dtype: torch.dtype | None) -> Any:
+    return values if dtype is None else tree_map_only(Tensor, lambda value: value.to(dtype) if value.is_floating_point() else value, values)
+
+
+class _Gather(torch.autograd.Function):
+    """A parameter from the processes' shares; its gradient back to them: one sum over the processes each, and a division."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Any, unit: Any) -> Tensor:
+        from torch.distributed.tensor import Replicate
+
+        state = unit._get_fsdp_state()
+        (group,) = state._fsdp_param_groups
+        ctx.mesh, ctx.placements, ctx.dtype, ctx.policy = share.device_mesh, share.placements, share.dtype, state._mp_policy
+        if share.device_mesh.ndim != group.mesh_info.mesh.ndim:
+            raise NotImplementedError
+        ctx.divisor = group.gradient_divide_factor or share.device_mesh.size()
+        whole: Tensor = share.detach().redistribute(placements=[Replicate()] * ctx.mesh.ndim).to_local()
+        return whole.to(ctx.policy.param_dtype or ctx.dtype, copy=True)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        from torch.distributed.tensor import DTensor, Partial
+
+        gradient = gradient.to(ctx.policy.reduce_dtype or gradient.dtype) / ctx.divisor
+        summands = DTensor.from_local(gradient, ctx.mesh, [Partial()] * ctx.mesh.ndim, run_check=False)
+        return summands.redistribute(placements=ctx.placements).to(ctx.dtype), None
