@@ -8,7 +8,7 @@ from torch import nn
 
 from inputgrad.checks import check_model, thawed
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
-from inputgrad.engines.choice import remembered
+from inputgrad.engines.choice import order, remembered
 from inputgrad.explanation import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.findings import found_by_looking, found_by_running, of_refusals, suggested
 from inputgrad.loss import InputGradientLoss, default_output
@@ -96,7 +96,8 @@ def _taken_by_auto(model: nn.Module, verdicts: list[Verdict]) -> tuple[str | Non
     earlier = remembered(model)
     if earlier is not None:
         return earlier.name, "an earlier step with this model took it"
-    tried = [verdict for verdict in verdicts if verdict.engine in ("double_backward", "reverse_over_forward", "finite_difference")]
+    by_name = {verdict.engine: verdict for verdict in verdicts}
+    tried = [by_name[engine.name] for engine in order(model)]
     first = next((verdict for verdict in tried if verdict.served), None)
     if first is None:
         return None, "no engine serves this model with this criterion"

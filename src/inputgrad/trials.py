@@ -17,6 +17,8 @@ from torch.nn.parameter import is_lazy
 
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine
 from inputgrad.engines.choice import unremembered
+from inputgrad.engines.gathered import units
+from inputgrad.engines.proof import silenced
 from inputgrad.engines.replay import Replay
 from inputgrad.engines.uncompiled import uncompiled
 from inputgrad.errors import EngineError
@@ -67,6 +69,8 @@ class Trials:
 
     def __init__(self, criterion: InputGradientLoss, model: nn.Module, inputs: Any, target: Any) -> None:
         self.criterion, self.model, self.inputs, self.target = criterion, model, ModelInputs.of(inputs), target
+        for unit in units(model):
+            unit.reshard()  # after a pass of its own it may still hold others in its parameters' place
         self._sources = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def engines(self) -> list[Engine]:
@@ -158,24 +162,33 @@ class Trials:
     def _gradients(self, loss: Tensor) -> Gradients:
         if not self._sources or not loss.requires_grad:
             return [None for _ in self._sources]
+        if units(self.model):
+            return self._by_backward(loss)
         try:
-            return list(torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True))
+            return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]
         except RuntimeError as error:
             if "checkpoint" not in str(error):
                 raise
             return self._by_backward(loss)
 
     def _by_backward(self, loss: Tensor) -> Gradients:
-        """The same by ``.backward()``, which is all that re-entrant checkpointing allows; the ``.grad`` of the parameters is put back."""
-        kept = [(leaf, leaf.grad) for leaf in self.model.parameters()]
-        for leaf, _ in kept:
-            leaf.grad = None
+        """The same by ``.backward()``, which is all that re-entrant checkpointing and ``fully_shard`` allow; ``.grad`` is put back, and no hook is told."""
+        kept = [(leaf, leaf.grad, leaf._post_accumulate_grad_hooks) for leaf in self._sources]
+        for leaf, *_ in kept:
+            leaf.grad = leaf._post_accumulate_grad_hooks = None
         try:
-            loss.backward()
-            return [source.grad for source in self._sources]
+            with silenced(self._sources):
+                loss.backward()
+            return [_whole(source.grad) for source in self._sources]
         finally:
-            for leaf, gradient in kept:
-                leaf.grad = gradient
+            for leaf, gradient, hooks in kept:
+                leaf.grad, leaf._post_accumulate_grad_hooks = gradient, hooks
+
+
+def _whole(gradient: Any) -> Tensor | None:
+    """Of shares the whole, for figures."""
+    whole: Tensor | None = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
+    return whole
 
 
 def _now(tensors: list[Any]) -> float:

@@ -32,7 +32,7 @@ def check(found: Found, layout: str, engine: str) -> None:
         assert ("refused" in row) == ("refused" in known[layout, engine, name]), row
         if "error" in row:
             assert row["error"] <= cells.tolerance(layout, engine), row
-            assert row["sharded"] == layout.startswith("fsdp")
+            assert row["sharded"] == layout.startswith("fsdp")  # under tensor parallelism the last layer is whole
 
 
 @pytest.mark.parametrize("engine", cells.ENGINES)
@@ -144,7 +144,6 @@ def test_a_mixed_precision_policy(ways: list[dict[str, Any]]) -> None:
 def test_checkpointed_and_sharded(ways: list[dict[str, Any]]) -> None:
     for found in ways:
         row = found["activation_checkpointing"]
+        assert max(row["double_backward"], row["auto"]) < 1e-10
         assert row["finite_difference"] < 1e-6
         assert "torch.utils.checkpoint computes its region again outside of this derivative" in row["reverse_over_forward"]
-        assert "no engine serves this model" in row["auto"]
-        assert "engine='finite_difference'" in row["auto"]

@@ -1,9 +1,9 @@
 """The choice of an engine: by name, by object, or by what the model allows (``"auto"``)."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.gathered import units
 from inputgrad.engines.proof import fingerprint
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.engines.uncompiled import compiled_part
@@ -31,7 +32,8 @@ _TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 class Auto(Engine):
     """Double backward where the model allows it; else the exact engine that serves; else differences, where branch decisions can be replayed.
 
-    One warning a model names what stood in the way of double backward and what was taken.
+    Of a model under ``fully_shard`` the first is reverse over forward, which leaves it sharded. One warning a model names what stood in the way of double
+    backward and what was taken.
     """
 
     name: ClassVar[str] = "auto"
@@ -43,20 +45,38 @@ class Auto(Engine):
     )
 
     def watch(self, model: nn.Module) -> Watch:
-        return (remembered(model) or DoubleBackward()).watch(model)
+        taken = remembered(model)
+        return taken.watch(model) if taken is not None else replace(DoubleBackward().watch(model), whole=not units(model))
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         taken = remembered(forward.model)
         if taken is not None:
             return taken.linearize(forward, score, wrt)
+        first, *others = order(forward.model)
         try:
-            linearization = DoubleBackward().linearize(forward, score, wrt)
-            _tell_uncompiled(forward.model)
-            return linearization
+            linearization = first.linearize(forward, score, wrt)
+            if isinstance(first, DoubleBackward):
+                _tell_uncompiled(forward.model)
+                return linearization
+            _try(linearization)
+            warn(f"{_SHARDED}; name one with engine= to be rid of this warning")
+            engine = first
         except EngineError as error:
-            engine, linearization = _rescue(forward, score, wrt, error)
+            engine, linearization = _rescue(forward, score, wrt, others, error)
         _TAKEN[forward.model] = (fingerprint(forward.model), engine)
         return linearization
+
+
+_SHARDED = (
+    "the model is sharded by fully_shard, and engine='auto' takes 'reverse_over_forward' (exact), which leaves it so; engine='double_backward' is exact and "
+    "faster, and holds all parameters whole during the step"
+)
+
+
+def order(model: nn.Module) -> tuple[Engine, ...]:
+    """The engines that "auto" tries for a model, in this order."""
+    last = FiniteDifference(strict=True)
+    return (ReverseOverForward(), DoubleBackward(), last) if units(model) else (DoubleBackward(), ReverseOverForward(), last)
 
 
 def remembered(model: nn.Module) -> Engine | None:
@@ -79,9 +99,9 @@ def unremembered(model: nn.Module) -> Iterator[None]:
             _TOLD.discard(model)
 
 
-def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], reason: EngineError) -> tuple[Engine, Linearization]:
+def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], others: Sequence[Engine], reason: EngineError) -> tuple[Engine, Linearization]:
     refusals = [str(reason)]
-    for engine in (ReverseOverForward(), FiniteDifference(strict=True)):
+    for engine in others:
         try:
             linearization = engine.linearize(forward, score, wrt)
             _try(linearization)

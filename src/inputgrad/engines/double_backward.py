@@ -39,7 +39,7 @@ class DoubleBackward(Engine):
         return Watch(phase=Phase() if self.own_derivatives else None, whole=True)
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        forward.whole()
+        forward.gather()
         forward.here()  # an error of the model's own forward pass stays its own
         with explained(self, forward, "twice"):
             seed = None

@@ -71,7 +71,7 @@ class ForwardPass:
         if watch and watch.whole:
             replay.gather()
         self._here: Run | None = None
-        self._spent = False
+        self._spent = self._whole = False
         self.spendable = False
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.own_leaves: list[Tensor] = []
@@ -93,17 +93,18 @@ class ForwardPass:
 
     def here(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
+        if self._here is not None and self._replay.whole and not self._whole:
+            self.let_go()
         if self._here is None or self._spent:
             with SecondDerivatives(self._phase) if self._phase else nullcontext():
-                self._here, self._spent = self.run({}), False
+                self._here, self._spent, self._whole = self.run({}), False, self._replay.whole
             if self.wrt:
                 check_graph(self._here.output)
         return self._here
 
-    def whole(self) -> None:
+    def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""
-        if self._replay.gather():
-            self._here = None
+        self._replay.gather()
 
     def let_go(self) -> None:
         """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""

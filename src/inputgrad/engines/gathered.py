@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from inputgrad.derivatives.checkpoints import recomputed_in
+from inputgrad.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,13 @@ def units(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
+def recover(model: nn.Module) -> None:
+    """After a pass that was broken off: units of sharding would take the next one for its continuation."""
+    for unit in units(model):
+        if unit._get_fsdp_state()._is_root and hasattr(unit, "reset_iter_state"):
+            unit.reset_iter_state()
+
+
 def _places(module: nn.Module, unit: Any) -> Iterator[_Place]:
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
@@ -119,25 +127,52 @@ def _cast(values: Any, dtype: torch.dtype | None) -> Any:
 
 
 class _Gather(torch.autograd.Function):
-    """A parameter from the processes' shares; its gradient back to them: one sum over the processes each, and a division."""
+    """A parameter from the processes' shares; its gradient back to them: one sum over the processes each, and a division.
+
+    Where tensor parallelism splits the parameter as well, it stays split over those processes.
+    """
 
     @staticmethod
     def forward(ctx: Any, share: Any, unit: Any) -> Tensor:
         from torch.distributed.tensor import Replicate
 
-        state = unit._get_fsdp_state()
-        (group,) = state._fsdp_param_groups
-        ctx.mesh, ctx.placements, ctx.dtype, ctx.policy = share.device_mesh, share.placements, share.dtype, state._mp_policy
-        if share.device_mesh.ndim != group.mesh_info.mesh.ndim:
-            raise NotImplementedError
-        ctx.divisor = group.gradient_divide_factor or share.device_mesh.size()
-        whole: Tensor = share.detach().redistribute(placements=[Replicate()] * ctx.mesh.ndim).to_local()
-        return whole.to(ctx.policy.param_dtype or ctx.dtype, copy=True)
+        policy, divisor, replicas = _settings(unit)
+        ctx.mesh, ctx.placements, ctx.dtype, ctx.reduced = share.device_mesh, share.placements, share.dtype, policy.reduce_dtype
+        ctx.replicas, ctx.divisor = replicas.ndim, divisor or replicas.size()
+        whole: Any = share.detach().redistribute(placements=[*[Replicate()] * ctx.replicas, *ctx.placements[ctx.replicas :]])
+        local: Tensor = whole.to_local().to(policy.param_dtype or ctx.dtype, copy=True)
+        return _split(local, ctx, share.shape, share.stride())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Any) -> tuple[Any, None]:
         from torch.distributed.tensor import DTensor, Partial
 
-        gradient = gradient.to(ctx.policy.reduce_dtype or gradient.dtype) / ctx.divisor
-        summands = DTensor.from_local(gradient, ctx.mesh, [Partial()] * ctx.mesh.ndim, run_check=False)
+        shape, stride = gradient.shape, gradient.stride()
+        if isinstance(gradient, DTensor):
+            gradient = gradient.redistribute(placements=ctx.placements[ctx.replicas :]).to_local()
+        gradient = gradient.to(ctx.reduced or gradient.dtype) / ctx.divisor
+        placements = [*[Partial()] * ctx.replicas, *ctx.placements[ctx.replicas :]]
+        summands = DTensor.from_local(gradient, ctx.mesh, placements, run_check=False, shape=shape, stride=stride)
         return summands.redistribute(placements=ctx.placements).to(ctx.dtype), None
+
+
+def _split(local: Tensor, ctx: Any, shape: torch.Size, stride: tuple[int, ...]) -> Any:
+    """What the passes see: the whole, or this process's part of it under tensor parallelism."""
+    from torch.distributed.tensor import DTensor
+
+    names = (ctx.mesh.mesh_dim_names or ())[ctx.replicas :]
+    if ctx.mesh.ndim == ctx.replicas:
+        return local
+    return DTensor.from_local(local, ctx.mesh[names], ctx.placements[ctx.replicas :], run_check=False, shape=shape, stride=stride)
+
+
+def _settings(unit: Any) -> tuple[Any, float | None, Any]:
+    """What ``fully_shard`` was told: the mixed-precision policy, the divisor of gradients where it is a custom one, and the mesh of the processes."""
+    state = unit._get_fsdp_state()
+    groups = state._fsdp_param_groups
+    if len(groups) != 1:
+        raise EngineError(
+            f"engine 'double_backward' puts the parameters of each unit of fully_shard together on one mesh, and {type(unit).__name__} has {len(groups)} of "
+            "them. engine='reverse_over_forward' leaves them as they are"
+        )
+    return state._mp_policy, groups[0].gradient_divide_factor, groups[0].mesh_info.mesh

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from inputgrad.engines.base import Engine
 from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass
-from inputgrad.engines.gathered import units
+from inputgrad.engines.gathered import recover, units
 from inputgrad.engines.graph import leaves_of, nodes_of
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import EngineError
@@ -100,8 +100,10 @@ def explained(engine: Engine, forward: ForwardPass, how: str) -> Iterator[None]:
     try:
         yield
     except EngineError:
+        recover(forward.model)
         raise
     except RuntimeError as error:
+        recover(forward.model)
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {_obstacle(str(error))} "

@@ -32,12 +32,15 @@ class Replay:
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
         self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
 
-    def gather(self) -> bool:
-        """Make every pass from here on one of whole parameters, where the model is sharded. Whether that changes anything."""
-        if self._gathered is not None or not units(self._model):
-            return False
-        self._gathered = Gathered(self._model)
-        return True
+    @property
+    def whole(self) -> bool:
+        """Whether the passes from here on are of whole parameters, where the model is sharded."""
+        return self._gathered is not None
+
+    def gather(self) -> None:
+        """Make every pass from here on one of whole parameters."""
+        if self._gathered is None and units(self._model):
+            self._gathered = Gathered(self._model)
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""

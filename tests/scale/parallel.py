@@ -1,0 +1,288 @@
+"""What each of four gloo processes runs: tensor parallelism by every style, with shards (2 × 2) and without, and ways of ``fully_shard`` with replicas."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.parallel import ColwiseParallel, PrepareModuleInput, PrepareModuleOutput, RowwiseParallel, SequenceParallel, parallelize_module
+
+import inputgrad as ig
+from tests.scale.cells import distance, full
+from tests.scale.spawn import joined, left
+
+RANKS = 4
+WEIGHT = 0.3
+ROWS, LENGTH, FEATURES, CLASSES = 4, 4, 5, 3
+ENGINES = ("double_backward", "finite_difference", "auto")
+
+
+class Attention(nn.Module):
+    """Several heads (Vaswani et al. 2017), as many as the process holds."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.size = width // heads
+        self.queries, self.keys, self.values, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Any:
+        rows, length, _ = x.shape
+        q, k, v = (layer(x).view(rows, length, -1, self.size).transpose(1, 2) for layer in (self.queries, self.keys, self.values))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed.transpose(1, 2).reshape(rows, length, -1))
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, heads: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.first, self.attention, self.second = nn.LayerNorm(width), Attention(width, heads), nn.LayerNorm(width)
+        self.up, self.activation, self.down = nn.Linear(width, 2 * width), activation(), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Any:
+        x = x + self.attention(self.first(x))
+        return x + self.down(self.activation(self.up(self.second(x))))
+
+
+class Transformer(nn.Module):
+    def __init__(self, activation: type[nn.Module] = nn.GELU, width: int = 8, heads: int = 4) -> None:
+        super().__init__()
+        self.enter = nn.Linear(FEATURES, width)
+        self.blocks = nn.Sequential(*(Block(width, heads, activation) for _ in range(2)))
+        self.leave = nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.leave(self.blocks(self.enter(x)).mean(1))
+
+
+def transformer(activation: type[nn.Module] = nn.GELU) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(activation).double()
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(ROWS, LENGTH, FEATURES, generator=generator, dtype=torch.float64)
+    return x, torch.randint(0, CLASSES, (ROWS,), generator=generator)
+
+
+def transcribed(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor | None]:
+    """Mean cross-entropy and WEIGHT · mean ‖∂ℓ_n/∂x_n‖², by double backward written out; nothing is split."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        x = x.clone().requires_grad_()
+        losses = F.cross_entropy(model(x), y, reduction="none")
+        (g,) = torch.autograd.grad(losses.sum(), x, create_graph=True)
+        total = losses.mean() + WEIGHT * g.flatten(1).square().sum(1).mean()
+        return list(torch.autograd.grad(total, list(model.parameters()), allow_unused=True))
+
+
+def criterion(engine: Any) -> ig.InputGradientLoss:
+    return ig.InputGradientLoss("cross_entropy", WEIGHT * ig.GradientNorm(of="loss", power=2), engine=engine)
+
+
+def errors(made: Callable[[], nn.Module], chunk: tuple[Tensor, Tensor], expected: list[Tensor | None], engines: tuple[Any, ...] = ENGINES) -> dict[str, Any]:
+    """By engine: the largest difference of two steps, by ``criterion(...).backward()`` and ``criterion.backward(...)``; or the refusal."""
+    found: dict[str, Any] = {}
+    for engine in engines:
+        model, loss = made(), criterion(engine)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                off = []
+                for by_call in (True, False):
+                    model.zero_grad()
+                    loss(model, *chunk).backward() if by_call else loss.backward(model, *chunk)
+                    off.append(distance([full(parameter.grad) for parameter in model.parameters()], expected))
+                found[str(engine)] = max(off)
+            except ig.EngineError as error:
+                found[str(engine)] = str(error)
+    return found
+
+
+def megatron(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Attention and feed-forward by columns, then by rows (Shoeybi et al. 2019)."""
+    columns = dict.fromkeys(("attention.queries", "attention.keys", "attention.values", "up"), ColwiseParallel())
+    for block in model.blocks:  # type: ignore[union-attr]
+        parallelize_module(block, mesh, {**columns, "attention.out": RowwiseParallel(), "down": RowwiseParallel()})
+    return model
+
+
+def sequences(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """The same, and everything between is split along the sequence (Korthikanti et al. 2022)."""
+    whole: Any = {"input_layouts": (Shard(1),), "desired_input_layouts": (Replicate(),)}
+    plan = {
+        "first": SequenceParallel(),
+        "second": SequenceParallel(),
+        "attention": PrepareModuleInput(**whole),
+        **dict.fromkeys(("attention.queries", "attention.keys", "attention.values"), ColwiseParallel()),
+        "attention.out": RowwiseParallel(output_layouts=Shard(1)),
+        "up": ColwiseParallel(input_layouts=Shard(1)),
+        "down": RowwiseParallel(output_layouts=Shard(1)),
+    }
+    for block in model.blocks:  # type: ignore[union-attr]
+        parallelize_module(block, mesh, plan)
+    enter, leave = (
+        RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
+        PrepareModuleOutput(output_layouts=(Shard(1),), desired_output_layouts=(Replicate(),)),
+    )
+    parallelize_module(model, mesh, {"enter": enter, "blocks": leave})
+    return model
+
+
+def tensor_parallel() -> dict[str, dict[str, Any]]:
+    """All four processes split one model and see one batch."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+    found = {}
+    for name, split in (("megatron", megatron), ("sequences", sequences)):
+        for activation in (nn.GELU, nn.ReLU):
+            expected = transcribed(transformer(activation), *batch())
+            found[f"{name}, {activation.__name__}"] = errors(lambda split=split, a=activation: split(transformer(a), mesh), batch(), expected)  # type: ignore[misc]
+    return found
+
+
+def torchs_own() -> float:
+    """Double backward by torch alone, through the same split model: what a plain script gets."""
+    model, expected = megatron(transformer(), init_device_mesh("cpu", (RANKS,))), transcribed(transformer(), *batch())
+    return distance([full(part) for part in transcribed(model, *batch())], expected)
+
+
+def mine(index: int, pieces: int) -> tuple[Tensor, Tensor]:
+    x, y = batch()
+    size = ROWS // pieces
+    return x[index * size : (index + 1) * size], y[index * size : (index + 1) * size]
+
+
+def split_and_sharded() -> dict[str, Any]:
+    """Two shares of the batch, each on two processes that split the model."""
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("shards", "parts"))
+
+    def made() -> nn.Module:
+        model = megatron(transformer(), mesh["parts"])
+        for block in model.blocks:  # type: ignore[union-attr]
+            fully_shard(block, mesh=mesh["shards"])
+        return fully_shard(model, mesh=mesh["shards"])
+
+    return errors(made, mine(mesh["shards"].get_local_rank(), 2), transcribed(transformer(), *batch()))
+
+
+def replicas_of_shards() -> dict[str, Any]:
+    """Hybrid sharding: two replicas of two shards."""
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicas", "shards"))
+    return errors(lambda: nested(mesh), mine(dist.get_rank(), RANKS), transcribed(transformer(), *batch()), (*ENGINES, "reverse_over_forward"))
+
+
+def nested(mesh: DeviceMesh, **settings: Any) -> nn.Module:
+    model = transformer()
+    for block in model.blocks:
+        fully_shard(block, mesh=mesh, **settings)
+    return fully_shard(model, mesh=mesh, **settings)
+
+
+def a_divisor_of_its_own() -> dict[str, Any]:
+    """``set_gradient_divide_factor(1)``: the sum over the processes. A model that was just evaluated holds its root's parameters whole."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+
+    def made() -> nn.Module:
+        model = nested(mesh)
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+        with torch.no_grad():
+            model(batch()[0])
+        return model
+
+    expected = [None if part is None else RANKS * part for part in transcribed(transformer(), *batch())]
+    return errors(made, mine(dist.get_rank(), RANKS), expected)
+
+
+class Recurrent(nn.Module):
+    """An LSTM, which keeps a list of its weights, and two layers that share theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.one, self.other = nn.LSTM(FEATURES, FEATURES, batch_first=True), nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, FEATURES)
+        self.other.weight = self.one.weight
+        self.leave = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.leave(torch.tanh(self.other(torch.tanh(self.one(self.cells(x)[0])))).mean(1))
+
+
+def kept_lists_and_shared_weights() -> dict[str, Any]:
+    """Sharded as one unit."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+
+    def plain() -> nn.Module:
+        torch.manual_seed(0)
+        return Recurrent().double()
+
+    return errors(lambda: fully_shard(plain(), mesh=mesh), mine(dist.get_rank(), RANKS), transcribed(plain(), *batch()), ("double_backward",))
+
+
+def explained() -> dict[str, Any]:
+    """`explain` tries every engine, of which one breaks off within a sharded forward pass; and training afterwards."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+    chunk, model, loss = mine(dist.get_rank(), RANKS), nested(mesh), criterion("auto")
+    table = loss.explain(model, *chunk)
+    serves = {verdict.engine: verdict.serves for verdict in table.verdicts}
+    untouched = all(parameter.grad is None for parameter in model.parameters())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loss(model, *chunk).backward()
+    after = distance([full(parameter.grad) for parameter in model.parameters()], transcribed(transformer(), *batch()))
+    return {"serves": serves, "taken": table.taken, "untouched": untouched, "after": after}
+
+
+def accumulated() -> dict[str, float]:
+    """Four micro-batches of one sample, the first three without communication as users ask for it."""
+    model, loss, (x, y) = nested(init_device_mesh("cpu", (RANKS,))), criterion("double_backward"), batch()
+    for n in range(ROWS):
+        model.set_requires_gradient_sync(n == ROWS - 1)  # type: ignore[operator]
+        (loss(model, x[n : n + 1], y[n : n + 1]) / ROWS).backward()
+    return {"double_backward": distance([full(parameter.grad) for parameter in model.parameters()], transcribed(transformer(), x, y))}
+
+
+def without_own_derivatives() -> str:
+    """Where torch's own second derivatives are asked for, tensor parallelism is refused."""
+    model = megatron(transformer(), init_device_mesh("cpu", (RANKS,)))
+    try:
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            criterion(ig.engines.DoubleBackward(own_derivatives=False))(model, *batch())
+    except ig.EngineError as error:
+        return str(error)
+    return "served"
+
+
+WAYS: list[Callable[[], Any]] = [
+    tensor_parallel,
+    torchs_own,
+    split_and_sharded,
+    replicas_of_shards,
+    a_divisor_of_its_own,
+    kept_lists_and_shared_weights,
+    explained,
+    accumulated,
+    without_own_derivatives,
+]
+
+
+def main(rank: int, ranks: int, folder: str) -> None:
+    joined(rank, ranks, folder)
+    answers: dict[str, Any] = {}
+    for way in WAYS:
+        try:
+            answers[way.__name__] = way()
+        except Exception as error:  # the others wait at the barrier
+            answers[way.__name__] = f"raised {type(error).__name__}: {error}"
+        dist.barrier()
+    left(rank, folder, answers)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

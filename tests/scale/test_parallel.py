@@ -1,0 +1,64 @@
+"""Four processes: tensor parallelism, shards of it, replicas of shards. Each parameter gradient against one process, the whole batch, float64, written out."""
+
+from typing import Any
+
+import pytest
+
+from tests.scale import parallel
+from tests.scale.spawn import spawned
+
+EXACT = {"double_backward", "reverse_over_forward", "auto"}
+
+
+@pytest.fixture(scope="module")
+def everybody(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of the four found."""
+    return spawned("tests.scale.parallel", tmp_path_factory.mktemp("ranks"), parallel.RANKS)
+
+
+def check(errors: dict[str, Any]) -> None:
+    assert "double_backward" in errors, errors
+    for engine, error in errors.items():
+        assert isinstance(error, float), error
+        assert error < (1e-10 if engine in EXACT else 1e-8), (engine, error)
+
+
+@pytest.mark.parametrize("style", ["megatron, GELU", "megatron, ReLU", "sequences, GELU", "sequences, ReLU"])
+def test_tensor_parallelism(everybody: list[dict[str, Any]], style: str) -> None:
+    for found in everybody:
+        check(found["tensor_parallel"][style])
+
+
+def test_torchs_own_double_backward_is_cut_off_there(everybody: list[dict[str, Any]]) -> None:
+    """The canary: the day that torch mends it, our substitute is not needed."""
+    for found in everybody:
+        assert found["torchs_own"] > 1e-2
+
+
+@pytest.mark.parametrize("way", ["split_and_sharded", "a_divisor_of_its_own", "kept_lists_and_shared_weights", "accumulated"])
+def test_shards(everybody: list[dict[str, Any]], way: str) -> None:
+    for found in everybody:
+        check(found[way])
+
+
+def test_replicas_of_shards(everybody: list[dict[str, Any]]) -> None:
+    """Fused attention has no forward-mode derivative, so that "auto" goes on to the double backward of whole parameters."""
+    for found in everybody:
+        refusal = found["replicas_of_shards"].pop("reverse_over_forward")
+        assert "scaled_dot_product_flash_attention_for_cpu has no such derivative here" in refusal
+        check(found["replicas_of_shards"])
+
+
+def test_explained_and_then_trained(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        assert found["explained"]["serves"]["double_backward"] == "exactly"
+        assert found["explained"]["serves"]["reverse_over_forward"] == "refused"
+        assert found["explained"]["serves"]["finite_difference"] == "approximately"
+        assert found["explained"]["taken"] == "double_backward"
+        assert found["explained"]["untouched"]
+        assert found["explained"]["after"] < 1e-10
+
+
+def test_tensor_parallelism_needs_our_own_derivatives(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        assert "tensor parallelism is differentiable twice with own_derivatives=True alone" in found["without_own_derivatives"]
