@@ -1,5 +1,7 @@
 """``python -m benchmarks.scaling_ranks``: the cost of the loss on 1, 2 and 4 gloo processes, relative to the plain distributed step, with collectives counted.
 
+Under DDP, and under FSDP2 with every layer sharded for itself.
+
 Each process has one thread and the same number of samples whatever their number, so on fewer cores than processes the steps grow, the ratios should not.
 Plain and penalised steps alternate, so another load meets both alike.
 """
@@ -16,11 +18,14 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import inputgrad as ig
 
 RANKS = (1, 2, 4)
+LAYOUTS = ("DDP", "FSDP2")
 ENGINES = ("double_backward", "reverse_over_forward", "finite_difference")
 ROUNDS, WARM = 15, 3
 SAMPLES, WIDTH = 128, 512
@@ -41,13 +46,30 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def laid_out(layout: str, ranks: int) -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(64, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 10))
+    if layout == "DDP":
+        return DistributedDataParallel(layers)
+    mesh = init_device_mesh("cpu", (ranks,))
+    for layer in layers[::2]:
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(layers, mesh=mesh)
+
+
 def work(rank: int, ranks: int, folder: str) -> None:
     """One process: every engine's step beside the plain one; the first process prints."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks)
-    torch.manual_seed(0)
-    layers = nn.Sequential(nn.Linear(64, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 10))
-    model = DistributedDataParallel(layers)
+    for layout in LAYOUTS:
+        compared(layout, rank, ranks)
+    dist.barrier()
+    os._exit(0)
+
+
+def compared(layout: str, rank: int, ranks: int) -> None:
+    """The engines' steps in one layout."""
+    model = laid_out(layout, ranks)
     x, y = torch.randn(SAMPLES, 64), torch.randint(10, (SAMPLES,))
     base = nn.CrossEntropyLoss()
 
@@ -67,14 +89,14 @@ def work(rank: int, ranks: int, folder: str) -> None:
         collectives = counted(plain), counted(penalised)
         if rank == 0:
             milliseconds = 1e3 * statistics.median(before for before, _ in times)
-            print(f"| {ranks} | `{engine}` | {milliseconds:.1f} | {ratio:.2f} | {collectives[0]} | {collectives[1]} |", flush=True)
-    dist.barrier()
-    os._exit(0)
+            print(f"| {layout} | {ranks} | `{engine}` | {milliseconds:.1f} | {ratio:.2f} | {collectives[0]} | {collectives[1]} |", flush=True)
 
 
 def main() -> None:
     print(
-        "| processes | engine | plain step, ms | with the term, ratio | collectives, plain | with the term |\n| --- | --- | --- | --- | --- | --- |", flush=True
+        "| layout | processes | engine | plain step, ms | with the term, ratio | collectives, plain | with the term |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        flush=True,
     )
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     for ranks in RANKS:

@@ -15,6 +15,7 @@ from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, PrepareModuleInput, PrepareModuleOutput, RowwiseParallel, SequenceParallel, parallelize_module
 
 import inputgrad as ig
+from inputgrad.recipes.adversarial import fast_adversarial
 from tests.scale.cells import distance, full
 from tests.scale.spawn import joined, left
 
@@ -72,13 +73,13 @@ def batch() -> tuple[Tensor, Tensor]:
     return x, torch.randint(0, CLASSES, (ROWS,), generator=generator)
 
 
-def transcribed(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor | None]:
-    """Mean cross-entropy and WEIGHT · mean ‖∂ℓ_n/∂x_n‖², by double backward written out; nothing is split."""
+def transcribed(model: nn.Module, x: Tensor, y: Tensor, share: float = 1.0) -> list[Tensor | None]:
+    """``share`` · mean cross-entropy and WEIGHT · mean ‖∂ℓ_n/∂x_n‖², by double backward written out."""
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         x = x.clone().requires_grad_()
         losses = F.cross_entropy(model(x), y, reduction="none")
         (g,) = torch.autograd.grad(losses.sum(), x, create_graph=True)
-        total = losses.mean() + WEIGHT * g.flatten(1).square().sum(1).mean()
+        total = share * losses.mean() + WEIGHT * g.flatten(1).square().sum(1).mean()
         return list(torch.autograd.grad(total, list(model.parameters()), allow_unused=True))
 
 
@@ -146,10 +147,14 @@ def tensor_parallel() -> dict[str, dict[str, Any]]:
     return found
 
 
-def torchs_own() -> float:
-    """Double backward by torch alone, through the same split model: what a plain script gets."""
-    model, expected = megatron(transformer(), init_device_mesh("cpu", (RANKS,))), transcribed(transformer(), *batch())
-    return distance([full(part) for part in transcribed(model, *batch())], expected)
+def torchs_own() -> dict[str, float]:
+    """Double backward by torch alone, through the same split model: what a plain script gets, for its whole loss and for the term alone."""
+    mesh, found = init_device_mesh("cpu", (RANKS,)), {}
+    for name, share in (("whole", 1.0), ("term", 0.0)):
+        expected = transcribed(transformer(), *batch(), share)
+        model = megatron(transformer(), mesh)
+        found[name] = distance([full(part) for part in transcribed(model, *batch(), share)], expected)
+    return found
 
 
 def mine(index: int, pieces: int) -> tuple[Tensor, Tensor]:
@@ -248,6 +253,18 @@ def accumulated() -> dict[str, float]:
     return {"double_backward": distance([full(parameter.grad) for parameter in model.parameters()], transcribed(transformer(), x, y))}
 
 
+def gathers() -> list[int]:
+    """How often a step with an attack, two terms and four passes puts a parameter together, and how many parameters there are."""
+    model, chunk = nested(init_device_mesh("cpu", (RANKS,))), mine(dist.get_rank(), RANKS)
+    attacked = fast_adversarial(0.1)
+    loss = ig.InputGradientLoss("cross_entropy", [WEIGHT * ig.GradientNorm(of="loss", power=2), attacked], engine="double_backward")
+    loss(model, *chunk).backward()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        loss(model, *chunk).backward()
+    counts = {event.key.removeprefix("c10d::").rstrip("_"): event.count for event in profile.key_averages() if event.key.startswith("c10d::")}
+    return [counts["allgather_into_tensor_coalesced"], counts["reduce_scatter_tensor_coalesced"], len(list(model.parameters()))]
+
+
 def without_own_derivatives() -> str:
     """Where torch's own second derivatives are asked for, tensor parallelism is refused."""
     model = megatron(transformer(), init_device_mesh("cpu", (RANKS,)))
@@ -268,6 +285,7 @@ WAYS: list[Callable[[], Any]] = [
     kept_lists_and_shared_weights,
     explained,
     accumulated,
+    gathers,
     without_own_derivatives,
 ]
 
