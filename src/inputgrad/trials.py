@@ -175,7 +175,7 @@ class Trials:
         """The same by ``.backward()``, which is all that re-entrant checkpointing and ``fully_shard`` allow; ``.grad`` is put back, and no hook is told."""
         kept = [(leaf, leaf.grad, leaf._post_accumulate_grad_hooks) for leaf in self._sources]
         for leaf, *_ in kept:
-            leaf.grad = leaf._post_accumulate_grad_hooks = None
+            leaf.grad, leaf._post_accumulate_grad_hooks = None, None  # type: ignore[assignment]  # as torch has it where there are none
         try:
             with silenced(self._sources):
                 loss.backward()

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, PrepareModuleInput, PrepareModuleOutput, RowwiseParallel, SequenceParallel, parallelize_module
 
@@ -276,6 +276,12 @@ def without_own_derivatives() -> str:
     return "served"
 
 
+def offloaded() -> dict[str, Any]:
+    """Parameters that lie where the model does not compute."""
+    mesh, chunk, expected = init_device_mesh("cpu", (RANKS,)), mine(dist.get_rank(), RANKS), transcribed(transformer(), *batch())
+    return errors(lambda: nested(mesh, offload_policy=CPUOffloadPolicy(pin_memory=False)), chunk, expected, ("double_backward", "finite_difference"))
+
+
 WAYS: list[Callable[[], Any]] = [
     tensor_parallel,
     torchs_own,
@@ -287,6 +293,7 @@ WAYS: list[Callable[[], Any]] = [
     accumulated,
     gathers,
     without_own_derivatives,
+    offloaded,
 ]
 
 

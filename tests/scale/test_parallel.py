@@ -70,3 +70,9 @@ def test_explained_and_then_trained(everybody: list[dict[str, Any]]) -> None:
 def test_tensor_parallelism_needs_our_own_derivatives(everybody: list[dict[str, Any]]) -> None:
     for found in everybody:
         assert "tensor parallelism is differentiable twice with own_derivatives=True alone" in found["without_own_derivatives"]
+
+
+def test_parameters_on_another_device_are_refused(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        assert "CPUOffloadPolicy has them where the model does not compute" in found["offloaded"]["double_backward"]
+        assert found["offloaded"]["finite_difference"] < 1e-8

@@ -21,11 +21,20 @@ from inputgrad.errors import EngineError
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a parameter stands, and the unit of sharding that it belongs to."""
+    """Where a parameter stands, and how it was sharded."""
 
     module: nn.Module
     name: str
-    unit: Any
+    how: "_How"
+
+
+@dataclass(frozen=True)
+class _How:
+    """What ``fully_shard`` was told of a parameter: the mixed-precision policy, what gradients are divided by, and the mesh of the processes."""
+
+    policy: Any
+    divisor: float
+    mesh: Any
 
 
 class Gathered:
@@ -35,9 +44,9 @@ class Gathered:
         self._units = units(model)
         for unit in self._units:
             unit.reshard()  # after a pass of its own the root keeps its parameters together
-        self._places = list(_places(model, None))
+        self._places = [place for unit in self._units for place in _places(unit)]
         shares = [place.module._parameters[place.name] for place in self._places]
-        wholes = {id(share): _Gather.apply(share, place.unit) for place, share in zip(self._places, shares, strict=True)}
+        wholes = {id(share): _Gather.apply(share, place.how) for place, share in zip(self._places, shares, strict=True)}
         self._wholes = [wholes[id(share)] for share in shares]
 
     @contextmanager
@@ -95,16 +104,28 @@ def recover(model: nn.Module) -> None:
             unit.reset_iter_state()
 
 
-def _places(module: nn.Module, unit: Any) -> Iterator[_Place]:
-    from torch.distributed.fsdp import FSDPModule
-    from torch.distributed.tensor import DTensor
+def _places(unit: Any) -> Iterator[_Place]:
+    """Where the parameters of a unit stand; a shared one at each of its places."""
+    from torch.distributed.fsdp import CPUOffloadPolicy
 
-    unit = module if isinstance(module, FSDPModule) else unit
-    for name, parameter in module._parameters.items():
-        if unit is not None and isinstance(parameter, DTensor):
-            yield _Place(module, name, unit)
-    for child in module.children():
-        yield from _places(child, unit)
+    state = unit._get_fsdp_state()
+    try:
+        for group in state._fsdp_param_groups:
+            if isinstance(group.offload_policy, CPUOffloadPolicy):
+                raise EngineError(
+                    "engine 'double_backward' puts sharded parameters together where they lie, and CPUOffloadPolicy has them where the model does not "
+                    "compute. engine='reverse_over_forward' leaves them to fully_shard"
+                )
+            mesh = group.mesh_info.mesh
+            how = _How(state._mp_policy, group.gradient_divide_factor or mesh.size(), mesh)
+            for parameter in group.fsdp_params:
+                own = parameter._module_info
+                for module, name in zip([own.module, *own.shared_modules], [own.param_name, *own.shared_param_names], strict=True):
+                    yield _Place(module, name, how)
+    except AttributeError as error:
+        raise EngineError(
+            f"engine 'double_backward' does not know fully_shard of torch {torch.__version__} (tested: 2.13). engine='reverse_over_forward' leaves it as it is"
+        ) from error
 
 
 def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:
@@ -119,7 +140,10 @@ def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:
         return _cast(output, policy.output_dtype)
 
     for entries, other in ((unit._forward_pre_hooks, before), (unit._forward_hooks, after)):
-        yield from ((entries, key, other) for key, hook in entries.items() if hook.__module__.startswith("torch.distributed.fsdp"))
+        yield from ((entries, key, other) for key, hook in entries.items() if str(getattr(hook, "__module__", "")).startswith(_TORCHS))
+
+
+_TORCHS = "torch.distributed.fsdp"
 
 
 def _cast(values: Any, dtype: torch.dtype | None) -> Any:
@@ -133,14 +157,12 @@ class _Gather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, share: Any, unit: Any) -> Tensor:
+    def forward(ctx: Any, share: Any, how: _How) -> Tensor:
         from torch.distributed.tensor import Replicate
 
-        policy, divisor, replicas = _settings(unit)
-        ctx.mesh, ctx.placements, ctx.dtype, ctx.reduced = share.device_mesh, share.placements, share.dtype, policy.reduce_dtype
-        ctx.replicas, ctx.divisor = replicas.ndim, divisor or replicas.size()
+        ctx.mesh, ctx.placements, ctx.dtype, ctx.how, ctx.replicas = share.device_mesh, share.placements, share.dtype, how, how.mesh.ndim
         whole: Any = share.detach().redistribute(placements=[*[Replicate()] * ctx.replicas, *ctx.placements[ctx.replicas :]])
-        local: Tensor = whole.to_local().to(policy.param_dtype or ctx.dtype, copy=True)
+        local: Tensor = whole.to_local().to(how.policy.param_dtype or ctx.dtype)
         return _split(local, ctx, share.shape, share.stride())
 
     @staticmethod
@@ -150,7 +172,7 @@ class _Gather(torch.autograd.Function):
         shape, stride = gradient.shape, gradient.stride()
         if isinstance(gradient, DTensor):
             gradient = gradient.redistribute(placements=ctx.placements[ctx.replicas :]).to_local()
-        gradient = gradient.to(ctx.reduced or gradient.dtype) / ctx.divisor
+        gradient = gradient.to(ctx.how.policy.reduce_dtype or gradient.dtype) / ctx.how.divisor
         placements = [*[Partial()] * ctx.replicas, *ctx.placements[ctx.replicas :]]
         summands = DTensor.from_local(gradient, ctx.mesh, placements, run_check=False, shape=shape, stride=stride)
         return summands.redistribute(placements=ctx.placements).to(ctx.dtype), None
@@ -164,15 +186,3 @@ def _split(local: Tensor, ctx: Any, shape: torch.Size, stride: tuple[int, ...]) 
     if ctx.mesh.ndim == ctx.replicas:
         return local
     return DTensor.from_local(local, ctx.mesh[names], ctx.placements[ctx.replicas :], run_check=False, shape=shape, stride=stride)
-
-
-def _settings(unit: Any) -> tuple[Any, float | None, Any]:
-    """What ``fully_shard`` was told: the mixed-precision policy, the divisor of gradients where it is a custom one, and the mesh of the processes."""
-    state = unit._get_fsdp_state()
-    groups = state._fsdp_param_groups
-    if len(groups) != 1:
-        raise EngineError(
-            f"engine 'double_backward' puts the parameters of each unit of fully_shard together on one mesh, and {type(unit).__name__} has {len(groups)} of "
-            "them. engine='reverse_over_forward' leaves them as they are"
-        )
-    return state._mp_policy, groups[0].gradient_divide_factor, groups[0].mesh_info.mesh
