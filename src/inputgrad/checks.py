@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from inputgrad.engines.distributed import replicated, sharded
+from inputgrad.engines.distributed import around, replicated
+from inputgrad.engines.gathered import units
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import warn
 from inputgrad.variables import ModelInputs
@@ -35,6 +36,18 @@ def check_model(model: Any) -> None:
                     f"the model's {kind} {name!r} is an inference tensor, which autograd cannot differentiate through: build or load the model outside "
                     "torch.inference_mode(), or switch it off for validation (in Lightning: Trainer(inference_mode=False))"
                 )
+
+
+def check_backward(model: nn.Module) -> None:
+    """Raises `RuntimeError` where gradients cannot be made now: without gradients enabled, and inside the forward pass of a replica."""
+    if not torch.is_grad_enabled():
+        raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
+    if around(model) is not None:
+        raise RuntimeError(
+            "criterion.backward was called inside the forward pass of a DistributedDataParallel that holds the model: its reducer listens only after "
+            "that pass, so the processes would not exchange these gradients. Return criterion(model, inputs, target) from the wrapped step and go backward "
+            "outside (in Lightning: self.manual_backward(criterion(self.model, inputs, target)))"
+        )
 
 
 def thawed(value: Any) -> Any:
@@ -65,7 +78,8 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
 def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a loss with a statistic of the batch, on a model whose batch is shared out between processes."""
     whole = next((weighted.term for weighted in terms if weighted.term.per == "batch"), None)
-    if whole is None or owner in _SPLIT or not (replicated(model) or sharded(model)) or torch.distributed.get_world_size() == 1:
+    shared_out = replicated(model) or units(model) or around(model) is not None  # tensor parallelism alone splits the model, and no batch
+    if whole is None or owner in _SPLIT or not shared_out or torch.distributed.get_world_size() == 1:
         return
     _SPLIT.add(owner)
     warn(

@@ -15,7 +15,7 @@ from inputgrad import base_losses, engines
 from inputgrad.attached import accumulate, handed_out
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
-from inputgrad.checks import check_finite, check_model, thawed, warn_if_coupled, warn_if_split
+from inputgrad.checks import check_backward, check_finite, check_model, thawed, warn_if_coupled, warn_if_split
 from inputgrad.engines import Compiled, Engine
 from inputgrad.engines.distributed import as_forward_pass, inside
 from inputgrad.ledger import Ledger
@@ -73,8 +73,7 @@ class InputGradientLoss(nn.Module):
         Nothing is differentiated that nobody asked for: the backward pass stops short of the inputs, unless they require grad themselves; and an engine
         of several passes runs them one at a time.
         """
-        if not torch.is_grad_enabled():
-            raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
+        check_backward(model)
         with self._call(model, inputs, target) as call:
             call.ledger.at_once, call.ledger.alone = True, len(call.due) == 1
             if (result := self._by_program(call)) is not None:

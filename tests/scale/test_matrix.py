@@ -92,6 +92,15 @@ def test_ways_of_ddp(ways: list[dict[str, Any]], name: str) -> None:
             assert error < (1e-6 if "finite_difference" in engine else 1e-10), (name, engine)
 
 
+def test_a_whole_step_that_is_wrapped(ways: list[dict[str, Any]]) -> None:
+    for found in ways:
+        refusal = found["a_whole_step_is_wrapped"].pop("at once")
+        assert "criterion.backward was called inside the forward pass of a DistributedDataParallel" in refusal
+        assert len(found["a_whole_step_is_wrapped"]) == 5
+        for engine, error in found["a_whole_step_is_wrapped"].items():
+            assert error < (1e-6 if engine == "finite_difference" else 1e-10), engine
+
+
 def test_a_program_fires_the_reducer_at_every_step(ways: list[dict[str, Any]]) -> None:
     for found in ways:
         assert found["compiled_steps"]["error"] < 1e-10, found["compiled_steps"]

@@ -94,6 +94,39 @@ def a_last_bias_is_averaged() -> dict[str, float]:
     return found
 
 
+class Step(nn.Module):
+    """A whole training step as a module, which is how Lightning hands it to DDP."""
+
+    def __init__(self, model: nn.Module, criterion: ig.InputGradientLoss, *, at_once: bool = False) -> None:
+        super().__init__()
+        self.model, self.criterion, self.at_once = model, criterion, at_once
+
+    def forward(self, inputs: Tensor, target: Tensor) -> Tensor:
+        if self.at_once:
+            return self.criterion.backward(self.model, inputs, target).loss
+        loss: Tensor = self.criterion(self.model, inputs, target)
+        return loss
+
+
+def a_whole_step_is_wrapped() -> dict[str, Any]:
+    """The criterion inside the replica's forward pass, with a loss that does not reach the last bias; and its backward pass there, which is refused."""
+    loss, (inputs, target) = LOSSES["gradient norm alone"], pieces()[dist.get_rank()]
+    expected, found = reference(loss, pieces()), {}
+    for name in (*EAGER, "auto", "compiled"):
+        model = nn.parallel.DistributedDataParallel(Step(network(), loss.criterion(ENGINES[name])))
+        errors = []
+        for _ in range(4):
+            model.zero_grad()
+            model(inputs, target).backward()
+            errors.append(distance([parameter.grad for parameter in model.parameters()], expected))
+        found[name] = max(errors)
+    try:
+        nn.parallel.DistributedDataParallel(Step(network(), loss.criterion("auto"), at_once=True))(inputs, target)
+        return found
+    except RuntimeError as error:
+        return {**found, "at once": str(error)}
+
+
 def compiled_steps() -> dict[str, float]:
     """Twelve steps of the compiled engine by its program, on batches that change: each averaged over the processes."""
     calls = _counted_programs()
@@ -257,6 +290,7 @@ WAYS: list[Callable[[], Any]] = [
     static_graph_of_the_gradient_alone,
     find_unused_parameters,
     a_last_bias_is_averaged,
+    a_whole_step_is_wrapped,
     compiled_steps,
     a_replica_further_inside,
     collectives,

@@ -6,6 +6,9 @@ place itself carries no base loss, the reducer would wait for that bias, and the
 A step is one forward pass to a replica, whatever number of passes it takes: the first goes through the replica, which then expects gradients and has
 handed out buffers; the further ones go to the module inside. And it is one backward pass: everything goes back together.
 
+Where a whole training step is the module that is replicated (Lightning), the criterion is called inside the replica's forward pass, with the module inside:
+its parameters are waited for just so.
+
 A compiled step knows nothing of reducers. It is traced on the module inside, and what it gives is handed out as if it were that module's forward pass.
 """
 
@@ -31,6 +34,8 @@ def reaching_all(loss: Tensor, model: nn.Module, output: Tensor | None = None) -
     if any(module.find_unused_parameters and not module.static_graph for module in replicas):
         used = {id(leaf) for leaf in leaves_of([] if output is None else [output])}
         waited_for = {key: parameter for key, parameter in waited_for.items() if key in used}
+    if around(model) is not None:
+        waited_for |= {id(parameter): parameter for parameter in model.parameters() if parameter.requires_grad}
     if not waited_for or not loss.requires_grad:
         return loss
     result: Tensor = _ReachingAll.apply(loss, replicas, *waited_for.values())
@@ -122,6 +127,15 @@ def replicated(model: nn.Module) -> list[DistributedDataParallel]:
     return [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
 
 
+def around(model: nn.Module) -> DistributedDataParallel | None:
+    """The replica in whose own forward pass this call is made, a training step that is wrapped whole; None where none holds the model."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    active: DistributedDataParallel | None = DistributedDataParallel._get_active_ddp_module()
+    held = {id(parameter) for parameter in active.parameters()} if active is not None else set()
+    return active if any(id(parameter) in held for parameter in model.parameters()) else None
+
+
 def sharded(model: nn.Module) -> bool:
     """Whether its parameters are pieces of larger ones."""
     return any(type(parameter).__name__ == "DTensor" for parameter in model.parameters())
@@ -145,7 +159,7 @@ def untraceable(model: nn.Module) -> str | None:
 def as_forward_pass(model: nn.Module, made: Callable[[], Tensor]) -> Tensor:
     """``made()``, a loss that hands out gradients, as the forward pass of a replica, so that its reducer waits for them as for any others."""
     if not isinstance(model, DistributedDataParallel):
-        return made()
+        return reaching_all(made(), model)
     model.__dict__["_run_ddp_forward"] = lambda *_, **__: made()
     try:
         found: Tensor = model(None)
