@@ -134,6 +134,12 @@ def test_shares_of_different_sizes(ways: list[dict[str, Any]]) -> None:
         assert found["uneven"]["unweighted"] > 1e-2
 
 
+def test_numbers_of_batches_that_differ(ways: list[dict[str, Any]]) -> None:
+    for found in ways:
+        assert len(found["uneven_numbers_of_batches"]) == 4
+        assert max(found["uneven_numbers_of_batches"].values()) < 1e-10
+
+
 def test_a_schedule_is_the_same_everywhere(ways: list[dict[str, Any]]) -> None:
     assert all(found["every_third"] == [0, 3, 6] for found in ways)
 

@@ -220,6 +220,33 @@ def uneven() -> dict[str, float]:
     return found
 
 
+def uneven_numbers_of_batches() -> dict[str, float]:
+    """Three batches here and two there, by torch's own ``join``: the weights after them."""
+    (x, y), cuts = vectors(20), [slice(4 * n, 4 * n + 4) for n in range(5)]
+    found = {}
+    for name in (*EAGER, "compiled"):
+        model, criterion = replica(), NORM.criterion(ENGINES[name])
+        optimiser = torch.optim.SGD(model.parameters(), 0.1)
+        with model.join():
+            for cut in cuts[dist.get_rank() :: RANKS]:
+                optimiser.zero_grad()
+                criterion(model, x[cut], y[cut]).backward()
+                optimiser.step()
+        found[name] = distance([p.detach() for p in model.parameters()], _by_hand([cuts[:2], cuts[2:4], cuts[4:]]))
+    return found
+
+
+def _by_hand(steps: list[list[slice]]) -> list[Tensor | None]:
+    """The weights after steps of one process, each on these parts of the data; a part that is missing counts as zero."""
+    (x, y), model = vectors(20), network()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    for cuts in steps:
+        optimiser.zero_grad()
+        torch.stack([NORM.plain(model, x[cut], y[cut], torch.float64) for cut in cuts]).sum().div(RANKS).backward()
+        optimiser.step()
+    return [p.detach() for p in model.parameters()]
+
+
 def every_third() -> list[int]:
     """The steps at which a term with every=3 is due: counted by the criterion, so the same on every process."""
     criterion = ig.InputGradientLoss("mse", [(WEIGHT * ig.GradientNorm()).scheduled(every=3)])
@@ -296,6 +323,7 @@ WAYS: list[Callable[[], Any]] = [
     collectives,
     random_heads,
     uneven,
+    uneven_numbers_of_batches,
     every_third,
     a_statistic_of_the_batch,
     mixed_precision_policy,
