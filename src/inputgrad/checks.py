@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from inputgrad.engines.distributed import around, replicated
+from inputgrad.engines.distributed import around, flat, replicated
 from inputgrad.engines.gathered import units
 from inputgrad.engines.tracing import tracing
 from inputgrad.errors import warn
@@ -78,7 +78,7 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
 def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a loss with a statistic of the batch, on a model whose batch is shared out between processes."""
     whole = next((weighted.term for weighted in terms if weighted.term.per == "batch"), None)
-    shared_out = replicated(model) or units(model) or around(model) is not None  # tensor parallelism alone splits the model, and no batch
+    shared_out = replicated(model) or units(model) or flat(model) or around(model) is not None  # tensor parallelism alone splits the model, and no batch
     if whole is None or owner in _SPLIT or not shared_out or torch.distributed.get_world_size() == 1:
         return
     _SPLIT.add(owner)

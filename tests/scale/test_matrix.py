@@ -162,3 +162,15 @@ def test_checkpointed_and_sharded(ways: list[dict[str, Any]]) -> None:
         assert max(row["double_backward"], row["auto"]) < 1e-10
         assert row["finite_difference"] < 1e-6
         assert "torch.utils.checkpoint computes its region again outside of this derivative" in row["reverse_over_forward"]
+
+
+def test_flat_parameters_are_for_differences(ways: list[dict[str, Any]]) -> None:
+    """torch (2.13) ends the process where a functorch transform meets the parameters of FullyShardedDataParallel: refused before that."""
+    for found in ways:
+        row = found["flat_parameters"]
+        assert "sharded parameters are taken apart again" in row["double_backward"]
+        assert "cannot run a model under FullyShardedDataParallel" in row["reverse_over_forward"]
+        for engine in ("finite_difference", "auto", "compiled"):
+            assert row[engine][0] < 1e-10, engine
+        assert any("engine='auto' takes 'finite_difference'" in text for text in row["auto"][1:])
+        assert any("torch ends the process where its flat parameters are traced" in text for text in row["compiled"][1:])

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import inputgrad as ig
-from tests.scale.cells import ENGINES, RANKS, Checkpointed, distance, full, sharded
+from tests.scale.cells import ENGINES, RANKS, Checkpointed, distance, full, sharded, told
 from tests.scale.losses import LOSSES, WEIGHT, Chunk, cast, network, part, reference, seed, vectors
 
 NORM = LOSSES["gradient norm"]
@@ -312,6 +312,28 @@ def activation_checkpointing() -> dict[str, Any]:
     return found
 
 
+def flat_parameters() -> dict[str, Any]:
+    """``FullyShardedDataParallel``, the older way: differences serve, by both ways of going backward; and what is said of the others."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    chunk, found = pieces()[dist.get_rank()], {}
+    expected = torch.cat([part.flatten() for part in reference(NORM, pieces()) if part is not None])
+    for name in ("finite_difference", "auto", "double_backward", "reverse_over_forward", "compiled"):
+        for by_call in (True, False):
+            model, criterion = FullyShardedDataParallel(network(), device_id=torch.device("cpu")), NORM.criterion(ENGINES[name])
+            with told() as messages:
+                try:
+                    criterion(model, *chunk).backward() if by_call else criterion.backward(model, *chunk)
+                except ig.EngineError as error:
+                    found[name] = str(error)
+                    continue
+            pieces_of: list[Any] = [None] * RANKS
+            dist.all_gather_object(pieces_of, torch.cat([part.grad.flatten() for part in model.parameters() if part.grad is not None]))
+            error = distance([torch.cat(pieces_of)[: len(expected)]], [expected])
+            found[name] = [max(error, *found.get(name, [0.0])[:1]), *messages]
+    return found
+
+
 WAYS: list[Callable[[], Any]] = [
     static_graph,
     static_graph_of_the_gradient_alone,
@@ -328,6 +350,7 @@ WAYS: list[Callable[[], Any]] = [
     a_statistic_of_the_batch,
     mixed_precision_policy,
     activation_checkpointing,
+    flat_parameters,
 ]
 
 

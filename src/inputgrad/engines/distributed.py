@@ -138,7 +138,14 @@ def around(model: nn.Module) -> DistributedDataParallel | None:
 
 def sharded(model: nn.Module) -> bool:
     """Whether its parameters are pieces of larger ones."""
-    return any(type(parameter).__name__ == "DTensor" for parameter in model.parameters())
+    return flat(model) or any(type(parameter).__name__ == "DTensor" for parameter in model.parameters())
+
+
+def flat(model: nn.Module) -> bool:
+    """Whether it is sharded by ``FullyShardedDataParallel`` (FSDP1), which makes flat parameters. By name: few processes have that module loaded."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    return any(kind.__name__ == "FullyShardedDataParallel" for module in model.modules() for kind in type(module).__mro__)
 
 
 def inside(model: nn.Module) -> nn.Module:
@@ -151,6 +158,8 @@ def untraceable(model: nn.Module) -> str | None:
     for name, module in model.named_modules():
         if isinstance(module, DistributedDataParallel):
             return f"its module {name!r} is a DistributedDataParallel, whose reducer a program bypasses; wrap the whole model in its place"
+    if flat(model):
+        return "it is sharded by FullyShardedDataParallel, and torch ends the process where its flat parameters are traced"
     if sharded(model):
         return "its parameters are sharded (DTensor), and a program knows nothing of gathering them"
     return None

@@ -123,7 +123,7 @@ def _obstacle(text: str) -> str:
 _MACHINERY = {
     "use_reentrant=True": "re-entrant checkpointing allows no such derivative; checkpoint(..., use_reentrant=False) can be differentiated twice",
     "torch.utils.checkpoint": "torch.utils.checkpoint computes its region again outside of this derivative",
-    "setStorage": "parameters sharded by fully_shard are taken apart again before this derivative needs them",
+    "setStorage": "sharded parameters are taken apart again before this derivative needs them",
     "DTensor.from_local": "tensor parallelism is differentiable twice with own_derivatives=True alone",
     "Tensor.requires_grad_()": "Tensor.requires_grad_(), called inside the model or by re-entrant checkpointing, is not possible in this derivative",
     "setup_context": "a custom autograd.Function without setup_context and jvp has no such derivative here",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
 from inputgrad.engines.constants import ConstantsWithoutTangent
+from inputgrad.engines.distributed import flat
 from inputgrad.engines.dropout import SameMask
 from inputgrad.engines.forward import Change, ForwardPass
 from inputgrad.engines.proof import explained, prove, replayable
@@ -35,6 +36,7 @@ class ReverseOverForward(Engine):
     )
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+        _object_to_flat_parameters(forward.model)
         _object_to_hidden_normalisation(forward.model)
         replayable(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
@@ -62,6 +64,15 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
         prove(engine, forward, score, [tangent])
     return tangent
+
+
+def _object_to_flat_parameters(model: nn.Module) -> None:
+    """torch (2.13) ends the process with a fault of memory where a functorch transform meets them."""
+    if flat(model):
+        raise EngineError(
+            "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' serves it; under "
+            "fully_shard (FSDP2), its successor, the exact engines do"
+        )
 
 
 def _object_to_hidden_normalisation(model: nn.Module) -> None:

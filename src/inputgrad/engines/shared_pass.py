@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inputgrad.engines.distributed import unnoticed
+from inputgrad.engines.distributed import flat, unnoticed
 from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.gathered import units
 from inputgrad.engines.graph import leaves_of, reentrant
 from inputgrad.engines.half import scaling
 from inputgrad.variables import Key
@@ -40,7 +41,7 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
     variables = [here.variables[key] for key in wrt]
     own = {id(leaf) for leaf in (*forward.own_leaves, *here.variables.values())}
     leaves = [leaf for leaf in leaves_of([scores]) if id(leaf) not in own]
-    if scores.dim() != 1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
+    if scores.dim() != 1 or units(forward.model) or flat(forward.model) or not all(map(_plain, (*leaves, *forward.model.parameters()))):
         return None
     total = scores.sum()
     if reentrant([total]) or scaling(total.device):
