@@ -174,3 +174,10 @@ def test_flat_parameters_are_for_differences(ways: list[dict[str, Any]]) -> None
             assert row[engine][0] < 1e-10, engine
         assert any("engine='auto' takes 'finite_difference'" in text for text in row["auto"][1:])
         assert any("torch ends the process where its flat parameters are traced" in text for text in row["compiled"][1:])
+
+
+def test_clipping_on_several_processes(ways: list[dict[str, Any]]) -> None:
+    for found in ways:
+        assert len(found["clipped"]) == 16
+        for way, errors in found["clipped"].items():
+            assert max(errors) < (1e-6 if "finite_difference" in way else 1e-10), way

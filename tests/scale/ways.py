@@ -334,6 +334,24 @@ def flat_parameters() -> dict[str, Any]:
     return found
 
 
+def clipped() -> dict[str, list[float]]:
+    """By layout and engine: how far the norm that is clipped by, and the gradient after it, are from those of one process."""
+    whole = [part for part in reference(NORM, pieces()) if part is not None]
+    size, chunk, found = torch.stack([part.norm() for part in whole]).norm(), pieces()[dist.get_rank()], {}
+    expected = [part * (size / 3) / (size + 1e-6) for part in whole]
+    for layout, made in (("DDP", replica), ("FSDP2", lambda: sharded(network(), nested=True))):
+        for name in (*EAGER, "compiled"):
+            for by_call in (True, False):
+                model, criterion = made(), NORM.criterion(ENGINES[name])
+                with told():
+                    criterion(model, *chunk).backward() if by_call else criterion.backward(model, *chunk)
+                total = full(nn.utils.clip_grad_norm_(model.parameters(), float(size) / 3))
+                assert total is not None
+                off = distance([full(parameter.grad) for parameter in model.parameters()], list(expected))
+                found[f"{layout}, {name}, {by_call}"] = [abs(float(total - size)) / float(size), off]
+    return found
+
+
 WAYS: list[Callable[[], Any]] = [
     static_graph,
     static_graph_of_the_gradient_alone,
@@ -351,6 +369,7 @@ WAYS: list[Callable[[], Any]] = [
     mixed_precision_policy,
     activation_checkpointing,
     flat_parameters,
+    clipped,
 ]
 
 
