@@ -38,8 +38,10 @@ def check_model(model: Any) -> None:
                 )
 
 
-def check_backward(model: nn.Module) -> None:
+def check_backward(model: nn.Module, scaler: Any) -> None:
     """Raises `RuntimeError` where gradients cannot be made now: without gradients enabled, and inside the forward pass of a replica."""
+    if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
+        raise TypeError(f"scaler must be a torch.amp.GradScaler or None, got {type(scaler).__name__}")
     if not torch.is_grad_enabled():
         raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
     if around(model) is not None:

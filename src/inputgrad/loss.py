@@ -67,24 +67,28 @@ class InputGradientLoss(nn.Module):
             loss = call.ledger.attached(total) if call.differentiable else total.detach()
             return Step(loss, call.ledger.found(), {name: value.detach() for name, value in values.items()})
 
-    def backward(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
+    def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
 
         Nothing is differentiated that nobody asked for: the backward pass stops short of the inputs, unless they require grad themselves; and an engine
         of several passes runs them one at a time.
+
+        scaler: multiplies the gradients, as ``scaler.scale(loss).backward()`` does; the loss of the step is without its scale.
+        Raises `RuntimeError` where gradients are not enabled and inside the forward pass of a replica, `TypeError` for another kind of scaler.
         """
-        check_backward(model)
+        check_backward(model, scaler)
+        scaled = scaler.scale if scaler is not None else _as_it_is
         with self._call(model, inputs, target) as call:
             call.ledger.at_once, call.ledger.alone = True, len(call.due) == 1
             if (result := self._by_program(call)) is not None:
-                if inside(call.model) is call.model:
+                if scaler is None and inside(call.model) is call.model:
                     accumulate(call.model, result.gradients)
                 else:  # a replica's reducer is to hear of them
-                    _handed_out(call.model, result).backward()
+                    scaled(_handed_out(call.model, result)).backward()
                 return Step(result.loss, result.output, result.parts)
             values = self._values(call)
             total = _total(values, call.due)
-            call.ledger.backward(total)
+            call.ledger.backward(scaled(total))
             return Step(total.detach(), call.ledger.found(), {name: value.detach() for name, value in values.items()})
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
@@ -190,6 +194,10 @@ class _Call:
     ledger: Ledger
     due: list[Due]
     differentiable: bool
+
+
+def _as_it_is(loss: Tensor) -> Tensor:
+    return loss
 
 
 def _handed_out(model: nn.Module, result: "Result") -> Tensor:

@@ -1,6 +1,7 @@
 """float16 under autocast with `torch.amp.GradScaler`: small input gradients reach the term, and an overflow skips the step."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -110,3 +111,42 @@ def test_float_is_a_conversion_and_no_number() -> None:
         found[engine] = torch.autograd.grad(loss, net.first.weight)[0]
     exact = found["double_backward"]
     assert (found["finite_difference"] - exact).norm() < 1e-3 * exact.norm()
+
+
+@pytest.mark.parametrize("engine", ["double_backward", "reverse_over_forward", "finite_difference", ig.engines.Compiled(backend="aot_eager")], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_scaler_in_one_call(engine: Any, dtype: torch.dtype) -> None:
+    """The gradients of ``scaler.scale(loss).backward()``, scale and all; the loss without it."""
+    found, losses, (x, y) = [], [], data()
+    for at_once in (False, True):
+        net, scaler = model(), torch.amp.GradScaler("cpu", init_scale=2.0**8)
+        criterion = ig.InputGradientLoss("mse", [ig.GradientNorm(of="loss", power=2)], engine=engine)
+        with torch.autocast("cpu", dtype, enabled=dtype is torch.float16):
+            loss = criterion.backward(net, x, y, scaler=scaler).loss if at_once else criterion(net, x, y)
+        if not at_once:
+            scaler.scale(loss).backward()
+        losses.append(float(loss.detach()))
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    assert losses[0] == losses[1]
+    plain = model()
+    (criterion(plain, x, y) * 2.0**8).backward()
+    expected = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
+    assert float((found[1] - expected).norm()) <= (2e-2 if dtype is torch.float16 else 1e-3) * float(expected.norm())
+    assert float((found[0] - found[1]).norm()) <= (2e-3 if dtype is torch.float16 else 1e-5) * float(found[0].norm())
+
+
+def test_an_overflow_in_one_call_skips_the_step() -> None:
+    net, (x, y) = model(), data()
+    before = copy.deepcopy(net.state_dict())
+    optimizer, scaler = torch.optim.SGD(net.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    with torch.autocast("cpu", torch.float16):
+        ig.InputGradientLoss("mse", [ig.GradientNorm(of="loss", power=2)]).backward(net, x, y, scaler=scaler)
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() < 2.0**30
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_scaler_of_another_kind() -> None:
+    with pytest.raises(TypeError, match=r"scaler must be a torch.amp.GradScaler or None, got float"):
+        ig.InputGradientLoss("mse").backward(model(), *data(), scaler=1024.0)  # type: ignore[arg-type]
