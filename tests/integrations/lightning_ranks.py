@@ -36,6 +36,13 @@ class OnRanks(Automatic):
         return None
 
 
+class AtOnce(OnRanks):
+    """Manual, and backward where Lightning's reducer does not listen."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.criterion.backward(self.model, *batch)
+
+
 class Sharded(OnRanks):
     """Under FSDP2, nested; Lightning calls the hook before every run."""
 
@@ -57,28 +64,43 @@ def criterion(engine: str) -> ig.InputGradientLoss:
     return ig.InputGradientLoss("cross_entropy", 0.5 * ig.GradientNorm(of="loss", power=2), engine=engine)
 
 
-def distance(module: OnRanks, strategy: Strategy) -> tuple[float, float, float]:
+def fitted(module: OnRanks, strategy: Strategy) -> tuple[Trainer, DataLoader[Any]]:
     dataset = TensorDataset(*bare.data())
     # the sampler deals the samples out in turn: the halves of 8 consecutive samples make one batch of 8
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy=strategy, max_epochs=2, use_distributed_sampler=False, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    rank = trainer.global_rank
-    loader = DataLoader(dataset, batch_size=4, sampler=DistributedSampler(dataset, 2, rank, shuffle=False))
+    loader = DataLoader(dataset, batch_size=4, sampler=DistributedSampler(dataset, 2, trainer.global_rank, shuffle=False))
     trainer.fit(module, loader)
+    return trainer, loader
+
+
+def distance(module: OnRanks, strategy: Strategy, loss: ig.InputGradientLoss | None = None) -> tuple[float, float, float]:
+    trainer, loader = fitted(module, strategy)
     (validated,) = trainer.validate(module, loader, verbose=False)
-    reference, loss = bare.model(), criterion("double_backward")
+    reference, loss = bare.model(), loss or criterion("double_backward")
     bare.loop(reference, lambda x, y: loss(reference, x, y), bare.batches(8))
     return bare.distance(gathered(module.model), reference), validated["val_loss"], loss.evaluate(reference, *bare.data()).loss.item()
+
+
+def alone() -> ig.InputGradientLoss:
+    """A loss that does not reach the last bias, for which a reducer waits."""
+    return ig.InputGradientLoss(None, [0.5 * ig.GradientNorm(of="output", power=2)])
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     ddp, fsdp = {"process_group_backend": "gloo"}, {"data_parallel_size": 2, "tensor_parallel_size": 1, "process_group_backend": "gloo"}
-    found = {f"{e} {way}": distance(OnRanks(criterion(e), way), DDPStrategy(**ddp)) for e in ENGINES for way in ("automatic", "manual")}
-    found["fsdp2 auto"] = distance(Sharded(criterion("auto"), "automatic"), ModelParallelStrategy(**fsdp))
+    found: dict[str, Any] = {f"{e} {way}": distance(OnRanks(criterion(e), way), DDPStrategy(**ddp)) for e in ENGINES for way in ("automatic", "manual")}
+    for engine in ("auto", "double_backward"):
+        found[f"fsdp2 {engine}"] = distance(Sharded(criterion(engine), "automatic"), ModelParallelStrategy(**fsdp))
+    found["alone"] = distance(OnRanks(alone(), "automatic"), DDPStrategy(**ddp), alone())
+    try:
+        fitted(AtOnce(criterion("auto"), "manual"), DDPStrategy(**ddp))
+    except RuntimeError as error:
+        found["at once"] = str(error)
     (folder / f"{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
 
 

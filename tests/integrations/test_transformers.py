@@ -1,5 +1,8 @@
 """The Trainer of Transformers trains what a bare loop trains, with terms on the embeddings; evaluation, accumulation, logs and resuming included."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +168,17 @@ def test_texts_without_labels_are_a_clear_error(tmp_path: Path) -> None:
     run.train_dataset = [{name: value for name, value in text.items() if name != "labels"} for text in texts()]
     with pytest.raises(ValueError, match="CrossEntropyLoss needs a target"):
         run.train()
+
+
+def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.integrations.transformers_ranks", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "0.json").read_text())
+    assert found == json.loads((tmp_path / "1.json").read_text())
+    assert found.pop("alone") == 6  # steps, of a loss that does not reach every parameter
+    for name, error in found.pop("evaluated").items():
+        assert error < (5e-2 if name.startswith("eval") and name.endswith("10") else 1e-5), name  # what fills up a batch is in that batch's mean
+    assert len(found) == 4
+    for name, error in found.items():
+        assert error < (1e-3 if "finite_difference" in name else 1e-6), name

@@ -5,13 +5,13 @@ criterion = nn.CrossEntropyLoss() + 0.1 * ig.GradientNorm(of="loss", wrt=wrt)
 InputGradientTrainer(model, arguments, criterion=criterion, train_dataset=…, eval_dataset=…).train()
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from inputgrad.batch import Step
 from inputgrad.integrations import missing
 from inputgrad.loss import InputGradientLoss
 
@@ -58,20 +58,24 @@ class InputGradientTrainer(Trainer):
         others = {name: value for name, value in inputs.items() if name not in labels}
         target = next(iter(labels.values())) if len(labels) == 1 else labels or None
         step = self.criterion.evaluate(model, others, target)
-        (self._trained if model.training else self._evaluated).add(step)
+        size = 1 if step.output is None else step.output.shape[0]
+        if model.training:
+            self._trained.add({name: value.expand(size) for name, value in step.parts.items()})
+        else:  # gathered as the Trainer gathers the loss: texts that fill up the last batch of several processes count once
+            self._evaluated.add({name: self.accelerator.gather_for_metrics(value.repeat(size)) for name, value in step.parts.items()})
         return (step.loss, {} if step.output is None else {"logits": step.output}) if return_outputs else step.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """`Trainer.log`, the parts beside the loss."""
         if "loss" in logs:
-            logs.update(self._trained.taken(self.accelerator, "loss"))
+            logs.update(self._trained.taken("loss", lambda pair: self.accelerator.reduce(pair, "sum")))
         super().log(logs, *args, **kwargs)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """`Trainer.evaluation_loop`, the parts among the metrics."""
         self._evaluated = _Means()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        output.metrics.update(self._evaluated.taken(self.accelerator, f"{metric_key_prefix}_loss"))
+        output.metrics.update(self._evaluated.taken(f"{metric_key_prefix}_loss"))
         return output
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -91,14 +95,14 @@ class _Means:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
-    def add(self, step: Step) -> None:
-        size = 1 if step.output is None else step.output.shape[0]
-        for name, value in step.parts.items():
-            pair = torch.stack((value.float() * size, value.new_tensor(size, dtype=torch.float32)))
+    def add(self, parts: dict[str, Tensor]) -> None:
+        """parts: by name, ``[N]``."""
+        for name, values in parts.items():
+            pair = torch.stack((values.float().sum(), values.new_tensor(len(values), dtype=torch.float32)))
             self._sums[name] = self._sums.get(name, 0) + pair
 
-    def taken(self, accelerator: Any, prefix: str) -> dict[str, float]:
-        """The means over everything added and over all processes; afterwards there is nothing."""
+    def taken(self, prefix: str, reduce: Callable[[Tensor], Tensor] = lambda pair: pair) -> dict[str, float]:
+        """The means over everything added, and over all processes where ``reduce`` adds up; afterwards there is nothing."""
         sums, self._sums = self._sums, {}
-        reduced = {name: accelerator.reduce(pair, "sum") for name, pair in sums.items()}
+        reduced = {name: reduce(pair) for name, pair in sums.items()}
         return {f"{prefix}_{name}": float(total / count) for name, (total, count) in reduced.items()}
