@@ -30,6 +30,10 @@ def main(folder: Path) -> None:
             reference, loss = bare.model(), criterion("double_backward")
             bare.loop(reference, lambda x, y: loss(reference, x, y), bare.batches(8 * accumulated))  # noqa: B023
             found[f"{engine} {accumulated}"] = bare.distance(model, reference)
+    clipped = train(Accelerator(cpu=True, gradient_accumulation_steps=3), criterion("double_backward"), 4, clip=0.2)
+    reference, loss = bare.model(), criterion("double_backward")
+    bare.loop(reference, lambda x, y: loss(reference, x, y), bare.batches(24), clip=0.2)
+    found["clipped"] = bare.distance(clipped, reference)
     accelerator, model = Accelerator(cpu=True), bare.model()
     half = accelerator.prepare(loader(24))
     ((x, y),) = list(half)
