@@ -1,6 +1,6 @@
 """What the run shows: gradients that were taken, what became of them, and what the optimiser stepped along. Facts alone; no verdict.
 
-A SOURCE is a tensor that holds an input gradient. A TRAIL is how another tensor comes from it: alive where autograd can still go back, or cut, and where.
+A SOURCE is a tensor that holds an input gradient. What comes from it is followed by its `trails`.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from inputgrad.audit.sites import Site
+from inputgrad.audit.trails import Dead, Use
 
 
 @dataclass(eq=False)
@@ -61,7 +62,7 @@ class GradientCall:
     input_gradient_read: bool = False
     parameter_gradient_read: bool = False
     alive: list["Reached"] = field(default_factory=list)
-    dead: list["Dead"] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
     shares_graph_with: list["GradientCall"] = field(default_factory=list)
     """Earlier calls whose root lies in the graph of this one's."""
     batch_norm_training: bool = False
@@ -113,7 +114,7 @@ class Source:
     smallest: float = 0.0
     """The smallest value beside zero, without its sign."""
     leaf: bool = True
-    uses: list["Use"] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
     reached: bool = False
     """Whether a tensor that comes from it, by whatever trail, was the root of a backward pass that trains."""
     used: bool = False
@@ -127,57 +128,6 @@ class Source:
     @property
     def samples(self) -> int:
         return self.shape[0] if self.shape else 1
-
-
-@dataclass(frozen=True, eq=False)
-class Use:
-    """One operation on something that comes from a source."""
-
-    name: str
-    site: Site
-    shape: tuple[int, ...]
-    result: tuple[int, ...]
-    dims: tuple[int, ...] | None
-    numbers: tuple[float, ...] = ()
-    """The plain numbers among its arguments."""
-    moves: Literal["", "alive", "cut"] = ""
-    """Whether this adds what comes from the gradient to the input itself, and with its graph or without."""
-    span: tuple[float, float] | None = None
-    """Where a layer takes something of the input's shape: its smallest and largest value."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where the way back to a source ended."""
-
-    site: Site
-    by: str
-    """"no graph" at the source itself; else the operation: "detach", "data", "item", "numpy", "no_grad"."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trail:
-    """How a tensor comes from a source."""
-
-    source: Source
-    cut: Cut | None
-
-    @property
-    def alive(self) -> bool:
-        return self.cut is None
-
-
-@dataclass(frozen=True, eq=False)
-class Dead:
-    """A summand of a loss that comes from an input gradient and that no parameter feels."""
-
-    trail: Trail
-    site: Site
-    """Where it was added."""
-    value: float
-    size: tuple[int, ...]
-    whole: bool = False
-    """Whether it is no summand but the whole of the loss."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +16,11 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from inputgrad.audit import graph
-from inputgrad.audit.facts import Cut, Dead, Source, Trail, Use
+from inputgrad.audit.facts import Source
+from inputgrad.audit.marks import EMPTY, Mark, Number
 from inputgrad.audit.sites import Site, here
+from inputgrad.audit.trails import Cut, Dead, Trail, Use
+from inputgrad.audit.values import dims, flat, given_values, like_a_loss, results, same_values
 
 CUTTING = {"detach", "detach_", "numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__array__"}
 ADDING = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__rsub__", "__isub__", "rsub", "stack", "cat", "concat", "hstack"}
@@ -32,57 +35,6 @@ _LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "flatten", "matmul", "__matmu
 _USES = 60
 _IDS = 100_000
 _FLOATS = 32
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What is known of one tensor (or number)."""
-
-    trails: dict[int, Trail] = field(default_factory=dict)
-    """By the source's identity."""
-    dead: tuple[Dead, ...] = ()
-    mean_over: int | None = None
-    summed_outputs: int | None = None
-    scaled: bool = False
-    unrecorded: bool = False
-    """Whether it was computed while gradients were off, from what requires one."""
-
-    @property
-    def alive(self) -> list[Trail]:
-        return [trail for trail in self.trails.values() if trail.alive]
-
-
-EMPTY = Mark()
-
-
-class Number(float):
-    """A plain number that was taken out of a tensor that comes from a source: arithmetic keeps the mark, everything else sees a float."""
-
-    mark: Mark
-
-    @classmethod
-    def of(cls, value: float, mark: Mark) -> "Number":
-        number = cls(value)
-        number.mark = mark
-        return number
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return float, (float(self),)
-
-
-def _arithmetic(name: str) -> Any:
-    plain = getattr(float, name)
-
-    def operation(self: Number, *others: Any) -> Any:
-        result = plain(self, *others)
-        return Number.of(result, self.mark) if isinstance(result, float) else result
-
-    operation.__name__ = name
-    return operation
-
-
-for _name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__neg__", "__abs__", "__pow__"):
-    setattr(Number, _name, _arithmetic(_name))
 
 
 class Lineage:
@@ -134,7 +86,7 @@ class Lineage:
 
     def follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         """The result of a function of the user's, with its mark; a plain number comes back marked."""
-        given = _given(args, kwargs)
+        given = given_values(args, kwargs)
         marks = [(value, mark) for value in given if (mark := self.of(value)) is not EMPTY]
         if self._floats and name in ADDING:
             marks += [(value, mark) for value in given if type(value) is float and (mark := self._remembered(value)) is not EMPTY]
@@ -148,7 +100,7 @@ class Lineage:
         site = here() if any(mark.trails for _, mark in marks) else None
         if site is not None:
             self._used(name, marks, args, kwargs, result, site)
-        for tensor in _results(result):
+        for tensor in results(result):
             if not isinstance(tensor, Tensor):
                 self._arrays = {key: item for key, item in self._arrays.items() if item() is not None}
                 self._arrays[tensor.__array_interface__["data"][0]] = weakref.ref(tensor)
@@ -191,7 +143,7 @@ class Lineage:
 
     def _summands(self, marks: list[tuple[Any, Mark]], site: Site) -> Iterator[Dead]:
         for value, mark in marks:
-            if isinstance(value, Tensor) and (not _like_a_loss(value) or (value.requires_grad and not self.made_a_leaf(value))):
+            if isinstance(value, Tensor) and (not like_a_loss(value) or (value.requires_grad and not self.made_a_leaf(value))):
                 continue
             for trail in mark.trails.values():
                 if not trail.alive and not _used_alive(marks, trail.source):
@@ -201,7 +153,7 @@ class Lineage:
     def _used(self, name: str, marks: list[tuple[Any, Mark]], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, site: Site) -> None:
         first = next((tuple(value.shape) for value, mark in marks if mark.trails and hasattr(value, "shape")), ())
         out = tuple(result.shape) if isinstance(result, Tensor) else ()
-        use = Use(name, site, first, out, _dims(args, kwargs), tuple(float(v) for v in _flat((args, kwargs)) if isinstance(v, (int, float))))
+        use = Use(name, site, first, out, dims(args, kwargs), tuple(float(v) for v in flat((args, kwargs)) if isinstance(v, (int, float))))
         for _, mark in marks:
             for trail in mark.trails.values():
                 trail.source.used = True
@@ -215,7 +167,7 @@ class Lineage:
         variable = self._variables.get(id(trail.source), lambda: None)()
         if variable is None or use.name not in ADDING or use.result != trail.source.shape:
             return use
-        same = any(isinstance(value, Tensor) and not self._from(value, trail) and _same(value, variable) for value in args)
+        same = any(isinstance(value, Tensor) and not self._from(value, trail) and same_values(value, variable) for value in args)
         return replace(use, moves="alive" if trail.alive and result.requires_grad else "cut") if same else use
 
     def _from(self, value: Tensor, trail: Trail) -> bool:
@@ -235,15 +187,6 @@ class Lineage:
         if name != "sum" or not isinstance(result, Tensor) or result.dim() != 0 or not isinstance(args[0] if args else None, Tensor):
             return None
         return args[0].shape[1] if args[0].dim() == 2 and args[0].shape[1] > 1 else None
-
-
-def _same(value: Tensor, variable: Tensor) -> bool:
-    """Whether it is the variable, shares its memory, or was copied from it."""
-    if value is variable:
-        return True
-    if value.shape != variable.shape or value.dtype != variable.dtype or value.device != variable.device or not value.dim():
-        return False
-    return torch.equal(value.detach(), variable.detach())
 
 
 def _off(given: list[Any], marks: list[tuple[Any, Mark]]) -> bool:
@@ -272,45 +215,3 @@ def _carried(name: str, given: list[Any], marks: list[tuple[Any, Mark]]) -> tupl
 
 def _used_alive(marks: list[tuple[Any, Mark]], source: Source) -> bool:
     return any(id(source) in mark.trails and mark.trails[id(source)].alive for _, mark in marks)
-
-
-def _like_a_loss(value: Tensor) -> bool:
-    """A number, or one number a sample; not an input that was moved along its gradient."""
-    return value.dim() <= 1 or value.numel() == value.shape[0]
-
-
-def _dims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...] | None:
-    found = kwargs.get("dim", kwargs.get("axis"))
-    if found is None:
-        found = next((value for value in args[1:] if isinstance(value, (tuple, list)) and value and all(isinstance(item, int) for item in value)), None)
-    if found is None:
-        found = next((value for value in reversed(args[1:]) if isinstance(value, int) and not isinstance(value, bool)), None)
-    return (found,) if isinstance(found, int) else tuple(found) if isinstance(found, (tuple, list)) else None
-
-
-def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """All arguments, those in lists and dicts among them."""
-    found: list[Any] = []
-    for value in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(value, (tuple, list, dict)):
-            found.extend(_flat(value, 2))
-        else:
-            found.append(value)
-    return found
-
-
-def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (tuple, list)):
-        yield value
-        return
-    if depth < 4:
-        for item in value:
-            yield from _flat(item, depth + 1)
-
-
-def _results(result: Any) -> Iterator[Any]:
-    for value in _flat(result):
-        if isinstance(value, Tensor) or type(value).__name__ == "ndarray":
-            yield value

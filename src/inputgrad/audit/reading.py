@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, GradientCall, Reached, Source, Use
+from inputgrad.audit.facts import Facts, GradientCall, Reached, Source
+from inputgrad.audit.trails import Use
 
 NORMS = {"norm", "linalg_norm", "linalg_vector_norm", "vector_norm"}
 ROOTS = {"sqrt", "sqrt_", "rsqrt"}

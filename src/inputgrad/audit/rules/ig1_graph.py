@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Dead, Facts, GradientCall, Reached
+from inputgrad.audit.facts import Facts, GradientCall, Reached
 from inputgrad.audit.findings import Finding, rule
+from inputgrad.audit.trails import Dead
 
 _CUTS = {
     "no_grad": "torch.no_grad() is on here",

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, Source, Use
+from inputgrad.audit.facts import Facts, Source
 from inputgrad.audit.findings import Finding, rule
 from inputgrad.audit.reading import DIRECTIONS, LOSSES, MINUS, OVER, TIMES, is_norm, is_root, is_square, mixed, norm_uses, sums_rows, target, times, trained
 from inputgrad.audit.sites import Site
+from inputgrad.audit.trails import Use
 
 
 @rule("IG301", "gradients of a mean taken as gradients of the samples")

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, GradientCall, Reached, Source, Use
+from inputgrad.audit.facts import Facts, GradientCall, Reached, Source
 from inputgrad.audit.findings import Finding, rule
 from inputgrad.audit.reading import DIRECTIONS, OVER, is_norm, is_root, is_square, times, trained
 from inputgrad.audit.sites import Site
+from inputgrad.audit.trails import Use
 
 _SHARE, _UNDERFLOW = 0.05, 1e-6
 

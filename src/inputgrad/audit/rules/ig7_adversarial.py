@@ -6,8 +6,9 @@ targeted attacks, sampling and input optimisation all step down, and names alone
 
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, Pass, Source, Use
+from inputgrad.audit.facts import Facts, Pass, Source
 from inputgrad.audit.findings import Finding, rule
+from inputgrad.audit.trails import Use
 
 
 @rule("IG701", "perturbation with a graph", "note")
