@@ -81,6 +81,8 @@ class GradientCall:
     """How many nodes lie behind the root, where its graph is kept."""
     obstacles: frozenset[str] = frozenset()
     """What lies there and may have no second derivative: "attention", "compiled", "checkpoint", or "once:" and the name of a once_differentiable Function."""
+    entries_cut: int = 0
+    """How many entries to tensor parallelism ended the graph that was to be kept."""
     reaches: frozenset[int] = frozenset()
     """The identities of the leaves that a backward pass reaches, by whatever value."""
 

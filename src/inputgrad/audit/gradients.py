@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from inputgrad.audit import graph, whatif
+from inputgrad.audit import entries, graph, whatif
 from inputgrad.audit.facts import Event, GradientCall, Reached, Source
 from inputgrad.audit.marks import Mark
 from inputgrad.audit.sites import Site, here, ours
@@ -75,7 +75,8 @@ class Gradients:
         if whatif.asked(self._watch, call):
             args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
         try:
-            result = func(*args, **kwargs)
+            with entries.watched(call, outputs):
+                result = func(*args, **kwargs)
         except RuntimeError as error:
             call.error = str(error)
             raise
@@ -154,7 +155,8 @@ class Gradients:
                 create_graph = retain_graph = True
             with self._watch.contributions.added_by(call, roots):
                 try:
-                    original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
+                    with entries.watched(call, roots):
+                        original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
                 except RuntimeError as error:
                     call.error = str(error)
                     raise

@@ -56,7 +56,8 @@ _SHARDED = _Cause(
     ("setStorage", "FSDP"),
     "parameters sharded by fully_shard are freed again before the second derivative needs them.",
     "DistributedDataParallel in place of fully_shard, where memory allows (no setting of fully_shard serves)",
-    "engine='reverse_over_forward' of inputgrad differentiates backward once only, and is exact",
+    "engine='reverse_over_forward' of inputgrad differentiates backward once only and leaves the model sharded, engine='double_backward' puts it together "
+    "for the step; both are exact",
 )
 _OTHER = _Cause(
     "IG606",
@@ -65,6 +66,14 @@ _OTHER = _Cause(
     "another form of it with derivatives of every order (torch.cdist: (x[:, None] - y).square().sum(-1); cuDNN's RNN: "
     "torch.backends.cudnn.flags(enabled=False))",
     "engine='finite_difference' of inputgrad needs first derivatives alone",
+)
+_PARALLEL = _Cause(
+    "IG607",
+    (),
+    "DTensor.from_local, the entry to a layer that tensor parallelism splits, sums its gradient over the processes without a graph. The value is right, and "
+    "no parameter learns from this gradient what it should.",
+    "no setting of torch 2.13 serves; take the term through the model before parallelize_module, where memory allows",
+    "engine='double_backward' of inputgrad puts an entry in its place that can be differentiated twice, and engine='finite_difference' needs none",
 )
 _CAUSES = (_ATTENTION, _CHECKPOINT, _COMPILED, _ONCE, _SHARDED, _OTHER)
 
@@ -119,6 +128,15 @@ def sharded(facts: Facts) -> Iterator[Finding]:
 def other(facts: Facts) -> Iterator[Finding]:
     """cdist, CTC loss, grid_sample in three dimensions, cuDNN's recurrent layers, and others of which torch says so."""
     yield from _raised(facts, _OTHER)
+
+
+@rule("IG607", "tensor parallelism under a second derivative")
+def parallel(facts: Facts) -> Iterator[Finding]:
+    """A gradient that was to keep its graph, through a module that `parallelize_module` has split: cut off without a word."""
+    for call in facts.calls:
+        if call.entries_cut and any(source.used for source in call.sources):
+            entries = "one entry" if call.entries_cut == 1 else f"{call.entries_cut} entries"
+            yield _finding(_PARALLEL, call, "error", f"create_graph=True ends at {entries}: ")
 
 
 def _raised(facts: Facts, cause: _Cause) -> Iterator[Finding]:
