@@ -150,3 +150,16 @@ def test_an_overflow_in_one_call_skips_the_step() -> None:
 def test_a_scaler_of_another_kind() -> None:
     with pytest.raises(TypeError, match=r"scaler must be a torch.amp.GradScaler or None, got float"):
         ig.InputGradientLoss("mse").backward(model(), *data(), scaler=1024.0)  # type: ignore[arg-type]
+
+
+def test_a_program_of_two_passes_serves_autocast(recwarn: pytest.WarningsRecorder) -> None:
+    """Eager autocast casts a weight once for both passes, and adds their gradients in half; a trace does not. That is no reason to refuse it."""
+    net, (x, y) = model(), data()
+    criterion = ig.InputGradientLoss("mse", [ig.Adversarial(ig.FGSM(0.1))], engine=ig.engines.Compiled(backend="aot_eager"))
+    with torch.autocast("cpu", torch.bfloat16):
+        criterion(net, x, y).backward()
+    assert not [warning for warning in recwarn if "cannot serve" in str(warning.message)]
+    double = model().double()
+    exact = torch.autograd.grad(ig.InputGradientLoss("mse", [ig.Adversarial(ig.FGSM(0.1))])(double, x.double(), y.double()), list(double.parameters()))
+    found, expected = (torch.cat([part.double().flatten() for part in parts]) for parts in ([p.grad for p in net.parameters() if p.grad is not None], exact))
+    assert float((found - expected).norm()) < 2e-2 * float(expected.norm())

@@ -7,7 +7,8 @@ already computed. What it cannot trace, and shapes not seen often enough, run on
 import logging
 import time
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -151,7 +152,7 @@ class Compiled(Engine):
     ) -> str | None:
         """Why the program is not used: its first batch compared with the eager step."""
         parameters = dict(model.named_parameters())
-        with replay.run(), torch.enable_grad():
+        with replay.run(), torch.enable_grad(), _casts_apart():
             loss, _, _, own = step(inputs, target, weights)
             known = own | {id(parameter) for parameter in parameters.values()}
             foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
@@ -173,6 +174,18 @@ class Compiled(Engine):
             return self.tolerance
         dtypes = {gradient.dtype for gradient in gradients.values()} | ({autocast} if autocast else set())
         return max((torch.finfo(dtype).eps for dtype in dtypes), default=1.0) ** 0.5
+
+
+@contextmanager
+def _casts_apart() -> Iterator[None]:
+    """As in a trace, each use of a parameter has a cast of its own: the gradients of two passes are then added in the parameter's precision, not in half."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
 
 
 def _autocast(device: torch.device) -> torch.dtype | None:
