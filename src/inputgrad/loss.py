@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, engines
+from inputgrad.agreement import agreed
 from inputgrad.attached import accumulate, handed_out
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
@@ -120,8 +121,9 @@ class InputGradientLoss(nn.Module):
             warn_if_coupled(model, self.terms)
             warn_if_split(self, model, self.terms)
             terms = due(self.terms, self.step_number, training=differentiable)
-            counts = differentiable and self.training
-            with self._opened(model, ModelInputs.of(thawed(inputs)), thawed(target), terms, differentiable=differentiable, counts=counts) as call:
+            given, counts = ModelInputs.of(thawed(inputs)), differentiable and self.training
+            opened = self._opened(model, given, thawed(target), terms, differentiable=differentiable, counts=counts)
+            with agreed(model, given), opened as call:
                 yield call
         if differentiable and self.training:
             self.step_number += 1

@@ -282,6 +282,29 @@ def offloaded() -> dict[str, Any]:
     return errors(lambda: nested(mesh, offload_policy=CPUOffloadPolicy(pin_memory=False)), chunk, expected, ("double_backward", "finite_difference"))
 
 
+def disagreement() -> dict[str, list[str]]:
+    """What is said where the processes that split one model do not see the same."""
+    mesh, (x, y) = init_device_mesh("cpu", (RANKS,)), batch()
+    drawing = ig.InputGradientLoss("cross_entropy", WEIGHT * ig.GradientNorm(of=ig.heads.RandomProjection(1), power=2))
+    ways = {
+        "all alike": (drawing, x, 0),
+        "other inputs": (criterion("auto"), x + dist.get_rank(), 0),
+        "in another order": (criterion("auto"), x.roll(dist.get_rank(), 0), 0),
+        "other draws": (drawing, x, dist.get_rank()),
+        "other states, nothing drawn": (criterion("auto"), x, dist.get_rank()),
+    }
+    found = {}
+    for name, (loss, given, number) in ways.items():
+        model = megatron(transformer(), mesh)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                torch.manual_seed(number)
+                loss(model, given, y).backward()
+        found[name] = [str(warning.message) for warning in caught if "tensor parallelism" in str(warning.message)]
+    return found
+
+
 WAYS: list[Callable[[], Any]] = [
     tensor_parallel,
     torchs_own,
@@ -294,6 +317,7 @@ WAYS: list[Callable[[], Any]] = [
     gathers,
     without_own_derivatives,
     offloaded,
+    disagreement,
 ]
 
 

@@ -76,3 +76,14 @@ def test_parameters_on_another_device_are_refused(everybody: list[dict[str, Any]
     for found in everybody:
         assert "CPUOffloadPolicy has them where the model does not compute" in found["offloaded"]["double_backward"]
         assert found["offloaded"]["finite_difference"] < 1e-8
+
+
+def test_processes_that_split_a_model_must_see_the_same(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        told = found["disagreement"]
+        assert told["all alike"] == told["other states, nothing drawn"] == []
+        for way in ("other inputs", "in another order"):
+            (text,) = told[way]
+            assert "the 4 processes that split Transformer between them (tensor parallelism) see different inputs" in text
+        (text,) = told["other draws"]
+        assert "draw different ones" in text

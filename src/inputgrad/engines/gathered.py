@@ -97,6 +97,22 @@ def units(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
+def parts(model: nn.Module) -> Any:
+    """The mesh of the processes that split the model's layers between them (tensor parallelism); None where each has its layers whole."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    from torch.distributed.tensor import DTensor
+
+    shards = {id(item.sharded_param): group.mesh_info.mesh.ndim for unit in units(model) for group in _groups(unit) for item in group.fsdp_params}
+    for parameter in model.parameters():
+        if isinstance(parameter, DTensor):
+            first = shards.get(id(parameter), 0)
+            mesh, names = parameter.device_mesh, parameter.device_mesh.mesh_dim_names or ()
+            if any(placement.is_shard() for placement in parameter.placements[first:]):
+                return mesh[names[first:]] if first else mesh
+    return None
+
+
 def recover(model: nn.Module) -> None:
     """After a pass that was broken off: units of sharding would take the next one for its continuation."""
     for unit in units(model):
@@ -110,7 +126,7 @@ def _places(unit: Any) -> Iterator[_Place]:
 
     state = unit._get_fsdp_state()
     try:
-        for group in state._fsdp_param_groups:
+        for group in _groups(unit):
             if isinstance(group.offload_policy, CPUOffloadPolicy):
                 raise EngineError(
                     "engine 'double_backward' puts sharded parameters together where they lie, and CPUOffloadPolicy has them where the model does not "
@@ -126,6 +142,13 @@ def _places(unit: Any) -> Iterator[_Place]:
         raise EngineError(
             f"engine 'double_backward' does not know fully_shard of torch {torch.__version__} (tested: 2.13). engine='reverse_over_forward' leaves it as it is"
         ) from error
+
+
+def _groups(unit: Any) -> list[Any]:
+    state = unit._get_fsdp_state()
+    if hasattr(state, "_fsdp_param_groups"):
+        return list(state._fsdp_param_groups)
+    return [state._fsdp_param_group] if state._fsdp_param_group else []  # of earlier releases
 
 
 def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:

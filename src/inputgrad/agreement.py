@@ -1,0 +1,62 @@
+"""Agreement under tensor parallelism: the processes that split one model must see one batch and draw the same random numbers. Looked at once a model.
+
+Where they do not, nothing raises: each process computes its part of another sample's gradient.
+"""
+
+import weakref
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from inputgrad.engines.gathered import parts
+from inputgrad.errors import warn
+from inputgrad.variables import ModelInputs
+
+_ASKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+@contextmanager
+def agreed(model: nn.Module, inputs: ModelInputs) -> Iterator[None]:
+    """Around a step: one warning where the processes that split the model have other inputs, one where they drew from other random states."""
+    mesh = None if model in _ASKED else parts(model)
+    if mesh is None or mesh.size() == 1:
+        yield
+        return
+    _ASKED.add(model)
+    before = _state()
+    same_inputs, same_state = (_everywhere(value, mesh) for value in (_digest(inputs), before))
+    yield
+    if not same_inputs:
+        warn(
+            f"the {mesh.size()} processes that split {type(model).__name__} between them (tensor parallelism) see different inputs, so the gradient is of "
+            "no batch at all. Hand the same batch to all processes of a group, and share out the batches between the groups"
+        )
+    if not same_state and _state() != before:
+        warn(
+            f"random numbers were drawn in this step, and the {mesh.size()} processes that split {type(model).__name__} between them (tensor parallelism) "
+            "draw different ones. Random heads, places and attacks must be the same on all of them: seed the processes of a group alike. (Dropout between "
+            "the split layers alone may differ.)"
+        )
+
+
+def _state() -> int:
+    return zlib.crc32(bytes(torch.get_rng_state().tolist()))
+
+
+def _digest(inputs: ModelInputs) -> int:
+    with torch.no_grad():
+        values = [tensor.detach().double().nan_to_num().flatten() for _, tensor in inputs.tensors()]
+        sums = [(flat @ torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device)).item() for flat in values]  # in another order another sum
+    return zlib.crc32(repr(sums).encode())
+
+
+def _everywhere(value: int, mesh: Any) -> bool:
+    """Whether it is the same on all processes of the mesh."""
+    both = torch.tensor([value, -value], dtype=torch.int64, device=mesh.device_type)
+    for group in mesh.get_all_groups():
+        torch.distributed.all_reduce(both, torch.distributed.ReduceOp.MAX, group=group)
+    return int(both[0]) == -int(both[1])
