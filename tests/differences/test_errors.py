@@ -154,7 +154,7 @@ class Restless(FiniteDifference):
 
 
 class Live:
-    reentrant, output = False, None
+    reentrant, output, whole = False, None, False
 
     @contextmanager
     def run(self) -> Iterator[None]:
