@@ -99,7 +99,7 @@ def model_of(loss: Loss, layout: str) -> nn.Module:
         reentrant = layout.startswith("re-")
         layers = nn.Sequential(Checkpointed(layers[:2], reentrant=reentrant), Checkpointed(layers[2:], reentrant=reentrant))
     elif layout == "tensor parallel":
-        layers = split(layers)  # type: ignore[assignment]
+        layers = split(layers)
     if not loss.energy:
         model = layers
     else:

@@ -109,7 +109,7 @@ def errors(made: Callable[[], nn.Module], chunk: tuple[Tensor, Tensor], expected
 def megatron(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Attention and feed-forward by columns, then by rows (Shoeybi et al. 2019)."""
     columns = dict.fromkeys(("attention.queries", "attention.keys", "attention.values", "up"), ColwiseParallel())
-    for block in model.blocks:  # type: ignore[union-attr]
+    for block in model.blocks:
         parallelize_module(block, mesh, {**columns, "attention.out": RowwiseParallel(), "down": RowwiseParallel()})
     return model
 
@@ -126,7 +126,7 @@ def sequences(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
         "up": ColwiseParallel(input_layouts=Shard(1)),
         "down": RowwiseParallel(output_layouts=Shard(1)),
     }
-    for block in model.blocks:  # type: ignore[union-attr]
+    for block in model.blocks:
         parallelize_module(block, mesh, plan)
     enter, leave = (
         RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
@@ -143,7 +143,7 @@ def tensor_parallel() -> dict[str, dict[str, Any]]:
     for name, split in (("megatron", megatron), ("sequences", sequences)):
         for activation in (nn.GELU, nn.ReLU):
             expected = transcribed(transformer(activation), *batch())
-            found[f"{name}, {activation.__name__}"] = errors(lambda split=split, a=activation: split(transformer(a), mesh), batch(), expected)  # type: ignore[misc]
+            found[f"{name}, {activation.__name__}"] = errors(lambda split=split, a=activation: split(transformer(a), mesh), batch(), expected)
     return found
 
 
@@ -169,7 +169,7 @@ def split_and_sharded() -> dict[str, Any]:
 
     def made() -> nn.Module:
         model = megatron(transformer(), mesh["parts"])
-        for block in model.blocks:  # type: ignore[union-attr]
+        for block in model.blocks:
             fully_shard(block, mesh=mesh["shards"])
         return fully_shard(model, mesh=mesh["shards"])
 
@@ -248,7 +248,7 @@ def accumulated() -> dict[str, float]:
     """Four micro-batches of one sample, the first three without communication as users ask for it."""
     model, loss, (x, y) = nested(init_device_mesh("cpu", (RANKS,))), criterion("double_backward"), batch()
     for n in range(ROWS):
-        model.set_requires_gradient_sync(n == ROWS - 1)  # type: ignore[operator]
+        model.set_requires_gradient_sync(n == ROWS - 1)
         (loss(model, x[n : n + 1], y[n : n + 1]) / ROWS).backward()
     return {"double_backward": distance([full(parameter.grad) for parameter in model.parameters()], transcribed(transformer(), x, y))}
 

@@ -149,7 +149,7 @@ def test_an_overflow_in_one_call_skips_the_step() -> None:
 
 def test_a_scaler_of_another_kind() -> None:
     with pytest.raises(TypeError, match=r"scaler must be a torch.amp.GradScaler or None, got float"):
-        ig.InputGradientLoss("mse").backward(model(), *data(), scaler=1024.0)  # type: ignore[arg-type]
+        ig.InputGradientLoss("mse").backward(model(), *data(), scaler=1024.0)
 
 
 def test_a_program_of_two_passes_serves_autocast(recwarn: pytest.WarningsRecorder) -> None:

@@ -53,7 +53,7 @@ def _exchange(step: int) -> None:
         if _USERS == 0:
             _TORCHS = DTensor.from_local
         _USERS += step
-        DTensor.from_local = staticmethod(_from_local) if _USERS else staticmethod(_TORCHS)  # type: ignore[method-assign]
+        DTensor.from_local = staticmethod(_from_local) if _USERS else staticmethod(_TORCHS)  # type: ignore[method-assign]  # put back by the last user
 
 
 def _from_local(local_tensor: Tensor, device_mesh: Any = None, placements: Any = None, **settings: Any) -> Any:

@@ -1,0 +1,41 @@
+"""The exchange of ``DTensor.from_local`` ends with its last user, whatever happens in between. Its gradients: tests/scale/test_parallel.py, four processes."""
+
+import threading
+
+import pytest
+from torch.distributed.tensor import DTensor
+
+from inputgrad.derivatives.tensor_parallel import from_local_twice
+
+
+def test_nested_users_and_an_exception() -> None:
+    before = DTensor.from_local
+    with pytest.raises(ZeroDivisionError), from_local_twice():
+        ours = DTensor.from_local
+        assert ours is not before
+        with from_local_twice():
+            assert DTensor.from_local is ours
+        assert DTensor.from_local is ours
+        raise ZeroDivisionError
+    assert DTensor.from_local is before
+
+
+def test_users_in_several_threads_that_overlap() -> None:
+    before, both, seen = DTensor.from_local, threading.Barrier(2), []
+
+    def use(first: bool) -> None:
+        with from_local_twice():
+            both.wait()
+            if not first:
+                both.wait()  # the other one has left
+            seen.append(DTensor.from_local is not before)
+        if first:
+            both.wait()
+
+    threads = [threading.Thread(target=use, args=(first,)) for first in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert seen == [True, True]
+    assert DTensor.from_local is before
