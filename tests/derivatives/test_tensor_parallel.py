@@ -8,15 +8,21 @@ from torch.distributed.tensor import DTensor
 from inputgrad.derivatives.tensor_parallel import from_local_twice
 
 
-def test_nested_users_and_an_exception() -> None:
-    before = DTensor.from_local
-    with pytest.raises(ZeroDivisionError), from_local_twice():
+def nested_and_broken_off() -> None:
+    with from_local_twice():
         ours = DTensor.from_local
-        assert ours is not before
         with from_local_twice():
             assert DTensor.from_local is ours
         assert DTensor.from_local is ours
         raise ZeroDivisionError
+
+
+def test_nested_users_and_an_exception() -> None:
+    before = DTensor.from_local
+    with from_local_twice():
+        assert DTensor.from_local is not before
+    with pytest.raises(ZeroDivisionError):
+        nested_and_broken_off()
     assert DTensor.from_local is before
 
 
