@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from inputgrad.engines.gathered import parts
 from inputgrad.errors import warn
@@ -20,19 +21,19 @@ _ASKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 @contextmanager
-def agreed(model: nn.Module, inputs: ModelInputs) -> Iterator[None]:
-    """Around a step: one warning where the processes that split the model have other inputs, one where they drew from other random states."""
+def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]:
+    """Around a step: one warning where the processes that split the model have other batches, one where they drew from other random states."""
     mesh = None if model in _ASKED else parts(model)
     if mesh is None or mesh.size() == 1:
         yield
         return
     _ASKED.add(model)
     before = _state()
-    same_inputs, same_state = (_everywhere(value, mesh) for value in (_digest(inputs), before))
+    same_batch, same_state = (_everywhere(value, mesh) for value in (_digest(inputs, target), before))
     yield
-    if not same_inputs:
+    if not same_batch:
         warn(
-            f"the {mesh.size()} processes that split {type(model).__name__} between them (tensor parallelism) see different inputs, so the gradient is of "
+            f"the {mesh.size()} processes that split {type(model).__name__} between them (tensor parallelism) see different batches, so the gradient is of "
             "no batch at all. Hand the same batch to all processes of a group, and share out the batches between the groups"
         )
     if not same_state and _state() != before:
@@ -47,9 +48,11 @@ def _state() -> int:
     return zlib.crc32(bytes(torch.get_rng_state().tolist()))
 
 
-def _digest(inputs: ModelInputs) -> int:
+def _digest(inputs: ModelInputs, target: Any) -> int:
+    leaves = [*(tensor for _, tensor in inputs.tensors()), *tree_leaves(target)]
+    tensors = [leaf for leaf in leaves if type(leaf) in (Tensor, nn.Parameter) and leaf.layout is torch.strided and not leaf.is_complex()]
     with torch.no_grad():
-        values = [tensor.detach().double().nan_to_num().flatten() for _, tensor in inputs.tensors()]
+        values = [tensor.detach().double().nan_to_num().flatten() for tensor in tensors]
         sums = [(flat @ torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device)).item() for flat in values]  # in another order another sum
     return zlib.crc32(repr(sums).encode())
 

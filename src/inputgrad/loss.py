@@ -123,7 +123,7 @@ class InputGradientLoss(nn.Module):
             terms = due(self.terms, self.step_number, training=differentiable)
             given, counts = ModelInputs.of(thawed(inputs)), differentiable and self.training
             opened = self._opened(model, given, thawed(target), terms, differentiable=differentiable, counts=counts)
-            with agreed(model, given), opened as call:
+            with agreed(model, given, target), opened as call:
                 yield call
         if differentiable and self.training:
             self.step_number += 1

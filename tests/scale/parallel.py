@@ -287,20 +287,21 @@ def disagreement() -> dict[str, list[str]]:
     mesh, (x, y) = init_device_mesh("cpu", (RANKS,)), batch()
     drawing = ig.InputGradientLoss("cross_entropy", WEIGHT * ig.GradientNorm(of=ig.heads.RandomProjection(1), power=2))
     ways = {
-        "all alike": (drawing, x, 0),
-        "other inputs": (criterion("auto"), x + dist.get_rank(), 0),
-        "in another order": (criterion("auto"), x.roll(dist.get_rank(), 0), 0),
-        "other draws": (drawing, x, dist.get_rank()),
-        "other states, nothing drawn": (criterion("auto"), x, dist.get_rank()),
+        "all alike": (drawing, x, y, 0),
+        "other inputs": (criterion("auto"), x + dist.get_rank(), y, 0),
+        "in another order": (criterion("auto"), x.roll(dist.get_rank(), 0), y, 0),
+        "other targets": (criterion("auto"), x, (y + dist.get_rank()) % CLASSES, 0),
+        "other draws": (drawing, x, y, dist.get_rank()),
+        "other states, nothing drawn": (criterion("auto"), x, y, dist.get_rank()),
     }
     found = {}
-    for name, (loss, given, number) in ways.items():
+    for name, (loss, given, target, number) in ways.items():
         model = megatron(transformer(), mesh)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(2):
                 torch.manual_seed(number)
-                loss(model, given, y).backward()
+                loss(model, given, target).backward()
         found[name] = [str(warning.message) for warning in caught if "tensor parallelism" in str(warning.message)]
     return found
 

@@ -82,8 +82,8 @@ def test_processes_that_split_a_model_must_see_the_same(everybody: list[dict[str
     for found in everybody:
         told = found["disagreement"]
         assert told["all alike"] == told["other states, nothing drawn"] == []
-        for way in ("other inputs", "in another order"):
+        for way in ("other inputs", "in another order", "other targets"):
             (text,) = told[way]
-            assert "the 4 processes that split Transformer between them (tensor parallelism) see different inputs" in text
+            assert "the 4 processes that split Transformer between them (tensor parallelism) see different batches" in text
         (text,) = told["other draws"]
         assert "draw different ones" in text
