@@ -28,7 +28,7 @@ def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]
         yield
         return
     _ASKED.add(model)
-    before = _state()
+    before = _state(mesh.device_type)
     same_batch, same_state = (_everywhere(value, mesh) for value in (_digest(inputs, target), before))
     yield
     if not same_batch:
@@ -36,7 +36,7 @@ def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]
             f"the {mesh.size()} processes that split {type(model).__name__} between them (tensor parallelism) see different batches, so the gradient is of "
             "no batch at all. Hand the same batch to all processes of a group, and share out the batches between the groups"
         )
-    if not same_state and _state() != before:
+    if not same_state and _state(mesh.device_type) != before:
         warn(
             f"random numbers were drawn in this step, and the {mesh.size()} processes that split {type(model).__name__} between them (tensor parallelism) "
             "draw different ones. Random heads, places and attacks must be the same on all of them: seed the processes of a group alike. (Dropout between "
@@ -44,8 +44,10 @@ def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]
         )
 
 
-def _state() -> int:
-    return zlib.crc32(bytes(torch.get_rng_state().tolist()))
+def _state(kind: str) -> int:
+    """Of the generators of the processor and of this kind of device."""
+    states = [torch.get_rng_state(), *([] if kind == "cpu" else [torch.get_device_module(kind).get_rng_state()])]
+    return zlib.crc32(b"".join(bytes(state.tolist()) for state in states))
 
 
 def _digest(inputs: ModelInputs, target: Any) -> int:
