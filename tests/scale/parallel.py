@@ -147,6 +147,23 @@ def tensor_parallel() -> dict[str, dict[str, Any]]:
     return found
 
 
+def an_output_in_parts() -> dict[str, Any]:
+    """The model returns a DTensor, and ``output=`` takes the whole of it."""
+    mesh, (x, y), found = init_device_mesh("cpu", (RANKS,)), batch(), {}
+
+    def made() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(FEATURES, 16), nn.SiLU(), nn.Linear(16, CLASSES)).double()
+
+    for engine in ENGINES:
+        columns, rows = ColwiseParallel(use_local_output=False), RowwiseParallel(use_local_output=False)
+        model = parallelize_module(made(), mesh, {"0": columns, "2": rows})
+        term = WEIGHT * ig.GradientNorm(of="loss", power=2)
+        ig.InputGradientLoss("cross_entropy", term, engine=engine, output=lambda output: output.full_tensor())(model, x[:, 0], y).backward()
+        found[engine] = distance([full(parameter.grad) for parameter in model.parameters()], transcribed(made(), x[:, 0], y))
+    return found
+
+
 def torchs_own() -> dict[str, float]:
     """Double backward by torch alone, through the same split model: what a plain script gets, for its whole loss and for the term alone."""
     mesh, found = init_device_mesh("cpu", (RANKS,)), {}
@@ -308,6 +325,7 @@ def disagreement() -> dict[str, list[str]]:
 
 WAYS: list[Callable[[], Any]] = [
     tensor_parallel,
+    an_output_in_parts,
     torchs_own,
     split_and_sharded,
     replicas_of_shards,

@@ -43,7 +43,7 @@ def test_parameters_are_put_together_once_a_step(everybody: list[dict[str, Any]]
         assert gathered == reduced == parameters
 
 
-@pytest.mark.parametrize("way", ["split_and_sharded", "a_divisor_of_its_own", "kept_lists_and_shared_weights", "accumulated"])
+@pytest.mark.parametrize("way", ["an_output_in_parts", "split_and_sharded", "a_divisor_of_its_own", "kept_lists_and_shared_weights", "accumulated"])
 def test_shards(everybody: list[dict[str, Any]], way: str) -> None:
     for found in everybody:
         check(found[way])
