@@ -69,6 +69,8 @@ class GradientCall:
     """Whether batch normalisation in training mode lies between the root and the inputs."""
     coupling: float | None = None
     """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; measured where normalisation may couple them."""
+    transform: str = ""
+    """The transform of torch.func that gave it."""
     error: str | None = None
     not_finite: bool = False
     wanted: int = 0

@@ -90,6 +90,12 @@ class Gradients:
                 self._source(call, variable, gradient, outputs)
         return result
 
+    def transformed(self, name: str, variable: Tensor, gradient: Tensor) -> None:
+        """A gradient that a transform of torch.func gave."""
+        call = self._call("grad", gradient, create_graph=False, retain_graph=None)
+        call.transform, call.wanted = name, 1
+        self._source(call, variable, gradient)
+
     def _source(self, call: GradientCall, variable: Tensor, gradient: Tensor, outputs: Any = None) -> Source:
         with torch.no_grad():
             rows = gradient.detach().flatten(1) if gradient.dim() > 1 else gradient.detach()[:, None] if gradient.dim() else gradient.detach().reshape(1, 1)

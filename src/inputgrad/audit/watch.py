@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
-from inputgrad.audit import hooks, whatif, wrappers
+from inputgrad.audit import hooks, transforms, whatif, wrappers
 from inputgrad.audit.draws import Draws
 from inputgrad.audit.facts import Event, Facts, GradientCall, Pass
 from inputgrad.audit.gradients import Gradients
@@ -62,6 +62,7 @@ class Watch(TorchFunctionMode):
         self._undo.enter_context(self.contributions.clearing(self._cleared))
         self._undo.enter_context(hooks.listening(self))
         self._undo.enter_context(wrappers.listening(self))
+        self._undo.enter_context(transforms.listening(self))
         self.watching = True
         return self
 

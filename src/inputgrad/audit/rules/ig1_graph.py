@@ -24,7 +24,7 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
         source = dead.trail.source
         if dead.trail.cut is None or dead.trail.cut.by != "no graph" or source.call.unrecorded or "checkpoint" in source.call.obstacles:
             continue
-        how = "backward without create_graph=True" if source.call.kind == "backward" else "autograd.grad without create_graph=True"
+        how = _without_graph(source.call)
         effect = facts.measured.get(source.call.site, math.nan)
         yield Finding(
             "IG101",
@@ -108,7 +108,17 @@ def _what(call: GradientCall, dead: Dead) -> str:
     return f"the loss term made from it at {dead.site.shown}"
 
 
+def _without_graph(call: GradientCall) -> str:
+    if call.transform:
+        return f"torch.func.{call.transform} " + ("of a function of detached parameters" if call.grad_enabled else "under no_grad")
+    return "backward without create_graph=True" if call.kind == "backward" else "autograd.grad without create_graph=True"
+
+
 def _with_graph(call: GradientCall) -> str:
+    if call.transform and not call.grad_enabled:
+        return f"take torch.func.{call.transform} outside of torch.no_grad()"
+    if call.transform:
+        return "functional_call(model, dict(model.named_parameters()), (x,)): parameters as they are, not detached; or call the model itself"
     if call.kind == "backward":
         return "input_grad, = torch.autograd.grad(output.sum(), input_tensor, create_graph=True)"
     for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
