@@ -58,27 +58,34 @@ class Owed:
 
 @dataclass(frozen=True)
 class Joining:
-    """An input gradient whose engine takes over c·Σs as well."""
+    """An input gradient whose engine takes over c·Σs as well, and the base loss, which is c·Σs."""
 
     found: Linearization
     multiple: Multiple
+    base: Tensor
 
-    def taken(self, gradients: Gradients, cotangent: Tensor | None) -> tuple[Callable[[], Joint] | None, Gradients, Tensor | None]:
+    def taken(self, value: Tensor, gradients: Gradients, cotangent: Tensor | None) -> tuple[Callable[[], Joint] | None, Gradients, Tensor | None]:
         """⟨v, g⟩ + c·Σs, paid together, where the value depends on this input gradient; and what is left to be paid otherwise."""
         v = next((v for found, v in gradients if found is self.found), None)
         if v is None:
             return None, gradients, cotangent
-        return lambda: self._given(v), [(found, u) for found, u in gradients if found is not self.found], self._rest(cotangent)
+        c = self.multiple.c * self._factor(value)
+        return lambda: self._given(v, c), [(found, u) for found, u in gradients if found is not self.found], self._rest(cotangent, c)
 
-    def _rest(self, cotangent: Tensor | None) -> Tensor | None:
+    def _factor(self, value: Tensor) -> float:
+        """How often the base loss is in the value: once, or as often as a gradient scaler says. Once too where it is not there at all."""
+        (factor,) = torch.autograd.grad(value, self.base, retain_graph=True, allow_unused=True, materialize_grads=True)
+        return float(factor) or 1.0
+
+    def _rest(self, cotangent: Tensor | None, c: float) -> Tensor | None:
         """What the cotangent at the output holds beyond c·∂Σs/∂y; None where that is nothing."""
-        taken = self.multiple.c * self.multiple.cotangent
+        taken = c * self.multiple.cotangent
         left = -taken if cotangent is None else cotangent - taken
         return left if left.norm() > _ROUNDINGS * torch.finfo(taken.dtype).eps * taken.norm() else None
 
-    def _given(self, v: Cotangents) -> Joint:
+    def _given(self, v: Cotangents, c: float) -> Joint:
         assert self.found.joined is not None
-        return self.found.joined(v, self.multiple.c)
+        return self.found.joined(v, c)
 
 
 def multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:

@@ -112,7 +112,7 @@ class Ledger:
         found = self._engine.joint(forward, score, keys, at_once=self.at_once) if known else None
         forward.spendable = False
         if known and found:
-            self._joining = Joining(found, known)
+            self._joining = Joining(found, known, self._base_value)
         return found
 
     def variable(self, key: Key) -> Tensor:
@@ -204,7 +204,7 @@ class Ledger:
             if any(part is not None for part in parts):
                 filled = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
                 gradients.append((group.found, filled))
-        joined, gradients, at_output = self._joining.taken(gradients, at_output) if self._joining else (None, gradients, at_output)
+        joined, gradients, at_output = self._joining.taken(value, gradients, at_output) if self._joining else (None, gradients, at_output)
         return Owed([] if at_output is None else [(self._forward.here().output, at_output)], gradients, joined)
 
     def own_leaves(self) -> set[int]:

@@ -25,9 +25,14 @@ def scaling(device: torch.device) -> bool:
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
 
 
+def scale_of(model: nn.Module) -> float:
+    """The scale that gradients of this model are taken at."""
+    return _SCALES.get(model, _FIRST)
+
+
 def unscaled(model: nn.Module, taken: Callable[[float], Rows]) -> Rows:
     """The rows of ``taken(scale)``, divided by the scale."""
-    first = scale = _SCALES.get(model, _FIRST)
+    first = scale = scale_of(model)
     while True:
         rows = taken(scale)
         if tracing() or scale == 1 or all(bool(part.isfinite().all()) for row in rows for part in row if part is not None):
