@@ -113,14 +113,26 @@ def test_float_is_a_conversion_and_no_number() -> None:
     assert (found["finite_difference"] - exact).norm() < 1e-3 * exact.norm()
 
 
-@pytest.mark.parametrize("engine", ["double_backward", "reverse_over_forward", "finite_difference", ig.engines.Compiled(backend="aot_eager")], ids=str)
+SCALED = [
+    "double_backward",
+    "reverse_over_forward",
+    "finite_difference",
+    ig.engines.FiniteDifference("one_sided"),
+    ig.engines.FiniteDifference("richardson"),
+    "weight_as_step",
+    ig.engines.Compiled(backend="aot_eager"),
+    "auto",
+]
+
+
+@pytest.mark.parametrize("engine", SCALED, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_scaler_in_one_call(engine: Any, dtype: torch.dtype) -> None:
     """The gradients of ``scaler.scale(loss).backward()``, scale and all; the loss without it."""
     found, losses, (x, y) = [], [], data()
     for at_once in (False, True):
         net, scaler = model(), torch.amp.GradScaler("cpu", init_scale=2.0**8)
-        criterion = ig.InputGradientLoss("mse", [ig.GradientNorm(of="loss", power=2)], engine=engine)
+        criterion = ig.InputGradientLoss("mse", [0.02 * ig.GradientNorm(of="loss", power=2)], engine=engine)
         with torch.autocast("cpu", dtype, enabled=dtype is torch.float16):
             loss = criterion.backward(net, x, y, scaler=scaler).loss if at_once else criterion(net, x, y)
         if not at_once:
@@ -135,12 +147,13 @@ def test_a_scaler_in_one_call(engine: Any, dtype: torch.dtype) -> None:
     assert float((found[0] - found[1]).norm()) <= (2e-3 if dtype is torch.float16 else 1e-5) * float(found[0].norm())
 
 
-def test_an_overflow_in_one_call_skips_the_step() -> None:
+@pytest.mark.parametrize("engine", [engine for engine in SCALED if not isinstance(engine, ig.engines.Compiled)], ids=str)
+def test_an_overflow_in_one_call_skips_the_step(engine: Any) -> None:
     net, (x, y) = model(), data()
     before = copy.deepcopy(net.state_dict())
     optimizer, scaler = torch.optim.SGD(net.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=2.0**30)
     with torch.autocast("cpu", torch.float16):
-        ig.InputGradientLoss("mse", [ig.GradientNorm(of="loss", power=2)]).backward(net, x, y, scaler=scaler)
+        ig.InputGradientLoss("mse", [0.02 * ig.GradientNorm(of="loss", power=2)], engine=engine).backward(net, x, y, scaler=scaler)
     scaler.step(optimizer)
     scaler.update()
     assert scaler.get_scale() < 2.0**30
