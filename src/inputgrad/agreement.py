@@ -23,11 +23,10 @@ _ASKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 @contextmanager
 def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]:
     """Around a step: one warning where the processes that split the model have other batches, one where they drew from other random states."""
-    mesh = None if model in _ASKED else parts(model)
+    mesh = _unasked(model)
     if mesh is None or mesh.size() == 1:
         yield
         return
-    _ASKED.add(model)
     before = _state(mesh.device_type)
     same_batch, same_state = (_everywhere(value, mesh) for value in (_digest(inputs, target), before))
     yield
@@ -42,6 +41,14 @@ def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]
             "draw different ones. Random heads, places and attacks must be the same on all of them: seed the processes of a group alike. (Dropout between "
             "the split layers alone may differ.)"
         )
+
+
+def _unasked(model: nn.Module) -> Any:
+    """The mesh to compare over: at the first step of a model among several processes, where they split it."""
+    if model in _ASKED or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    _ASKED.add(model)
+    return parts(model)
 
 
 def _state(kind: str) -> int:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference, half, shared_pass
+from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference, shared_pass
+from inputgrad.engines.half import INPUTS
 from tests.differences.test_two_passes import OWN_LOSS, Counted, Counting
 from tests.zoo import FEATURES, OUTPUTS
 
@@ -105,15 +106,16 @@ def test_a_sum_over_samples_that_overflows_costs_the_input_gradient_nothing() ->
         Counted.made = 0
         found = taken(net, loss(ENGINES[1]), pair, torch.float16, None)
         assert Counted.made == 2 * (3 + attempts)  # the attempt; base loss and two displaced passes
-        assert half.scale_of(net) == half._FIRST
+        assert INPUTS.of(net) == INPUTS.first
         expected = exact(net, pair)
         assert (found - expected).norm() < 1e-2 * expected.norm()
-    assert shared_pass._TOO_LARGE[net] == half._FIRST
+    assert shared_pass._TOO_LARGE[net] == INPUTS.first
 
 
 def test_a_smaller_scale_is_tried_again() -> None:
     net = model()
-    shared_pass._TOO_LARGE[net], half._SCALES[net] = half._FIRST, half._FIRST / half._STEP
+    shared_pass._TOO_LARGE[net] = INPUTS.first
+    INPUTS.keep(net, INPUTS.first / INPUTS.step)
     taken(net, loss(ENGINES[1]), data(), torch.float16, None)
     Counted.made = 0
     taken(net, loss(ENGINES[1]), data(), torch.float16, None)

@@ -51,7 +51,7 @@ def test_a_small_input_gradient_does_not_underflow(engine: str) -> None:
 
 
 def test_without_the_scale_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half, "_FIRST", 1.0)
+    monkeypatch.setattr(half.INPUTS, "first", 1.0)
     assert not error("double_backward") < 0.1
 
 
@@ -61,7 +61,7 @@ def test_a_scale_that_is_too_large_is_lowered_and_kept() -> None:
     with torch.autocast("cpu", torch.float16):
         loss = large(net, x, y)
     assert loss.isfinite()
-    assert half._SCALES[net] == half._FIRST / half._STEP
+    assert half.INPUTS.of(net) == half.INPUTS.first / half.INPUTS.step
 
 
 def test_an_overflow_skips_the_step() -> None:
@@ -176,3 +176,81 @@ def test_a_program_of_two_passes_serves_autocast(recwarn: pytest.WarningsRecorde
     exact = torch.autograd.grad(ig.InputGradientLoss("mse", [ig.Adversarial(ig.FGSM(0.1))])(double, x.double(), y.double()), list(double.parameters()))
     found, expected = (torch.cat([part.double().flatten() for part in parts]) for parts in ([p.grad for p in net.parameters() if p.grad is not None], exact))
     assert float((found - expected).norm()) < 2e-2 * float(expected.norm())
+
+
+def deep() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 4))
+
+
+def scaled_down(small: float, engine: Any) -> ig.InputGradientLoss:
+    def base(output: Tensor, target: Tensor) -> Tensor:
+        return small * (output - target).square().mean()
+
+    return ig.InputGradientLoss(base, [0.1 * small * ig.GradientNorm(power=2)], engine=engine)
+
+
+def written_out(small: float, x: Tensor, y: Tensor) -> Tensor:
+    """Double backward in float64."""
+    net, x, y = deep().double(), x.double().requires_grad_(), y.double()
+    output = net(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    (small * (output - y).square().mean() + 0.1 * small * g.square().sum(1).mean()).backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def in_half(net: nn.Module, criterion: ig.InputGradientLoss, x: Tensor, y: Tensor, scale: float = 2.0**16) -> Tensor:
+    net.zero_grad()
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    with torch.autocast("cpu", torch.float16):
+        loss = criterion(net, x, y)
+    scaler.scale(loss).backward()
+    return torch.cat([p.grad.double().flatten() for p in net.parameters() if p.grad is not None]) / scale
+
+
+def many() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    return torch.randn(256, 8, generator=generator), torch.randn(256, 4, generator=generator)
+
+
+PROGRAM = ig.engines.Compiled(backend="aot_eager")
+coupled = pytest.mark.filterwarnings("ignore:.*couples the samples")
+
+
+@coupled
+@pytest.mark.parametrize("small", [1.0, 1e-3])
+def test_small_gradients_of_a_program_do_not_underflow(small: float) -> None:
+    """A program has computed them before the scaler's scale comes: it has one of its own."""
+    expected = written_out(small, *many())
+    assert (in_half(deep(), scaled_down(small, PROGRAM), *many()) - expected).norm() < 5e-3 * expected.norm()
+
+
+@coupled
+def test_without_a_scale_those_of_a_program_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half.LOSSES, "first", 1.0)
+    expected = written_out(1e-3, *many())
+    assert not (in_half(deep(), scaled_down(1e-3, PROGRAM), *many()) - expected).norm() < 5e-2 * expected.norm()
+
+
+@coupled
+def test_a_scale_that_is_too_large_for_a_program_is_lowered_within_the_step() -> None:
+    """A later batch overflows: the step is taken again, running statistics and all, and is no step more."""
+    net, eager, (x, y) = deep(), deep(), many()
+    program, plain = scaled_down(1.0, PROGRAM), scaled_down(1.0, "double_backward")
+    first = half.LOSSES.first
+    for net_, criterion in ((net, program), (eager, plain)):
+        in_half(net_, criterion, x, y, 1.0)
+    kept = half.LOSSES.of(net)
+    found, expected = in_half(net, program, x, 1e4 * y, 1.0), in_half(eager, plain, x, 1e4 * y, 1.0)
+    assert half.LOSSES.of(net) < kept <= first
+    assert (found - expected).norm() < 5e-3 * expected.norm()
+    for a, b in zip(net.buffers(), eager.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+@coupled
+def test_a_program_that_overflows_without_a_scale_skips_the_step() -> None:
+    net, (x, y), criterion = deep(), many(), scaled_down(1.0, PROGRAM)
+    in_half(net, criterion, x, y)
+    assert in_half(net, criterion, x, y).isfinite().all()
+    assert not in_half(net, criterion, x, 1e9 * y).isfinite().all()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.graph import leaves_of, reentrant
-from inputgrad.engines.half import Rows, scaling, unscaled
+from inputgrad.engines.half import INPUTS, Rows, scaling
 from inputgrad.heads import Score
 from inputgrad.variables import Key
 
@@ -121,7 +121,7 @@ def input_gradient(
                 _gradients(forward, column.sum(), variables, start, create_graph=create_graph, last=last) for column, last in zip(columns, spend, strict=True)
             ]
 
-    rows = unscaled(forward.model, taken) if half else taken(1)
+    rows = INPUTS.unscaled(forward.model, taken) if half else taken(1)
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(

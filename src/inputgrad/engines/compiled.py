@@ -21,6 +21,7 @@ from inputgrad.engines.choice import Auto
 from inputgrad.engines.distributed import untraceable
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.graph import leaves_of
+from inputgrad.engines.half import LOSSES, Rows
 from inputgrad.engines.proof import silenced
 from inputgrad.engines.replay import Replay
 from inputgrad.engines.surroundings import form_of, reachable
@@ -157,7 +158,7 @@ class Compiled(Engine):
             known = own | {id(parameter) for parameter in parameters.values()}
             foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
             with silenced(parameters.values()):
-                expected = _gradients(loss, parameters)
+                expected = _gradients(loss, parameters, model)
         if foreign:
             return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
         for interpreted in (True, False):
@@ -225,9 +226,15 @@ def _attached(programs: _Programs, model: nn.Module, inputs: Any, target: Any) -
     return True
 
 
-def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter], model: nn.Module) -> dict[str, Tensor]:
+    from inputgrad.engines.program import halved
+
     sources = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-    found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+
+    def taken(scale: float) -> Rows:
+        return [torch.autograd.grad(loss, list(sources.values()), loss.new_tensor(scale), retain_graph=True, allow_unused=True)]
+
+    (found,) = LOSSES.unscaled(model, taken) if halved(model) else taken(1)
     return {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
 
 

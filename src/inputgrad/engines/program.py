@@ -15,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
+from inputgrad.engines.half import LOSSES, Rows, scaling
 from inputgrad.engines.tracing import random
 
 StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
@@ -44,7 +45,8 @@ class Program:
         self._reached: list[str] = []
         leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))
         self._static = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        arguments = self._arguments(model, inputs, target, weights, copied=True)
+        self._half = halved(model)
+        arguments = (*self._arguments(model, inputs, target, weights, copied=True), torch.ones(()))
         traced = make_fx(lambda *given: self._run(model, step, *given), tracing_mode="real")(*arguments)
         self._compiled = torch.compile(traced, dynamic=False, backend=backend)
         self.traced = traced
@@ -63,11 +65,23 @@ class Program:
 
     def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> Result:
         """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
+        run = self.traced if interpreted else self._compiled
+        arguments = self._arguments(model, inputs, target, weights)
+        kept = [buffer.clone() for buffer in arguments[1].values()] if self._half else []
+        values: list[Any] = []
+
+        def taken(scale: float) -> Rows:
+            for buffer, value in zip(arguments[1].values(), kept, strict=True) if values else ():
+                buffer.copy_(value)  # a second attempt
+            *values[:], gradients = run(*arguments, torch.tensor(scale))
+            return [gradients]
+
         with torch.no_grad():
-            run = self.traced if interpreted else self._compiled
-            loss, parts, output, gradients = run(*self._arguments(model, inputs, target, weights))
+            (gradients,) = LOSSES.unscaled(model, taken) if self._half else taken(1)
+        loss, parts, output = values
         named = dict(zip(self._names, parts, strict=True))
-        return Result(loss, named, output[0] if output else None, dict(zip(self._reached, gradients, strict=True)))
+        reached = {name: gradient for name, gradient in zip(self._reached, gradients, strict=True) if gradient is not None}
+        return Result(loss, named, output[0] if output else None, reached)
 
     def _arguments(
         self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
@@ -78,7 +92,9 @@ class Program:
         buffers = {name: buffer.clone() if copied else buffer for name, buffer in model.named_buffers()}
         return parameters, buffers, tensors
 
-    def _run(self, model: nn.Module, step: StepFunction, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]) -> Any:
+    def _run(
+        self, model: nn.Module, step: StepFunction, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor], scale: Tensor
+    ) -> Any:
         waiting = iter(tensors)
         leaves = [next(waiting) if static is _TENSOR else static for static in self._static]
         inputs, target, weights = pytree.tree_unflatten(leaves, self._structure)
@@ -90,10 +106,16 @@ class Program:
         with torch.enable_grad(), _holding(model, {**opened, **buffers}):
             loss, parts, output, _ = step(inputs, target, weights)
             sources = {name: p for name, p in opened.items() if p.requires_grad}
-            found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+            found = torch.autograd.grad(loss, list(sources.values()), scale.to(loss) if self._half else None, allow_unused=True)
         gradients = {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
         self._names, self._reached = list(parts), list(gradients)
         return loss.detach(), [part.detach() for part in parts.values()], [] if output is None else [output.detach()], list(gradients.values())
+
+
+def halved(model: nn.Module) -> bool:
+    """Whether the gradients of this model are computed in float16 here, and kept in a wider type."""
+    parameters = [*model.parameters()]
+    return scaling(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
 
 
 _LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)

@@ -18,7 +18,7 @@ from inputgrad.engines.distributed import flat, unnoticed
 from inputgrad.engines.forward import ForwardPass
 from inputgrad.engines.gathered import units
 from inputgrad.engines.graph import leaves_of, reentrant
-from inputgrad.engines.half import scale_of, scaling
+from inputgrad.engines.half import INPUTS, finite, scaling
 from inputgrad.variables import Key
 
 _TOO_LARGE: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
@@ -68,7 +68,7 @@ def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float 
     """What this pass starts from; None where no scale serves: one that was too large, or gradients that stay in float16, where dividing would lose them."""
     if not scaling(total.device):
         return 1.0
-    scale = scale_of(model)
+    scale = INPUTS.of(model)
     halved = any(source.dtype is torch.float16 for source in sources)
     return None if halved or scale >= _TOO_LARGE.get(model, float("inf")) else scale
 
@@ -81,8 +81,7 @@ def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves:
 
 
 def _overflows(model: nn.Module, found: Sequence[Tensor | None], scale: float) -> bool:
-    largest = torch._foreach_norm([part for part in found if part is not None and part.numel()], float("inf"))
-    if bool(torch.stack([part.to(largest[0].device) for part in largest]).isfinite().all()):
+    if finite(found):
         return False
     _TOO_LARGE[model] = scale
     return True
