@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.derivatives.tensor_parallel import from_local_twice
 from inputgrad.errors import EngineError
 
 
@@ -18,7 +19,8 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
     names: of the variables, where the quantity is the output itself: then it is an error that no path leads from a variable to it.
     """
     try:
-        found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
+        with from_local_twice():
+            found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
     except RuntimeError as error:
         raise (_told(error) or error) from error
     for name, part in zip(names or (), found, strict=names is not None):

@@ -16,7 +16,7 @@ from inputgrad.attached import Attached
 from inputgrad.batch import Batch
 from inputgrad.engines.base import Engine, Linearization, constant_gradient, input_gradient
 from inputgrad.engines.distributed import reaching_all, replicated, sharded
-from inputgrad.engines.forward import ForwardPass, displacement, is_module, shaped
+from inputgrad.engines.forward import ForwardPass, Watch, displacement, is_module, shaped
 from inputgrad.engines.graph import leaves_of
 from inputgrad.engines.replay import Replay
 from inputgrad.heads import Of, Score
@@ -240,7 +240,7 @@ class Ledger:
             return known
         inputs = known.inputs if known is not None else self._inputs if at is None else ModelInputs.of(checked(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
-        watch = None if plain else self._engine.watch(self._model)
+        watch = Watch(whole=True) if plain else self._engine.watch(self._model)
         self._passes[at, kind] = made = ForwardPass(self._model, inputs, wider, self._pick, self._replay, watch, tap)
         return made
 

@@ -18,7 +18,7 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Step
 from inputgrad.checks import check_backward, check_finite, check_model, thawed, warn_if_coupled, warn_if_split
 from inputgrad.engines import Compiled, Engine
-from inputgrad.engines.distributed import as_forward_pass, inside
+from inputgrad.engines.distributed import as_forward_pass, from_local_twice, inside
 from inputgrad.ledger import Ledger
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.variables import ModelInputs
@@ -123,7 +123,7 @@ class InputGradientLoss(nn.Module):
             terms = due(self.terms, self.step_number, training=differentiable)
             given, counts = ModelInputs.of(thawed(inputs)), differentiable and self.training
             opened = self._opened(model, given, thawed(target), terms, differentiable=differentiable, counts=counts)
-            with agreed(model, given, target), opened as call:
+            with from_local_twice(), agreed(model, given, target), opened as call:
                 yield call
         if differentiable and self.training:
             self.step_number += 1

@@ -15,7 +15,7 @@ from inputgrad.batch import Batch
 from inputgrad.checks import check_model, coupling, thawed
 from inputgrad.draws import normal_like
 from inputgrad.engines.base import input_gradient
-from inputgrad.engines.forward import ForwardPass
+from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.engines.replay import Replay
 from inputgrad.errors import nearest, warn
 from inputgrad.fields import Field, Names, all_keys, field_of_batch, made
@@ -42,7 +42,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     with torch.inference_mode(False), torch.enable_grad():
         given = ModelInputs.of(thawed(inputs))
         keys = canonical(wrt, given, model)
-        forward = ForwardPass(model, given, keys, default_output, Replay(model, given.device()))
+        forward = ForwardPass(model, given, keys, default_output, Replay(model, given.device()), Watch(whole=True))
         output = forward.here().output
         gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
@@ -160,7 +160,7 @@ def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     _warn_if_coupled(model)
     given = ModelInputs.of(thawed(inputs))
     keys = canonical(wrt, given, model)
-    here = ForwardPass(model, given, keys, default_output, Replay(model, given.device())).here()
+    here = ForwardPass(model, given, keys, default_output, Replay(model, given.device()), Watch(whole=True)).here()
     return here.output, tuple(here.variables[key] for key in keys)
 
 

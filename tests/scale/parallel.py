@@ -16,7 +16,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, PrepareModuleInpu
 
 import inputgrad as ig
 from inputgrad.recipes.adversarial import fast_adversarial
-from tests.scale.cells import distance, full
+from tests.scale.cells import Checkpointed, distance, full
 from tests.scale.spawn import joined, left
 
 RANKS = 4
@@ -323,6 +323,107 @@ def disagreement() -> dict[str, list[str]]:
     return found
 
 
+def smooth() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(FEATURES, 16), nn.Tanh(), nn.Linear(16, 1)).double()
+
+
+def derivatives_by_hand() -> dict[str, float]:
+    """Operators and fields, which differentiate without an engine: of a model that is split, and of one that is sharded."""
+    x, mesh, found = batch()[0][:, 0], init_device_mesh("cpu", (RANKS,)), {}
+    plain, z = smooth(), x.clone().requires_grad_()
+    u = plain(z).sum(1)
+    (g,) = torch.autograd.grad(u.sum(), z, create_graph=True)
+    second = torch.stack([torch.autograd.grad(g[:, d].sum(), z, create_graph=True)[0][:, d] for d in range(FEATURES)]).sum(0)
+    expected = torch.autograd.grad((g[:, 0] + g[:, 1] - u).square().mean() + second.square().mean(), list(plain.parameters()), allow_unused=True)
+
+    def residual(batch_: ig.Batch) -> Tensor:
+        field = ig.field(batch_, names="xyzst")
+        value = field.d("x") + field.d("y") - field.value.flatten()
+        return value.square() + ig.laplacian(batch_).flatten().square()
+
+    for name in ("split", "sharded"):
+        model = smooth()
+        if name == "split":
+            parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+        else:
+            fully_shard(model, mesh=mesh)
+        ig.InputGradientLoss(None, [ig.term(residual)], engine="auto")(model, x, None).backward()
+        found[name] = distance([full(parameter.grad) for parameter in model.parameters()], list(expected))
+    return found
+
+
+def kept_back() -> str:
+    """Gradients of a plain micro-batch that wait for the next one, which would be lost."""
+    model, chunk = nested(init_device_mesh("cpu", (RANKS,))), mine(dist.get_rank(), RANKS)
+    model.set_requires_gradient_sync(False)
+    F.cross_entropy(model(chunk[0]), chunk[1]).backward()
+    model.set_requires_gradient_sync(True)
+    try:
+        criterion("double_backward")(model, *chunk).backward()
+    except ig.EngineError as error:
+        return str(error)
+    return "served"
+
+
+def of_other_lengths() -> dict[str, Any]:
+    """Each process pads its texts to another length, at three steps: those that prove an engine do it in step."""
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.leave = nn.Embedding(9, 8), nn.Linear(8, CLASSES)
+
+        def forward(self, words: Tensor) -> Any:
+            return self.leave(torch.tanh(self.table(words)).mean(1))
+
+    def made() -> nn.Module:
+        torch.manual_seed(0)
+        return Words().double()
+
+    mesh, found = init_device_mesh("cpu", (RANKS,)), {}
+    for engine in ("auto", "double_backward", "finite_difference"):
+        torch.manual_seed(2)
+        model = fully_shard(made(), mesh=mesh)
+        loss = ig.InputGradientLoss("cross_entropy", WEIGHT * ig.GradientNorm(of="loss", power=2, wrt="module:table"), engine=engine)
+        for step in range(3):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                loss(model, torch.full((1, 3 + dist.get_rank() + step), 1 + dist.get_rank()), torch.tensor([dist.get_rank() % CLASSES])).backward()
+        found[engine] = all(parameter.grad is not None for parameter in model.parameters())
+    return found
+
+
+def zero_on_one_process() -> dict[str, Any]:
+    """A hinge that is at rest on all processes but the first."""
+    mesh, rank = init_device_mesh("cpu", (RANKS,)), dist.get_rank()
+    x, _ = batch()
+
+    def hinged(batch_: ig.Batch) -> Tensor:
+        return torch.relu(batch_.gradient(of="output").flatten(1).norm(dim=1) - batch_.target.double())
+
+    limits = torch.tensor([0.0, 1e3, 1e3, 1e3], dtype=torch.float64)
+    plain, z = transformer(), x.clone().requires_grad_()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        (g,) = torch.autograd.grad(plain(z).sum(), z, create_graph=True)
+        expected = torch.autograd.grad(torch.relu(g.flatten(1).norm(dim=1) - limits).mean(), list(plain.parameters()), allow_unused=True)
+    found = {}
+    for engine in ("double_backward", "finite_difference"):
+        model = nested(mesh)
+        ig.InputGradientLoss(None, [ig.term(hinged)], engine=engine)(model, x[rank : rank + 1], limits[rank : rank + 1]).backward()
+        found[engine] = distance([full(parameter.grad) for parameter in model.parameters()], list(expected))
+    return found
+
+
+def reentrant() -> str:
+    model = fully_shard(nn.Sequential(Checkpointed(smooth(), reentrant=True)), mesh=init_device_mesh("cpu", (RANKS,)))
+    try:
+        criterion("finite_difference")(model, batch()[0][:1, 0], torch.zeros(1, dtype=torch.long)).backward()
+    except ig.EngineError as error:
+        return str(error)
+    return "served"
+
+
 WAYS: list[Callable[[], Any]] = [
     tensor_parallel,
     an_output_in_parts,
@@ -337,6 +438,11 @@ WAYS: list[Callable[[], Any]] = [
     without_own_derivatives,
     offloaded,
     disagreement,
+    derivatives_by_hand,
+    kept_back,
+    of_other_lengths,
+    zero_on_one_process,
+    reentrant,
 ]
 
 

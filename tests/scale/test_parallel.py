@@ -87,3 +87,28 @@ def test_processes_that_split_a_model_must_see_the_same(everybody: list[dict[str
             assert "the 4 processes that split Transformer between them (tensor parallelism) see different batches" in text
         (text,) = told["other draws"]
         assert "draw different ones" in text
+
+
+def test_operators_and_fields(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        assert found["derivatives_by_hand"].keys() == {"split", "sharded"}
+        assert max(found["derivatives_by_hand"].values()) < 1e-10
+
+
+def test_gradients_that_are_kept_back_are_not_lost(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        assert "gradients of an earlier pass are kept back in them" in found["kept_back"]
+
+
+def test_processes_whose_inputs_have_other_lengths(everybody: list[dict[str, Any]]) -> None:
+    assert all(found["of_other_lengths"] == {"auto": True, "double_backward": True, "finite_difference": True} for found in everybody)
+
+
+def test_a_term_that_is_zero_on_some_processes(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        check(found["zero_on_one_process"])
+
+
+def test_reentrant_checkpoints_in_a_sharded_model_are_refused(everybody: list[dict[str, Any]]) -> None:
+    for found in everybody:
+        assert "Use checkpoint(..., use_reentrant=False)" in found["reentrant"]

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from inputgrad.engines.distributed import unnoticed
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.gathered import recover, units
 from inputgrad.engines.graph import leaves_of, reentrant
 from inputgrad.engines.half import INPUTS, Rows, scaling
+from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.variables import Key
 
@@ -142,6 +144,12 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise
+        if units(forward.model):
+            recover(forward.model)
+            raise EngineError(
+                f"{type(forward.model).__name__} is sharded by fully_shard and checkpoints in the re-entrant way, whose gradients do not come back to the "
+                "shares here. Use checkpoint(..., use_reentrant=False)"
+            ) from error
         forward.reentrant = True
         return _by_backward(total, variables, forward.model)
 

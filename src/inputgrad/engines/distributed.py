@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from inputgrad.derivatives.tensor_parallel import from_local_twice as from_local_twice
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.graph import leaves_of
 

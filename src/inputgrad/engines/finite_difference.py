@@ -30,6 +30,7 @@ from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Tra
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.displaced import Watched, displaced, norm, object_to_unseen, total
 from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.gathered import units
 from inputgrad.engines.proof import replayable
 from inputgrad.engines.shared_pass import both_gradients
 from inputgrad.errors import nearest
@@ -94,8 +95,8 @@ class FiniteDifference(Engine):
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
             for row, directions, h in rows(v):
-                for multiple, weight in PASSES[self.scheme] if h else ():
-                    yield displaced(forward, scored, directions, multiple * h, row) * (weight / h)
+                for multiple, weight in PASSES[self.scheme] if h or units(forward.model) else ():  # shards are gathered by all processes or by none
+                    yield displaced(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
 
         return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives import Phase, SecondDerivatives
+from inputgrad.derivatives.tensor_parallel import from_local_twice
 from inputgrad.engines.branches import Tape
 from inputgrad.engines.distributed import without_wrappers
 from inputgrad.engines.replay import Replay
@@ -130,7 +131,7 @@ class ForwardPass:
 
     def input_gradient_phase(self) -> AbstractContextManager[None]:
         """Around the backward pass that gives the input gradient alone."""
-        return self._phase.input_gradient() if self._phase else nullcontext()
+        return self._phase.input_gradient() if self._phase else from_local_twice()
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
@@ -143,7 +144,7 @@ class ForwardPass:
                 variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
-        with eager, self._replay.run(), self._module_variables(variables, changes), self._taped():
+        with eager, from_local_twice(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
         check_output(output)
         if self._replay.output is None:

@@ -42,18 +42,21 @@ class Gathered:
 
     def __init__(self, model: nn.Module) -> None:
         self._units = units(model)
-        for unit in self._units:
+        grouped = {id(unit._get_fsdp_state()): unit for unit in self._units}.values()
+        self._places = [place for unit in grouped for place in _places(unit)]
+        for unit in grouped:
             unit.reshard()  # after a pass of its own the root keeps its parameters together
-        self._places = [place for unit in self._units for place in _places(unit)]
-        shares = [place.module._parameters[place.name] for place in self._places]
-        wholes = {id(share): _Gather.apply(share, place.how) for place, share in zip(self._places, shares, strict=True)}
-        self._wholes = [wholes[id(share)] for share in shares]
+        wholes: dict[int, Any] = {}
+        for place in self._places:
+            share = place.module._parameters[place.name]
+            wholes[id(share)] = wholes[id(share)] if id(share) in wholes else _Gather.apply(share, place.how)
+        self._wholes = [wholes[id(place.module._parameters[place.name])] for place in self._places]
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass of the model, and around a checkpointed region of it that runs again in the backward pass."""
         shares = [place.module._parameters[place.name] for place in self._places]
-        hooks = [(entries, key, entries[key], other) for unit in self._units for entries, key, other in _casting_alone(unit)]
+        hooks = [(entries, key, entries[key], other) for unit in self._units for entries, key, other in _hooks(unit)]
         try:
             for place, whole in zip(self._places, self._wholes, strict=True):
                 place.module._parameters[place.name] = whole  # no leaf, so no nn.Parameter
@@ -127,6 +130,7 @@ def _places(unit: Any) -> Iterator[_Place]:
     state = unit._get_fsdp_state()
     try:
         for group in _groups(unit):
+            _object(unit, group)
             if isinstance(group.offload_policy, CPUOffloadPolicy):
                 raise EngineError(
                     "engine 'double_backward' puts sharded parameters together where they lie, and CPUOffloadPolicy has them where the model does not "
@@ -144,11 +148,44 @@ def _places(unit: Any) -> Iterator[_Place]:
         ) from error
 
 
+def _object(unit: Any, group: Any) -> None:
+    """What would be lost by a pass that `fully_shard` does not see."""
+    held = [item.unsharded_accumulated_grad is not None or _gradient(item) is not None for item in group.fsdp_params]
+    if any(held) or group._partial_reduce_output is not None:
+        raise EngineError(
+            f"engine 'double_backward' puts the parameters of {type(unit).__name__} together, and gradients of an earlier pass are kept back in them "
+            "(set_requires_gradient_sync(False) or set_requires_all_reduce(False)): they would be lost. Let every pass reduce its gradients, which adds "
+            "them up all the same, or take engine='reverse_over_forward'"
+        )
+    if group._all_reduce_hook is not None:
+        raise EngineError(
+            "engine 'double_backward' would pass by the hook of set_all_reduce_hook. engine='reverse_over_forward' leaves communication to fully_shard"
+        )
+
+
+def _gradient(parameter: Any) -> Any:
+    return getattr(getattr(parameter, "_unsharded_param", None), "grad", None)
+
+
+def _methods(unit: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Methods that were given the same hooks (`register_fsdp_forward_method`), and what they were before."""
+    for name, value in vars(unit).items():
+        function = getattr(value, "__func__", None)
+        if function is not None and hasattr(function, "__wrapped__") and "_fully_shard" in function.__code__.co_filename:
+            yield vars(unit), name, function.__wrapped__
+
+
 def _groups(unit: Any) -> list[Any]:
     state = unit._get_fsdp_state()
     if hasattr(state, "_fsdp_param_groups"):
         return list(state._fsdp_param_groups)
     return [state._fsdp_param_group] if state._fsdp_param_group else []  # of earlier releases
+
+
+def _hooks(unit: Any) -> Iterator[tuple[dict[Any, Any], Any, Any]]:
+    """What acts around a unit's methods, by its dict and key, and what stands in its place."""
+    yield from _casting_alone(unit)
+    yield from _methods(unit)
 
 
 def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:
