@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from inputgrad.engines.branches import Tape, unseen
 from inputgrad.engines.forward import Change, ForwardPass
+from inputgrad.engines.gathered import units
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.variables import Key
@@ -33,6 +34,8 @@ class Watched:
 def displaced(forward: ForwardPass, scored: Watched, v: Mapping[Key, Tensor], step: float, row: int | None = None) -> Tensor:
     """Σ_n s_n at z + step·v, 0-d, with the graph of its own pass; of one row where the head has several."""
     changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
+    if units(forward.model):  # a cast of a parameter that an earlier pass made goes back after this pass has reduced its gradients: a step late
+        torch.clear_autocast_cache()
     return total(scored(forward.run(changes).output), row)
 
 
