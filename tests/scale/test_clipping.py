@@ -77,16 +77,19 @@ def test_as_soon_as_a_gradient_is_there(engine: str, backward: Backward) -> None
     assert distance(found(model), [part.clamp(-limit, limit) for part in whole]) < tolerance("single", engine)
 
 
-@pytest.mark.parametrize("engine", ["double_backward", "reverse_over_forward", "finite_difference"])
-def test_under_a_gradient_scaler(engine: str) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("engine", SERVED)
+def test_under_a_gradient_scaler(engine: str, at_once: bool) -> None:
     """float16: unscaled first, then clipped, as torch's own recipe has it."""
     model, whole = NORM.model(torch.float32), expected()
     size = torch.stack([part.norm() for part in whole]).norm()
     scaler, optimiser = torch.amp.GradScaler("cpu", init_scale=2.0**10), torch.optim.SGD(model.parameters(), 1.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     with torch.autocast("cpu", torch.float16):
-        loss = NORM.criterion(ENGINES[engine])(model, *cast(NORM.batch(), torch.float32))
-    scaler.scale(loss).backward()
+        criterion, batch = NORM.criterion(ENGINES[engine]), cast(NORM.batch(), torch.float32)
+        loss = criterion.backward(model, *batch, scaler=scaler).loss if at_once else criterion(model, *batch)
+    if not at_once:
+        scaler.scale(loss).backward()
     scaler.unscale_(optimiser)
     total = clip_grad_norm_(model.parameters(), float(size) / 3)
     assert abs(total - size) < 1e-2 * size
