@@ -67,9 +67,9 @@ def test_explained_and_then_trained(everybody: list[dict[str, Any]]) -> None:
         assert found["explained"]["after"] < 1e-10
 
 
-def test_tensor_parallelism_needs_our_own_derivatives(everybody: list[dict[str, Any]]) -> None:
+def test_torchs_own_entry_is_refused(everybody: list[dict[str, Any]]) -> None:
     for found in everybody:
-        assert "tensor parallelism is differentiable twice with own_derivatives=True alone" in found["without_own_derivatives"]
+        assert "call it as DTensor.from_local" in found["a_kept_reference"]
 
 
 def test_parameters_on_another_device_are_refused(everybody: list[dict[str, Any]]) -> None:

@@ -57,10 +57,11 @@ def _exchange(step: int) -> None:
 
 
 def _from_local(local_tensor: Tensor, device_mesh: Any = None, placements: Any = None, **settings: Any) -> Any:
-    if not local_tensor.requires_grad or not torch.is_grad_enabled():
-        return _TORCHS(local_tensor, device_mesh, placements, **settings)
-    from torch.distributed.tensor import Replicate
+    with torch._C.DisableTorchFunction():  # no doing of the model's, whatever follows its functions
+        if not local_tensor.requires_grad or not torch.is_grad_enabled():
+            return _TORCHS(local_tensor, device_mesh, placements, **settings)
+        from torch.distributed.tensor import Replicate
 
-    made = _TORCHS(local_tensor.detach(), device_mesh, placements, **settings)
-    wanted = settings.get("grad_placements") or [Replicate() if placement.is_partial() else placement for placement in made.placements]
-    return _FromLocal.apply(local_tensor, made, wanted)
+        made = _TORCHS(local_tensor.detach(), device_mesh, placements, **settings)
+        wanted = settings.get("grad_placements") or [Replicate() if placement.is_partial() else placement for placement in made.placements]
+        return _FromLocal.apply(local_tensor, made, wanted)

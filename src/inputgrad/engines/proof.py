@@ -39,8 +39,8 @@ def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[
     for node in nodes_of(results):
         if node.name() in ("torch::autograd::Error", "torch::autograd::DelayedError"):
             raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
-        if node.name() == "_FromTorchTensorBackward":
-            raise RuntimeError("DTensor.from_local of torch cuts off the second derivative")
+    if any(node.name() == "_FromTorchTensorBackward" for node in nodes_of([forward.here().output])):
+        raise RuntimeError("DTensor.from_local of torch cuts off the second derivative")
     differentiable = [result for result in results if result.requires_grad]
     learning = leaves_of(differentiable) if units(forward.model) else forward.model.parameters()  # a sharded unit puts others in the parameters' place
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
@@ -126,7 +126,7 @@ _MACHINERY = {
     "use_reentrant=True": "re-entrant checkpointing allows no such derivative; checkpoint(..., use_reentrant=False) can be differentiated twice",
     "torch.utils.checkpoint": "torch.utils.checkpoint computes its region again outside of this derivative",
     "setStorage": "sharded parameters are taken apart again before this derivative needs them",
-    "DTensor.from_local": "tensor parallelism is differentiable twice with own_derivatives=True alone",
+    "DTensor.from_local": "torch's own DTensor.from_local was called by a kept reference; call it as DTensor.from_local, so that the exchange is seen",
     "Tensor.requires_grad_()": "Tensor.requires_grad_(), called inside the model or by re-entrant checkpointing, is not possible in this derivative",
     "setup_context": "a custom autograd.Function without setup_context and jvp has no such derivative here",
 }

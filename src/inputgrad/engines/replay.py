@@ -60,6 +60,8 @@ class Replay:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
+            if units(self._model):
+                torch.clear_autocast_cache()  # casts of an earlier step would take this one's gradients to where they were reduced already
             with self._draws(), after_broadcast(self._model, self._remember_buffers):
                 yield
             return

@@ -56,6 +56,7 @@ def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, 
             for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)
         ]
         distributed.told_to_all(lambda: _publish([record for record in records if record is not None], out, console))
+        distributed.leave_together()
     except StudyError as error:
         if isinstance(error, distributed.OneProcessError) and not distributed.first():
             print(error, file=sys.stderr, flush=True)
