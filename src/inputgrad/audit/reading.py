@@ -19,8 +19,12 @@ DIRECTIONS = {"cosine_similarity", "normalize", "sign", "sgn", "sign_"}
 
 
 def trained(facts: Facts) -> Iterator[tuple[GradientCall, Reached]]:
-    """The input gradients that a loss depends on, with their graph, where the loss's gradients were stepped along."""
-    return ((call, reached) for call in facts.calls if call.kind == "backward" and call.stepped for reached in call.alive)
+    """The input gradients that a loss depends on, with their graph, where the loss's gradients were stepped along.
+
+    Those of torch.func are left out: what was differentiated, a mean or a sum or a field, is not seen inside a transform.
+    """
+    stepped = (call for call in facts.calls if call.kind == "backward" and call.stepped)
+    return ((call, reached) for call in stepped for reached in call.alive if not reached.source.call.transform)
 
 
 def is_norm(use: Use) -> bool:

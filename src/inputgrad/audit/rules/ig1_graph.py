@@ -110,7 +110,7 @@ def _what(call: GradientCall, dead: Dead) -> str:
 
 def _without_graph(call: GradientCall) -> str:
     if call.transform:
-        return f"torch.func.{call.transform} " + ("of a function of detached parameters" if call.grad_enabled else "under no_grad")
+        return f"torch.func.{call.transform} " + ("of a function that no parameter enters with its graph" if call.grad_enabled else "under no_grad")
     return "backward without create_graph=True" if call.kind == "backward" else "autograd.grad without create_graph=True"
 
 

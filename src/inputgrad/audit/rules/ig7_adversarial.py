@@ -40,7 +40,7 @@ def mode(facts: Facts) -> Iterator[Finding]:
     """
     for source in facts.sources:
         move = _move(source, "cut") or _move(source, "alive")
-        if move is None or not _attacks(source):
+        if move is None or not _attacks(source) or source.call.transform:  # whose passes are not seen
             continue
         during = [item for item in facts.passes if item.number == source.call.number and item.training and item.requires_grad]
         after = [item for item in facts.passes if item.number > source.call.number and item.step == source.call.step]
