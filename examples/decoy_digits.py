@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.attributions import InputGradient, attribute
+from inputgrad.attributions.attribute_model import attribute
+from inputgrad.attributions.methods import InputGradient
 from inputgrad.recipes.explanations import right_for_the_right_reasons
 
 EPOCHS = 50

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import inputgrad as ig
+from inputgrad.places.sampling import Near
 from inputgrad.recipes.geometry import igr
-from inputgrad.sampling import Near
 
 
 def nut() -> Any:

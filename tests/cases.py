@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.perturb import FGSM
+from inputgrad.perturbations.fgsm import FGSM
 from tests import textbook
 from tests.textbook import Gradients, Reference, Textbook, parameter_gradients
 from tests.zoo import OUTPUTS, ZOO, Specimen

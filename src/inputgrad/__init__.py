@@ -10,21 +10,24 @@ from inputgrad.lazy import lazily
 
 if TYPE_CHECKING:
     from inputgrad import adaptive, attributions, audit, heads, perturb, places, recipes
-    from inputgrad.attacks import PGD, Noise, VirtualAdversarial
     from inputgrad.base_losses import OnTarget
     from inputgrad.batch import Batch, Step
-    from inputgrad.carried import Carried, Foreign
+    from inputgrad.diagnosis.validation import validate
     from inputgrad.errors import EngineError
-    from inputgrad.fields import Field
     from inputgrad.loss import InputGradientLoss
-    from inputgrad.operators import divergence, field, gradient, hessian_vector, jacobian, laplacian, output_and_gradient
-    from inputgrad.paths import follow_gradient
-    from inputgrad.perturb import FGSM, Perturbation
-    from inputgrad.places import Given, Interpolate, Perturbed, Place
-    from inputgrad.saliency_mask import SaliencyMask
-    from inputgrad.sampling import Near, Uniform
-    from inputgrad.schedules import lazy_adam
-    from inputgrad.survey import validate
+    from inputgrad.operators.fields import Field
+    from inputgrad.operators.functions import divergence, field, gradient, hessian_vector, jacobian, laplacian, output_and_gradient
+    from inputgrad.perturbations.attacks import PGD, Noise, VirtualAdversarial
+    from inputgrad.perturbations.base import Perturbation
+    from inputgrad.perturbations.fgsm import FGSM
+    from inputgrad.perturbations.gradient_paths import follow_gradient
+    from inputgrad.perturbations.persistent import Carried, Foreign
+    from inputgrad.perturbations.saliency_mask import SaliencyMask
+    from inputgrad.places.base import Place
+    from inputgrad.places.perturbed import Perturbed
+    from inputgrad.places.samples import Given, Interpolate
+    from inputgrad.places.sampling import Near, Uniform
+    from inputgrad.step.schedules import lazy_adam
     from inputgrad.terms import (
         Adversarial,
         AdversarialPath,
@@ -134,50 +137,24 @@ __all__ = [
 
 _MODULES = {"adaptive", "attributions", "audit", "heads", "perturb", "places", "recipes"}
 _HOMES = {
-    "attacks": (
-        "Noise",
-        "PGD",
-        "VirtualAdversarial",
-    ),
     "base_losses": ("OnTarget",),
-    "batch": (
-        "Batch",
-        "Step",
-    ),
-    "carried": (
-        "Carried",
-        "Foreign",
-    ),
+    "batch": ("Batch", "Step"),
+    "diagnosis.validation": ("validate",),
     "errors": ("EngineError",),
-    "fields": ("Field",),
     "loss": ("InputGradientLoss",),
-    "operators": (
-        "divergence",
-        "field",
-        "gradient",
-        "hessian_vector",
-        "jacobian",
-        "laplacian",
-        "output_and_gradient",
-    ),
-    "paths": ("follow_gradient",),
-    "perturb": (
-        "FGSM",
-        "Perturbation",
-    ),
-    "places": (
-        "Given",
-        "Interpolate",
-        "Perturbed",
-        "Place",
-    ),
-    "saliency_mask": ("SaliencyMask",),
-    "sampling": (
-        "Near",
-        "Uniform",
-    ),
-    "schedules": ("lazy_adam",),
-    "survey": ("validate",),
+    "operators.fields": ("Field",),
+    "operators.functions": ("divergence", "field", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"),
+    "perturbations.attacks": ("Noise", "PGD", "VirtualAdversarial"),
+    "perturbations.base": ("Perturbation",),
+    "perturbations.fgsm": ("FGSM",),
+    "perturbations.gradient_paths": ("follow_gradient",),
+    "perturbations.persistent": ("Carried", "Foreign"),
+    "perturbations.saliency_mask": ("SaliencyMask",),
+    "places.base": ("Place",),
+    "places.perturbed": ("Perturbed",),
+    "places.samples": ("Given", "Interpolate"),
+    "places.sampling": ("Near", "Uniform"),
+    "step.schedules": ("lazy_adam",),
     "terms.adversarial": (
         "Adversarial",
         "AdversarialPath",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.identity import identity_of
-from inputgrad.labels import part
+from inputgrad.tensor_refs import part
 
 NAMED: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,

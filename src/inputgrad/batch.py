@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from inputgrad.heads import Of
 from inputgrad.identity import check_hashable
-from inputgrad.places import Place
+from inputgrad.places.base import Place
 from inputgrad.variables import Key, Wrt
 
 

@@ -6,14 +6,17 @@ A docstring there has a fixed form: what it is in one line; an indented formula;
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
 from torch import Tensor
 
-from inputgrad import attacks, perturb, recipes, terms
+from inputgrad import recipes, terms
 from inputgrad.errors import nearest
+from inputgrad.perturbations import attacks, fgsm
+from inputgrad.perturbations.base import Perturbation
 from inputgrad.terms.base import FunctionTerm, Term
 
 Kind = Literal["recipe", "term", "perturbation"]
@@ -43,7 +46,7 @@ class Entry:
 
 def entries() -> list[Entry]:
     """All entries: the recipes by family, then the terms and perturbations that they are made of."""
-    return [*_recipes(), *_classes("term", terms, Term), *_classes("perturbation", perturb, perturb.Perturbation)]
+    return [*_recipes(), *_classes("term", _public(terms), Term), *_classes("perturbation", vars(fgsm) | vars(attacks), Perturbation)]
 
 
 def entry(name: str) -> Entry:
@@ -62,10 +65,13 @@ def _recipes() -> Iterator[Entry]:
             yield _entry(name, "recipe", found)
 
 
-def _classes(kind: Kind, room: Any, base: type) -> Iterator[Entry]:
-    held = {name: getattr(room, name) for name in room.__all__} if room is terms else vars(room) | vars(attacks)
-    found = {name: value for name, value in held.items() if inspect.isclass(value) and issubclass(value, base)}
-    for name, value in sorted(found.items()):
+def _public(room: ModuleType) -> dict[str, Any]:
+    return {name: getattr(room, name) for name in room.__all__}
+
+
+def _classes(kind: Kind, named: Mapping[str, Any], base: type) -> Iterator[Entry]:
+    classes = {name: value for name, value in named.items() if inspect.isclass(value) and issubclass(value, base)}
+    for name, value in sorted(classes.items()):
         if dataclasses.is_dataclass(value) and value is not FunctionTerm and not name.startswith("_"):
             yield _entry(name, kind, value)
 

@@ -12,21 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, engines
-from inputgrad.agreement import agreed
-from inputgrad.attached import accumulate, handed_out
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
-from inputgrad.checks import check_backward, check_finite, check_model, thawed, warn_if_coupled, warn_if_split
+from inputgrad.distributed.agreement import agreed
+from inputgrad.distributed.ddp import as_forward_pass, from_local_twice, inside
 from inputgrad.engines import Compiled, Engine
-from inputgrad.engines.distributed import as_forward_pass, from_local_twice, inside
-from inputgrad.ledger import Ledger
+from inputgrad.passes.model_checks import check_model, thawed
+from inputgrad.passes.outputs import default_output
+from inputgrad.step.active_terms import Due, Terms, due, evaluated, gathered, names, opened, reduced, warn_if_stateful
+from inputgrad.step.checks import check_backward, check_finite, warn_if_coupled, warn_if_split
+from inputgrad.step.evaluation import Ledger
+from inputgrad.step.surrogate_gradient import accumulate, handed_out
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.variables import ModelInputs
-from inputgrad.weighting import Due, Terms, due, evaluated, gathered, names, opened, reduced, warn_if_stateful
 
 if TYPE_CHECKING:
-    from inputgrad.engines.program import Result
-    from inputgrad.explanation import Explanation
+    from inputgrad.diagnosis.records import Explanation
+    from inputgrad.tracing.compiled_step import Result
 
 
 class InputGradientLoss(nn.Module):
@@ -109,7 +111,7 @@ class InputGradientLoss(nn.Module):
         Nothing is touched, no step is counted, and warnings are collected in the record. Raises what the model and the base loss raise by
         themselves, and `ValueError` for a criterion without terms; what an engine raises stands in its row.
         """
-        from inputgrad.survey import explain  # the survey imports the loss
+        from inputgrad.diagnosis.validation import explain  # the survey imports the loss
 
         return explain(self, model, inputs, target, compile=compile)
 
@@ -215,12 +217,3 @@ def _total(values: Mapping[str, Tensor], terms: list[Due]) -> Tensor:
 
 def _like(weight: float | Tensor, value: Tensor) -> float | Tensor:
     return weight.to(value) if isinstance(weight, Tensor) else weight
-
-
-def default_output(returned: Any) -> Any:
-    """The output of a model: the tensor itself, ``.logits`` of an output object, or the first of a tuple or list."""
-    if isinstance(returned, Tensor):
-        return returned
-    if hasattr(returned, "logits"):
-        return returned.logits
-    return returned[0] if isinstance(returned, (tuple, list)) and len(returned) else returned

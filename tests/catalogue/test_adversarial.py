@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.attacks import PGD, Noise, VirtualAdversarial
-from inputgrad.carried import Carried, Foreign
 from inputgrad.engines import Compiled
-from inputgrad.perturb import FGSM
+from inputgrad.perturbations.attacks import PGD, Noise, VirtualAdversarial
+from inputgrad.perturbations.fgsm import FGSM
+from inputgrad.perturbations.persistent import Carried, Foreign
 from inputgrad.recipes import adversarial, smoothness
 from inputgrad.terms.adversarial import Adversarial, AdversarialPath, MisclassificationAware
 from inputgrad.terms.consistency import Consistency

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad import heads
+from inputgrad.places.sampling import Uniform
 from inputgrad.recipes.constraints import Towards, certified_monotone, gradient_alignment, locally_independent, no_arbitrage, perceptually_aligned
-from inputgrad.sampling import Uniform
 from inputgrad.terms.diversity import MemberLogOdds, MemberLosses, PairwiseCosine
 from inputgrad.terms.monotone import Convex, Monotone
 from tests import zoo

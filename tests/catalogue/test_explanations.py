@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad import heads
-from inputgrad.attributions import Attribution, ExpectedGradients, InputGradient, InputTimesGradient, IntegratedGradients, attribute
-from inputgrad.places import Given
-from inputgrad.quadrature import quadrature
+from inputgrad.attributions.attribute_model import attribute
+from inputgrad.attributions.methods import Attribution, ExpectedGradients, InputGradient, InputTimesGradient, IntegratedGradients
+from inputgrad.attributions.quadrature import quadrature
+from inputgrad.perturbations.saliency_mask import SaliencyMask
+from inputgrad.places.samples import Given
 from inputgrad.recipes.explanations import (
     graph_attribution_prior,
     pixel_attribution_prior,
@@ -22,7 +24,6 @@ from inputgrad.recipes.explanations import (
     saliency_guided_training,
     sparse_attribution_prior,
 )
-from inputgrad.saliency_mask import SaliencyMask
 from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation, gini
 from tests import zoo
 from tests.catalogue.harness import CLASSIFIERS, MODELS, SIZE, Entry, cases, check, labels, made

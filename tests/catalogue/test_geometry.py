@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from inputgrad.places.sampling import Near
 from inputgrad.recipes.geometry import SurfaceOrNot, eikonal, igr, siren
-from inputgrad.sampling import Near
 from tests import zoo
 from tests.catalogue.harness import ENGINES, MODELS, SCALARS, SIZE, Entry, cases, check
 from tests.textbook import distance, parameter_gradients

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.func import grad, hessian, vmap
 
 import inputgrad as ig
-from inputgrad.fields import Field
-from inputgrad.operators import field
+from inputgrad.operators.fields import Field
+from inputgrad.operators.functions import field
 from inputgrad.recipes import physics_informed as recipes
 from inputgrad.terms.hessian_penalty import HessianPenalty
 from inputgrad.terms.residual import Residual, ResidualGradient

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from inputgrad.engines import DoubleBackward, Engine, Linearization, Traits
-from inputgrad.engines.base import input_gradient
-from inputgrad.engines.forward import ForwardPass
-from inputgrad.engines.replay import Replay
 from inputgrad.heads import Score
+from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.replay import Replay
 from inputgrad.variables import Key
 from tests.cases import Case
 from tests.core.test_table import CASES, TOLERANCES, error

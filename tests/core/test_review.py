@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.engines import proof
+from inputgrad.passes import second_derivative as proof
 
 
 class Encoded(nn.Module):

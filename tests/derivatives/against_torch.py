@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from inputgrad.derivatives import Phase, SecondDerivatives
-from inputgrad.derivatives.pair import Operation
-from inputgrad.derivatives.swap import SUBSTITUTES
+from inputgrad.derivatives.substitution import SUBSTITUTES
+from inputgrad.derivatives.twice_differentiable import Operation
 
 Function = Callable[..., Tensor]
 EXACT = 1e-12

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from inputgrad.derivatives import pair, relu
+from inputgrad.derivatives import relu
+from inputgrad.derivatives import twice_differentiable as pair
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
-from inputgrad.derivatives import Phase, SecondDerivatives, checkpoints, convolution
-from inputgrad.derivatives.swap import SUBSTITUTES
+from inputgrad.derivatives import Phase, SecondDerivatives, convolution
+from inputgrad.derivatives.substitution import SUBSTITUTES
+from inputgrad.torch_internals import checkpoints
 from tests.derivatives.against_torch import EXACT, derivatives, fixed, normal, off, substituted
 
 

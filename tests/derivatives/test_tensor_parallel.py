@@ -5,7 +5,7 @@ import threading
 import pytest
 from torch.distributed.tensor import DTensor
 
-from inputgrad.derivatives.tensor_parallel import from_local_twice
+from inputgrad.distributed.tensor_parallel import from_local_twice
 
 
 def nested_and_broken_off() -> None:

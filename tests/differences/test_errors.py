@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference
-from inputgrad.engines.displaced import Watched
-from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.heads import Score
+from inputgrad.passes.displaced import Watched
+from inputgrad.passes.forward_pass import ForwardPass, Watch
 from tests.core.test_canaries import WATCHED
 from tests.core.test_table import CASES, error
 from tests.textbook import Gradients, distance, parameter_gradients

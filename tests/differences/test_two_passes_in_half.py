@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference, shared_pass
-from inputgrad.engines.half import INPUTS
+from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference
+from inputgrad.passes import joint_gradients as shared_pass
+from inputgrad.passes.precision import INPUTS
 from tests.differences.test_two_passes import OWN_LOSS, Counted, Counting
 from tests.zoo import FEATURES, OUTPUTS
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import Compiled
 from inputgrad.engines import compiled as engine
-from inputgrad.engines.program import Program
+from inputgrad.tracing.compiled_step import Program
 
 BACKEND = "eager"
 FEATURES, CLASSES = 6, 3

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inputgrad.engines.branches import Tape
+from inputgrad.passes.branches.tape import Tape
 from tests.rescue.served import DIFFERENCES, EXACT, WAYS, distance, ours, reference, told
 
 SIDE = 5
@@ -87,7 +87,7 @@ def test_the_numbered_form_is_seen_too() -> None:
 
 def test_without_the_decision_the_difference_is_wrong_by_far(monkeypatch: pytest.MonkeyPatch) -> None:
     """The canary of the cases above."""
-    from inputgrad.engines import branches
+    from inputgrad.passes.branches import tape as branches
 
     model = Warped(2, align_corners=True).double()
     expected = reference(model, *_batch(True))

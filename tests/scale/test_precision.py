@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.engines import half
+from inputgrad.passes import precision as half
 
 ENGINES = {"double_backward": 3e-3, "finite_difference": 1e-2}
 SMALL = 1e-7

@@ -143,7 +143,7 @@ def compiled_steps() -> dict[str, float]:
 
 
 def _counted_programs() -> list[int]:
-    from inputgrad.engines.program import Program
+    from inputgrad.tracing.compiled_step import Program
 
     calls: list[int] = []
     plain = Program.__call__

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from inputgrad.diagnosis.records import WIDTH, Explanation, Validation
 from inputgrad.engines import ENGINES, Compiled, FiniteDifference
-from inputgrad.explanation import WIDTH, Explanation, Validation
 from tests.rescue import models as rescue
 from tests.survey import models
 from tests.survey.models import FEATURES, OUTPUTS, SAMPLES

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad import base_losses
-from inputgrad.loss import default_output
+from inputgrad.passes.outputs import default_output
 from inputgrad.variables import ModelInputs
 
 FORMS = "(model, inputs, target) or (model, inputs, target, criterion)"

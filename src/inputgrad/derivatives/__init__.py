@@ -1,7 +1,7 @@
 """Derivatives that torch has not, has slow, or has wrong: one file = one operation. Known to the engines alone."""
 
 from inputgrad.derivatives import activations, attention, batch_norm, convolution, distances, group_norm, layer_norm, relu
-from inputgrad.derivatives.swap import SUBSTITUTES, Phase, SecondDerivatives
+from inputgrad.derivatives.substitution import SUBSTITUTES, Phase, SecondDerivatives
 
 __all__ = ["Phase", "SecondDerivatives"]
 

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from inputgrad.derivatives.opened import opened
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, as_autocast, differentiated, run
-from inputgrad.derivatives.swap import Phase, Substitute
+from inputgrad.derivatives.reentered import opened
+from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, differentiated, run
 
 aten = torch.ops.aten
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.derivatives.group_norm import exact
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, run
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
-from inputgrad.derivatives.swap import Phase, Substitute
+from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, as_autocast, run
-from inputgrad.derivatives.swap import Phase, Substitute
+from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, run
 
 aten = torch.ops.aten
 

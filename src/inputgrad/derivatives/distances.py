@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.pair import differentiated
-from inputgrad.derivatives.swap import Phase, Substitute
+from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.twice_differentiable import differentiated
 
 
 def cdist(_phase: Phase, x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from inputgrad.derivatives import group_norm_traced
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, run
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
-from inputgrad.derivatives.swap import Phase, Substitute
+from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
 

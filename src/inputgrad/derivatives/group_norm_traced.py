@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from inputgrad.derivatives.pair import Tensors, Wanted
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
+from inputgrad.derivatives.twice_differentiable import Tensors, Wanted
 
 Average = Callable[[Tensor], Tensor]
 """Sums over each channel ``[N, C, 1, ...]`` -> means over its group, at each of its channels."""

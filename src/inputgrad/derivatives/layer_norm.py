@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.derivatives.group_norm import exact
-from inputgrad.derivatives.pair import Operation, Tensors, Wanted, run
-from inputgrad.derivatives.swap import Phase, Substitute
+from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
 

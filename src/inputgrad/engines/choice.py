@@ -9,16 +9,16 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from inputgrad.distributed.fsdp import units
 from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
-from inputgrad.engines.forward import ForwardPass, Watch
-from inputgrad.engines.gathered import units
-from inputgrad.engines.proof import fingerprint
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
-from inputgrad.engines.uncompiled import compiled_part
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
+from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.second_derivative import fingerprint
+from inputgrad.passes.uncompiled import compiled_part
 from inputgrad.variables import Key
 
 _TAKEN: weakref.WeakKeyDictionary[nn.Module, tuple[int, Engine]] = weakref.WeakKeyDictionary()

@@ -16,21 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from inputgrad.distributed.ddp import untraceable
 from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.choice import Auto
-from inputgrad.engines.distributed import untraceable
-from inputgrad.engines.forward import ForwardPass, Watch
-from inputgrad.engines.graph import leaves_of
-from inputgrad.engines.half import LOSSES, Rows
-from inputgrad.engines.proof import silenced
-from inputgrad.engines.replay import Replay
-from inputgrad.engines.surroundings import form_of, reachable
 from inputgrad.errors import warn
 from inputgrad.heads import Score
+from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.precision import LOSSES, Rows
+from inputgrad.passes.replay import Replay
+from inputgrad.passes.second_derivative import silenced
+from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.tracing.guards import form_of, reachable
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:
-    from inputgrad.engines.program import Program, Result, StepFunction
+    from inputgrad.tracing.compiled_step import Program, Result, StepFunction
 
 _FORMS = 256
 """How many forms of a step are counted at the most."""
@@ -124,7 +124,7 @@ class Compiled(Engine):
         return shape.program(model, inputs, target, weights)
 
     def _made(self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], held: dict[int, Tensor]) -> "Program | None":
-        from inputgrad.engines.program import Program  # the tracer takes a second to import
+        from inputgrad.tracing.compiled_step import Program  # the tracer takes a second to import
 
         reason: str | None
         if (reason := untraceable(model)) is not None:
@@ -227,7 +227,7 @@ def _attached(programs: _Programs, model: nn.Module, inputs: Any, target: Any) -
 
 
 def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter], model: nn.Module) -> dict[str, Tensor]:
-    from inputgrad.engines.program import halved
+    from inputgrad.tracing.compiled_step import halved
 
     sources = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives import Phase
-from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
-from inputgrad.engines.forward import ForwardPass, Watch
-from inputgrad.engines.proof import explained, prove, proven
+from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits
 from inputgrad.heads import Score
+from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.second_derivative import explained, prove, proven
 from inputgrad.variables import Key
 
 

@@ -26,15 +26,16 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits, input_gradient
-from inputgrad.engines.branches import Tape
-from inputgrad.engines.displaced import Watched, displaced, norm, object_to_unseen, total
-from inputgrad.engines.forward import ForwardPass, Watch
-from inputgrad.engines.gathered import units
-from inputgrad.engines.proof import replayable
-from inputgrad.engines.shared_pass import both_gradients
+from inputgrad.distributed.fsdp import units
+from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits
 from inputgrad.errors import nearest
 from inputgrad.heads import Score
+from inputgrad.passes.branches.tape import Tape
+from inputgrad.passes.displaced import Watched, displaced, norm, object_to_unseen, total
+from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.joint_gradients import both_gradients
+from inputgrad.passes.second_derivative import replayable
 from inputgrad.variables import Key
 
 Scheme = Literal["central", "one_sided", "richardson"]
@@ -123,7 +124,7 @@ class FiniteDifference(Engine):
 
     def estimate(self, criterion: Any, model: nn.Module, inputs: Any, target: Any = None) -> float:
         """The relative error of the terms' parameter gradient on this batch, from that at the doubled step. Sets no ``.grad``; see `estimates`."""
-        from inputgrad.estimates import estimated_error  # it stands above the engines
+        from inputgrad.diagnosis.difference_error import estimated_error  # it stands above the engines
 
         return estimated_error(self, criterion, model, inputs, target)
 

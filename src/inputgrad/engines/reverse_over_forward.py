@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
-from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits, input_gradient
-from inputgrad.engines.constants import ConstantsWithoutTangent
-from inputgrad.engines.distributed import flat
-from inputgrad.engines.dropout import SameMask
-from inputgrad.engines.forward import Change, ForwardPass
-from inputgrad.engines.proof import explained, prove, replayable
+from inputgrad.distributed.ddp import flat
+from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
+from inputgrad.passes.constants import ConstantsWithoutTangent
+from inputgrad.passes.dropout import SameMask
+from inputgrad.passes.forward_pass import Change, ForwardPass
+from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.second_derivative import explained, prove, replayable
 from inputgrad.variables import Key
 
 

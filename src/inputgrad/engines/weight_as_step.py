@@ -22,12 +22,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits, input_gradient
-from inputgrad.engines.branches import Tape
-from inputgrad.engines.displaced import Watched, displaced, norm, object_to_unseen
-from inputgrad.engines.forward import ForwardPass, Watch
+from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
+from inputgrad.passes.branches.tape import Tape
+from inputgrad.passes.displaced import Watched, displaced, norm, object_to_unseen
+from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.variables import Key
 
 _TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()

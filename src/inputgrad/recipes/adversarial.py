@@ -7,11 +7,11 @@ batch normalisation call ``model.eval()`` before the criterion to do as they do.
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.attacks import PGD, Noise, Norm, VirtualAdversarial
-from inputgrad.carried import Carried
-from inputgrad.divergences import Divergence
 from inputgrad.loss import InputGradientLoss
-from inputgrad.perturb import Bounds
+from inputgrad.perturbations.attacks import PGD, Noise, Norm, VirtualAdversarial
+from inputgrad.perturbations.base import Bounds
+from inputgrad.perturbations.divergences import Divergence
+from inputgrad.perturbations.persistent import Carried
 from inputgrad.terms.adversarial import Adversarial, MisclassificationAware
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of, OneOutput
-from inputgrad.places import Place
-from inputgrad.sampling import Bound, Uniform
+from inputgrad.places.base import Place
+from inputgrad.places.sampling import Bound, Uniform
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.direction_match import DirectionMatch
 from inputgrad.terms.diversity import MemberLogOdds, MemberLosses, PairwiseCosine

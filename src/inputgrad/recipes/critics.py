@@ -7,10 +7,11 @@ penalty holds them constant.
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.attacks import Noise
 from inputgrad.batch import Batch
-from inputgrad.labels import Labels
-from inputgrad.places import Given, Interpolate, Perturbed
+from inputgrad.perturbations.attacks import Noise
+from inputgrad.places.perturbed import Perturbed
+from inputgrad.places.samples import Given, Interpolate
+from inputgrad.tensor_refs import Labels
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.gradient_norm import GradientNorm

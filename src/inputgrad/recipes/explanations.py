@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from inputgrad.attributions import ExpectedGradients
+from inputgrad.attributions.methods import ExpectedGradients
 from inputgrad.heads import Of
-from inputgrad.labels import Labels
-from inputgrad.saliency_mask import SaliencyMask, SortedBy
+from inputgrad.perturbations.saliency_mask import SaliencyMask, SortedBy
+from inputgrad.tensor_refs import Labels
 from inputgrad.terms.attribution_priors import GiniSparsity, GraphPrior, TotalVariation
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency

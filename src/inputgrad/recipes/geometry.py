@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from inputgrad.heads import Of
-from inputgrad.labels import part
 from inputgrad.loss import InputGradientLoss
-from inputgrad.places import Place
-from inputgrad.sampling import Near
+from inputgrad.places.base import Place
+from inputgrad.places.sampling import Near
+from inputgrad.tensor_refs import part
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.direction_match import DirectionMatch
 from inputgrad.terms.gradient_match import GradientMatch

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import nn
 
 from inputgrad.heads import EachOutput, RandomProjection
-from inputgrad.labels import Labels
+from inputgrad.tensor_refs import Labels
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm
 from inputgrad.terms.jacobian_match import JacobianMatch

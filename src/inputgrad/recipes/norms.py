@@ -7,8 +7,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Head, Inner, Of, RandomProjection
-from inputgrad.labels import Labels
-from inputgrad.places import Place
+from inputgrad.places.base import Place
+from inputgrad.tensor_refs import Labels
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.terms.jacobian import EACH, DirectionalDerivative, SpectralNorm

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
-from inputgrad.labels import Labels, check_labels, found, part
 from inputgrad.loss import InputGradientLoss
+from inputgrad.tensor_refs import Labels, check_labels, found, part
 from inputgrad.terms.base import Per, Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, shaped
 from inputgrad.terms.weights import Weight

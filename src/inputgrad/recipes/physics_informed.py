@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from inputgrad.fields import Field, Names
-from inputgrad.places import Place
+from inputgrad.operators.fields import Field, Names
+from inputgrad.places.base import Place
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.hessian_penalty import HessianPenalty
 from inputgrad.terms.hessian_penalty import Reduction as HessianReduction

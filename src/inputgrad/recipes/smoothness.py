@@ -5,10 +5,10 @@ The first three perturb inputs. The last three are for tokens: ``wrt="module:<na
 
 from typing import Literal
 
-from inputgrad.attacks import PGD, Noise, Norm
-from inputgrad.divergences import Divergence
-from inputgrad.labels import Labels
-from inputgrad.perturb import Bounds
+from inputgrad.perturbations.attacks import PGD, Noise, Norm
+from inputgrad.perturbations.base import Bounds
+from inputgrad.perturbations.divergences import Divergence
+from inputgrad.tensor_refs import Labels
 from inputgrad.terms.adversarial import AdversarialPath
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses
 from inputgrad.batch import Step
-from inputgrad.loss import InputGradientLoss, default_output
+from inputgrad.loss import InputGradientLoss
+from inputgrad.passes.outputs import default_output
 from inputgrad.study.checkpoint import seed_all
 from inputgrad.study.config import Config
 from inputgrad.study.data import Data, Task

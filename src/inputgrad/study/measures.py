@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inputgrad import heads
 from inputgrad.loss import InputGradientLoss
-from inputgrad.operators import follow_gradient, output_and_gradient
+from inputgrad.operators.functions import follow_gradient, output_and_gradient
 from inputgrad.report.record import AttackCurve, Epoch, Path, Pictures, RunRecord
 from inputgrad.study import attacks
 from inputgrad.study.assembly import Assembly

@@ -15,11 +15,11 @@ from torch import Tensor
 from inputgrad import base_losses, catalogue, heads, perturb, places
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
-from inputgrad.labels import Labels
 from inputgrad.loss import InputGradientLoss
 from inputgrad.study.directions import DIRECTIONS
 from inputgrad.study.imports import load, load_callable
 from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_function, of_keywords, one_of
+from inputgrad.tensor_refs import Labels
 from inputgrad.terms import FunctionTerm, Term, Weighted
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key, Wrt

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inputgrad.attacks import PGD, check_radius
 from inputgrad.batch import Batch
-from inputgrad.divergences import divergence
-from inputgrad.perturb import FGSM
+from inputgrad.perturbations.attacks import PGD, check_radius
+from inputgrad.perturbations.divergences import divergence
+from inputgrad.perturbations.fgsm import FGSM
 from inputgrad.terms.perturbed import PerturbedTerm
 
 

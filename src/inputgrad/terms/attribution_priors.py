@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from inputgrad.attributions import Attribution, InputGradient, check_attribution
+from inputgrad.attributions.methods import Attribution, InputGradient, check_attribution
 from inputgrad.batch import Batch
-from inputgrad.labels import Labels, check_labels, found
+from inputgrad.tensor_refs import Labels, check_labels, found
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_match import broadcast, root, shaped
 from inputgrad.terms.gradient_norm import flattened

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from inputgrad.draws import uniform_like
-from inputgrad.perturb import Perturbation
+from inputgrad.perturbations.base import Perturbation
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.torch_internals.draws import uniform_like
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.divergences import Divergence, check_divergence, divergence
-from inputgrad.perturb import FGSM
+from inputgrad.perturbations.divergences import Divergence, check_divergence, divergence
+from inputgrad.perturbations.fgsm import FGSM
 from inputgrad.terms.perturbed import PerturbedTerm
 
 

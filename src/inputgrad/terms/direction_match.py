@@ -8,8 +8,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
-from inputgrad.labels import Labels, check_labels, found, part
-from inputgrad.places import Place
+from inputgrad.places.base import Place
+from inputgrad.tensor_refs import Labels, check_labels, found, part
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
 from inputgrad.variables import Wrt, keys_of

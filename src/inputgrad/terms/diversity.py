@@ -11,7 +11,7 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Head, Of
-from inputgrad.places import Place
+from inputgrad.places.base import Place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, keys_of
 

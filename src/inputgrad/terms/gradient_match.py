@@ -11,8 +11,8 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.labels import Labels, check_labels, found
-from inputgrad.places import Place
+from inputgrad.places.base import Place
+from inputgrad.tensor_refs import Labels, check_labels, found
 from inputgrad.terms.base import Per, Term
 from inputgrad.variables import Wrt, keys_of
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.places import Place
+from inputgrad.places.base import Place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Wrt
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.draws import normal_like
 from inputgrad.heads import EachOutput, Head, Inner, Of, RandomProjection, resolve
-from inputgrad.labels import Labels, check_labels, found
-from inputgrad.places import Place
+from inputgrad.places.base import Place
+from inputgrad.tensor_refs import Labels, check_labels, found
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key, Wrt, keys_of
 
 EACH = EachOutput()

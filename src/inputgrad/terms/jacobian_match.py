@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
-from inputgrad.labels import Labels, check_labels, found
+from inputgrad.tensor_refs import Labels, check_labels, found
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
 
@@ -79,7 +79,7 @@ class JacobianMatch(Term):
 
     def _from_teacher(self, teacher: nn.Module, batch: Batch) -> tuple[Head, Tensor]:
         """The head for the model, and the teacher's gradient of the same one."""
-        from inputgrad.operators import output_and_gradient  # the operators know the loss, which knows the terms
+        from inputgrad.operators.functions import output_and_gradient  # the operators know the loss, which knows the terms
 
         head = None if self.of == "largest" else self._head(batch)
         output, gradient = output_and_gradient(teacher, batch.inputs, of=head or _largest, target=batch.target, wrt=self.wrt)

@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from inputgrad.attacks import PGD, Noise, check_radius
 from inputgrad.batch import Batch
-from inputgrad.perturb import Perturbation, moved, scaled
-from inputgrad.places import Perturbed
+from inputgrad.perturbations.attacks import PGD, Noise, check_radius
+from inputgrad.perturbations.base import Perturbation, moved, scaled
+from inputgrad.places.perturbed import Perturbed
 from inputgrad.terms.direction_match import cosine
 from inputgrad.terms.gradient_norm import flattened
 from inputgrad.terms.perturbed import PerturbedTerm

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.differentiation import gradients
 from inputgrad.errors import nearest
 from inputgrad.heads import Of, Score, resolve
-from inputgrad.places import Place
+from inputgrad.operators.differentiation import gradients
+from inputgrad.places.base import Place
 from inputgrad.terms.base import Per, Term
 from inputgrad.variables import Key, keys_of
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.draws import normal_like
 from inputgrad.heads import FixedProjection
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key
 
 

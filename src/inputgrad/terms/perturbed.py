@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.perturb import Perturbation, check_perturbation, perturbed
+from inputgrad.perturbations.base import Perturbation, check_perturbation, perturbed
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
-from inputgrad.differentiation import check_derivatives
-from inputgrad.fields import Field, Names, field_of_batch, names_or_none
-from inputgrad.places import Place, checked
+from inputgrad.operators.differentiation import check_derivatives
+from inputgrad.operators.fields import Field, Names, field_of_batch, names_or_none
+from inputgrad.places.base import Place, checked
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, Wrt, keys_of
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.differentiation import gradients
-from inputgrad.draws import normal_like
 from inputgrad.errors import nearest
 from inputgrad.heads import FixedProjection, Of, Score, resolve
-from inputgrad.labels import Labels, check_labels, found
-from inputgrad.places import Given
+from inputgrad.operators.differentiation import gradients
+from inputgrad.places.samples import Given
+from inputgrad.tensor_refs import Labels, check_labels, found
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key
 
 Directions = Literal["rademacher", "gaussian", "sphere"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.labels import Labels, check_labels, found
+from inputgrad.tensor_refs import Labels, check_labels, found
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, check_scale, distance, shaped, summed
 from inputgrad.variables import Wrt, keys_of

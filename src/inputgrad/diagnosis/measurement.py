@@ -1,0 +1,224 @@
+"""Trials: each engine makes a step of one batch, for its parameter gradient and its time, and leaves no trace.
+
+Everything runs on a replay: random state, buffers and ``.grad`` are afterwards what they were.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from inputgrad.distributed.fsdp import units
+from inputgrad.engines import ENGINES, Auto, Compiled, Engine
+from inputgrad.engines.choice import unremembered
+from inputgrad.errors import EngineError
+from inputgrad.loss import InputGradientLoss
+from inputgrad.passes.replay import Replay
+from inputgrad.passes.second_derivative import silenced
+from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.step.active_terms import due
+from inputgrad.variables import ModelInputs
+
+Gradients = list[Tensor | None]
+Caught = list[warnings.WarningMessage]
+
+
+@contextmanager
+def aside(model: nn.Module, inputs: Any) -> Iterator[Caught]:
+    """Gradients on, warnings collected, and every pass inside a replay. Raises `ValueError` for a model whose parameters have no shape yet."""
+    tensors = [*model.parameters(), *model.buffers(), *(tensor for _, tensor in ModelInputs.of(inputs).tensors())]
+    if any(map(is_lazy, tensors)):
+        raise ValueError("the model has lazy parameters, which get their shape from the first batch: call it once, and ask again")
+    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        replay = Replay(model, next((tensor.device for tensor in tensors), torch.device("cpu")))
+        replay.remember()
+        with replay.run(), unremembered(model):
+            yield caught
+
+
+class _TermsAlone(InputGradientLoss):
+    """The terms without the base loss, which stays known to heads."""
+
+    def _values(self, call: Any) -> dict[str, Tensor]:
+        return {name: value for name, value in super()._values(call).items() if name != "base"}
+
+
+def _mean_of_output(output: Tensor, target: Any) -> Tensor:
+    """The base loss of the plain step, where there is none."""
+    return output.mean()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What an engine gave: the parameter gradient of the terms, and the seconds of a whole step."""
+
+    gradients: Gradients
+    seconds: float
+
+
+class Trials:
+    """All engines on one batch."""
+
+    def __init__(self, criterion: InputGradientLoss, model: nn.Module, inputs: Any, target: Any) -> None:
+        self.criterion, self.model, self.inputs, self.target = criterion, model, ModelInputs.of(inputs), target
+        for unit in units(model):
+            unit.reshard()  # after a pass of its own it may still hold others in its parameters' place
+        self._sources = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def engines(self) -> list[Engine]:
+        """Each engine that can be tried in seconds, in the order of "auto"; the criterion's own object in place of its kind."""
+        own = self.criterion.engine
+        kinds = [kind for kind in ENGINES.values() if kind not in (Auto, Compiled)]
+        others = [] if isinstance(own, (Auto, Compiled)) or type(own) in kinds else [own]
+        return [*(_quiet(own if type(own) is kind else kind()) for kind in kinds), *others]
+
+    def plain_seconds(self) -> float:
+        plain = self._plain()
+        self._step(plain)
+        return self._timed(plain)
+
+    def tried(self, engine: Engine) -> Tried | Exception:
+        """What the engine gives, or why not. The first step warms up what the second, timed one needs."""
+        alone, whole = self._criteria(engine)
+        try:
+            gradients = self._step(alone)
+        except EngineError as error:
+            if engine.traits.exact or self.criterion.base is None:
+                return error
+            gradients = []  # it may serve base loss and terms together
+        except Exception as error:  # whatever a model or a term raises
+            return error
+        try:
+            seconds = self._timed(whole)
+            return Tried(gradients or _minus(self._step(whole), self._step(self._plain())), seconds)
+        except Exception as error:
+            return error
+
+    def _plain(self) -> InputGradientLoss:
+        return InputGradientLoss(self.criterion.base or _mean_of_output, output=self.criterion.output)
+
+    def _criteria(self, engine: Engine) -> tuple[InputGradientLoss, InputGradientLoss]:
+        """The terms alone, and the whole."""
+        base, terms, output = self.criterion.base, self.criterion.terms, self.criterion.output
+        return _TermsAlone(base, terms, engine=engine, output=output), InputGradientLoss(base, terms, engine=engine, output=output)
+
+    def tried_compiled(self) -> Tried | Exception:
+        own = self.criterion.engine
+        alone, whole = self._criteria(own if isinstance(own, Compiled) else Compiled())
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                gradients = self._program(alone)
+                if gradients is not None and self._program(whole) is not None:
+                    began = time.perf_counter()
+                    self._program(whole)
+                    return Tried(gradients, time.perf_counter() - began)
+        except Exception as error:
+            return error
+        return RuntimeError(" ".join(texts(caught)) or "its program was not made")
+
+    def _program(self, criterion: InputGradientLoss) -> Gradients | None:
+        """The parameter gradients by the compiled program, None where it cannot be made."""
+        with self.replayed(eager=False), self._opened(criterion) as call:
+            result = criterion._by_program(call)
+        if result is None:
+            return None
+        return [result.gradients.get(name) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+
+    def _step(self, criterion: InputGradientLoss) -> Gradients:
+        with self.replayed(), self._opened(criterion) as call:
+            values = criterion._values(call)
+            weights = {item.name: item.weight for item in call.due}
+            total = torch.stack([weights.get(name, 1) * value for name, value in values.items()]).sum()
+            loss = call.ledger.attached(total)
+            return self._gradients(loss)
+
+    def _timed(self, criterion: InputGradientLoss) -> float:
+        began = _now(self._sources)
+        self._step(criterion)
+        return _now(self._sources) - began
+
+    def _opened(self, criterion: InputGradientLoss) -> Any:
+        """A call at which every term is due, on the whole batch; a weight that a schedule has at 0 counts as 1."""
+        terms = [replace(item, weight=item.weight or 1.0) for item in due(criterion.terms, self.criterion.step_number, training=False)]
+        copied = {key: tensor.detach().clone().requires_grad_(tensor.requires_grad) for key, tensor in self.inputs.tensors()}
+        return criterion._opened(self.model, self.inputs.replaced(copied), self.target, terms, differentiable=True)
+
+    @contextmanager
+    def replayed(self, *, eager: bool = True) -> Iterator[None]:
+        """From the same random draws and buffers each time; compiled parts of the model as plain Python."""
+        replay = Replay(self.model, next((p.device for p in self.model.parameters()), torch.device("cpu")))
+        replay.remember()
+        with replay.run(), uncompiled() if eager else nullcontext():
+            yield
+
+    def _gradients(self, loss: Tensor) -> Gradients:
+        if not self._sources or not loss.requires_grad:
+            return [None for _ in self._sources]
+        if units(self.model):
+            return self._by_backward(loss)
+        try:
+            return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]
+        except RuntimeError as error:
+            if "checkpoint" not in str(error):
+                raise
+            return self._by_backward(loss)
+
+    def _by_backward(self, loss: Tensor) -> Gradients:
+        """The same by ``.backward()``, which is all that re-entrant checkpointing and ``fully_shard`` allow; ``.grad`` is put back, and no hook is told."""
+        kept = [(leaf, leaf.grad, leaf._post_accumulate_grad_hooks) for leaf in self._sources]
+        for leaf, *_ in kept:
+            leaf.grad, leaf._post_accumulate_grad_hooks = None, None  # type: ignore[assignment]  # as torch has it where there are none
+        try:
+            with silenced(self._sources):
+                loss.backward()
+            return [_whole(source.grad) for source in self._sources]
+        finally:
+            for leaf, gradient, hooks in kept:
+                leaf.grad, leaf._post_accumulate_grad_hooks = gradient, hooks
+
+
+def _whole(gradient: Any) -> Tensor | None:
+    """Of shares the whole, for figures."""
+    whole: Tensor | None = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
+    return whole
+
+
+def _now(tensors: list[Any]) -> float:
+    if tensors and tensors[0].device.type not in ("cpu", "meta"):
+        torch.get_device_module(tensors[0].device).synchronize(tensors[0].device)
+    return time.perf_counter()
+
+
+def _quiet(engine: Engine) -> Engine:
+    """The engine so set that it refuses where it would warn: a warning comes once a model, and must still come when the model is trained."""
+    known: set[str] = {field.name for field in fields(engine)} if is_dataclass(engine) else set()
+    changes: Any = {name: value for name, value in {"strict": True, "largest": math.inf}.items() if name in known}
+    return replace(engine, **changes) if is_dataclass(engine) and changes else engine
+
+
+def _minus(total: Gradients, part: Gradients) -> Gradients:
+    pairs = zip(total, part, strict=True)
+    return [a if b is None else -b if a is None else a - b for a, b in pairs]
+
+
+def relative(found: Gradients, expected: Gradients) -> float | None:
+    """‖found − expected‖ / ‖expected‖, absent gradients counted as zero; None where nothing is expected."""
+    off, size = 0.0, 0.0
+    for ours, theirs in zip(found, expected, strict=True):
+        a, b = (torch.zeros(()) if part is None else part.detach().double() for part in (ours, theirs))
+        off, size = off + float((a - b).square().sum()), size + float(b.square().sum())
+    return (off / size) ** 0.5 if size else (0.0 if off == 0 else None)
+
+
+def texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """The first line of each warning, each once; but for what torch says of its own parts."""
+    told = [str(warning.message).strip() for warning in caught if not issubclass(warning.category, DeprecationWarning)]
+    return tuple(dict.fromkeys(text.splitlines()[0] for text in told if text))

@@ -1,0 +1,143 @@
+"""Before training: every engine is tried on one batch, and what was found is told (`InputGradientLoss.explain`, `validate`)."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from inputgrad.diagnosis.inspection import found_by_looking, found_by_running, of_refusals, suggested
+from inputgrad.diagnosis.measurement import Gradients, Trials, Tried, aside, relative, texts
+from inputgrad.diagnosis.records import Explanation, Finding, Validation, Verdict, one_line
+from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
+from inputgrad.engines.choice import order, remembered
+from inputgrad.loss import InputGradientLoss
+from inputgrad.passes.model_checks import check_model, thawed
+from inputgrad.passes.outputs import default_output
+from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.variables import ModelInputs
+
+NOT_TRIED = "compiling takes from seconds to minutes; explain(..., compile=True) tries it"
+
+
+def explain(criterion: InputGradientLoss, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> Explanation:
+    """See `InputGradientLoss.explain`."""
+    check_model(model)
+    if not criterion.terms:
+        raise ValueError("this criterion has no terms: its step is the plain one, and no engine is asked")
+    with aside(model, inputs) as caught:
+        found = _explanation(Trials(criterion, model, thawed(inputs), thawed(target)), compile=compile)
+    return replace(found, warnings=texts(caught))
+
+
+def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
+    """What in this model stands in the way of which engine, and the way out: asked once, before training, with one batch.
+
+    The engines are tried with ``GradientNorm(power=2, of="output")``; for a criterion of your own see `InputGradientLoss.explain`. ``target`` is only
+    looked at for values that are not finite. Printed, the record is a page; it is true where some exact engine serves.
+
+    Nothing is touched: gradients, buffers, random state and modes are afterwards what they were, warnings are collected in the record, and it works under
+    ``no_grad`` and ``inference_mode``. A model that cannot be served raises nothing: the record says so. Raises `TypeError` for a ``model`` that is no
+    module, and for ``inputs`` that are no tensor, tuple or dict.
+    """
+    given = ModelInputs.of(inputs)
+    if not isinstance(model, nn.Module):
+        check_model(model)
+    criterion = InputGradientLoss(None, GradientNorm(power=2, of="output", wrt=suggested(model, given)))
+    findings: list[Finding] = []
+    try:
+        check_model(model)
+        with aside(model, inputs) as caught:
+            findings += found_by_looking(model, given, target)
+            trials = Trials(criterion, model, thawed(inputs), thawed(target))
+            with trials.replayed():
+                findings += found_by_running(model, trials.inputs, default_output)
+            explanation = _explanation(trials, compile=False)
+    except Exception as error:  # whatever a model may raise
+        return Validation((*findings, Finding("cannot be run", _told(error), hinders=tuple(ENGINES))), _nothing(criterion, model, error))
+    return Validation((*findings, *of_refusals(explanation, findings)), replace(explanation, warnings=texts(caught)))
+
+
+def _explanation(trials: Trials, *, compile: bool) -> Explanation:
+    plain = trials.plain_seconds()
+    tried: dict[str, Tried | Exception | None] = {engine.name: trials.tried(engine) for engine in trials.engines()}
+    tried["compiled"] = trials.tried_compiled() if compile else None
+    traits = {engine.name: engine.traits for engine in (*trials.engines(), Compiled())}
+    exact = [(name, result) for name, result in tried.items() if isinstance(result, Tried) and traits[name].exact]
+    reference = exact[0] if exact else None
+    verdicts = [_verdict(name, result, traits[name], reference, plain) for name, result in tried.items()]
+    own = trials.criterion.engine
+    by_auto, why_auto = _taken_by_auto(trials.model, verdicts)
+    taken, why = (by_auto, why_auto) if isinstance(own, Auto) else _taken_by_name(own, verdicts, by_auto)
+    everything = (_auto(verdicts, by_auto, why_auto), *verdicts)
+    return Explanation(type(trials.model).__name__, own.name, taken, why, everything, reference[0] if reference else None, plain)
+
+
+def _verdict(name: str, result: Tried | Exception | None, traits: Traits, reference: tuple[str, Tried] | None, plain: float) -> Verdict:
+    blank = Verdict(name, "not tried", NOT_TRIED, traits.needs, traits.passes, traits.memory)
+    if result is None:
+        return blank
+    if isinstance(result, Exception):
+        return replace(blank, serves="refused", reason=_told(result))
+    difference = relative(result.gradients, reference[1].gradients) if reference else None
+    found = replace(blank, serves="exactly" if traits.exact else "approximately", reason=None, difference=difference, time=result.seconds / plain)
+    if traits.exact and reference and not (difference or 0.0) <= _rounding(result.gradients):
+        doubt = f"the gradient of {name!r} is not that of {reference[0]!r}, though both are exact: one of the two is wrong for this model. Please report it"
+        return replace(found, serves="doubtful", reason=doubt)
+    return found
+
+
+def _rounding(gradients: Gradients) -> float:
+    """How far two exact engines may be from each other."""
+    return max((torch.finfo(gradient.dtype).eps for gradient in gradients if gradient is not None), default=0.0) ** 0.5
+
+
+def _taken_by_auto(model: nn.Module, verdicts: list[Verdict]) -> tuple[str | None, str]:
+    """What "auto" takes, by the verdicts in its order: exact engines first."""
+    earlier = remembered(model)
+    if earlier is not None:
+        return earlier.name, "an earlier step with this model took it"
+    by_name = {verdict.engine: verdict for verdict in verdicts}
+    tried = [by_name[engine.name] for engine in order(model)]
+    first = next((verdict for verdict in tried if verdict.served), None)
+    if first is None:
+        return None, "no engine serves this model with this criterion"
+    refused = [repr(verdict.engine) for verdict in tried[: tried.index(first)]]
+    if not refused:
+        return first.engine, "it is tried first, and serves exactly"
+    how = "exact" if first.serves == "exactly" else "approximate"
+    return first.engine, f"{' and '.join(refused)} cannot serve (below); it can, and is {how}"
+
+
+def _taken_by_name(own: Engine, verdicts: list[Verdict], by_auto: str | None) -> tuple[str | None, str]:
+    """What an engine that the user named does."""
+    verdict = next(verdict for verdict in verdicts if verdict.engine == own.name)
+    if verdict.served:
+        return own.name, f"it was named, and serves {verdict.serves}"
+    if isinstance(own, Compiled):
+        told = "it was named, and was not tried here" if verdict.serves == "not tried" else "it cannot serve, and runs eagerly with one warning"
+        return own.name, f"{told}; what it cannot trace runs by 'auto', which takes {by_auto!r}"
+    if isinstance(own, FiniteDifference) and not own.strict and "cannot be replayed" in (verdict.reason or ""):
+        return own.name, "it was named, so it runs with one warning, though branch decisions are not seen and its gradient may be wrong"
+    return None, "it raises EngineError" + (f"; engine='auto' takes {by_auto!r}" if by_auto else "")
+
+
+def _auto(verdicts: list[Verdict], taken: str | None, why: str) -> Verdict:
+    verdict = Verdict("auto", "refused", why, Auto.traits.needs, Auto.traits.passes, Auto.traits.memory)
+    for found in verdicts:
+        if found.engine == taken and found.served:
+            return replace(verdict, serves=found.serves, reason=None, difference=found.difference, time=found.time)
+    return verdict
+
+
+def _nothing(criterion: InputGradientLoss, model: nn.Module, error: Exception) -> Explanation:
+    """The explanation of a model that cannot even be run."""
+    verdicts = [Verdict(name, "refused", _told(error), kind.traits.needs, kind.traits.passes, kind.traits.memory) for name, kind in ENGINES.items()]
+    return Explanation(type(model).__name__, criterion.engine.name, None, "the model cannot be run on this batch", tuple(verdicts), None, None)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    text = one_line(lines[0]) if lines else type(error).__name__
+    return text if type(error).__name__ == "EngineError" else f"{type(error).__name__}: {text}"

@@ -1,0 +1,18 @@
+"""Operators: derivatives of the output with respect to the input (gradient, Jacobian, Laplacian, fields), differentiable in the parameters.
+
+Must not know terms and engines.
+"""
+
+from inputgrad.operators.fields import Field
+from inputgrad.operators.functions import (
+    divergence,
+    field,
+    follow_gradient,
+    gradient,
+    hessian_vector,
+    jacobian,
+    laplacian,
+    output_and_gradient,
+)
+
+__all__ = ["Field", "divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]

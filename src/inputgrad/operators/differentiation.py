@@ -1,0 +1,121 @@
+"""Differential operators of an output that is a function of variables, by autograd. Every result has its complete graph: in parameters and variables.
+
+Knows autograd alone: no model, no batch and no engine. Samples are independent: the derivative of a sum over them is each sample's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inputgrad.distributed.tensor_parallel import from_local_twice
+from inputgrad.errors import EngineError
+
+
+def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[object] | None = None) -> tuple[Tensor, ...]:
+    """∂ Σ quantity / ∂z for each variable z, with its graph; zeros where the quantity does not depend on it.
+
+    names: of the variables, where the quantity is the output itself: then it is an error that no path leads from a variable to it.
+    """
+    try:
+        with from_local_twice():
+            found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
+    except RuntimeError as error:
+        raise (_told(error) or error) from error
+    for name, part in zip(names or (), found, strict=names is not None):
+        if part is None:
+            raise ValueError(
+                f"the output does not depend on {name!r}: no path leads from it to the output. Choose other inputs with wrt=, "
+                "or look for detach, no_grad, argmax or item in the model"
+            )
+    return tuple(torch.zeros_like(z) if part is None else part for z, part in zip(variables, found, strict=True))
+
+
+def check_derivatives(quantities: Sequence[Tensor]) -> None:
+    """Raises `EngineError` where the graph holds an operation without a further derivative, so that it is said here and not in ``loss.backward()``."""
+    waiting = [quantity.grad_fn for quantity in quantities]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting.extend(following for following, _ in node.next_functions)
+        if node.name() in ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError"):
+            attention = any("ScaledDotProduct" in other.name() for other in [*seen, *filter(None, waiting)])
+            operation = "scaled_dot_product attention" if attention else "an operation"
+            raise _told(RuntimeError(f"the derivative of {operation} is not implemented")) or RuntimeError("not implemented")
+
+
+def rows(output: Tensor) -> list[Tensor]:
+    """Each output of a sample by itself, ``[N]``."""
+    return [output] if output.dim() == 1 else list(output.flatten(1).unbind(1))
+
+
+def jacobian(output: Tensor, variable: Tensor, name: object) -> Tensor:
+    """∂f_c/∂x ``[N, C, *input]``: C backward passes."""
+    return torch.stack([gradients(row, [variable], [name])[0] for row in rows(output)], 1)
+
+
+def divergence(output: Tensor, variable: Tensor, name: object, probes: Sequence[Tensor] | None) -> Tensor:
+    """Σ_d ∂f_d/∂x_d ``[N]``: exact by D backward passes, or the mean of vᵀ(∂f/∂x)v over the probes v, a backward pass each."""
+    if output.shape != variable.shape:
+        raise ValueError(
+            f"divergence needs as many outputs as inputs: the output has shape {list(output.shape)}, the input {list(variable.shape)}. "
+            "What else the field depends on, such as a time, the model takes as another input: wrt= names the one that counts"
+        )
+    if probes is not None:
+        return _mean([_along(gradients(_along(output, v), [variable], [name])[0], v) for v in probes])
+    return _sum([_flat(gradients(row, [variable], [name])[0])[:, d] for d, row in enumerate(rows(output))])
+
+
+def laplacian(output: Tensor, variables: Sequence[Tensor], names: Sequence[object], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
+    """Σ_d ∂²f_c/∂x_d² of the output's shape: exact by 1 + D backward passes an output, or the mean of vᵀHv over n probes v by 1 + n."""
+    found = [_trace_of_hessian(row, variables, names, probes) for row in rows(output)]
+    return torch.stack(found, -1).reshape(output.shape)
+
+
+def _trace_of_hessian(row: Tensor, variables: Sequence[Tensor], names: Sequence[object], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:
+    first = gradients(row, variables, names)
+    if probes is not None:
+        return _mean([_sum(list(map(_along, along(first, variables, v), v))) for v in probes])
+    columns = [(z, d, column) for z, gradient in zip(variables, first, strict=True) for d, column in enumerate(_flat(gradient).unbind(1))]
+    return _sum([_flat(gradients(column, [z])[0])[:, d] for z, d, column in columns])
+
+
+def along(first: Sequence[Tensor], variables: Sequence[Tensor], vectors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """H v, of the variables' shapes, from the gradient ``first`` of a score with respect to them: one more backward pass."""
+    return gradients(_sum(list(map(_along, first, vectors))), variables)
+
+
+def _along(a: Tensor, b: Tensor) -> Tensor:
+    return (_flat(a) * _flat(b)).sum(1)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(len(tensor), -1)
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum(0)
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).mean(0)
+
+
+def _told(error: RuntimeError) -> EngineError | None:
+    """What torch cannot differentiate again, and the way out."""
+    text = str(error)
+    if "scaled_dot_product" in text:
+        way = "Run the model within `with torch.nn.attention.sdpa_kernel(SDPBackend.MATH):`, whose attention has derivatives of every order"
+    elif "once_differentiable" in text:
+        way = "Write the backward of this autograd.Function in operations that can be differentiated, without @once_differentiable"
+    elif "double backward" in text:
+        way = "Give the model as it was before torch.compile"
+    elif "is not implemented" in text or "checkpoint" in text:
+        way = "Replace the operation by one with derivatives of every order; for checkpoints give use_reentrant=False"
+    else:
+        return None
+    return EngineError(f"a derivative of a derivative in the input is not to be had for this model (torch: {text.splitlines()[0]!r}). {way}")

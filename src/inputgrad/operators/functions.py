@@ -1,0 +1,205 @@
+"""Operators: derivatives of the output with respect to the input, themselves differentiable in the parameters and again in the input (eager, exact).
+
+Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks.
+"""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad import heads
+from inputgrad.batch import Batch
+from inputgrad.errors import nearest, warn
+from inputgrad.heads import Of
+from inputgrad.operators import differentiation
+from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, made
+from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.model_checks import check_model, coupling, thawed
+from inputgrad.passes.outputs import default_output
+from inputgrad.passes.replay import Replay
+from inputgrad.perturbations.gradient_paths import follow_gradient
+from inputgrad.places.base import Place
+from inputgrad.torch_internals.draws import normal_like
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical, described, keys_of
+
+__all__ = ["divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]
+
+Probe = Literal["rademacher", "gaussian"]
+Opened = tuple[Tensor, tuple[Tensor, ...]]
+
+
+def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
+    """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
+
+    The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and is not
+    to be had here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
+    """
+    _check_head(of)
+    check_model(model)
+    with torch.inference_mode(False), torch.enable_grad():
+        given = ModelInputs.of(thawed(inputs))
+        keys = canonical(wrt, given, model)
+        forward = ForwardPass(model, given, keys, default_output, Replay(model, given.device()), Watch(whole=True))
+        output = forward.here().output
+        gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
+    return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
+
+
+def gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
+    """∇s: ∂s/∂x ``[N, *input]`` of each sample's own score, with its complete graph; the second of `output_and_gradient`.
+
+    >>> gradient(nn.Linear(3, 1), torch.rand(5, 3)).shape
+    torch.Size([5, 3])
+    """
+    _warn_if_coupled(model)
+    return output_and_gradient(model, inputs, of, target, wrt)[1]
+
+
+def field(
+    model: nn.Module | Batch, inputs: Any = None, names: Names | None = None, wrt: Wrt | None = None, outputs: Names | None = None, at: Place | None = None
+) -> Field:
+    """The model's output as a field u(x, t, …) of named coordinates: ``u.value``, ``u.d("t")``, ``u.d("xx")``, ``u.d("xt")`` (see `Field`).
+
+    inputs: a dict ``{"x": x, "t": t}``, whose names serve; or a tensor ``[N, D]``, or a tuple, with ``names=("x", "t")`` for its columns in order.
+    wrt: the inputs that are coordinates, where not all are. outputs: the names of the outputs: ``flow.part("p").d("x")``.
+
+    In a term the batch stands in place of model and inputs, ``field(batch, names="xt")``, and ``at`` is a place, such as `Given` collocation points.
+
+    >>> u = field(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 2), names="xt")
+    >>> residual = u.d("t") + u.value * u.d("x") - 0.01 * u.d("xx")
+    """
+    if isinstance(model, Batch):
+        _no_inputs(inputs)
+        return field_of_batch(model, names, wrt, outputs, at)
+    if at is not None:
+        raise TypeError("at= is a place of a term's batch: give the points themselves as inputs")
+    with torch.inference_mode(False), torch.enable_grad():
+        keys = keys_of(wrt) if wrt is not None else all_keys(inputs)
+        return made(*_opened(model, inputs, keys), keys, names, outputs)
+
+
+def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
+    """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by C backward passes.
+
+    >>> jacobian(nn.Linear(3, 2), torch.rand(5, 3)).shape
+    torch.Size([5, 2, 3])
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        output, (variable,) = _opened(model, inputs, wrt)
+        return differentiation.jacobian(output, variable, wrt)
+
+
+def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
+    """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
+
+    probes: None for the exact sum, by D backward passes; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ (∂f/∂x) vₖ with E vvᵀ = 1, by n passes, unbiased.
+    probe: the v are random signs ("rademacher", the smaller variance) or normal ("gaussian").
+
+    >>> divergence(nn.Linear(3, 3), torch.rand(5, 3)).shape
+    torch.Size([5])
+    """
+    _check_probes(probes, probe)
+    with torch.inference_mode(False), torch.enable_grad():
+        output, (variable,) = _opened(model, inputs, wrt)
+        drawn = None if probes is None else [_drawn(variable, probe) for _ in range(probes)]
+        return differentiation.divergence(output, variable, wrt, drawn)
+
+
+def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
+    """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
+
+    probes: None for the exact sum, by 1 + D backward passes an output; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ H vₖ, by 1 + n passes, unbiased.
+    probe: the v are random signs ("rademacher", the smaller variance) or normal ("gaussian").
+
+    >>> laplacian(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3)).shape
+    torch.Size([5, 1])
+    """
+    _check_probes(probes, probe)
+    with torch.inference_mode(False), torch.enable_grad():
+        output, variables = _opened(model, inputs, wrt)
+        drawn = None if probes is None else [[_drawn(z, probe) for z in variables] for _ in range(probes)]
+        return differentiation.laplacian(output, variables, keys_of(wrt), drawn)
+
+
+def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
+    """H v ``[N, *input]`` with H = ∂²s/∂x² of each sample's own score s, by two backward passes; H itself is not formed.
+
+    vector: v, of the shape of the input (of one sample: the same for all); a tuple where ``wrt`` names several inputs, and then so is the result.
+    In a term: ``hessian_vector(batch, None, v)``, on the batch's own target.
+
+    >>> hessian_vector(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3), torch.ones(3)).shape
+    torch.Size([5, 3])
+    """
+    _check_head(of)
+    several = isinstance(wrt, (tuple, list))
+    target = model.target if isinstance(model, Batch) else target
+    with torch.inference_mode(False), torch.enable_grad():
+        output, variables = _opened(model, inputs, wrt)
+        vectors = _vectors(vector if several else (vector,), variables)
+        scores = heads.Score(heads.resolve(of), output, thawed(target))(output)
+        if scores.dim() != 1:
+            raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
+        found = differentiation.along(differentiation.gradients(scores, variables, keys_of(wrt)), variables, vectors)
+    return found if several else found[0]
+
+
+def _check_head(of: Of) -> None:
+    if isinstance(of, str) and of == "loss":
+        raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N], or use InputGradientLoss')
+
+
+def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
+    """Output and variables in one graph."""
+    if isinstance(model, Batch):
+        _no_inputs(inputs)
+        return model.output_and_variables(wrt)
+    check_model(model)
+    _warn_if_coupled(model)
+    given = ModelInputs.of(thawed(inputs))
+    keys = canonical(wrt, given, model)
+    here = ForwardPass(model, given, keys, default_output, Replay(model, given.device()), Watch(whole=True)).here()
+    return here.output, tuple(here.variables[key] for key in keys)
+
+
+def _no_inputs(inputs: Any) -> None:
+    if inputs is not None:
+        raise TypeError("a batch has its inputs: leave inputs out where a batch stands in place of the model")
+
+
+def _warn_if_coupled(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module) or model in _WARNED:
+        return
+    for name, module in coupling(model):
+        _WARNED.add(model)
+        warn(
+            f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so a derivative at one point is that of the WHOLE "
+            "batch's outputs. For each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
+        )
+        return
+
+
+_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
+    if not isinstance(given, (tuple, list)) or len(given) != len(variables):
+        raise ValueError(f"vector must hold one tensor for each of the {len(variables)} inputs that wrt names, got {described(given)}")
+    for v, z in zip(given, variables, strict=True):
+        if not isinstance(v, Tensor) or v.shape not in (z.shape, z.shape[1:]):
+            raise ValueError(f"vector must be of the input's shape {list(z.shape)}, or of one sample's {list(z.shape[1:])}; got {described(v)}")
+    return [v.to(z).expand_as(z) for v, z in zip(given, variables, strict=True)]
+
+
+def _drawn(z: Tensor, probe: Probe) -> Tensor:
+    return normal_like(z) if probe == "gaussian" else torch.randint(0, 2, z.shape, dtype=z.dtype, device=z.device) * 2 - 1
+
+
+def _check_probes(probes: Any, probe: Any) -> None:
+    if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
+        raise ValueError(f"probes must be a whole number of random vectors, at least 1, or None for the exact operator; got {probes!r}")
+    if probe not in ("rademacher", "gaussian"):
+        raise ValueError(f"probe={probe!r}: {nearest(probe, ('rademacher', 'gaussian'))}")

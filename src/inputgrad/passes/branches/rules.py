@@ -1,0 +1,233 @@
+"""The rules of `branches`: functions of torch with their decisions taken from the tape. Signatures follow torch's."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inputgrad.passes.branches.grid_sample import grid_sample
+from inputgrad.passes.branches.norms import division, norm, remainder
+from inputgrad.passes.constants import DETACHING
+
+if TYPE_CHECKING:
+    from inputgrad.passes.branches.tape import Tape
+
+Rule = Callable[["Tape", Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""How one function is run under a tape: (tape, function, args, kwargs) -> its result."""
+
+
+def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
+    """An elementwise function of two pieces: ``piece(mask, x, ...)``, with ``side(x, ...)`` deciding the mask."""
+
+    def rule(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        in_place = bool(kwargs.pop("inplace", False)) or _in_place(func)
+        x, *rest = args if args else (kwargs.pop("input"),)
+        rest = [value for value in rest if not isinstance(value, bool)]  # inplace given by position
+        result = piece(tape.decide(lambda: side(x, *rest, **kwargs)), x, *rest, **kwargs)
+        return x.copy_(result) if in_place else result
+
+    return rule
+
+
+def _constant(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A function whose result is the decision: comparisons, sign, floor, argmax."""
+    if not _in_place(func):
+        return tape.decide(lambda: func(*args, **kwargs))
+    x, *rest = args
+    return x.copy_(tape.decide(lambda: func(x.detach().clone(), *rest, **kwargs)))
+
+
+def _detached(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A constant: its value at x. A parameter is the same in every pass."""
+    found = func(*args, **kwargs)
+    return found if isinstance(args[0], nn.Parameter) else tape.decide(found.clone).clone()
+
+
+def _number(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A Python number or bool made of a tensor."""
+    return func(tape.decide(lambda: args[0].detach().clone()), *args[1:], **kwargs)
+
+
+def _cast(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A conversion, which decides where it leaves the floating-point numbers."""
+    found = func(*args, **kwargs)
+    return found if found.is_floating_point() else tape.decide(lambda: found)
+
+
+def _clamp(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    x, low, high = _bounds(func, args, kwargs)
+    result = x
+    if low is not None:
+        result = torch.where(tape.decide(lambda: x < low), _like(low, x), result)
+    if high is not None:
+        result = torch.where(tape.decide(lambda: x > high), _like(high, x), result)
+    return x.copy_(result) if _in_place(func) else result
+
+
+def _bounds(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any, Any]:
+    names = {"clamp_min": ("input", "min"), "clamp_max": ("input", "max")}.get(func.__name__.rstrip("_"), ("input", "min", "max"))
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    return given["input"], given.get("min"), given.get("max")
+
+
+def _hardtanh(mask: Tensor, x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    return torch.where(mask == 0, x, torch.where(mask < 0, min_val, max_val).to(x.dtype))
+
+
+def _hardtanh_side(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    return (x >= max_val).to(torch.int8) - (x <= min_val).to(torch.int8)
+
+
+def _slope(x: Tensor, weight: Tensor) -> Tensor:
+    return weight if weight.numel() == 1 or x.dim() < 2 else weight.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _chosen(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """max, min, sort, topk, … along a dimension: values gathered at the recorded indices. Without a dimension, or of two tensors: by masks."""
+    x, *rest = args
+    if (rest and isinstance(rest[0], Tensor)) or isinstance(kwargs.get("other"), Tensor):
+        return _larger(tape, func, args, kwargs)
+    found = func(*args, **kwargs)
+    if isinstance(found, Tensor):
+        return _extreme(tape, func, args, kwargs)
+    dim = kwargs.get("dim", _dimension(func.__name__, rest))
+    indices = tape.decide(lambda: found.indices)
+    kept = kwargs.get("keepdim", False) or found.indices.dim() == x.dim()
+    values = x.gather(dim, indices if kept else indices.unsqueeze(dim))
+    return type(found)((values if kept else values.squeeze(dim), indices))
+
+
+def _dimension(name: str, rest: list[Any]) -> int:
+    if name in ("topk", "kthvalue"):
+        return rest[1] if len(rest) > 1 else -1
+    return rest[0] if rest and not isinstance(rest[0], bool) else -1
+
+
+def _extreme(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """amax, amin, or max and min over everything: the mean of the elements that attain it, as in torch's derivative."""
+    x, *rest = args
+    dim = kwargs.get("dim", rest[0] if rest else ())
+    dims = tuple(range(x.dim())) if dim is None or dim == () or dim == [] else dim
+    keep = bool(kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
+    mask = tape.decide(lambda: x == getattr(x, "amax" if "max" in func.__name__ else "amin")(dims, keepdim=True))
+    return torch.where(mask, x, 0).sum(dims, keepdim=keep) / mask.sum(dims, keepdim=keep)
+
+
+def _larger(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    a, b = args if len(args) == 2 else (args[0], kwargs["other"])
+    return torch.where(tape.decide(lambda: a > b if "max" in func.__name__ else a < b), a, b)
+
+
+def _pool(indexed: Callable[..., tuple[Tensor, Tensor]], dimensions: int, *, random: bool = False) -> Rule:
+    def rule(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x = args[0] if args else kwargs["input"]
+        settings = {name: value for name, value in kwargs.items() if name != "return_indices"}
+        drawn = indexed(*args, **settings)[1] if random else None  # in replays too, so that the random state after it is the same
+        indices = tape.decide(lambda: indexed(*args, **settings)[1] if drawn is None else drawn)
+        values = x.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view(indices.shape)
+        wanted = kwargs.get("return_indices", False) or func.__name__.endswith("_with_indices")
+        return (values, indices) if wanted else values
+
+    return rule
+
+
+def _rrelu(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The random slopes are the decision. The function runs in replays too, so that the random state after it is the same."""
+    settings = dict(zip(("input", "lower", "upper", "training", "inplace"), args, strict=False)) | kwargs
+    in_place = bool(settings.pop("inplace", False)) or _in_place(func)
+    x = settings["input"]
+    drawn = F.rrelu(**{**settings, "input": x.detach().clone()})
+    result = x * tape.decide(lambda: torch.where(x < 0, drawn / x, 1))
+    return x.copy_(result) if in_place else result
+
+
+def _l1(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    settings = dict(zip(("input", "target", "size_average", "reduce", "reduction"), args, strict=False)) | kwargs
+    difference = settings["input"] - settings["target"]
+    distance = torch.where(tape.decide(lambda: difference < 0), -difference, difference)
+    reduction = settings.get("reduction", "mean")
+    return distance if reduction == "none" else distance.sum() if reduction == "sum" else distance.mean()
+
+
+def _in_place(func: Any) -> bool:
+    return func.__name__.endswith("_") and not func.__name__.endswith("__")
+
+
+def _like(bound: Any, x: Tensor) -> Tensor:
+    return bound.to(x.dtype) if isinstance(bound, Tensor) else torch.full((), bound, dtype=x.dtype, device=x.device)
+
+
+def _positive(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x > 0
+
+
+_RELU = _sides(lambda mask, x: torch.where(mask, x, 0), _positive)
+_LEAKY = _sides(lambda mask, x, negative_slope=0.01: torch.where(mask, x, negative_slope * x), _positive)
+_ELU = _sides(
+    lambda mask, x, alpha=1.0, scale=1.0, input_scale=1.0: scale * torch.where(mask, x, alpha * torch.expm1(input_scale * torch.where(mask, 0, x))), _positive
+)
+_SELU = _sides(lambda mask, x: 1.0507009873554805 * torch.where(mask, x, 1.6732632423543772 * torch.expm1(torch.where(mask, 0, x))), _positive)
+_PRELU = _sides(lambda mask, x, weight: torch.where(mask, x, _slope(x, weight) * x), _positive)
+_ABS = _sides(lambda mask, x: torch.where(mask, -x, x), lambda x: x < 0)
+_RELU6 = _sides(lambda mask, x: _hardtanh(mask, x, 0.0, 6.0), lambda x: _hardtanh_side(x, 0.0, 6.0))
+_HARDTANH = _sides(_hardtanh, _hardtanh_side)
+_HARDSIGMOID = _sides(lambda mask, x: _hardtanh(mask, x / 6 + 0.5, 0.0, 1.0), lambda x: _hardtanh_side(x / 6 + 0.5, 0.0, 1.0))
+_HARDSWISH = _sides(lambda mask, x: x * _hardtanh(mask, x / 6 + 0.5, 0.0, 1.0), lambda x: _hardtanh_side(x / 6 + 0.5, 0.0, 1.0))
+_THRESHOLD = _sides(lambda mask, x, threshold, value: torch.where(mask, x, value), lambda x, threshold, value: x > threshold)
+_SOFTSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x - lambd * mask), lambda x, lambd=0.5: _hardtanh_side(x, -lambd, lambd))
+_HARDSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x), lambda x, lambd=0.5: _hardtanh_side(x, -lambd, lambd))
+
+
+def _everywhere(names: str, rule: Rule) -> dict[Any, Rule]:
+    """The rule under every form of the named functions: torch's, functional's, the tensor's methods, and those in place."""
+    forms = [form for name in names.split() for form in (name, f"{name}_", f"__{name}__")]
+    homes = (torch, F, Tensor, torch._C._nn)
+    return {getattr(home, form): rule for form in forms for home in homes if hasattr(home, form)}
+
+
+RULES: dict[Any, Rule] = {
+    **_everywhere("relu", _RELU),
+    **_everywhere("leaky_relu", _LEAKY),
+    **_everywhere("elu", _ELU),
+    **_everywhere("selu", _SELU),
+    **_everywhere("prelu", _PRELU),
+    **_everywhere("abs absolute", _ABS),
+    **_everywhere("relu6", _RELU6),
+    **_everywhere("hardtanh", _HARDTANH),
+    **_everywhere("hardsigmoid", _HARDSIGMOID),
+    **_everywhere("hardswish", _HARDSWISH),
+    **_everywhere("threshold", _THRESHOLD),
+    **_everywhere("softshrink", _SOFTSHRINK),
+    **_everywhere("hardshrink", _HARDSHRINK),
+    **_everywhere("clamp clip clamp_min clamp_max", _clamp),
+    **_everywhere("gt lt ge le eq ne greater less greater_equal less_equal not_equal sign floor ceil round trunc heaviside argmax argmin argsort", _constant),
+    **_everywhere(
+        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide", _constant
+    ),
+    **_everywhere("long int short char byte bool to type type_as", _cast),
+    **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
+    **dict.fromkeys(DETACHING, _detached),
+    **_everywhere("remainder fmod frac mod", remainder),
+    **_everywhere("div divide", division),
+    **dict.fromkeys((torch.linalg.vector_norm, torch.norm, Tensor.norm), norm),
+    **_everywhere("max min cummax cummin sort topk kthvalue median", _chosen),
+    **_everywhere("amax amin", _extreme),
+    **_everywhere("maximum minimum fmax fmin", _larger),
+    **_everywhere("rrelu", _rrelu),
+    **_everywhere("l1_loss", _l1),
+    **_everywhere("grid_sample grid_sampler", grid_sample),
+}
+for _name in (
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+):
+    _rule = _pool(getattr(F, f"{_name}_with_indices"), int(_name[-2]), random=_name.startswith("fractional"))
+    RULES |= _everywhere(f"{_name} {_name}_with_indices", _rule)

@@ -1,0 +1,236 @@
+"""The forward pass: the model as a function of the variables that are differentiated.
+
+All that an engine sees of the user's model. It can be run at the variables' own values or after a change of them; every run of a step sees the
+same random draws and buffers (`Replay`), and none touches the user's tensors.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.derivatives import Phase, SecondDerivatives
+from inputgrad.distributed.ddp import without_wrappers
+from inputgrad.distributed.tensor_parallel import from_local_twice
+from inputgrad.passes.branches.tape import Tape
+from inputgrad.passes.outputs import check_graph, check_output
+from inputgrad.passes.replay import Replay
+from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
+
+Change = Callable[[Tensor], Tensor]
+"""What the model goes on with in place of a variable's own value."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: the output ``[N, ...]`` with its graph, and the variables in that graph."""
+
+    output: Tensor
+    variables: Mapping[Key, Tensor]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What an engine wants done around the runs of the model."""
+
+    tape: Tape | None = None
+    phase: Phase | None = None
+    whole: bool = False
+    """Whether sharded parameters must be whole for the step."""
+
+
+class ForwardPass:
+    """The model with its inputs filled in, as a function of the variables ``wrt``.
+
+    watch: what the engine wants done around the runs. With a tape, the first run records the model's branch decisions and the later runs replay them;
+    with a phase, the first run is made with our own second derivatives in place.
+    tap: the inner module whose output is taken in place of the model's.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: ModelInputs,
+        wrt: tuple[Key, ...],
+        pick: Callable[[Any], Tensor],
+        replay: Replay,
+        watch: "Watch | None" = None,
+        tap: str | None = None,
+    ) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.wrt = wrt
+        self._pick = pick
+        self._replay = replay
+        self._tap = tap
+        self._tape = watch.tape if watch else None
+        self._phase = watch.phase if watch else None
+        if watch and watch.whole:
+            replay.gather()
+        self._here: Run | None = None
+        self._spent = self._whole = False
+        self.spendable = False
+        """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
+        self.own_leaves: list[Tensor] = []
+        """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
+
+    @property
+    def reentrant(self) -> bool:
+        """Whether the model checkpoints in the re-entrant way, which gives parameters no gradient unless the region's input requires one."""
+        return self._replay.reentrant
+
+    @reentrant.setter
+    def reentrant(self, found: bool) -> None:
+        self._replay.reentrant = found  # every pass of the step has to know
+
+    @property
+    def made(self) -> bool:
+        """Whether the run at the variables' own values has been made."""
+        return self._here is not None
+
+    def here(self) -> Run:
+        """The run at the variables' own values, made once and shared by all heads."""
+        if self._here is not None and self._replay.whole and not self._whole:
+            self.let_go()
+        if self._here is None or self._spent:
+            with SecondDerivatives(self._phase) if self._phase else nullcontext():
+                self._here, self._spent, self._whole = self.run({}), False, self._replay.whole
+            if self.wrt:
+                check_graph(self._here.output)
+        return self._here
+
+    def gather(self) -> None:
+        """Have sharded parameters whole from here on: a run that was made without is made again."""
+        self._replay.gather()
+
+    def let_go(self) -> None:
+        """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
+        here = self.values()
+        self.own_leaves += here.variables.values()
+        self._here = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
+        self._spent = True
+
+    def values(self) -> Run:
+        """The run at the variables' own values, with or without its graph."""
+        return self._here if self._here is not None else self.here()
+
+    def watched(self) -> None:
+        """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
+        if self._tape is None:
+            self._tape = Tape()
+            self.run({})
+
+    @property
+    def unseen_branches(self) -> str | None:
+        """Where a branch decision was met that will not be replayed when it counts, in words."""
+        return self._tape.unseen if self._tape is not None else None
+
+    def input_gradient_phase(self) -> AbstractContextManager[None]:
+        """Around the backward pass that gives the input gradient alone."""
+        return self._phase.input_gradient() if self._phase else from_local_twice()
+
+    def run(self, changes: Mapping[Key, Change]) -> Run:
+        """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
+        variables: dict[Key, Tensor] = {}
+        handed: dict[Key, Tensor] = {}
+        unchanged = _same if changes else _opened
+        for key in self.wrt:
+            if not is_module(key):
+                changed = changes.get(key, unchanged)(self.inputs.variable(key))
+                variables[key] = _opened(changed) if self.reentrant else changed
+                handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
+        eager = uncompiled() if self.wrt else nullcontext()
+        with eager, from_local_twice(), self._replay.run(), self._module_variables(variables, changes), self._taped():
+            output = self._output(self.inputs.replaced(handed))
+        check_output(output)
+        if self._replay.output is None:
+            self._replay.output = output
+        for key in self.wrt:
+            if key not in variables:
+                raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")
+        return Run(output, variables)
+
+    @contextmanager
+    def _taped(self) -> Iterator[None]:
+        if self._tape is None:
+            yield
+            return
+        with self._tape.run(), without_wrappers(self.model, self._tape):
+            yield
+
+    def _output(self, inputs: ModelInputs) -> Tensor:
+        if self._tap is None:
+            return self._pick(inputs.call(self.model))
+        caught: dict[Key, Tensor] = {}
+        handle = inner_module(self.model, f"{MODULE}{self._tap}").register_forward_hook(_module_hook(f"{MODULE}{self._tap}", caught, _same))
+        try:
+            inputs.call(self.model)
+        finally:
+            handle.remove()
+        if not caught:
+            raise ValueError(f"heads.Inner({self._tap!r}): this module was not called in the model's forward pass")
+        return caught[f"{MODULE}{self._tap}"]
+
+    def moved(self, values: Mapping[Key, Tensor]) -> "ForwardPass":
+        """This pass, with its own values of the variables replaced by these leaves: the run that `here` gives."""
+        self._here = self.run({key: lambda _, value=value: value for key, value in values.items()})  # type: ignore[misc]
+        return self
+
+    @contextmanager
+    def _module_variables(self, variables: dict[Key, Tensor], changes: Mapping[Key, Change]) -> Iterator[None]:
+        handles = []
+        for key in self.wrt:
+            if isinstance(key, str) and is_module(key):
+                hook = _module_hook(key, variables, changes.get(key, _same if changes else _opened))
+                handles.append(inner_module(self.model, key).register_forward_hook(hook))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def displacement(key: Key, value: Tensor, here: Tensor) -> Change:
+    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
+    value = shaped(key, value, here)
+    return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
+
+
+def shaped(key: Key, value: Tensor, here: Tensor) -> Tensor:
+    """``value`` for the variable under ``key``, in the type of its own value ``here``. Raises `ValueError` for another shape."""
+    if value.shape != here.shape:
+        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
+    return value.to(here.dtype)
+
+
+def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        first = output[0] if isinstance(output, (tuple, list)) else output
+        if not isinstance(first, Tensor) or not first.is_floating_point():
+            raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
+        if key in variables:
+            raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
+        with torch._C.DisableTorchFunction():  # opening a variable is no doing of the model's, and no decision
+            variables[key] = change(first)
+        handed = variables[key].clone()
+        return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
+
+    return hook
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _opened(tensor: Tensor) -> Tensor:
+    """A variable of its own that can be differentiated: attached to the caller's graph where there is one, else a leaf that shares the values."""
+    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
+
+
+def is_module(key: Key) -> bool:
+    """Whether a key names the output of an inner module, not an input."""
+    return isinstance(key, str) and key.startswith(MODULE)

@@ -1,0 +1,86 @@
+"""The input gradient of a forward pass, by one backward pass for each row of scores. Must not know engines and terms."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.distributed.ddp import unnoticed
+from inputgrad.distributed.fsdp import recover, units
+from inputgrad.errors import EngineError
+from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.precision import INPUTS, Rows, scaling
+from inputgrad.torch_internals.autograd_graph import leaves_of, reentrant
+from inputgrad.variables import Key
+
+
+def input_gradient(
+    forward: ForwardPass, score: Callable[[Tensor], Tensor], wrt: tuple[Key, ...], *, create_graph: bool, seed: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """g = ∂s/∂z for each variable z, by one backward pass for ``[N]`` scores and K for ``[N, K]``; the forward graph is kept.
+
+    seed: a 0-d one from which the backward pass starts; where it requires grad, an operation that cuts the second derivative cannot hide at the very end
+    of the model, where nothing else that arrives there requires grad.
+    Raises `ValueError` where the scores do not depend on a variable.
+    """
+    here = forward.here()
+    variables = [here.variables[key] for key in wrt]
+    scores = score(here.output)
+    if not scores.requires_grad:
+        raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
+    columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
+    half = scaling(scores.device) and all(z.dtype is not torch.float16 for z in variables)
+
+    def taken(scale: float) -> Rows:
+        start = seed if scale == 1 else scores.new_tensor(scale) if seed is None else seed * scale
+        with forward.input_gradient_phase():
+            spend = [column is columns[-1] and not half for column in columns]
+            return [
+                _gradients(forward, column.sum(), variables, start, create_graph=create_graph, last=last) for column, last in zip(columns, spend, strict=True)
+            ]
+
+    rows = INPUTS.unscaled(forward.model, taken) if half else taken(1)
+    for key, *parts in zip(wrt, *rows, strict=True):
+        if all(part is None for part in parts):
+            raise ValueError(
+                f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input "
+                "with wrt=, or look for detach, no_grad, argmax or item in the model"
+            )
+    filled = [[torch.zeros_like(z) if part is None else part for part, z in zip(row, variables, strict=True)] for row in rows]
+    if scores.dim() == 1:
+        return tuple(filled[0])
+    return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))
+
+
+def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
+    spent = forward.spendable and last and not reentrant([total])  # what raises half-way must still be there for the second attempt
+    try:
+        with unnoticed(forward.model):
+            return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
+    except RuntimeError as error:
+        if create_graph or "checkpoint" not in str(error):
+            raise
+        if units(forward.model):
+            recover(forward.model)
+            raise EngineError(
+                f"{type(forward.model).__name__} is sharded by fully_shard and checkpoints in the re-entrant way, whose gradients do not come back to the "
+                "shares here. Use checkpoint(..., use_reentrant=False)"
+            ) from error
+        forward.reentrant = True
+        return _by_backward(total, variables, forward.model)
+
+
+def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> list[Tensor | None]:
+    """The gradients by ``.backward()``, all that re-entrant checkpointing allows; what it leaves in the ``.grad`` of other leaves is taken back."""
+    touched = {id(leaf): leaf for leaf in (*leaves_of([total]), *model.parameters(), *variables)}  # the region's parameters are not in the graph
+    kept = [(leaf, leaf.grad) for leaf in touched.values()]
+    for leaf, _ in kept:
+        leaf.grad = None
+    for variable in variables:
+        variable.retain_grad()
+    try:
+        total.backward(retain_graph=True)
+        return [variable.grad for variable in variables]
+    finally:
+        for leaf, gradient in kept:
+            leaf.grad = gradient

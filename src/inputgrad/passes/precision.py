@@ -1,0 +1,66 @@
+"""Gradients under autocast to float16: taken of a scaled number, and divided by the scale again.
+
+A gradient below 6e-8 is zero in float16. The scale of `torch.amp.GradScaler` is on the loss: it comes too late for the input gradient, which is divided
+before a term sees it, and for a program, which has computed the gradients by then. Where a scaled gradient overflows it is taken again with a smaller
+scale, which the model then keeps. bfloat16 has the exponents of float32 and needs none of this.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.passes.traced_draws import tracing
+
+Rows = list[Sequence[Tensor | None]]
+
+
+class Scales:
+    """A scale for each model: the first one, and what it is divided by where it was too large."""
+
+    def __init__(self, first: float, step: float) -> None:
+        self.first, self.step = first, step
+        self._kept: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
+
+    def of(self, model: nn.Module) -> float:
+        return self._kept.get(model, self.first)
+
+    def keep(self, model: nn.Module, scale: float) -> None:
+        self._kept[model] = scale
+
+    def unscaled(self, model: nn.Module, taken: Callable[[float], Rows]) -> Rows:
+        """The rows of ``taken(scale)``, divided by the scale."""
+        first = scale = self.of(model)
+        while True:
+            rows = taken(scale)
+            if tracing() or scale == 1 or finite(part for row in rows for part in row):
+                break
+            scale = max(1.0, scale / self.step)
+        if scale != first:
+            self.keep(model, scale)
+        return [[None if part is None else part / scale for part in row] for row in rows]
+
+
+INPUTS = Scales(2.0**10, 2.0**5)
+"""Of the score, for the input gradient. Not larger: where the term's own derivative goes back it is divided by it."""
+LOSSES = Scales(2.0**16, 2.0**2)
+"""Of the loss, for the parameter gradients of a program; the first is that of `torch.amp.GradScaler`."""
+
+
+def scaling(device: torch.device) -> bool:
+    """Whether gradients are computed in float16 here."""
+    return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
+
+
+def finite(parts: Iterable[Tensor | None]) -> bool:
+    """Whether all numbers are finite; for plain tensors by one look at the device."""
+    found = [part for part in parts if part is not None and part.numel()]
+    plain: list[Tensor] = []
+    others: list[Tensor] = []
+    for part in found:
+        (plain if type(part) in (Tensor, nn.Parameter) and part.layout == torch.strided else others).append(part)
+    largest = torch._foreach_norm(plain, float("inf")) if plain else ()
+    if largest and not bool(torch.stack([part.isfinite().to(largest[0].device) for part in largest]).all()):
+        return False
+    return all(bool((part._values() if part.layout == torch.sparse_coo else part).isfinite().all()) for part in others)

@@ -1,0 +1,104 @@
+"""Replay: every pass of a step sees the random draws and the buffers that the first pass saw, and only the first one leaves a trace.
+
+So dropout draws one mask a step, running statistics are updated once a step, and a displaced pass differs from the first by its displacement alone.
+"""
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.distributed.ddp import after_broadcast, transparent
+from inputgrad.distributed.fsdp import Gathered, units
+from inputgrad.passes.traced_draws import Draws, tracing
+
+
+class Replay:
+    """The state before the first pass of a step, put back for each later pass and taken away again after it."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._model = model
+        self.device = device
+        self.reentrant = False
+        """Whether a pass of this step has met re-entrant checkpointing."""
+        self.output: Tensor | None = None
+        """What the first pass gave, with its graph: the one pass that replicas hear of."""
+        self._gathered: Gathered | None = None
+        self._random: list[Any] | None = None
+        self._buffers: list[tuple[nn.Module, str, Tensor]] = []
+        self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
+
+    @property
+    def whole(self) -> bool:
+        """Whether the passes from here on are of whole parameters, where the model is sharded."""
+        return self._gathered is not None
+
+    def gather(self) -> None:
+        """Make every pass from here on one of whole parameters."""
+        if self._gathered is None and units(self._model):
+            self._gathered = Gathered(self._model)
+
+    def remember(self) -> None:
+        """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
+        self._random = _random_state(self.device)
+        self._remember_buffers()
+
+    def _remember_buffers(self) -> None:
+        self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
+        with self._replayed(), self._gathered.run() if self._gathered else nullcontext():
+            yield
+
+    @contextmanager
+    def _replayed(self) -> Iterator[None]:
+        if self._random is None:
+            self.remember()
+            if units(self._model):
+                torch.clear_autocast_cache()  # casts of an earlier step would take this one's gradients to where they were reduced already
+            with self._draws(), after_broadcast(self._model, self._remember_buffers):
+                yield
+            return
+        now = _random_state(self.device)
+        live = list(_buffers(self._model))
+        _set_random_state(self._random, self.device)
+        for module, name, buffer in self._buffers:
+            module._buffers[name] = buffer.clone()
+        try:
+            with self._draws(), transparent(self._model):
+                yield
+        finally:
+            _set_random_state(now, self.device)
+            for module, name, buffer in live:
+                module._buffers[name] = buffer
+
+
+def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                yield module, name, buffer
+
+
+def _random_state(device: torch.device) -> list[Any]:
+    state: list[Any] = [torch.get_rng_state(), random.getstate()]
+    numpy = sys.modules.get("numpy.random")
+    state.append(numpy.get_state() if numpy else None)
+    state.append(torch.get_device_module(device).get_rng_state(device) if device.type not in ("cpu", "meta") else None)
+    return state
+
+
+def _set_random_state(state: list[Any], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    random.setstate(state[1])
+    numpy = sys.modules.get("numpy.random")
+    if numpy and state[2] is not None:
+        numpy.set_state(state[2])
+    if state[3] is not None:
+        torch.get_device_module(device).set_rng_state(state[3], device)

@@ -1,0 +1,129 @@
+"""Weights and schedules: which terms are due at a step, under which name, with which weight, and how their numbers are reduced.
+
+Knows terms; knows no model and no engine.
+"""
+
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from inputgrad.batch import Batch
+from inputgrad.errors import warn
+from inputgrad.passes.traced_draws import tracing
+from inputgrad.terms.base import Term, TermSum, Weighted
+from inputgrad.variables import Key, ModelInputs, canonical
+
+Terms = Term | Weighted | TermSum | Iterable[Term | Weighted]
+
+
+@dataclass(frozen=True)
+class Due:
+    """One term at one step: what it is reported as, what it is multiplied by, and the share of the batch that it is taken on."""
+
+    name: str
+    term: Term
+    weight: float | Tensor
+    fraction: float
+
+
+def due(terms: tuple[Weighted, ...], step: int, *, training: bool) -> list[Due]:
+    """The terms of this step, in order. In evaluation all of them, on the whole batch, with their plain weights."""
+    found = []
+    for name, weighted in zip(names(terms), terms, strict=True):
+        weight = weighted.at_step(step)
+        if not training:
+            found.append(Due(name, weighted.term, weight, 1.0))
+        elif step % weighted.every == 0:
+            found.append(Due(name, weighted.term, weight * weighted.every, weighted.fraction))
+    return found
+
+
+def evaluated(term: Term, batch: Batch) -> Any:
+    """The term's numbers; told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
+    before, batch.gradient_leaves = batch.gradient_leaves, 0
+    result = term(batch)
+    asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
+    if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(term)) is not term and not tracing():
+        _WARNED[id(term)] = term
+        warn(
+            f"the term {term.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
+            ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"
+        )
+    return result
+
+
+def warn_if_stateful(owner: nn.Module, terms: list[Due]) -> bool:
+    """Whether a term carries something from step to step, which a traced step cannot; told once."""
+    stateful = next((item for item in terms if item.term.state()), None)
+    if stateful is not None and owner not in _TOLD:
+        _TOLD.add(owner)
+        warn(
+            f"engine 'compiled' cannot serve the term {stateful.name}, which carries a state from step to step. The loss runs eagerly, by the engine of 'auto'"
+        )
+    return stateful is not None
+
+
+_TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_WARNED: "weakref.WeakValueDictionary[int, Term]" = weakref.WeakValueDictionary()
+"""Terms that were told, by their id: not every term of a user's can be hashed."""
+
+
+def opened(terms: list[Due], inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
+    """Everything that terms on the whole batch will differentiate with respect to, so that one forward pass serves them all."""
+    named: dict[Key, None] = {}
+    for item in terms:
+        if item.fraction < 1:
+            continue
+        declared = item.term.variables()
+        if declared is not None:  # none at all: a term that differentiates the model itself
+            named.update(dict.fromkeys(canonical(declared, inputs, model) if declared else ()))
+        else:  # a function that does not say: the first input, where it can be differentiated
+            first, value = next(iter(inputs.values().items()))
+            if isinstance(value, Tensor) and value.is_floating_point():
+                named[first] = None
+    return tuple(named)
+
+
+def names(terms: tuple[Weighted, ...]) -> list[str]:
+    """One name a term, the later ones of the same name numbered."""
+    found: list[str] = []
+    taken = {"base"}
+    for weighted in terms:
+        name, number = weighted.term.name, 2
+        while name in taken:
+            name, number = f"{weighted.term.name}_{number}", number + 1
+        taken.add(name)
+        found.append(name)
+    return found
+
+
+def gathered(terms: Terms) -> tuple[Weighted, ...]:
+    if isinstance(terms, (Term, Weighted, TermSum)):
+        return terms.weighted()
+    if not isinstance(terms, Iterable):
+        terms = [terms]
+    found: list[Weighted] = []
+    for item in terms:
+        if isinstance(item, type) and issubclass(item, Term):
+            raise TypeError(f"{item.__name__} is a class: pass an instance, {item.__name__}()")
+        if not isinstance(item, (Term, Weighted, TermSum)):
+            raise TypeError(f"terms must be terms or weighted terms, got {item!r}; make one of a function with @inputgrad.term")
+        found.extend(item.weighted())
+    return tuple(found)
+
+
+def reduced(term: Term, result: Any, sizes: list[int]) -> Tensor:
+    """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked against the number of samples (at the term's place)."""
+    expected = (
+        "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number a sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
+    )
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        raise TypeError(f"the term {term.name} must return {expected}; got {type(result).__name__ if not isinstance(result, Tensor) else result.dtype}")
+    right = result.dim() == 0 if term.per == "batch" else result.dim() == 1 and (not sizes or result.shape[0] in sizes)
+    if not right:
+        hint = "" if result.dim() else '; the library takes the mean itself, or declare a statistic of the batch with @inputgrad.term(per="batch")'
+        raise ValueError(f"the term {term.name} must return {expected}; got shape {list(result.shape)}{hint}")
+    return result if term.per == "batch" else result.mean()

@@ -1,0 +1,78 @@
+"""Checks of one call of the loss: gradients enabled, coupled samples, batches shared out between processes, numbers that are not finite."""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.distributed.ddp import around, flat, replicated
+from inputgrad.distributed.fsdp import units
+from inputgrad.errors import warn
+from inputgrad.passes.model_checks import coupling
+from inputgrad.passes.traced_draws import tracing
+from inputgrad.variables import ModelInputs
+
+if TYPE_CHECKING:
+    from inputgrad.batch import Batch
+    from inputgrad.terms.base import Weighted
+
+
+_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+_SPLIT: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def check_backward(model: nn.Module, scaler: Any) -> None:
+    """Raises `RuntimeError` where gradients cannot be made now: without gradients enabled, and inside the forward pass of a replica."""
+    if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
+        raise TypeError(f"scaler must be a torch.amp.GradScaler or None, got {type(scaler).__name__}")
+    if not torch.is_grad_enabled():
+        raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
+    if around(model) is not None:
+        raise RuntimeError(
+            "criterion.backward was called inside the forward pass of a DistributedDataParallel that holds the model: its reducer listens only after "
+            "that pass, so the processes would not exchange these gradients. Return criterion(model, inputs, target) from the wrapped step and go backward "
+            "outside (in Lightning: self.manual_backward(criterion(self.model, inputs, target)))"
+        )
+
+
+def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
+    """One warning a model whose samples are coupled by batch statistics: a row of the input gradient is then not that sample's own alone."""
+    if not terms or model in _WARNED:
+        return
+    for name, module in coupling(model):
+        _WARNED.add(model)
+        warn(
+            f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so the input gradient of one sample's score "
+            "reaches the other samples too: row n of the gradient is the derivative of the WHOLE batch's scores with respect to sample n. "
+            "For gradients of each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
+        )
+        return
+
+
+def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]") -> None:
+    """One warning a loss with a statistic of the batch, on a model whose batch is shared out between processes."""
+    whole = next((weighted.term for weighted in terms if weighted.term.per == "batch"), None)
+    shared_out = replicated(model) or units(model) or flat(model) or around(model) is not None  # tensor parallelism alone splits the model, and no batch
+    if whole is None or owner in _SPLIT or not shared_out or torch.distributed.get_world_size() == 1:
+        return
+    _SPLIT.add(owner)
+    warn(
+        f"the term {whole.name} is a statistic of the batch, and each of the {torch.distributed.get_world_size()} processes takes it of its own share: the "
+        "mean of those is another loss than the statistic of all samples. If the share is large enough, go on; else gather the batch, or use fewer processes"
+    )
+
+
+def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:
+    """Name the argument that brought NaN or infinity into the loss, where one of them did. On the CPU only: elsewhere looking would wait for the device."""
+    if tracing() or any(value.device.type != "cpu" for value in values.values()) or all(bool(value.isfinite()) for value in values.values()):
+        return
+    named = [(f"inputs[{key!r}]", tensor) for key, tensor in ModelInputs.of(batch.inputs).tensors()]
+    named += [("target", batch.target)] if isinstance(batch.target, Tensor) else []
+    for name, tensor in named:
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            bad = int((~tensor.isfinite()).sum())
+            raise ValueError(f"{name} has {bad} of {tensor.numel()} values that are NaN or infinite, and so is the loss: clean or mask the data")

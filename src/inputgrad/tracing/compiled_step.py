@@ -1,0 +1,131 @@
+"""One program: a whole training step (model, input gradient, terms, parameter gradients) traced as one graph for inputs of one shape, and compiled.
+
+The trace is made below autograd by ``make_fx`` on real tensors, so the graph asks for no derivative and nothing in it asks for a double backward. It holds
+for the shapes, the modes and the schedule that it was made with; `compiled` keeps one for each.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils import _pytree as pytree
+
+from inputgrad.passes.precision import LOSSES, Rows, scaling
+from inputgrad.passes.traced_draws import random
+
+StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
+"""(inputs, target, weights) -> the loss with its graph, its parts by name, the model's output, and the leaves of the graph that the library made itself, by
+identity. Run in whatever tensors the model holds."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of a program gives: detached values, and the gradient of each parameter that the loss reaches."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    output: Tensor | None
+    gradients: dict[str, Tensor]
+
+
+_TENSOR = object()
+"""Stands where a tensor is handed in at each run."""
+
+
+class Program:
+    """A compiled step for inputs of one shape. Buffers are read and written in place; parameters are read."""
+
+    def __init__(self, model: nn.Module, step: StepFunction, inputs: Any, target: Any, weights: Sequence[Tensor], backend: str) -> None:
+        self._names: list[str] = []
+        self._reached: list[str] = []
+        leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))
+        self._static = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._half = halved(model)
+        arguments = (*self._arguments(model, inputs, target, weights, copied=True), torch.ones(()))
+        traced = make_fx(lambda *given: self._run(model, step, *given), tracing_mode="real")(*arguments)
+        self._compiled = torch.compile(traced, dynamic=False, backend=backend)
+        self.traced = traced
+        self.random = any(random(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
+        """Whether it draws random numbers: the compiler's are other ones than torch's."""
+
+    def constants(self) -> list[Tensor]:
+        """The tensors from outside that the trace has taken in as they were: neither arguments of the step nor written as literals in the code."""
+        found = []
+        for node in self.traced.graph.nodes:
+            literal = bool(node.users) and all(user.target in _LITERALS for user in node.users)
+            if node.op == "get_attr" and not literal:
+                value = getattr(self.traced, node.target, None)
+                found += [value] if isinstance(value, Tensor) else []
+        return found
+
+    def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> Result:
+        """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
+        run = self.traced if interpreted else self._compiled
+        arguments = self._arguments(model, inputs, target, weights)
+        kept = [buffer.clone() for buffer in arguments[1].values()] if self._half else []
+        values: list[Any] = []
+
+        def taken(scale: float) -> Rows:
+            for buffer, value in zip(arguments[1].values(), kept, strict=True) if values else ():
+                buffer.copy_(value)  # a second attempt
+            *values[:], gradients = run(*arguments, torch.tensor(scale))
+            return [gradients]
+
+        with torch.no_grad():
+            (gradients,) = LOSSES.unscaled(model, taken) if self._half else taken(1)
+        loss, parts, output = values
+        named = dict(zip(self._names, parts, strict=True))
+        reached = {name: gradient for name, gradient in zip(self._reached, gradients, strict=True) if gradient is not None}
+        return Result(loss, named, output[0] if output else None, reached)
+
+    def _arguments(
+        self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
+        leaves, _ = pytree.tree_flatten((inputs, target, list(weights)))
+        tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
+        parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        buffers = {name: buffer.clone() if copied else buffer for name, buffer in model.named_buffers()}
+        return parameters, buffers, tensors
+
+    def _run(
+        self, model: nn.Module, step: StepFunction, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor], scale: Tensor
+    ) -> Any:
+        waiting = iter(tensors)
+        leaves = [next(waiting) if static is _TENSOR else static for static in self._static]
+        inputs, target, weights = pytree.tree_unflatten(leaves, self._structure)
+        wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        if any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules()):  # convolutions are fastest on this layout
+            parameters = {name: _channels_last(parameter) for name, parameter in parameters.items()}
+            inputs, target = pytree.tree_map_only(Tensor, _channels_last, (inputs, target))
+        opened = {name: p.detach().requires_grad_(name in wanted) for name, p in parameters.items()}
+        with torch.enable_grad(), _holding(model, {**opened, **buffers}):
+            loss, parts, output, _ = step(inputs, target, weights)
+            sources = {name: p for name, p in opened.items() if p.requires_grad}
+            found = torch.autograd.grad(loss, list(sources.values()), scale.to(loss) if self._half else None, allow_unused=True)
+        gradients = {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
+        self._names, self._reached = list(parts), list(gradients)
+        return loss.detach(), [part.detach() for part in parts.values()], [] if output is None else [output.detach()], list(gradients.values())
+
+
+def halved(model: nn.Module) -> bool:
+    """Whether the gradients of this model are computed in float16 here, and kept in a wider type."""
+    parameters = [*model.parameters()]
+    return scaling(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
+
+
+_LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)
+"""What a ``torch.tensor(...)`` in the traced code becomes."""
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def _holding(model: nn.Module, tensors: dict[str, Tensor]) -> AbstractContextManager[Any]:
+    """The model with its parameters and buffers exchanged, tied ones together; what `torch.func.functional_call` does around one call."""
+    return _reparametrize_module(model, tensors, tie_weights=True)
