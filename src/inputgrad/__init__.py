@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inputgrad.perturbations.base import Perturbation
     from inputgrad.perturbations.fgsm import FGSM
     from inputgrad.perturbations.gradient_paths import follow_gradient
-    from inputgrad.perturbations.persistent import Carried, Foreign
+    from inputgrad.perturbations.persistent import Carried, ExternalAttack, Foreign, PersistentPerturbation
     from inputgrad.perturbations.saliency_mask import SaliencyMask
     from inputgrad.places.base import Place
     from inputgrad.places.perturbed import Perturbed
@@ -80,6 +80,7 @@ __all__ = [
     "DirectionMatch",
     "DirectionalDerivative",
     "EngineError",
+    "ExternalAttack",
     "Field",
     "Foreign",
     "GiniSparsity",
@@ -100,6 +101,7 @@ __all__ = [
     "OnTarget",
     "PairwiseCosine",
     "PathLength",
+    "PersistentPerturbation",
     "Perturbation",
     "Perturbed",
     "Place",
@@ -148,7 +150,7 @@ _HOMES = {
     "perturbations.base": ("Perturbation",),
     "perturbations.fgsm": ("FGSM",),
     "perturbations.gradient_paths": ("follow_gradient",),
-    "perturbations.persistent": ("Carried", "Foreign"),
+    "perturbations.persistent": ("Carried", "ExternalAttack", "Foreign", "PersistentPerturbation"),
     "perturbations.saliency_mask": ("SaliencyMask",),
     "places.base": ("Place",),
     "places.perturbed": ("Perturbed",),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.loss import InputGradientLoss
-from inputgrad.step.active_terms import names as names_of
+from inputgrad.step.active_terms import part_names as names_of
 
 
 class AdaptiveWeights(nn.Module):

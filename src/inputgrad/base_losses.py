@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.identity import identity_of
-from inputgrad.tensor_refs import part
+from inputgrad.tensor_refs import part_of_target
 
 NAMED: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -64,7 +64,7 @@ class OnTarget:
             raise TypeError("OnTarget: base must be a name or a callable (output, target), got None")
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        return value(self.base, output, part("OnTarget: key", self.key, target))
+        return value(self.base, output, part_of_target("OnTarget: key", self.key, target))
 
     def __add__(self, other: Any) -> Any:
         return other.__radd__(self) if hasattr(other, "weighted") else NotImplemented
@@ -107,7 +107,7 @@ def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, tar
     if base is None:
         raise ValueError('of="loss" needs a base loss, and this InputGradientLoss has none: give one, or choose another head with of=')
     if isinstance(base, OnTarget):
-        return per_sample(base.base, output, part("OnTarget: key", base.key, target))
+        return per_sample(base.base, output, part_of_target("OnTarget: key", base.key, target))
     _check_target(base, output, target)
     elements, reduction = _unreduced(base, output, target)
     if elements.dim() == 0 or elements.shape[0] != output.shape[0]:

@@ -15,7 +15,7 @@ from inputgrad.places.base import Place
 from inputgrad.variables import Key, Wrt
 
 
-class Source(Protocol):
+class GradientSource(Protocol):
     """Where a batch gets what it is asked for: the loss's side of the border."""
 
     def output(self) -> Tensor: ...
@@ -36,15 +36,20 @@ class Batch:
     target: the target as the user gave it.
     """
 
-    def __init__(self, model: nn.Module, inputs: Any, target: Any, source: Source, *, counts: bool = False) -> None:
+    def __init__(self, model: nn.Module, inputs: Any, target: Any, source: GradientSource, *, is_training_step: bool = False) -> None:
         self.model = model
         self.inputs = inputs
         self.target = target
         self._source = source
-        self.counts = counts
+        self.is_training_step = is_training_step
         """Whether this is a step of training, at which a term's running statistics go on: gradients enabled, the criterion in training mode."""
         self.gradient_leaves = 0
         """How many input gradients were handed out that lead on to the parameters."""
+
+    @property
+    def counts(self) -> bool:
+        """`is_training_step` under its name in earlier versions."""
+        return self.is_training_step
 
     @property
     def output(self) -> Tensor:

@@ -14,21 +14,32 @@ from torch import Tensor, nn
 from inputgrad import base_losses, engines
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
-from inputgrad.distributed.agreement import agreed
-from inputgrad.distributed.ddp import as_forward_pass, from_local_twice, inside
+from inputgrad.distributed.agreement import check_agreement
+from inputgrad.distributed.ddp import as_forward_pass, unwrap_ddp
+from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Compiled, Engine
-from inputgrad.passes.model_checks import check_model, thawed
+from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
-from inputgrad.step.active_terms import Due, Terms, due, evaluated, gathered, names, opened, reduced, warn_if_stateful
+from inputgrad.step.active_terms import (
+    ActiveTerm,
+    Terms,
+    active_terms,
+    differentiated_inputs,
+    evaluate_term,
+    part_names,
+    reduce_term,
+    warn_if_stateful,
+    weighted_terms,
+)
 from inputgrad.step.checks import check_backward, check_finite, warn_if_coupled, warn_if_split
-from inputgrad.step.evaluation import Ledger
-from inputgrad.step.surrogate_gradient import accumulate, handed_out
+from inputgrad.step.evaluation import Evaluation
+from inputgrad.step.surrogate_gradient import accumulate, with_gradients
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:
     from inputgrad.diagnosis.records import Explanation
-    from inputgrad.tracing.compiled_step import Result
+    from inputgrad.tracing.compiled_step import StepResult
 
 
 class InputGradientLoss(nn.Module):
@@ -47,7 +58,7 @@ class InputGradientLoss(nn.Module):
     def __init__(self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: Callable[[Any], Tensor] | None = None) -> None:
         super().__init__()
         self.base = base_losses.resolve(base)
-        self.terms = gathered(terms)
+        self.terms = weighted_terms(terms)
         if self.base is None and not self.terms:
             raise ValueError("InputGradientLoss needs a base loss, terms, or both; got neither")
         if output is not None and not callable(output):
@@ -84,7 +95,7 @@ class InputGradientLoss(nn.Module):
         with self._call(model, inputs, target) as call:
             call.ledger.at_once, call.ledger.alone = True, len(call.due) == 1
             if (result := self._by_program(call)) is not None:
-                if scaler is None and inside(call.model) is call.model:
+                if scaler is None and unwrap_ddp(call.model) is call.model:
                     accumulate(call.model, result.gradients)
                 else:  # a replica's reducer is to hear of them
                     scaled(_handed_out(call.model, result)).backward()
@@ -122,28 +133,32 @@ class InputGradientLoss(nn.Module):
         with torch.inference_mode(False), torch.enable_grad():
             warn_if_coupled(model, self.terms)
             warn_if_split(self, model, self.terms)
-            terms = due(self.terms, self.step_number, training=differentiable)
-            given, counts = ModelInputs.of(thawed(inputs)), differentiable and self.training
-            opened = self._opened(model, given, thawed(target), terms, differentiable=differentiable, counts=counts)
-            with from_local_twice(), agreed(model, given, target), opened as call:
+            terms = active_terms(self.terms, self.step_number, training=differentiable)
+            given, is_training_step = ModelInputs.of(without_inference_tensors(inputs)), differentiable and self.training
+            opened = self._opened(model, given, without_inference_tensors(target), terms, differentiable=differentiable, is_training_step=is_training_step)
+            with twice_differentiable_from_local(), check_agreement(model, given, target), opened as call:
                 yield call
         if differentiable and self.training:
             self.step_number += 1
 
     @contextmanager
-    def _opened(self, model: nn.Module, inputs: ModelInputs, target: Any, terms: list[Due], *, differentiable: bool, counts: bool = False) -> Iterator["_Call"]:
-        wrt, pick = opened(terms, inputs, model), self.output or default_output
-        ledger = Ledger(model, inputs, target, wrt=wrt, base=self.base, engine=self.engine, pick=pick, differentiable=differentiable, counts=counts)
+    def _opened(
+        self, model: nn.Module, inputs: ModelInputs, target: Any, terms: list[ActiveTerm], *, differentiable: bool, is_training_step: bool = False
+    ) -> Iterator["_Call"]:
+        wrt, pick = differentiated_inputs(terms, inputs, model), self.output or default_output
+        ledger = Evaluation(
+            model, inputs, target, wrt=wrt, base=self.base, engine=self.engine, pick=pick, differentiable=differentiable, is_training_step=is_training_step
+        )
         try:
             yield _Call(model, inputs, target, ledger, terms, differentiable)
         finally:
             ledger.close()
 
-    def _by_program(self, call: "_Call") -> "Result | None":
+    def _by_program(self, call: "_Call") -> "StepResult | None":
         """The whole step by one compiled graph, where the engine works so and this call can be served so."""
         if not isinstance(self.engine, Compiled) or not call.differentiable or warn_if_stateful(self, call.due):
             return None
-        model = inside(call.model)
+        model = unwrap_ddp(call.model)
 
         def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
             terms = [replace(item, weight=weight) for item, weight in zip(call.due, weights, strict=True)]
@@ -162,19 +177,19 @@ class InputGradientLoss(nn.Module):
             values["base"] = call.ledger.base_value()
         for item in call.due:
             part = call.ledger.share(item.fraction)
-            values[item.name] = reduced(item.term, evaluated(item.term, part.batch), part.sizes())
+            values[item.name] = reduce_term(item.term, evaluate_term(item.term, part.batch), part.sizes())
         if not values:  # no base loss, and no term due at this step
             values["base"] = call.ledger.output().sum() * 0
         check_finite(values, call.ledger.batch)
         return values
 
     def get_extra_state(self) -> dict[str, Any]:
-        carried = {name: item.term.state() for name, item in zip(names(self.terms), self.terms, strict=True)}
+        carried = {name: item.term.state() for name, item in zip(part_names(self.terms), self.terms, strict=True)}
         return {"step_number": self.step_number, "terms": {name: state for name, state in carried.items() if state}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.step_number = state["step_number"]
-        for name, item in zip(names(self.terms), self.terms, strict=True):
+        for name, item in zip(part_names(self.terms), self.terms, strict=True):
             item.term.load_state(state.get("terms", {}).get(name, {}))
 
     def __add__(self, other: Term | Weighted | TermSum) -> "InputGradientLoss":
@@ -195,8 +210,8 @@ class _Call:
     model: nn.Module
     inputs: ModelInputs
     target: Any
-    ledger: Ledger
-    due: list[Due]
+    ledger: Evaluation
+    due: list[ActiveTerm]
     differentiable: bool
 
 
@@ -204,11 +219,11 @@ def _as_it_is(loss: Tensor) -> Tensor:
     return loss
 
 
-def _handed_out(model: nn.Module, result: "Result") -> Tensor:
-    return as_forward_pass(model, lambda: handed_out(result.loss, inside(model), result.gradients))
+def _handed_out(model: nn.Module, result: "StepResult") -> Tensor:
+    return as_forward_pass(model, lambda: with_gradients(result.loss, unwrap_ddp(model), result.gradients))
 
 
-def _total(values: Mapping[str, Tensor], terms: list[Due]) -> Tensor:
+def _total(values: Mapping[str, Tensor], terms: list[ActiveTerm]) -> Tensor:
     weights = {item.name: item.weight for item in terms}
     absent = {name for name, weight in weights.items() if not isinstance(weight, Tensor) and weight == 0}  # weight 0: as if it were not there
     summands = [_like(weights.get(name, 1), value) * value for name, value in values.items() if name not in absent]

@@ -13,27 +13,27 @@ from inputgrad.errors import nearest
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
-Labels = Tensor | str | int | Callable[["Batch"], Tensor]
+TensorRef = Tensor | str | int | Callable[["Batch"], Tensor]
 """A tensor, the same at each step; a name or a position of the target, where that is a dict or a tuple; or a callable of the batch."""
 
 
-def check_labels(name: str, labels: Any) -> None:
+def check_tensor_ref(name: str, labels: Any) -> None:
     """Raises `TypeError` for what names no labels."""
     if isinstance(labels, bool) or not (isinstance(labels, (Tensor, str, int)) or callable(labels)) or isinstance(labels, type):
         raise TypeError(f"{name} must be a tensor, a name or a position of the target, or a callable of the batch; got {labels!r}")
 
 
-def found(name: str, labels: Labels, batch: "Batch") -> Tensor:
+def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:
     """The tensor that ``labels`` is, names in the target, or gives. Raises `ValueError` where the target has no such part."""
     if isinstance(labels, Tensor):
         return labels
-    result = labels(batch) if callable(labels) else part(name, labels, batch.target)
+    result = labels(batch) if callable(labels) else part_of_target(name, labels, batch.target)
     if not isinstance(result, Tensor):
         raise TypeError(f"{name} must give a tensor, got {type(result).__name__}")
     return result
 
 
-def part(name: str, key: str | int, target: Any) -> Any:
+def part_of_target(name: str, key: str | int, target: Any) -> Any:
     """The part of the target under a name or a position."""
     if isinstance(key, str) and isinstance(target, Mapping):
         if key in target:

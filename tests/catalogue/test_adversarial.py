@@ -15,7 +15,7 @@ import inputgrad as ig
 from inputgrad.engines import Compiled
 from inputgrad.perturbations.attacks import PGD, Noise, VirtualAdversarial
 from inputgrad.perturbations.fgsm import FGSM
-from inputgrad.perturbations.persistent import Carried, Foreign
+from inputgrad.perturbations.persistent import ExternalAttack, PersistentPerturbation
 from inputgrad.recipes import adversarial, smoothness
 from inputgrad.terms.adversarial import Adversarial, AdversarialPath, MisclassificationAware
 from inputgrad.terms.consistency import Consistency
@@ -540,7 +540,7 @@ def test_an_attack_of_foolbox_is_ours_and_leaves_the_model_alone() -> None:
         made = foolbox.attacks.LinfPGD(steps=4, abs_stepsize=0.05, random_start=False)
         return made.run(foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=0.1).raw
 
-    perturbation = Foreign(attack)
+    perturbation = ExternalAttack(attack)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = made_by(perturbation, model, x, y)
@@ -575,7 +575,7 @@ def test_an_attack_of_foolbox_is_ours_and_leaves_the_model_alone() -> None:
         (lambda: Noise(1.0, "gauss"), "draw='gauss'"),
         (lambda: VirtualAdversarial(float("inf")), "epsilon must be at least 0 and finite"),
         (lambda: VirtualAdversarial(1.0, iterations=0), "iterations must be a whole number, at least 1"),
-        (lambda: Carried(0.1, bounds=(2, 1)), "low < high"),
+        (lambda: PersistentPerturbation(0.1, bounds=(2, 1)), "low < high"),
         (lambda: LeastLinear(0.1, start="none"), "the one point where"),
         (lambda: LeastLinear(0.1, of="kl"), 'leave of="loss"'),
         (lambda: SignDirection(-1.0), "h must be at least 0"),
@@ -597,7 +597,7 @@ def test_bad_settings_are_named(make: Callable[[], Any], message: str) -> None:
         (lambda: Adversarial(0.1), "takes a perturbation object"),
         (lambda: Consistency(FGSM), "takes a perturbation object"),
         (lambda: AdversarialPath(FGSM(0.1)), "must be a PGD"),
-        (lambda: Foreign("pgd"), "must be a callable"),
+        (lambda: ExternalAttack("pgd"), "must be a callable"),
     ],
 )
 def test_bad_kinds_are_named(make: Callable[[], Any], message: str) -> None:
@@ -614,7 +614,7 @@ def test_bad_kinds_are_named(make: Callable[[], Any], message: str) -> None:
         (Adversarial(FGSM(0.1, of="output")), None, "needs a base loss"),
         (Consistency(PGD(0.1, of=ig.heads.EachOutput())), None, "one score a sample"),
         (Consistency(Noise(0.1, mask=torch.ones(2, 2))), None, "mask must have the first dimensions"),
-        (Consistency(Foreign(lambda model, x, y: x[:1])), None, "a tensor of the shape of the input"),
+        (Consistency(ExternalAttack(lambda model, x, y: x[:1])), None, "a tensor of the shape of the input"),
         (Consistency(lambda batch: batch.variable(0)[:, :2]), None, "has shape"),
     ],
 )
@@ -634,6 +634,6 @@ def test_a_place_cannot_move_an_inner_module() -> None:
 
 def test_a_state_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="tensor under 'delta'"):
-        Carried(0.1).load_state({"mean": torch.zeros(())})
+        PersistentPerturbation(0.1).load_state({"mean": torch.zeros(())})
     with pytest.raises(ValueError, match="carries nothing"):
         Adversarial(FGSM(0.1)).load_state({"delta": torch.zeros(())})

@@ -12,7 +12,7 @@ from inputgrad.engines import DoubleBackward, Engine, Linearization, Traits
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.replay import Replay
+from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.variables import Key
 from tests.cases import Case
 from tests.core.test_table import CASES, TOLERANCES, error
@@ -64,7 +64,7 @@ class Restless(Wrong):
     """Runs the model again on other random draws and other buffers than those of the step."""
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        again = ForwardPass(forward.model, forward.inputs, forward.wrt, forward._pick, Replay(forward.model, torch.device("cpu")))
+        again = ForwardPass(forward.model, forward.inputs, forward.wrt, forward._pick, RandomAndBufferState(forward.model, torch.device("cpu")))
         return DoubleBackward().linearize(again, score, wrt)
 
 

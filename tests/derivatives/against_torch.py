@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from inputgrad.derivatives import Phase, SecondDerivatives
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.derivatives.substitution import SUBSTITUTES
 from inputgrad.derivatives.twice_differentiable import Operation
 
@@ -37,7 +37,7 @@ def normal(*shape: int) -> Tensor:
 
 def derivatives(function: Function, tensors: Sequence[Tensor], inputs: int = 1, *, ours: bool = True, declared: bool = True) -> Found:
     """Of ``function(*tensors)``; the first ``inputs`` of them are the variables, the rest leaves. declared: within ``phase.input_gradient()``."""
-    phase = Phase()
+    phase = BackwardTarget()
     tensors = [leaf(tensor) for tensor in tensors]
     variables = [tensor.view_as(tensor) for tensor in tensors[:inputs]]
     mode: AbstractContextManager[Any] = SecondDerivatives(phase) if ours else nullcontext()
@@ -93,7 +93,7 @@ def substituted(function: Function, *tensors: Tensor) -> bool:
     try:
         for func, substitute in kept.items():
             SUBSTITUTES[func] = _watched(substitute, seen)
-        with SecondDerivatives(Phase()):
+        with SecondDerivatives(BackwardTarget()):
             function(*[leaf(tensor).view_as(tensor) for tensor in tensors])
     finally:
         SUBSTITUTES.update(kept)
@@ -122,7 +122,7 @@ def second_gradient(function: Function, v: Sequence[Tensor]) -> Callable[..., Te
     """Tensors -> ⟨v, g⟩ by ours, as a function that `torch.autograd.gradcheck` can difference: g of the first ``len(v)`` of them."""
 
     def scalar(*tensors: Tensor) -> Tensor:
-        phase = Phase()
+        phase = BackwardTarget()
         variables = [tensor.view_as(tensor) for tensor in tensors[: len(v)]]
         with SecondDerivatives(phase):
             value = function(*variables, *tensors[len(v) :])

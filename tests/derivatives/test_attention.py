@@ -5,7 +5,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from inputgrad.derivatives import Phase, SecondDerivatives, attention
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives, attention
 from tests.derivatives.against_torch import EXACT, agrees_with_differences, derivatives, difference, fixed, normal, off, second_derivative_off, substituted
 
 SHAPES = ((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 4))
@@ -197,7 +197,7 @@ def test_encoder_layer_reaches_the_fused_kernel():
     with pytest.MonkeyPatch.context() as patch:
         spied = attention.Operation(3, operation.torchs_own, lambda *args: seen.append(args) or kept(*args), operation.backward, operation.second)
         patch.setattr(attention, "ATTENTION", spied)
-        with SecondDerivatives(Phase()):
+        with SecondDerivatives(BackwardTarget()):
             layer(normal(2, 5, 6).requires_grad_())
     assert len(seen) == 1
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from inputgrad.derivatives import Phase, SecondDerivatives, relu
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives, relu
 from tests.derivatives.against_torch import EXACT, agrees_with_differences, derivatives, difference, normal, off, substituted
 
 CASES = {
@@ -82,7 +82,7 @@ def test_hands_on_nothing():
     """A penalty alone asks for no pass through the values: torch makes one of zeros."""
     layers = nn.Sequential(nn.Linear(4, 5), nn.LeakyReLU(0.2), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 1)).double()
     x = normal(7, 4).requires_grad_()
-    phase = Phase()
+    phase = BackwardTarget()
     with SecondDerivatives(phase):
         y = layers(x)
     with phase.input_gradient():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
-from inputgrad.derivatives import Phase, SecondDerivatives, convolution
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives, convolution
 from inputgrad.derivatives.substitution import SUBSTITUTES
 from inputgrad.torch_internals import checkpoints
 from tests.derivatives.against_torch import EXACT, derivatives, fixed, normal, off, substituted
@@ -24,7 +24,7 @@ def network():
 
 def penalty_gradients(model, x, *, ours, loss=0.3, create_graph=False):
     """Of the squared norm of the input gradient plus a loss, in the parameters and in x."""
-    phase = Phase()
+    phase = BackwardTarget()
     x = x.clone().requires_grad_()
     parameters = [p for p in model.parameters() if p.requires_grad]
     if ours:
@@ -64,7 +64,7 @@ def test_a_network():
 @pytest.mark.parametrize("declared", [True, False])
 def test_the_pass_for_the_input_gradient_makes_no_weight_gradient(calls, declared):
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 2, 3))
-    phase = Phase()
+    phase = BackwardTarget()
     x = torch.randn(2, 2, 6, 6, requires_grad=True)
     with SecondDerivatives(phase):
         y = model(x)
@@ -107,7 +107,7 @@ def test_a_weight_that_is_the_variable():
     kernel = normal(3, 2, 3, 3).requires_grad_()
     x = normal(2, 2, 6, 6).requires_grad_()
     for declared in (True, False):
-        phase = Phase()
+        phase = BackwardTarget()
         with SecondDerivatives(phase):
             y = F.conv2d(x, kernel)
         if declared:
@@ -150,7 +150,7 @@ def test_create_graph_for_everything():
     parameters = list(model.parameters())
     results = []
     for ours in (True, False):
-        with SecondDerivatives(Phase()) if ours else torch.enable_grad():
+        with SecondDerivatives(BackwardTarget()) if ours else torch.enable_grad():
             y = model(x.clone().requires_grad_())
         first = torch.autograd.grad(y.square().sum(), parameters, create_graph=True)
         results.append(torch.autograd.grad(sum(g.square().sum() for g in first), parameters))
@@ -170,7 +170,7 @@ def test_in_evaluation_without_a_graph():
     model = network().eval()
     x = normal(3, 2, 8, 8)
     with torch.no_grad():
-        with SecondDerivatives(Phase()):
+        with SecondDerivatives(BackwardTarget()):
             y = model(x)
         torch.testing.assert_close(y, model(x))
 
@@ -207,7 +207,7 @@ def test_a_checkpointed_region_of_unknown_form_is_torchs(monkeypatch):
     monkeypatch.setattr(checkpoints, "_closed_over", lambda _: {})
     seen = []
     monkeypatch.setitem(SUBSTITUTES, F.silu, lambda *_: seen.append(1) or NotImplemented)
-    with SecondDerivatives(Phase()):
+    with SecondDerivatives(BackwardTarget()):
         checkpoint(F.silu, normal(3).requires_grad_(), use_reentrant=False)
     assert not seen
 
@@ -215,7 +215,7 @@ def test_a_checkpointed_region_of_unknown_form_is_torchs(monkeypatch):
 def test_reentrant_checkpoints_keep_their_first_derivative():
     model = network().eval()
     x = normal(3, 2, 8, 8).requires_grad_()
-    with SecondDerivatives(Phase()):
+    with SecondDerivatives(BackwardTarget()):
         y = checkpoint(model, x, use_reentrant=True)
     y.square().sum().backward()
     assert_close([x.grad], torch.autograd.grad(model(x).square().sum(), x))
@@ -228,7 +228,7 @@ def test_functorch_inside_the_model_is_torchs():
         return torch.func.vmap(lambda one: torch.func.grad(lambda z: F.silu(conv(z[None])).sum())(one))(x)
 
     x = normal(3, 2, 6, 6)
-    with SecondDerivatives(Phase()):
+    with SecondDerivatives(BackwardTarget()):
         found = model(x)
     torch.testing.assert_close(found, model(x))
 
@@ -242,7 +242,7 @@ def test_traced():
         with torch.enable_grad():
             leaves = [p.detach().requires_grad_() for p in parameters]
             x = x.detach().requires_grad_()
-            phase = Phase()
+            phase = BackwardTarget()
             with SecondDerivatives(phase):
                 y = torch.func.functional_call(model, dict(zip(names, leaves, strict=True)), (x,))
             with phase.input_gradient():
@@ -261,7 +261,7 @@ def test_traced_attention():
     def step(q, k, v):
         with torch.enable_grad():
             leaves = [tensor.detach().requires_grad_() for tensor in (q, k, v)]
-            with SecondDerivatives(Phase()):
+            with SecondDerivatives(BackwardTarget()):
                 y = F.scaled_dot_product_attention(*leaves, is_causal=True)
             gradient = torch.autograd.grad(y.sin().sum(), leaves, create_graph=True)
             return torch.autograd.grad(sum(g.square().sum() for g in gradient), leaves)

@@ -5,13 +5,13 @@ import threading
 import pytest
 from torch.distributed.tensor import DTensor
 
-from inputgrad.distributed.tensor_parallel import from_local_twice
+from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 
 
 def nested_and_broken_off() -> None:
-    with from_local_twice():
+    with twice_differentiable_from_local():
         ours = DTensor.from_local
-        with from_local_twice():
+        with twice_differentiable_from_local():
             assert DTensor.from_local is ours
         assert DTensor.from_local is ours
         raise ZeroDivisionError
@@ -19,7 +19,7 @@ def nested_and_broken_off() -> None:
 
 def test_nested_users_and_an_exception() -> None:
     before = DTensor.from_local
-    with from_local_twice():
+    with twice_differentiable_from_local():
         assert DTensor.from_local is not before
     with pytest.raises(ZeroDivisionError):
         nested_and_broken_off()
@@ -30,7 +30,7 @@ def test_users_in_several_threads_that_overlap() -> None:
     before, both, seen = DTensor.from_local, threading.Barrier(2), []
 
     def use(first: bool) -> None:
-        with from_local_twice():
+        with twice_differentiable_from_local():
             both.wait()
             if not first:
                 both.wait()  # the other one has left

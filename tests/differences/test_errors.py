@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference
 from inputgrad.heads import Score
-from inputgrad.passes.displaced import Watched
-from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.displaced import FrozenBranches
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from tests.core.test_canaries import WATCHED
 from tests.core.test_table import CASES, error
 from tests.textbook import Gradients, distance, parameter_gradients
@@ -136,18 +136,18 @@ def test_an_unknown_scheme_is_named() -> None:
 class Branchless(FiniteDifference):
     """Decides anew in every displaced pass."""
 
-    def watch(self, model: nn.Module) -> Watch:
-        return Watch()
+    def pass_options(self, model: nn.Module) -> PassOptions:
+        return PassOptions()
 
-    def _scored(self, forward: ForwardPass, score: Score) -> Watched:
-        return Watched(score)
+    def _scored(self, forward: ForwardPass, score: Score) -> FrozenBranches:
+        return FrozenBranches(score)
 
 
 class Restless(FiniteDifference):
     """Draws anew and counts on in every displaced pass."""
 
-    def _scored(self, forward: ForwardPass, score: Score) -> Watched:
-        forward.here()
+    def _scored(self, forward: ForwardPass, score: Score) -> FrozenBranches:
+        forward.primal()
         scored = super()._scored(forward, score)
         forward._replay = Live()  # type: ignore[assignment]
         return scored

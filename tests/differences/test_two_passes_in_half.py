@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference
 from inputgrad.passes import joint_gradients as shared_pass
-from inputgrad.passes.precision import INPUTS
+from inputgrad.passes.precision import INPUT_GRADIENT_SCALE
 from tests.differences.test_two_passes import OWN_LOSS, Counted, Counting
 from tests.zoo import FEATURES, OUTPUTS
 
@@ -107,16 +107,16 @@ def test_a_sum_over_samples_that_overflows_costs_the_input_gradient_nothing() ->
         Counted.made = 0
         found = taken(net, loss(ENGINES[1]), pair, torch.float16, None)
         assert Counted.made == 2 * (3 + attempts)  # the attempt; base loss and two displaced passes
-        assert INPUTS.of(net) == INPUTS.first
+        assert INPUT_GRADIENT_SCALE.of(net) == INPUT_GRADIENT_SCALE.first
         expected = exact(net, pair)
         assert (found - expected).norm() < 1e-2 * expected.norm()
-    assert shared_pass._TOO_LARGE[net] == INPUTS.first
+    assert shared_pass._TOO_LARGE[net] == INPUT_GRADIENT_SCALE.first
 
 
 def test_a_smaller_scale_is_tried_again() -> None:
     net = model()
-    shared_pass._TOO_LARGE[net] = INPUTS.first
-    INPUTS.keep(net, INPUTS.first / INPUTS.step)
+    shared_pass._TOO_LARGE[net] = INPUT_GRADIENT_SCALE.first
+    INPUT_GRADIENT_SCALE.keep(net, INPUT_GRADIENT_SCALE.first / INPUT_GRADIENT_SCALE.step)
     taken(net, loss(ENGINES[1]), data(), torch.float16, None)
     Counted.made = 0
     taken(net, loss(ENGINES[1]), data(), torch.float16, None)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import Compiled
 from inputgrad.engines import compiled as engine
-from inputgrad.tracing.compiled_step import Program
+from inputgrad.tracing.compiled_step import CompiledStep
 
 BACKEND = "eager"
 FEATURES, CLASSES = 6, 3
@@ -35,7 +35,7 @@ def compiled(**settings: Any) -> Compiled:
     return Compiled(backend=BACKEND, **settings)
 
 
-def programs(criterion: nn.Module, model: nn.Module) -> list[Program]:
+def programs(criterion: nn.Module, model: nn.Module) -> list[CompiledStep]:
     shapes = engine._PROGRAMS[criterion][model].shapes.values()
     return [shape.program for shape in shapes if shape.program is not None]
 
@@ -181,14 +181,14 @@ def test_a_loss_that_reaches_other_tensors_runs_eagerly() -> None:
 
 def test_a_program_that_is_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """The safeguard that `detach` nodes, merged sizes and wrong kernels would meet."""
-    right = Program.__call__
+    right = CompiledStep.__call__
 
-    def wrong(self: Program, *args: Any, **settings: Any) -> Any:
+    def wrong(self: CompiledStep, *args: Any, **settings: Any) -> Any:
         result = right(self, *args, **settings)
         result.gradients["0.weight"].mul_(1.01)
         return result
 
-    monkeypatch.setattr(Program, "__call__", wrong)
+    monkeypatch.setattr(CompiledStep, "__call__", wrong)
     model, criterion, eager = network(), loss(compiled()), loss("double_backward")
     with pytest.warns(UserWarning, match="differs from the eager one by"):
         found = torch.autograd.grad(criterion(model, *batch()), model[0].weight)[0]

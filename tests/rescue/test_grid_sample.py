@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inputgrad.passes.branches.tape import Tape
+from inputgrad.passes.branches.tape import BranchTape
 from tests.rescue.served import DIFFERENCES, EXACT, WAYS, distance, ours, reference, told
 
 SIDE = 5
@@ -63,7 +63,7 @@ def test_written_out_it_is_what_the_kernel_computes(dimensions: int, mode: str, 
     image, grid = torch.randn(2, 3, *[4, 5, 6][:dimensions]).double(), (3 * torch.rand(2, *[3] * dimensions, dimensions) - 1.5).double()
     settings = {"mode": mode, "padding_mode": padding, "align_corners": aligned}
     gradients = []
-    for tape in (None, Tape()):
+    for tape in (None, BranchTape()):
         leaves = [image.clone().requires_grad_(), grid.clone().requires_grad_()]
         if tape is None:
             result = F.grid_sample(*leaves, **settings)
@@ -78,7 +78,7 @@ def test_written_out_it_is_what_the_kernel_computes(dimensions: int, mode: str, 
 def test_the_numbered_form_is_seen_too() -> None:
     image, grid = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 3, 2)
     wanted = torch.grid_sampler(image, grid, 0, 1, True)
-    with Tape().run():
+    with BranchTape().run():
         found = torch.grid_sampler(image, grid, 0, 1, True)
         by_name = torch.grid_sampler(input=image, grid=grid, interpolation_mode=0, padding_mode=1, align_corners=True)
     torch.testing.assert_close(found, wanted)

@@ -143,16 +143,16 @@ def compiled_steps() -> dict[str, float]:
 
 
 def _counted_programs() -> list[int]:
-    from inputgrad.tracing.compiled_step import Program
+    from inputgrad.tracing.compiled_step import CompiledStep
 
     calls: list[int] = []
-    plain = Program.__call__
+    plain = CompiledStep.__call__
 
-    def counted(self: Program, *arguments: Any, **settings: Any) -> Any:
+    def counted(self: CompiledStep, *arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         return plain(self, *arguments, **settings)
 
-    Program.__call__ = counted  # type: ignore[method-assign]
+    CompiledStep.__call__ = counted  # type: ignore[method-assign]
     return calls
 
 

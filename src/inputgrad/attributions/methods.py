@@ -16,7 +16,7 @@ from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.places.base import Place
 from inputgrad.places.samples import Given
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.variables import Key, described
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class IntegratedGradients(Attribution):
     Source: Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks", ICML, eq. 1 and 3.
     """
 
-    baseline: float | Labels = 0.0
+    baseline: float | TensorRef = 0.0
     steps: int = 50
     rule: Rule = "right"
     of: Of = "output"
@@ -109,7 +109,7 @@ class IntegratedGradients(Attribution):
 
     def __post_init__(self) -> None:
         if not isinstance(self.baseline, (int, float)):
-            check_labels("IntegratedGradients: baseline", self.baseline)
+            check_tensor_ref("IntegratedGradients: baseline", self.baseline)
         _check_count("IntegratedGradients: steps", self.steps)
         if self.rule not in RULES:
             raise ValueError(f"IntegratedGradients: rule={self.rule!r}: {nearest(self.rule, RULES)}")
@@ -126,7 +126,7 @@ class IntegratedGradients(Attribution):
     def _baseline(self, batch: "Batch", x: Tensor) -> Tensor:
         if isinstance(self.baseline, (int, float)):
             return torch.full_like(x, self.baseline)
-        baseline = found("IntegratedGradients: baseline", self.baseline, batch).detach().to(x)
+        baseline = resolve_tensor("IntegratedGradients: baseline", self.baseline, batch).detach().to(x)
         if baseline.shape in (x.shape, x.shape[1:]):
             return baseline.expand_as(x)
         raise ValueError(
@@ -153,14 +153,14 @@ class ExpectedGradients(Attribution):
     gradients", Nature Machine Intelligence 3.
     """
 
-    references: Labels | None = None
+    references: TensorRef | None = None
     samples: int = 1
     of: Of = "output"
     wrt: Key = 0
 
     def __post_init__(self) -> None:
         if self.references is not None:
-            check_labels("ExpectedGradients: references", self.references)
+            check_tensor_ref("ExpectedGradients: references", self.references)
         _check_count("ExpectedGradients: samples", self.samples)
 
     def __call__(self, batch: "Batch") -> Tensor:
@@ -180,7 +180,7 @@ class ExpectedGradients(Attribution):
     def _drawn(self, batch: "Batch", x: Tensor) -> Tensor:
         """One reference a sample, drawn with replacement."""
         assert self.references is not None
-        references = found("ExpectedGradients: references", self.references, batch)
+        references = resolve_tensor("ExpectedGradients: references", self.references, batch)
         if references.shape[1:] != x.shape[1:] or references.dim() != x.dim() or not len(references):
             raise ValueError(f"ExpectedGradients: references must be samples of the inputs' shape, [R, *{list(x.shape[1:])}]; got {described(references)}")
         return references[torch.randint(len(references), x.shape[:1], device=references.device)].detach().to(x)

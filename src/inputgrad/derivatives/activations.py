@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
@@ -65,12 +65,12 @@ GELU = _elementwise(aten.gelu, aten.gelu_backward, _gelu_curvature)
 GELU_TANH = _elementwise(lambda x: aten.gelu(x, approximate="tanh"), lambda gy, x: aten.gelu_backward(gy, x, approximate="tanh"), _gelu_tanh_curvature)
 
 
-def silu(phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+def silu(phase: BackwardTarget, input: Tensor, inplace: bool = False) -> Any:
     """``torch.nn.functional.silu``."""
     return NotImplemented if inplace else run(SILU, phase, None, input)
 
 
-def gelu(phase: Phase, input: Tensor, *, approximate: str = "none") -> Any:
+def gelu(phase: BackwardTarget, input: Tensor, *, approximate: str = "none") -> Any:
     """``torch.nn.functional.gelu``."""
     operation = {"none": GELU, "tanh": GELU_TANH}.get(approximate)
     return NotImplemented if operation is None else run(operation, phase, None, input)

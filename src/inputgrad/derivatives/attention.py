@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from inputgrad.derivatives.reentered import opened
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.reentered import reentered
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, differentiated, run
 
 aten = torch.ops.aten
@@ -133,7 +133,7 @@ ATTENTION = Operation(inputs=3, torchs_own=_by_math, forward=_forward, backward=
 
 
 def scaled_dot_product_attention(
-    phase: Phase,
+    phase: BackwardTarget,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -178,5 +178,5 @@ def _fusible(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool)
 
 SUBSTITUTES: dict[Any, Substitute] = {
     F.scaled_dot_product_attention: scaled_dot_product_attention,
-    F.multi_head_attention_forward: opened(F.multi_head_attention_forward),
+    F.multi_head_attention_forward: reentered(F.multi_head_attention_forward),
 }

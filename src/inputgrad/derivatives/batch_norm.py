@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inputgrad.derivatives.group_norm import exact
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
@@ -67,7 +67,7 @@ BATCH_NORM = Operation(
 
 
 def batch_norm(
-    phase: Phase,
+    phase: BackwardTarget,
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, run
 
 aten = torch.ops.aten
@@ -64,7 +64,7 @@ CONVOLUTION = Operation(
 
 def _convolution(dimensions: int) -> Substitute:
     def convolution(
-        phase: Phase, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+        phase: BackwardTarget, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
     ) -> Any:
         each = _each(dimensions)
         sides = _in_numbers(padding, each(stride), each(dilation), weight) if isinstance(padding, str) else each(padding)
@@ -77,7 +77,7 @@ def _convolution(dimensions: int) -> Substitute:
 
 def _transposed(dimensions: int) -> Substitute:
     def transposed(
-        phase: Phase,
+        phase: BackwardTarget,
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
@@ -110,7 +110,7 @@ def _in_numbers(padding: str, stride: list[int], dilation: list[int], weight: Te
     return [total // 2 for total in both]
 
 
-def _run(phase: Phase, dimensions: int, geometry: Geometry, x: Tensor, w: Tensor, b: Tensor | None) -> Any:
+def _run(phase: BackwardTarget, dimensions: int, geometry: Geometry, x: Tensor, w: Tensor, b: Tensor | None) -> Any:
     if x.dim() != dimensions + 2 or not x.is_floating_point():
         return NotImplemented  # one sample without a batch dimension; complex numbers
     return run(CONVOLUTION, phase, geometry, *as_autocast(x, w, b))

@@ -13,18 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import differentiated
 
 
-def cdist(_phase: Phase, x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
+def cdist(_phase: BackwardTarget, x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
     """``torch.cdist`` of ``[..., P, M]`` and ``[..., R, M]``: ``[..., P, R]``."""
     if not differentiated(x1, x2) or not _covered(p) or min(x1.dim(), x2.dim()) < 2 or x1.shape[-1] != x2.shape[-1]:
         return NotImplemented
     return _length(x1.unsqueeze(-2) - x2.unsqueeze(-3), p)
 
 
-def pdist(_phase: Phase, input: Tensor, p: float = 2.0) -> Any:
+def pdist(_phase: BackwardTarget, input: Tensor, p: float = 2.0) -> Any:
     """``torch.nn.functional.pdist`` of ``[N, M]``: ``[N (N − 1) / 2]``."""
     if not differentiated(input) or not _covered(p) or input.dim() != 2:
         return NotImplemented

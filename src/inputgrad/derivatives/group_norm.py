@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from inputgrad.derivatives import group_norm_traced
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
@@ -87,7 +87,7 @@ GROUP_NORM = Operation(
 )
 
 
-def group_norm(phase: Phase, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Any:
+def group_norm(phase: BackwardTarget, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Any:
     """``torch.nn.functional.group_norm``."""
     if input.dim() < 2 or input.numel() == 0 or input.shape[1] % num_groups or not exact(input, weight, bias):
         return NotImplemented  # the last but one: torch's own error
@@ -95,7 +95,7 @@ def group_norm(phase: Phase, input: Tensor, num_groups: int, weight: Tensor | No
 
 
 def instance_norm(
-    phase: Phase,
+    phase: BackwardTarget,
     input: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.derivatives.group_norm import exact
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
 
 aten = torch.ops.aten
@@ -66,7 +66,13 @@ LAYER_NORM = Operation(
 
 
 def layer_norm(
-    phase: Phase, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, cudnn_enable: bool = True
+    phase: BackwardTarget,
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
 ) -> Any:
     """``torch.nn.functional.layer_norm``."""
     shape = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import Phase, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import differentiated
 
 aten = torch.ops.aten
@@ -90,12 +90,12 @@ _HARDSIGMOID = Piecewise(  # torch's own backward kernel has 1/6 in float32, wha
 )
 
 
-def relu(_phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+def relu(_phase: BackwardTarget, input: Tensor, inplace: bool = False) -> Any:
     """``torch.nn.functional.relu``."""
     return _run(_RELU, input, inplace)
 
 
-def leaky_relu(_phase: Phase, input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+def leaky_relu(_phase: BackwardTarget, input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """``torch.nn.functional.leaky_relu``."""
 
     def slope(gy: Tensor, x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def leaky_relu(_phase: Phase, input: Tensor, negative_slope: float = 0.01, inpla
     return _run(Piecewise(lambda x: aten.leaky_relu(x, negative_slope), lambda x: aten.leaky_relu_(x, negative_slope), slope, of_value), input, inplace)
 
 
-def hardtanh(_phase: Phase, input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
+def hardtanh(_phase: BackwardTarget, input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """``torch.nn.functional.hardtanh``."""
     if min_val > max_val:
         return NotImplemented
@@ -116,18 +116,18 @@ def hardtanh(_phase: Phase, input: Tensor, min_val: float = -1.0, max_val: float
     return _run(Piecewise(lambda x: aten.hardtanh(x, min_val, max_val), lambda x: aten.hardtanh_(x, min_val, max_val), slope, slope), input, inplace)
 
 
-def relu6(phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+def relu6(phase: BackwardTarget, input: Tensor, inplace: bool = False) -> Any:
     """``torch.nn.functional.relu6``."""
     return hardtanh(phase, input, 0.0, 6.0, inplace)
 
 
-def threshold(_phase: Phase, input: Tensor, threshold: float, value: float, inplace: bool = False) -> Any:
+def threshold(_phase: BackwardTarget, input: Tensor, threshold: float, value: float, inplace: bool = False) -> Any:
     """``torch.nn.functional.threshold``."""
     constant = Piecewise(lambda x: aten.threshold(x, threshold, value), torch.relu_, lambda gy, x: aten.threshold_backward(gy, x, threshold), None)
     return _run(constant, input, inplace)
 
 
-def hardsigmoid(_phase: Phase, input: Tensor, inplace: bool = False) -> Any:
+def hardsigmoid(_phase: BackwardTarget, input: Tensor, inplace: bool = False) -> Any:
     """``torch.nn.functional.hardsigmoid``."""
     return _run(_HARDSIGMOID, input, inplace, rescue=True)
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from inputgrad.distributed.tensor_parallel import from_local_twice
+from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.torch_internals.checkpoints import recomputed_in
 
 
-class Phase:
+class BackwardTarget:
     """Which backward pass of a step is running: what a Function written in Python cannot see where autograd's engine does not tell.
 
     only_input: the input gradient alone is wanted. Leaf weights then get none, and cost none; autograd would have thrown it away.
@@ -31,7 +31,7 @@ class Phase:
         """Around the backward pass that gives the input gradient."""
         self.only_input = True
         try:
-            with from_local_twice():
+            with twice_differentiable_from_local():
                 yield
         finally:
             self.only_input = False
@@ -44,7 +44,7 @@ Substitute = Callable[..., Any]
 class SecondDerivatives(TorchFunctionMode):
     """While active, the functions that have a substitute run as it, in the given phase."""
 
-    def __init__(self, phase: Phase) -> None:
+    def __init__(self, phase: BackwardTarget) -> None:
         super().__init__()
         self._phase = phase
 
@@ -57,7 +57,7 @@ class SecondDerivatives(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def __enter__(self) -> "SecondDerivatives":
-        self._held = from_local_twice()
+        self._held = twice_differentiable_from_local()
         self._held.__enter__()
         super().__enter__()
         return self

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import Phase
+from inputgrad.derivatives.substitution import BackwardTarget
 
 Tensors = tuple[Any, ...]
 """Tensors, with None where there is none."""
@@ -45,13 +45,13 @@ class _Call:
     """One call: the operation, the number of its tensors, and the inputs whose gradient is asked for (all, in an ordinary backward pass)."""
 
     operation: Operation
-    phase: Phase
+    phase: BackwardTarget
     settings: Any
     count: int
     asked: Wanted = ()
 
 
-def run(operation: Operation, phase: Phase, settings: Any, *tensors: Tensor | None, rescue: bool = False) -> Any:
+def run(operation: Operation, phase: BackwardTarget, settings: Any, *tensors: Tensor | None, rescue: bool = False) -> Any:
     """The operation's value, with its derivatives in place; NotImplemented where no input of it will be differentiated, or where it is too small to gain.
 
     rescue: torch's own will not do, whatever the size.
@@ -142,7 +142,7 @@ LEAST = 2**17
 """Elements, by measurement on a CPU core: convolution, normalisation and SiLU break even between 2¹⁵ and 2¹⁷, GELU at 2¹⁸."""
 
 
-def wanted(ctx: Any, phase: Phase) -> tuple[bool, ...]:
+def wanted(ctx: Any, phase: BackwardTarget) -> tuple[bool, ...]:
     """For each argument of a Function: whether the running backward pass goes on to it.
 
     ``ctx.needs_input_grad`` only says whether it could; the engine knows what was asked for.
@@ -154,7 +154,7 @@ def wanted(ctx: Any, phase: Phase) -> tuple[bool, ...]:
     return tuple(bool(needed and _goes_on(next(remaining), phase)) for needed in ctx.needs_input_grad)
 
 
-def _goes_on(node: Any, phase: Phase) -> bool:
+def _goes_on(node: Any, phase: BackwardTarget) -> bool:
     try:
         return torch._C._will_engine_execute_node(node)
     except RuntimeError as error:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.engines.finite_difference import FiniteDifference
-from inputgrad.passes.replay import Replay
-from inputgrad.step.active_terms import due
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.step.active_terms import active_terms
 
 _DIVISORS = {"one_sided": 1.0, "central": 3**0.5, "richardson": 15**0.5}
 """√(2^k − 1): half way, on a scale of factors, between an error of order h^k and one of rounding."""
@@ -32,7 +32,7 @@ def estimated_error(engine: FiniteDifference, criterion: Any, model: nn.Module, 
 
     Costs two steps. Leaves no trace: no ``.grad``, no buffer, no draw, and the criterion's step number stays.
     """
-    replay = Replay(model, next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
+    replay = RandomAndBufferState(model, next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
     replay.remember()
     found = []
     for factor in (1.0, 2.0):
@@ -52,7 +52,7 @@ def _gradients(engine: FiniteDifference, criterion: Any, model: nn.Module, input
         parts = criterion.losses(model, inputs, target)
     finally:
         criterion.engine, criterion.step_number = kept, step
-    terms = [item.weight * parts[item.name] for item in due(criterion.terms, step, training=True)]
+    terms = [item.weight * parts[item.name] for item in active_terms(criterion.terms, step, training=True)]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not terms or not parameters:
         return []

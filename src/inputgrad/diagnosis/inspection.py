@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.diagnosis.records import Explanation, Finding, Verdict
-from inputgrad.passes.branches.tape import unseen
-from inputgrad.passes.model_checks import coupling
+from inputgrad.passes.branches.tape import module_with_hidden_branches
+from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.uncompiled import compiled_part
 from inputgrad.variables import MODULE, Key, ModelInputs
 
@@ -26,20 +26,20 @@ def suggested(model: nn.Module, inputs: ModelInputs) -> Key:
     return MODULE + embeddings[0] if embeddings else next(iter(inputs.values()))
 
 
-def found_by_looking(model: nn.Module, inputs: ModelInputs, target: Any) -> list[Finding]:
+def inspect_model(model: nn.Module, inputs: ModelInputs, target: Any) -> list[Finding]:
     """What modules, parameters, inputs and target tell without a run."""
     return [*_of_modules(model), *_of_inputs(model, inputs), *_of_parameters(model), *_of_numbers(model, inputs, target)]
 
 
 def _of_modules(model: nn.Module) -> Iterator[Finding]:
-    coupled = [f"{name!r} ({type(module).__name__})" for name, module in coupling(model)]
+    coupled = [f"{name!r} ({type(module).__name__})" for name, module in coupled_modules(model)]
     if coupled:
         yield Finding(
             "coupled samples",
             f"{_listed(coupled)} computes with the statistics of the batch, so row n of the input gradient is the derivative of the whole batch's scores",
             "GroupNorm or LayerNorm in its place, or the module in evaluation mode",
         )
-    hidden, compiled = unseen(model), compiled_part(model)
+    hidden, compiled = module_with_hidden_branches(model), compiled_part(model)
     if hidden:
         yield Finding("unseen branches", f"the branch decisions inside {hidden} cannot be replayed", "an exact engine", ("finite_difference",))
     if compiled:
@@ -79,7 +79,7 @@ def _of_numbers(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[
         yield from _not_finite(name, tensor)
 
 
-def found_by_running(model: nn.Module, inputs: ModelInputs, pick: Callable[[Any], Tensor]) -> list[Finding]:
+def inspect_run(model: nn.Module, inputs: ModelInputs, pick: Callable[[Any], Tensor]) -> list[Finding]:
     """What one forward pass and one backward pass tell. Raises whatever the model raises; to be called inside a replay."""
     leaves = {key: tensor.detach().clone() for key, tensor in inputs.tensors()}
     opened = {key: leaf.requires_grad_() for key, leaf in leaves.items() if leaf.is_floating_point()}
@@ -126,7 +126,7 @@ def _without_path(output: Tensor, opened: dict[Key, Tensor], parameters: dict[st
         yield Finding("unused parameters", f"the output does not depend on {_listed(idle)}")
 
 
-def of_refusals(explanation: Explanation, known: Iterable[Finding]) -> list[Finding]:
+def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> list[Finding]:
     """A finding for each engine that was refused and is not the subject of a finding yet; one for all where they say the same."""
     refused = [verdict for verdict in explanation.verdicts if verdict.serves in ("refused", "doubtful") and verdict.engine in _WORDS]
     spoken = {engine for finding in known for engine in finding.hinders}

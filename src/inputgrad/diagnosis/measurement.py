@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from inputgrad.distributed.fsdp import units
+from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine
 from inputgrad.engines.choice import unremembered
 from inputgrad.errors import EngineError
 from inputgrad.loss import InputGradientLoss
-from inputgrad.passes.replay import Replay
-from inputgrad.passes.second_derivative import silenced
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.second_derivative import without_parameter_hooks
 from inputgrad.passes.uncompiled import uncompiled
-from inputgrad.step.active_terms import due
+from inputgrad.step.active_terms import active_terms
 from inputgrad.variables import ModelInputs
 
 Gradients = list[Tensor | None]
@@ -31,14 +31,14 @@ Caught = list[warnings.WarningMessage]
 
 
 @contextmanager
-def aside(model: nn.Module, inputs: Any) -> Iterator[Caught]:
+def isolated(model: nn.Module, inputs: Any) -> Iterator[Caught]:
     """Gradients on, warnings collected, and every pass inside a replay. Raises `ValueError` for a model whose parameters have no shape yet."""
     tensors = [*model.parameters(), *model.buffers(), *(tensor for _, tensor in ModelInputs.of(inputs).tensors())]
     if any(map(is_lazy, tensors)):
         raise ValueError("the model has lazy parameters, which get their shape from the first batch: call it once, and ask again")
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        replay = Replay(model, next((tensor.device for tensor in tensors), torch.device("cpu")))
+        replay = RandomAndBufferState(model, next((tensor.device for tensor in tensors), torch.device("cpu")))
         replay.remember()
         with replay.run(), unremembered(model):
             yield caught
@@ -57,19 +57,19 @@ def _mean_of_output(output: Tensor, target: Any) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Tried:
+class Measurement:
     """What an engine gave: the parameter gradient of the terms, and the seconds of a whole step."""
 
     gradients: Gradients
     seconds: float
 
 
-class Trials:
+class Measurements:
     """All engines on one batch."""
 
     def __init__(self, criterion: InputGradientLoss, model: nn.Module, inputs: Any, target: Any) -> None:
         self.criterion, self.model, self.inputs, self.target = criterion, model, ModelInputs.of(inputs), target
-        for unit in units(model):
+        for unit in fsdp_modules(model):
             unit.reshard()  # after a pass of its own it may still hold others in its parameters' place
         self._sources = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -85,7 +85,7 @@ class Trials:
         self._step(plain)
         return self._timed(plain)
 
-    def tried(self, engine: Engine) -> Tried | Exception:
+    def tried(self, engine: Engine) -> Measurement | Exception:
         """What the engine gives, or why not. The first step warms up what the second, timed one needs."""
         alone, whole = self._criteria(engine)
         try:
@@ -98,7 +98,7 @@ class Trials:
             return error
         try:
             seconds = self._timed(whole)
-            return Tried(gradients or _minus(self._step(whole), self._step(self._plain())), seconds)
+            return Measurement(gradients or _minus(self._step(whole), self._step(self._plain())), seconds)
         except Exception as error:
             return error
 
@@ -110,7 +110,7 @@ class Trials:
         base, terms, output = self.criterion.base, self.criterion.terms, self.criterion.output
         return _TermsAlone(base, terms, engine=engine, output=output), InputGradientLoss(base, terms, engine=engine, output=output)
 
-    def tried_compiled(self) -> Tried | Exception:
+    def tried_compiled(self) -> Measurement | Exception:
         own = self.criterion.engine
         alone, whole = self._criteria(own if isinstance(own, Compiled) else Compiled())
         try:
@@ -119,10 +119,10 @@ class Trials:
                 if gradients is not None and self._program(whole) is not None:
                     began = time.perf_counter()
                     self._program(whole)
-                    return Tried(gradients, time.perf_counter() - began)
+                    return Measurement(gradients, time.perf_counter() - began)
         except Exception as error:
             return error
-        return RuntimeError(" ".join(texts(caught)) or "its program was not made")
+        return RuntimeError(" ".join(warning_texts(caught)) or "its program was not made")
 
     def _program(self, criterion: InputGradientLoss) -> Gradients | None:
         """The parameter gradients by the compiled program, None where it cannot be made."""
@@ -147,14 +147,14 @@ class Trials:
 
     def _opened(self, criterion: InputGradientLoss) -> Any:
         """A call at which every term is due, on the whole batch; a weight that a schedule has at 0 counts as 1."""
-        terms = [replace(item, weight=item.weight or 1.0) for item in due(criterion.terms, self.criterion.step_number, training=False)]
+        terms = [replace(item, weight=item.weight or 1.0) for item in active_terms(criterion.terms, self.criterion.step_number, training=False)]
         copied = {key: tensor.detach().clone().requires_grad_(tensor.requires_grad) for key, tensor in self.inputs.tensors()}
         return criterion._opened(self.model, self.inputs.replaced(copied), self.target, terms, differentiable=True)
 
     @contextmanager
     def replayed(self, *, eager: bool = True) -> Iterator[None]:
         """From the same random draws and buffers each time; compiled parts of the model as plain Python."""
-        replay = Replay(self.model, next((p.device for p in self.model.parameters()), torch.device("cpu")))
+        replay = RandomAndBufferState(self.model, next((p.device for p in self.model.parameters()), torch.device("cpu")))
         replay.remember()
         with replay.run(), uncompiled() if eager else nullcontext():
             yield
@@ -162,7 +162,7 @@ class Trials:
     def _gradients(self, loss: Tensor) -> Gradients:
         if not self._sources or not loss.requires_grad:
             return [None for _ in self._sources]
-        if units(self.model):
+        if fsdp_modules(self.model):
             return self._by_backward(loss)
         try:
             return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]
@@ -177,7 +177,7 @@ class Trials:
         for leaf, *_ in kept:
             leaf.grad, leaf._post_accumulate_grad_hooks = None, None  # type: ignore[assignment]  # as torch has it where there are none
         try:
-            with silenced(self._sources):
+            with without_parameter_hooks(self._sources):
                 loss.backward()
             return [_whole(source.grad) for source in self._sources]
         finally:
@@ -218,7 +218,7 @@ def relative(found: Gradients, expected: Gradients) -> float | None:
     return (off / size) ** 0.5 if size else (0.0 if off == 0 else None)
 
 
-def texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+def warning_texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
     """The first line of each warning, each once; but for what torch says of its own parts."""
     told = [str(warning.message).strip() for warning in caught if not issubclass(warning.category, DeprecationWarning)]
     return tuple(dict.fromkeys(text.splitlines()[0] for text in told if text))

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from inputgrad.diagnosis.inspection import found_by_looking, found_by_running, of_refusals, suggested
-from inputgrad.diagnosis.measurement import Gradients, Trials, Tried, aside, relative, texts
+from inputgrad.diagnosis.inspection import findings_of_refusals, inspect_model, inspect_run, suggested
+from inputgrad.diagnosis.measurement import Gradients, Measurement, Measurements, isolated, relative, warning_texts
 from inputgrad.diagnosis.records import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
-from inputgrad.engines.choice import order, remembered
+from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.loss import InputGradientLoss
-from inputgrad.passes.model_checks import check_model, thawed
+from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.variables import ModelInputs
@@ -25,9 +25,9 @@ def explain(criterion: InputGradientLoss, model: nn.Module, inputs: Any, target:
     check_model(model)
     if not criterion.terms:
         raise ValueError("this criterion has no terms: its step is the plain one, and no engine is asked")
-    with aside(model, inputs) as caught:
-        found = _explanation(Trials(criterion, model, thawed(inputs), thawed(target)), compile=compile)
-    return replace(found, warnings=texts(caught))
+    with isolated(model, inputs) as caught:
+        found = _explanation(Measurements(criterion, model, without_inference_tensors(inputs), without_inference_tensors(target)), compile=compile)
+    return replace(found, warnings=warning_texts(caught))
 
 
 def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
@@ -47,23 +47,23 @@ def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
     findings: list[Finding] = []
     try:
         check_model(model)
-        with aside(model, inputs) as caught:
-            findings += found_by_looking(model, given, target)
-            trials = Trials(criterion, model, thawed(inputs), thawed(target))
+        with isolated(model, inputs) as caught:
+            findings += inspect_model(model, given, target)
+            trials = Measurements(criterion, model, without_inference_tensors(inputs), without_inference_tensors(target))
             with trials.replayed():
-                findings += found_by_running(model, trials.inputs, default_output)
+                findings += inspect_run(model, trials.inputs, default_output)
             explanation = _explanation(trials, compile=False)
     except Exception as error:  # whatever a model may raise
         return Validation((*findings, Finding("cannot be run", _told(error), hinders=tuple(ENGINES))), _nothing(criterion, model, error))
-    return Validation((*findings, *of_refusals(explanation, findings)), replace(explanation, warnings=texts(caught)))
+    return Validation((*findings, *findings_of_refusals(explanation, findings)), replace(explanation, warnings=warning_texts(caught)))
 
 
-def _explanation(trials: Trials, *, compile: bool) -> Explanation:
+def _explanation(trials: Measurements, *, compile: bool) -> Explanation:
     plain = trials.plain_seconds()
-    tried: dict[str, Tried | Exception | None] = {engine.name: trials.tried(engine) for engine in trials.engines()}
+    tried: dict[str, Measurement | Exception | None] = {engine.name: trials.tried(engine) for engine in trials.engines()}
     tried["compiled"] = trials.tried_compiled() if compile else None
     traits = {engine.name: engine.traits for engine in (*trials.engines(), Compiled())}
-    exact = [(name, result) for name, result in tried.items() if isinstance(result, Tried) and traits[name].exact]
+    exact = [(name, result) for name, result in tried.items() if isinstance(result, Measurement) and traits[name].exact]
     reference = exact[0] if exact else None
     verdicts = [_verdict(name, result, traits[name], reference, plain) for name, result in tried.items()]
     own = trials.criterion.engine
@@ -73,7 +73,7 @@ def _explanation(trials: Trials, *, compile: bool) -> Explanation:
     return Explanation(type(trials.model).__name__, own.name, taken, why, everything, reference[0] if reference else None, plain)
 
 
-def _verdict(name: str, result: Tried | Exception | None, traits: Traits, reference: tuple[str, Tried] | None, plain: float) -> Verdict:
+def _verdict(name: str, result: Measurement | Exception | None, traits: Traits, reference: tuple[str, Measurement] | None, plain: float) -> Verdict:
     blank = Verdict(name, "not tried", NOT_TRIED, traits.needs, traits.passes, traits.memory)
     if result is None:
         return blank
@@ -94,11 +94,11 @@ def _rounding(gradients: Gradients) -> float:
 
 def _taken_by_auto(model: nn.Module, verdicts: list[Verdict]) -> tuple[str | None, str]:
     """What "auto" takes, by the verdicts in its order: exact engines first."""
-    earlier = remembered(model)
+    earlier = engine_taken_before(model)
     if earlier is not None:
         return earlier.name, "an earlier step with this model took it"
     by_name = {verdict.engine: verdict for verdict in verdicts}
-    tried = [by_name[engine.name] for engine in order(model)]
+    tried = [by_name[engine.name] for engine in engine_order(model)]
     first = next((verdict for verdict in tried if verdict.served), None)
     if first is None:
         return None, "no engine serves this model with this criterion"

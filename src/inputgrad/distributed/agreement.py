@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from inputgrad.distributed.fsdp import parts
+from inputgrad.distributed.fsdp import tensor_parallel_mesh
 from inputgrad.errors import warn
 from inputgrad.variables import ModelInputs
 
@@ -21,7 +21,7 @@ _ASKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 @contextmanager
-def agreed(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]:
+def check_agreement(model: nn.Module, inputs: ModelInputs, target: Any) -> Iterator[None]:
     """Around a step: one warning where the processes that split the model have other batches, one where they drew from other random states."""
     mesh = _unasked(model)
     if mesh is None or mesh.size() == 1:
@@ -48,7 +48,7 @@ def _unasked(model: nn.Module) -> Any:
     if model in _ASKED or not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return None
     _ASKED.add(model)
-    return parts(model)
+    return tensor_parallel_mesh(model)
 
 
 def _state(kind: str) -> int:

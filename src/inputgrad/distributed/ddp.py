@@ -20,30 +20,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from inputgrad.distributed.tensor_parallel import from_local_twice as from_local_twice
-from inputgrad.passes.branches.tape import Tape
+from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.torch_internals.autograd_graph import leaves_of
 
 
-def reaching_all(loss: Tensor, model: nn.Module, output: Tensor | None = None) -> Tensor:
+def touch_all_parameters(loss: Tensor, model: nn.Module, output: Tensor | None = None) -> Tensor:
     """The loss, whose backward pass also hands a gradient of zero to each parameter that a reducer waits for.
 
     output: of the pass that went through the replica. Where a reducer looks for unused parameters, it has found those that this does not reach.
     """
-    replicas = replicated(model)
-    waited_for = {id(parameter): parameter for module in replicas for parameter in module.parameters() if parameter.requires_grad}
-    if any(module.find_unused_parameters and not module.static_graph for module in replicas):
+    held = replicas(model)
+    waited_for = {id(parameter): parameter for module in held for parameter in module.parameters() if parameter.requires_grad}
+    if any(module.find_unused_parameters and not module.static_graph for module in held):
         used = {id(leaf) for leaf in leaves_of([] if output is None else [output])}
         waited_for = {key: parameter for key, parameter in waited_for.items() if key in used}
-    if around(model) is not None:
+    if active_ddp(model) is not None:
         waited_for |= {id(parameter): parameter for parameter in model.parameters() if parameter.requires_grad}
     if not waited_for or not loss.requires_grad:
         return loss
-    result: Tensor = _ReachingAll.apply(loss, replicas, *waited_for.values())
+    result: Tensor = _TouchAllParameters.apply(loss, held, *waited_for.values())
     return result
 
 
-class _ReachingAll(torch.autograd.Function):
+class _TouchAllParameters(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Tensor, replicas: list[DistributedDataParallel], *parameters: Tensor) -> Tensor:
         ctx.replicas, ctx.parameters = replicas, parameters
@@ -64,9 +63,9 @@ def _reduce_at_the_end(module: DistributedDataParallel) -> None:
 
 
 @contextmanager
-def unnoticed(model: nn.Module) -> Iterator[None]:
+def pause_static_graph(model: nn.Module) -> Iterator[None]:
     """Around a backward pass that stops short of the parameters: a static graph does not take it for its first one."""
-    waiting = [module for module in replicated(model) if module.static_graph and not module._static_graph_delay_allreduce_enqueued]
+    waiting = [module for module in replicas(model) if module.static_graph and not module._static_graph_delay_allreduce_enqueued]
     for module in waiting:
         module._static_graph_delay_allreduce_enqueued = True
     try:
@@ -77,22 +76,22 @@ def unnoticed(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def transparent(model: nn.Module) -> Iterator[None]:
+def bypass_ddp(model: nn.Module) -> Iterator[None]:
     """Around a further pass of a step: replicas hand the call on to the module inside."""
-    replicas = [module for module in replicated(model) if module.mixed_precision is None and not module.device_ids]
-    for module in replicas:
+    bypassed = [module for module in replicas(model) if module.mixed_precision is None and not module.device_ids]
+    for module in bypassed:
         module.__dict__["forward"] = module.module.__call__
     try:
         yield
     finally:
-        for module in replicas:
+        for module in bypassed:
             del module.__dict__["forward"]
 
 
 @contextmanager
 def after_broadcast(model: nn.Module, act: Callable[[], None]) -> Iterator[None]:
     """Around the first pass of a step: ``act`` is called when a replica has handed out the buffers of rank 0."""
-    handles = [module.module.register_forward_pre_hook(lambda *_: act()) for module in replicated(model)]
+    handles = [module.module.register_forward_pre_hook(lambda *_: act()) for module in replicas(model)]
     try:
         yield
     finally:
@@ -101,7 +100,7 @@ def after_broadcast(model: nn.Module, act: Callable[[], None]) -> Iterator[None]
 
 
 @contextmanager
-def without_wrappers(model: nn.Module, tape: Tape) -> Iterator[None]:
+def without_wrapper_branches(model: nn.Module, tape: BranchTape) -> Iterator[None]:
     """Around a pass that is recorded: what a replica computes before and after the module inside, its broadcast above all, is taken off the tape."""
     handles, before = [], [0]
 
@@ -111,7 +110,7 @@ def without_wrappers(model: nn.Module, tape: Tape) -> Iterator[None]:
     def cut(*_: Any) -> None:
         tape.cut(before[0])
 
-    for module in replicated(model):
+    for module in replicas(model):
         handles += [module.register_forward_pre_hook(mark), module.module.register_forward_pre_hook(cut)]
         handles += [module.module.register_forward_hook(mark), module.register_forward_hook(cut)]
     try:
@@ -121,14 +120,14 @@ def without_wrappers(model: nn.Module, tape: Tape) -> Iterator[None]:
             handle.remove()
 
 
-def replicated(model: nn.Module) -> list[DistributedDataParallel]:
+def replicas(model: nn.Module) -> list[DistributedDataParallel]:
     """The replicas in the model, itself among them."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return []
     return [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
 
 
-def around(model: nn.Module) -> DistributedDataParallel | None:
+def active_ddp(model: nn.Module) -> DistributedDataParallel | None:
     """The replica in whose own forward pass this call is made, a training step that is wrapped whole; None where none holds the model."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return None
@@ -137,31 +136,31 @@ def around(model: nn.Module) -> DistributedDataParallel | None:
     return active if any(id(parameter) in held for parameter in model.parameters()) else None
 
 
-def sharded(model: nn.Module) -> bool:
+def is_sharded(model: nn.Module) -> bool:
     """Whether its parameters are pieces of larger ones."""
-    return flat(model) or any(type(parameter).__name__ == "DTensor" for parameter in model.parameters())
+    return is_fsdp1(model) or any(type(parameter).__name__ == "DTensor" for parameter in model.parameters())
 
 
-def flat(model: nn.Module) -> bool:
+def is_fsdp1(model: nn.Module) -> bool:
     """Whether it is sharded by ``FullyShardedDataParallel`` (FSDP1), which makes flat parameters. By name: few processes have that module loaded."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return False
     return any(kind.__name__ == "FullyShardedDataParallel" for module in model.modules() for kind in type(module).__mro__)
 
 
-def inside(model: nn.Module) -> nn.Module:
+def unwrap_ddp(model: nn.Module) -> nn.Module:
     """The module that a replica wraps; the model itself where it is none."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def untraceable(model: nn.Module) -> str | None:
+def why_untraceable(model: nn.Module) -> str | None:
     """What a program of the whole step would pass by unseen, in words."""
     for name, module in model.named_modules():
         if isinstance(module, DistributedDataParallel):
             return f"its module {name!r} is a DistributedDataParallel, whose reducer a program bypasses; wrap the whole model in its place"
-    if flat(model):
+    if is_fsdp1(model):
         return "it is sharded by FullyShardedDataParallel, and torch ends the process where its flat parameters are traced"
-    if sharded(model):
+    if is_sharded(model):
         return "its parameters are sharded (DTensor), and a program knows nothing of gathering them"
     return None
 
@@ -169,10 +168,10 @@ def untraceable(model: nn.Module) -> str | None:
 def as_forward_pass(model: nn.Module, made: Callable[[], Tensor]) -> Tensor:
     """``made()``, a loss that hands out gradients, as the forward pass of a replica, so that its reducer waits for them as for any others."""
     if not isinstance(model, DistributedDataParallel):
-        return reaching_all(made(), model)
+        return touch_all_parameters(made(), model)
     model.__dict__["_run_ddp_forward"] = lambda *_, **__: made()
     try:
         found: Tensor = model(None)
     finally:
         del model.__dict__["_run_ddp_forward"]
-    return reaching_all(found, model, found)
+    return touch_all_parameters(found, model, found)

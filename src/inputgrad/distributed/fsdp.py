@@ -20,16 +20,16 @@ from inputgrad.torch_internals.checkpoints import recomputed_in
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ParameterSite:
     """Where a parameter stands, and how it was sharded."""
 
     module: nn.Module
     name: str
-    how: "_How"
+    how: "_Sharding"
 
 
 @dataclass(frozen=True)
-class _How:
+class _Sharding:
     """What ``fully_shard`` was told of a parameter: the mixed-precision policy, what gradients are divided by, and the mesh of the processes."""
 
     policy: Any
@@ -37,13 +37,13 @@ class _How:
     mesh: Any
 
 
-class Gathered:
+class UnshardedParameters:
     """The parameters of a model, whole, for the passes of one step."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._units = units(model)
+        self._units = fsdp_modules(model)
         grouped = {id(unit._get_fsdp_state()): unit for unit in self._units}.values()
-        self._places = [place for unit in grouped for place in _places(unit)]
+        self._places = [place for unit in grouped for place in _parameter_sites(unit)]
         for unit in grouped:
             unit.reshard()  # after a pass of its own the root keeps its parameters together
         wholes: dict[int, Any] = {}
@@ -63,7 +63,7 @@ class Gathered:
             for entries, key, _, other in hooks:
                 entries[key] = other
             self._flatten()
-            with _Again(self.run):
+            with _RecomputedIn(self.run):
                 yield
         finally:
             for place, share in zip(self._places, shares, strict=True):
@@ -79,7 +79,7 @@ class Gathered:
                 module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
 
 
-class _Again(TorchFunctionMode):
+class _RecomputedIn(TorchFunctionMode):
     """While active, checkpointed regions are told to run again under ``mode``."""
 
     def __init__(self, mode: Callable[[], AbstractContextManager[None]]) -> None:
@@ -91,7 +91,7 @@ class _Again(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def units(model: nn.Module) -> list[Any]:
+def fsdp_modules(model: nn.Module) -> list[Any]:
     """The modules in the model that ``fully_shard`` was applied to."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return []
@@ -100,13 +100,13 @@ def units(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
-def parts(model: nn.Module) -> Any:
+def tensor_parallel_mesh(model: nn.Module) -> Any:
     """The mesh of the processes that split the model's layers between them (tensor parallelism); None where each has its layers whole."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return None
     from torch.distributed.tensor import DTensor
 
-    shards = {id(item.sharded_param): group.mesh_info.mesh.ndim for unit in units(model) for group in _groups(unit) for item in group.fsdp_params}
+    shards = {id(item.sharded_param): group.mesh_info.mesh.ndim for unit in fsdp_modules(model) for group in _groups(unit) for item in group.fsdp_params}
     for parameter in model.parameters():
         if isinstance(parameter, DTensor):
             first = shards.get(id(parameter), 0)
@@ -116,39 +116,39 @@ def parts(model: nn.Module) -> Any:
     return None
 
 
-def recover(model: nn.Module) -> None:
+def reset_after_error(model: nn.Module) -> None:
     """After a pass that was broken off: units of sharding would take the next one for its continuation."""
-    for unit in units(model):
+    for unit in fsdp_modules(model):
         if unit._get_fsdp_state()._is_root and hasattr(unit, "reset_iter_state"):
             unit.reset_iter_state()
 
 
-def _places(unit: Any) -> Iterator[_Place]:
+def _parameter_sites(unit: Any) -> Iterator[_ParameterSite]:
     """Where the parameters of a unit stand; a shared one at each of its places."""
     from torch.distributed.fsdp import CPUOffloadPolicy
 
     state = unit._get_fsdp_state()
     try:
         for group in _groups(unit):
-            _object(unit, group)
+            _refuse_pending_state(unit, group)
             if isinstance(group.offload_policy, CPUOffloadPolicy):
                 raise EngineError(
                     "engine 'double_backward' puts sharded parameters together where they lie, and CPUOffloadPolicy has them where the model does not "
                     "compute. engine='reverse_over_forward' leaves them to fully_shard"
                 )
             mesh = group.mesh_info.mesh
-            how = _How(state._mp_policy, group.gradient_divide_factor or mesh.size(), mesh)
+            how = _Sharding(state._mp_policy, group.gradient_divide_factor or mesh.size(), mesh)
             for parameter in group.fsdp_params:
                 own = parameter._module_info
                 for module, name in zip([own.module, *own.shared_modules], [own.param_name, *own.shared_param_names], strict=True):
-                    yield _Place(module, name, how)
+                    yield _ParameterSite(module, name, how)
     except AttributeError as error:
         raise EngineError(
             f"engine 'double_backward' does not know fully_shard of torch {torch.__version__} (tested: 2.13). engine='reverse_over_forward' leaves it as it is"
         ) from error
 
 
-def _object(unit: Any, group: Any) -> None:
+def _refuse_pending_state(unit: Any, group: Any) -> None:
     """What would be lost by a pass that `fully_shard` does not see."""
     held = [item.unsharded_accumulated_grad is not None or _gradient(item) is not None for item in group.fsdp_params]
     if any(held) or group._partial_reduce_output is not None:
@@ -217,7 +217,7 @@ class _Gather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, share: Any, how: _How) -> Tensor:
+    def forward(ctx: Any, share: Any, how: _Sharding) -> Tensor:
         from torch.distributed.tensor import Replicate
 
         ctx.mesh, ctx.placements, ctx.dtype, ctx.how, ctx.replicas = share.device_mesh, share.placements, share.dtype, how, how.mesh.ndim

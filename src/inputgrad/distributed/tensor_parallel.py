@@ -33,7 +33,7 @@ _TORCHS: Any = None
 
 
 @contextmanager
-def from_local_twice() -> Iterator[None]:
+def twice_differentiable_from_local() -> Iterator[None]:
     """While active, in any thread, ``DTensor.from_local`` is ours; its values are torch's."""
     if "torch.distributed.tensor" not in sys.modules:
         yield

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.variables import Key
 
@@ -72,9 +72,9 @@ class Engine(ABC):
     name: ClassVar[str]
     traits: ClassVar[Traits]
 
-    def watch(self, model: nn.Module) -> Watch:
+    def pass_options(self, model: nn.Module) -> PassOptions:
         """What is to be done around the runs of this model; made anew for each forward pass."""
-        return Watch()
+        return PassOptions()
 
     @abstractmethod
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:

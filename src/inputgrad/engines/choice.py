@@ -9,15 +9,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from inputgrad.distributed.fsdp import units
+from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, Watch
-from inputgrad.passes.second_derivative import fingerprint
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.uncompiled import compiled_part
 from inputgrad.variables import Key
 
@@ -44,15 +44,15 @@ class Auto(Engine):
         memory="that of the engine that it takes",
     )
 
-    def watch(self, model: nn.Module) -> Watch:
-        taken = remembered(model)
-        return taken.watch(model) if taken is not None else replace(DoubleBackward().watch(model), whole=not units(model))
+    def pass_options(self, model: nn.Module) -> PassOptions:
+        taken = engine_taken_before(model)
+        return taken.pass_options(model) if taken is not None else replace(DoubleBackward().pass_options(model), whole=not fsdp_modules(model))
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        taken = remembered(forward.model)
+        taken = engine_taken_before(forward.model)
         if taken is not None:
             return taken.linearize(forward, score, wrt)
-        first, *others = order(forward.model)
+        first, *others = engine_order(forward.model)
         try:
             linearization = first.linearize(forward, score, wrt)
             if isinstance(first, DoubleBackward):
@@ -63,7 +63,7 @@ class Auto(Engine):
             engine = first
         except EngineError as error:
             engine, linearization = _rescue(forward, score, wrt, others, error)
-        _TAKEN[forward.model] = (fingerprint(forward.model), engine)
+        _TAKEN[forward.model] = (model_fingerprint(forward.model), engine)
         return linearization
 
 
@@ -73,16 +73,16 @@ _SHARDED = (
 )
 
 
-def order(model: nn.Module) -> tuple[Engine, ...]:
+def engine_order(model: nn.Module) -> tuple[Engine, ...]:
     """The engines that "auto" tries for a model, in this order."""
     last = FiniteDifference(strict=True)
-    return (ReverseOverForward(), DoubleBackward(), last) if units(model) else (DoubleBackward(), ReverseOverForward(), last)
+    return (ReverseOverForward(), DoubleBackward(), last) if fsdp_modules(model) else (DoubleBackward(), ReverseOverForward(), last)
 
 
-def remembered(model: nn.Module) -> Engine | None:
+def engine_taken_before(model: nn.Module) -> Engine | None:
     """The engine that "auto" took for this model in place of double backward, in an earlier step; None where it took none."""
     form, engine = _TAKEN.get(model, (0, None))
-    return engine if engine is not None and form == fingerprint(model) else None
+    return engine if engine is not None and form == model_fingerprint(model) else None
 
 
 @contextmanager

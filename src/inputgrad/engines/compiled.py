@@ -16,21 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from inputgrad.distributed.ddp import untraceable
+from inputgrad.distributed.ddp import why_untraceable
 from inputgrad.engines.base import Engine, Linearization, Traits
 from inputgrad.engines.choice import Auto
 from inputgrad.errors import warn
 from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, Watch
-from inputgrad.passes.precision import LOSSES, Rows
-from inputgrad.passes.replay import Replay
-from inputgrad.passes.second_derivative import silenced
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.precision import LOSS_SCALE, Rows
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.second_derivative import without_parameter_hooks
 from inputgrad.torch_internals.autograd_graph import leaves_of
-from inputgrad.tracing.guards import form_of, reachable
+from inputgrad.tracing.guards import captured_state, model_form
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:
-    from inputgrad.tracing.compiled_step import Program, Result, StepFunction
+    from inputgrad.tracing.compiled_step import CompiledStep, StepFunction, StepResult
 
 _FORMS = 256
 """How many forms of a step are counted at the most."""
@@ -43,7 +43,7 @@ class _Shape:
     """What is known of one shape of the inputs (in one mode, at one point of the schedule)."""
 
     seen: int = 0
-    program: "Program | None" = None
+    program: "CompiledStep | None" = None
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Compiled(Engine):
         memory="what the compiled graph keeps of forward and backward, less than double backward",
     )
 
-    def watch(self, model: nn.Module) -> Watch:
-        return Auto().watch(model)
+    def pass_options(self, model: nn.Module) -> PassOptions:
+        return Auto().pass_options(model)
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         return Auto().linearize(forward, score, wrt)
@@ -101,7 +101,7 @@ class Compiled(Engine):
         weights: Sequence[Tensor],
         schedule: Hashable,
         holders: Sequence[Any],
-    ) -> "Result | None":
+    ) -> "StepResult | None":
         """The step by its program, or None where it is to run eagerly.
 
         owner: the loss. schedule, and what the ``holders`` hold: what else the step's form depends on.
@@ -109,7 +109,7 @@ class Compiled(Engine):
         programs = _PROGRAMS.setdefault(owner, weakref.WeakKeyDictionary()).setdefault(model, _Programs())
         if programs.given_up or _attached(programs, model, inputs, target):
             return None
-        held, others = reachable(*holders)
+        held, others = captured_state(*holders)
         shape = programs.shapes.setdefault((_form(model, inputs, target, schedule, held), others), _Shape())
         shape.seen += 1
         if len(programs.shapes) > _FORMS:  # one that changes at each step: what never came again is forgotten
@@ -123,19 +123,21 @@ class Compiled(Engine):
             return None
         return shape.program(model, inputs, target, weights)
 
-    def _made(self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], held: dict[int, Tensor]) -> "Program | None":
-        from inputgrad.tracing.compiled_step import Program  # the tracer takes a second to import
+    def _made(
+        self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], held: dict[int, Tensor]
+    ) -> "CompiledStep | None":
+        from inputgrad.tracing.compiled_step import CompiledStep  # the tracer takes a second to import
 
         reason: str | None
-        if (reason := untraceable(model)) is not None:
+        if (reason := why_untraceable(model)) is not None:
             self._refuse(model, reason)
             return None
         try:
             began = time.perf_counter()
-            replay = Replay(model, next(model.parameters()).device)
+            replay = RandomAndBufferState(model, next(model.parameters()).device)
             replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
             with replay.run():
-                program = Program(model, step, inputs, target, weights, self.backend)
+                program = CompiledStep(model, step, inputs, target, weights, self.backend)
             reason = _frozen(program, model, held) or self._difference(replay, program, model, step, inputs, target, weights)
         except Exception as error:  # tracers and compilers raise anything
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
@@ -149,7 +151,7 @@ class Compiled(Engine):
         warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
 
     def _difference(
-        self, replay: Replay, program: "Program", model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]
+        self, replay: RandomAndBufferState, program: "CompiledStep", model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]
     ) -> str | None:
         """Why the program is not used: its first batch compared with the eager step."""
         parameters = dict(model.named_parameters())
@@ -157,7 +159,7 @@ class Compiled(Engine):
             loss, _, _, own = step(inputs, target, weights)
             known = own | {id(parameter) for parameter in parameters.values()}
             foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
-            with silenced(parameters.values()):
+            with without_parameter_hooks(parameters.values()):
                 expected = _gradients(loss, parameters, model)
         if foreign:
             return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
@@ -200,12 +202,12 @@ def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: 
     wanted = tuple(parameter.requires_grad for parameter in model.parameters())
     autocast = _autocast(next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), torch.device("cpu")))
     outside = tuple((identity, tensor.requires_grad) for identity, tensor in sorted(held.items()))
-    return (shapes, str(structure), form_of(model), wanted, autocast, schedule, outside)
+    return (shapes, str(structure), model_form(model), wanted, autocast, schedule, outside)
 
 
-def _frozen(program: "Program", model: nn.Module, held: dict[int, Tensor]) -> str | None:
+def _frozen(program: "CompiledStep", model: nn.Module, held: dict[int, Tensor]) -> str | None:
     """A tensor that the trace has taken in as it was, and whose exchange nobody would notice."""
-    known = held.keys() | reachable(*model.modules())[0].keys()
+    known = held.keys() | captured_state(*model.modules())[0].keys()
     for constant in program.constants():
         if id(constant) not in known:
             return f"a tensor of shape {list(constant.shape)} enters the step from outside; hand it to the term, the place or the model as a field of theirs"
@@ -227,14 +229,14 @@ def _attached(programs: _Programs, model: nn.Module, inputs: Any, target: Any) -
 
 
 def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter], model: nn.Module) -> dict[str, Tensor]:
-    from inputgrad.tracing.compiled_step import halved
+    from inputgrad.tracing.compiled_step import computes_in_float16
 
     sources = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
 
     def taken(scale: float) -> Rows:
         return [torch.autograd.grad(loss, list(sources.values()), loss.new_tensor(scale), retain_graph=True, allow_unused=True)]
 
-    (found,) = LOSSES.unscaled(model, taken) if halved(model) else taken(1)
+    (found,) = LOSS_SCALE.unscaled(model, taken) if computes_in_float16(model) else taken(1)
     return {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
 
 

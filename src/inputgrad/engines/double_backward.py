@@ -10,12 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from inputgrad.derivatives import Phase
+from inputgrad.derivatives import BackwardTarget
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits
 from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.second_derivative import explained, prove, proven
+from inputgrad.passes.second_derivative import as_engine_error, check_second_derivative, is_checked
 from inputgrad.variables import Key
 
 
@@ -36,19 +36,19 @@ class DoubleBackward(Engine):
         memory="the graph of the pass and that of its backward pass, at once",
     )
 
-    def watch(self, model: nn.Module) -> Watch:
-        return Watch(phase=Phase() if self.own_derivatives else None, whole=True)
+    def pass_options(self, model: nn.Module) -> PassOptions:
+        return PassOptions(phase=BackwardTarget() if self.own_derivatives else None, whole=True)
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         forward.gather()
-        forward.here()  # an error of the model's own forward pass stays its own
-        with explained(self, forward, "twice"):
+        forward.primal()  # an error of the model's own forward pass stays its own
+        with as_engine_error(self, forward, "twice"):
             seed = None
-            if not proven(self, forward, score):
-                seed = forward.here().output.new_ones(()).requires_grad_()
+            if not is_checked(self, forward, score):
+                seed = forward.primal().output.new_ones(()).requires_grad_()
                 forward.own_leaves.append(seed)
             gradient = input_gradient(forward, score, wrt, create_graph=True, seed=seed)
-            prove(self, forward, score, gradient, seed)
+            check_second_derivative(self, forward, score, gradient, seed)
 
         def here(v: Cotangents) -> Tensor:
             return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()

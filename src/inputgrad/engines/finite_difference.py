@@ -12,7 +12,7 @@ of that is taken since the curvature of networks is above 1; Richardson's by 4c�
 In float32 these are 3.5e-4, 2.5e-3 and 1.3e-2. In half precision sums are accumulated in float32, and the rounding of a pass is nearer ε/4: in bfloat16
 the fractions are 4.4e-2, 6.2e-2 and 8.7e-2. All six are within a factor of 2 of the best ones measured (docs/engines.md).
 
-Random draws, buffers and branch decisions are those of the pass at z (`displaced`). Without the branches a ReLU network's result is wrong by
+Random draws, buffers and branch decisions are those of the pass at z (`score_at_displacement`). Without the branches a ReLU network's result is wrong by
 several times its own size, since a unit that changes side jumps by O(1), which is divided by h.
 
 Two passes in all (`joint`): where s is the sample's own base loss and the base loss is c·Σs (c = 1/N for a mean), one backward pass at z gives both g and
@@ -26,16 +26,16 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.fsdp import units
+from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits
 from inputgrad.errors import nearest
 from inputgrad.heads import Score
-from inputgrad.passes.branches.tape import Tape
-from inputgrad.passes.displaced import Watched, displaced, norm, object_to_unseen, total
-from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.branches.tape import BranchTape
+from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement, sum_of_scores
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.joint_gradients import both_gradients
-from inputgrad.passes.second_derivative import replayable
+from inputgrad.passes.joint_gradients import input_and_parameter_gradients
+from inputgrad.passes.second_derivative import check_replay
 from inputgrad.variables import Key
 
 Scheme = Literal["central", "one_sided", "richardson"]
@@ -76,13 +76,13 @@ class FiniteDifference(Engine):
         if self.step is not None and not 0 < self.step < 1:
             raise ValueError(f"FiniteDifference: step must be a fraction of the input's norm, between 0 and 1, or None; got {self.step}")
 
-    def watch(self, model: nn.Module) -> Watch:
-        return Watch(tape=Tape())
+    def pass_options(self, model: nn.Module) -> PassOptions:
+        return PassOptions(tape=BranchTape())
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         scored = self._scored(forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
-        scores_here = scored(forward.here().output)
+        scores_here = scored(forward.primal().output)
         several = scores_here.dim() == 2
 
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
@@ -91,13 +91,13 @@ class FiniteDifference(Engine):
                 yield row, directions, self._step(forward, directions)
 
         def here(v: Cotangents) -> Tensor:
-            shares = [total(scores_here, row) / -h for row, _, h in rows(v) if h]
+            shares = [sum_of_scores(scores_here, row) / -h for row, _, h in rows(v) if h]
             return torch.stack(shares).sum() if shares else scores_here.new_zeros(())
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
             for row, directions, h in rows(v):
-                for multiple, weight in PASSES[self.scheme] if h or units(forward.model) else ():  # shards are gathered by all processes or by none
-                    yield displaced(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
+                for multiple, weight in PASSES[self.scheme] if h or fsdp_modules(forward.model) else ():  # shards are gathered by all processes or by none
+                    yield score_at_displacement(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
 
         return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
 
@@ -106,18 +106,18 @@ class FiniteDifference(Engine):
         if not at_once:
             return None
         scored = self._scored(forward, score)
-        found = both_gradients(forward, scored(forward.here().output), wrt)
+        found = input_and_parameter_gradients(forward, scored(forward.primal().output), wrt)
         if found is None:
             return None
-        if forward.spendable:
-            forward.let_go()
+        if forward.may_free_graph:
+            forward.free_graph()
 
         def joined(v: Cotangents, c: float) -> Joint:
-            forward.let_go()
+            forward.free_graph()
             directions = dict(zip(wrt, v, strict=True))
             h = self._step(forward, directions)
             passes = PASSES[self.scheme] if h else ()
-            shares = (displaced(forward, scored, directions, multiple * h) * (weight / h) for multiple, weight in passes)
+            shares = (score_at_displacement(forward, scored, directions, multiple * h) * (weight / h) for multiple, weight in passes)
             return Joint(found.times(c - 1 / h if h and self.scheme == "one_sided" else c), shares)
 
         return Linearization(found.inputs, joined=joined)
@@ -128,16 +128,16 @@ class FiniteDifference(Engine):
 
         return estimated_error(self, criterion, model, inputs, target)
 
-    def _scored(self, forward: ForwardPass, score: Score) -> Watched:
-        forward.watched()
-        replayable(self, forward, score)
-        object_to_unseen(self.name, forward, strict=self.strict)
-        return Watched(score)
+    def _scored(self, forward: ForwardPass, score: Score) -> FrozenBranches:
+        forward.record_branches()
+        check_replay(self, forward, score)
+        refuse_hidden_branches(self.name, forward, strict=self.strict)
+        return FrozenBranches(score)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
         here = forward.values()
         variables = [here.variables[key].detach() for key in v]
-        size, length = norm(variables), norm(list(v.values()))
+        size, length = joint_norm(variables), joint_norm(list(v.values()))
         if length == 0:
             return 0.0
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
-from inputgrad.distributed.ddp import flat
+from inputgrad.distributed.ddp import is_fsdp1
 from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
@@ -20,7 +20,7 @@ from inputgrad.passes.constants import ConstantsWithoutTangent
 from inputgrad.passes.dropout import SameMask
 from inputgrad.passes.forward_pass import Change, ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.second_derivative import explained, prove, replayable
+from inputgrad.passes.second_derivative import as_engine_error, check_replay, check_second_derivative
 from inputgrad.variables import Key
 
 
@@ -37,13 +37,13 @@ class ReverseOverForward(Engine):
     )
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        _object_to_flat_parameters(forward.model)
-        _object_to_hidden_normalisation(forward.model)
-        replayable(self, forward, score)
+        _refuse_fsdp1(forward.model)
+        _refuse_scripted_normalisation(forward.model)
+        check_replay(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
         def elsewhere(v: Cotangents) -> Iterator[Tensor]:
-            if v[0].dim() == forward.here().variables[wrt[0]].dim():
+            if v[0].dim() == forward.primal().variables[wrt[0]].dim():
                 yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)))
                 return
             for k in range(v[0].shape[1]):
@@ -60,23 +60,23 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
         return (scores if row is None else scores[:, row]).sum()
 
     directions = tuple(v.values())
-    with explained(engine, forward, "forward and then backward"):
+    with as_engine_error(engine, forward, "forward and then backward"):
         with ConstantsWithoutTangent(), PrimitiveNormalisation(), SameMask():
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
-        prove(engine, forward, score, [tangent])
+        check_second_derivative(engine, forward, score, [tangent])
     return tangent
 
 
-def _object_to_flat_parameters(model: nn.Module) -> None:
+def _refuse_fsdp1(model: nn.Module) -> None:
     """torch (2.13) ends the process with a fault of memory where a functorch transform meets them."""
-    if flat(model):
+    if is_fsdp1(model):
         raise EngineError(
             "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' serves it; under "
             "fully_shard (FSDP2), its successor, the exact engines do"
         )
 
 
-def _object_to_hidden_normalisation(model: nn.Module) -> None:
+def _refuse_scripted_normalisation(model: nn.Module) -> None:
     """A scripted module calls torch's own normalisation, whose forward-mode formula is silently wrong in reverse (`derivatives.normalisation`)."""
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):

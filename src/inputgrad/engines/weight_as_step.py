@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
-from inputgrad.passes.branches.tape import Tape
-from inputgrad.passes.displaced import Watched, displaced, norm, object_to_unseen
-from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.passes.branches.tape import BranchTape
+from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.variables import Key
 
@@ -57,8 +57,8 @@ class WeightAsStep(Engine):
         if not self.largest > 0:
             raise ValueError(f"WeightAsStep: largest must be a positive fraction of the input's norm; got {self.largest}")
 
-    def watch(self, model: nn.Module) -> Watch:
-        return Watch(tape=Tape())
+    def pass_options(self, model: nn.Module) -> PassOptions:
+        return PassOptions(tape=BranchTape())
 
     def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
         raise EngineError(
@@ -68,26 +68,26 @@ class WeightAsStep(Engine):
         )
 
     def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
-        forward.watched()
-        object_to_unseen(self.name, forward, strict=self.strict)
-        scored = Watched(score)
+        forward.record_branches()
+        refuse_hidden_branches(self.name, forward, strict=self.strict)
+        scored = FrozenBranches(score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
-        if forward.spendable:
-            forward.let_go()
+        if forward.may_free_graph:
+            forward.free_graph()
 
         def joined(v: Cotangents, c: float) -> Joint:
-            forward.let_go()
+            forward.free_graph()
             if c == 0:
                 raise EngineError("engine 'weight_as_step' needs a base loss that pulls at the output: here its gradient is zero")
             directions = dict(zip(wrt, v, strict=True))
             self._tell_if_large(forward, directions, c)
-            return Joint([], [c * displaced(forward, scored, directions, 1 / c)])
+            return Joint([], [c * score_at_displacement(forward, scored, directions, 1 / c)])
 
         return Linearization(gradient, joined=joined)
 
     def _tell_if_large(self, forward: ForwardPass, v: dict[Key, Tensor], c: float) -> None:
-        size = norm([forward.values().variables[key].detach() for key in v])
-        fraction = norm(list(v.values())) / abs(c) / size if size else 0.0
+        size = joint_norm([forward.values().variables[key].detach() for key in v])
+        fraction = joint_norm(list(v.values())) / abs(c) / size if size else 0.0
         if fraction > self.largest and forward.model not in _TOLD:
             _TOLD.add(forward.model)
             warn(

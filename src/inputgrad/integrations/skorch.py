@@ -72,7 +72,7 @@ class InputGradientRegressor(InputGradientStep, NeuralNetRegressor):
 
 def part_scores(criterion: InputGradientLoss) -> list[tuple[str, PassthroughScoring]]:
     """skorch's callbacks that average the parts over each epoch and print them: ``callbacks=part_scores(criterion)``."""
-    from inputgrad.step.active_terms import names
+    from inputgrad.step.active_terms import part_names
 
-    parts = names(criterion.terms)
+    parts = part_names(criterion.terms)
     return [(f"{stage}_{name}", PassthroughScoring(f"{stage}_{name}", on_train=stage == "train")) for stage in ("train", "valid") for name in parts]

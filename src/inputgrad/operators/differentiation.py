@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inputgrad.distributed.tensor_parallel import from_local_twice
+from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.errors import EngineError
 
 
@@ -19,7 +19,7 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
     names: of the variables, where the quantity is the output itself: then it is an error that no path leads from a variable to it.
     """
     try:
-        with from_local_twice():
+        with twice_differentiable_from_local():
             found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
     except RuntimeError as error:
         raise (_told(error) or error) from error

@@ -157,14 +157,14 @@ def field_of_batch(batch: Batch, names: Names | None = None, wrt: Wrt | None = N
     asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
     known = _FIELDS.setdefault(batch, {})
     if asked not in known:
-        known[asked] = made(*batch.output_and_variables(keys, at), keys, names, outputs)
+        known[asked] = make_field(*batch.output_and_variables(keys, at), keys, names, outputs)
     return known[asked]
 
 
 _FIELDS: "weakref.WeakKeyDictionary[Batch, dict[Any, Field]]" = weakref.WeakKeyDictionary()
 
 
-def made(output: Tensor, variables: Sequence[Tensor], keys: tuple[Key, ...], names: Names | None, outputs: Names | None) -> Field:
+def make_field(output: Tensor, variables: Sequence[Tensor], keys: tuple[Key, ...], names: Names | None, outputs: Names | None) -> Field:
     """A field from an output, the variables in its graph, and their names; for inputs in a dict their own names serve."""
     coordinates = Coordinates(variables, keys, _own_names(keys) if names is None else names)
     return Field(output, coordinates, names_or_none("outputs", outputs))

@@ -15,12 +15,12 @@ from inputgrad.batch import Batch
 from inputgrad.errors import nearest, warn
 from inputgrad.heads import Of
 from inputgrad.operators import differentiation
-from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, made
-from inputgrad.passes.forward_pass import ForwardPass, Watch
+from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.model_checks import check_model, coupling, thawed
+from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
 from inputgrad.passes.outputs import default_output
-from inputgrad.passes.replay import Replay
+from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.perturbations.gradient_paths import follow_gradient
 from inputgrad.places.base import Place
 from inputgrad.torch_internals.draws import normal_like
@@ -41,11 +41,11 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     _check_head(of)
     check_model(model)
     with torch.inference_mode(False), torch.enable_grad():
-        given = ModelInputs.of(thawed(inputs))
+        given = ModelInputs.of(without_inference_tensors(inputs))
         keys = canonical(wrt, given, model)
-        forward = ForwardPass(model, given, keys, default_output, Replay(model, given.device()), Watch(whole=True))
-        output = forward.here().output
-        gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, thawed(target)), keys, create_graph=True)
+        forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True))
+        output = forward.primal().output
+        gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, without_inference_tensors(target)), keys, create_graph=True)
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
 
 
@@ -79,7 +79,7 @@ def field(
         raise TypeError("at= is a place of a term's batch: give the points themselves as inputs")
     with torch.inference_mode(False), torch.enable_grad():
         keys = keys_of(wrt) if wrt is not None else all_keys(inputs)
-        return made(*_opened(model, inputs, keys), keys, names, outputs)
+        return make_field(*_opened(model, inputs, keys), keys, names, outputs)
 
 
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
@@ -140,7 +140,7 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     with torch.inference_mode(False), torch.enable_grad():
         output, variables = _opened(model, inputs, wrt)
         vectors = _vectors(vector if several else (vector,), variables)
-        scores = heads.Score(heads.resolve(of), output, thawed(target))(output)
+        scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:
             raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
         found = differentiation.along(differentiation.gradients(scores, variables, keys_of(wrt)), variables, vectors)
@@ -159,9 +159,9 @@ def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
         return model.output_and_variables(wrt)
     check_model(model)
     _warn_if_coupled(model)
-    given = ModelInputs.of(thawed(inputs))
+    given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    here = ForwardPass(model, given, keys, default_output, Replay(model, given.device()), Watch(whole=True)).here()
+    here = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True)).primal()
     return here.output, tuple(here.variables[key] for key in keys)
 
 
@@ -173,7 +173,7 @@ def _no_inputs(inputs: Any) -> None:
 def _warn_if_coupled(model: nn.Module) -> None:
     if not isinstance(model, nn.Module) or model in _WARNED:
         return
-    for name, module in coupling(model):
+    for name, module in coupled_modules(model):
         _WARNED.add(model)
         warn(
             f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so a derivative at one point is that of the WHOLE "

@@ -1,6 +1,6 @@
 """Passes at displaced inputs: what every engine that compares scores at x and beside it has in common.
 
-Random draws, buffers and branch decisions are those of the pass at x (`replay`, `branches`); those of the score too (`Watched`).
+Random draws, buffers and branch decisions are those of the pass at x (`replay`, `branches`); those of the score too (`FrozenBranches`).
 """
 
 import weakref
@@ -9,49 +9,49 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.fsdp import units
+from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
-from inputgrad.passes.branches.tape import Tape, unseen
+from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
 from inputgrad.passes.forward_pass import Change, ForwardPass
 from inputgrad.variables import Key
 
 _WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-class Watched:
+class FrozenBranches:
     """A score whose own branch decisions (the sign in an absolute error) are those that it took first."""
 
     def __init__(self, score: Score) -> None:
         self._score = score
-        self._tape = Tape()
+        self._tape = BranchTape()
 
     def __call__(self, output: Tensor) -> Tensor:
         with self._tape.run():
             return self._score(output)
 
 
-def displaced(forward: ForwardPass, scored: Watched, v: Mapping[Key, Tensor], step: float, row: int | None = None) -> Tensor:
+def score_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float, row: int | None = None) -> Tensor:
     """Σ_n s_n at z + step·v, 0-d, with the graph of its own pass; of one row where the head has several."""
     changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
-    if units(forward.model):  # a cast of a parameter that an earlier pass made goes back after this pass has reduced its gradients: a step late
+    if fsdp_modules(forward.model):  # a cast of a parameter that an earlier pass made goes back after this pass has reduced its gradients: a step late
         torch.clear_autocast_cache()
-    return total(scored(forward.run(changes).output), row)
+    return sum_of_scores(scored(forward.run(changes).output), row)
 
 
-def total(scores: Tensor, row: int | None = None) -> Tensor:
+def sum_of_scores(scores: Tensor, row: int | None = None) -> Tensor:
     """Σ_n s_n, or that of one row of a head of several."""
     return (scores if row is None else scores[:, row]).sum()
 
 
-def norm(tensors: list[Tensor]) -> float:
+def joint_norm(tensors: list[Tensor]) -> float:
     """The norm of all of them as one long vector."""
     return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
 
 
-def object_to_unseen(engine: str, forward: ForwardPass, *, strict: bool) -> None:
+def refuse_hidden_branches(engine: str, forward: ForwardPass, *, strict: bool) -> None:
     """Say once a model, or by an error, where branch decisions cannot be replayed."""
-    hidden = unseen(forward.model) or forward.unseen_branches
+    hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches
     if hidden is None or (forward.model in _WARNED and not strict):
         return
     told = (

@@ -1,7 +1,7 @@
 """The forward pass: the model as a function of the variables that are differentiated.
 
 All that an engine sees of the user's model. It can be run at the variables' own values or after a change of them; every run of a step sees the
-same random draws and buffers (`Replay`), and none touches the user's tensors.
+same random draws and buffers (`RandomAndBufferState`), and none touches the user's tensors.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.derivatives import Phase, SecondDerivatives
-from inputgrad.distributed.ddp import without_wrappers
-from inputgrad.distributed.tensor_parallel import from_local_twice
-from inputgrad.passes.branches.tape import Tape
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives
+from inputgrad.distributed.ddp import without_wrapper_branches
+from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
+from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.outputs import check_graph, check_output
-from inputgrad.passes.replay import Replay
+from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
@@ -34,11 +34,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Watch:
+class PassOptions:
     """What an engine wants done around the runs of the model."""
 
-    tape: Tape | None = None
-    phase: Phase | None = None
+    tape: BranchTape | None = None
+    phase: BackwardTarget | None = None
     whole: bool = False
     """Whether sharded parameters must be whole for the step."""
 
@@ -48,7 +48,7 @@ class ForwardPass:
 
     watch: what the engine wants done around the runs. With a tape, the first run records the model's branch decisions and the later runs replay them;
     with a phase, the first run is made with our own second derivatives in place.
-    tap: the inner module whose output is taken in place of the model's.
+    output_module: the inner module whose output is taken in place of the model's.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class ForwardPass:
         inputs: ModelInputs,
         wrt: tuple[Key, ...],
         pick: Callable[[Any], Tensor],
-        replay: Replay,
-        watch: "Watch | None" = None,
-        tap: str | None = None,
+        replay: RandomAndBufferState,
+        watch: "PassOptions | None" = None,
+        output_module: str | None = None,
     ) -> None:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
         self._pick = pick
         self._replay = replay
-        self._tap = tap
+        self._output_module = output_module
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
         if watch and watch.whole:
             replay.gather()
-        self._here: Run | None = None
+        self._primal: Run | None = None
         self._spent = self._whole = False
-        self.spendable = False
+        self.may_free_graph = False
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
@@ -90,38 +90,38 @@ class ForwardPass:
     @property
     def made(self) -> bool:
         """Whether the run at the variables' own values has been made."""
-        return self._here is not None
+        return self._primal is not None
 
-    def here(self) -> Run:
+    def primal(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
-        if self._here is not None and self._replay.whole and not self._whole:
-            self.let_go()
-        if self._here is None or self._spent:
+        if self._primal is not None and self._replay.whole and not self._whole:
+            self.free_graph()
+        if self._primal is None or self._spent:
             with SecondDerivatives(self._phase) if self._phase else nullcontext():
-                self._here, self._spent, self._whole = self.run({}), False, self._replay.whole
+                self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
             if self.wrt:
-                check_graph(self._here.output)
-        return self._here
+                check_graph(self._primal.output)
+        return self._primal
 
     def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""
         self._replay.gather()
 
-    def let_go(self) -> None:
+    def free_graph(self) -> None:
         """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
         here = self.values()
         self.own_leaves += here.variables.values()
-        self._here = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
+        self._primal = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
         self._spent = True
 
     def values(self) -> Run:
         """The run at the variables' own values, with or without its graph."""
-        return self._here if self._here is not None else self.here()
+        return self._primal if self._primal is not None else self.primal()
 
-    def watched(self) -> None:
+    def record_branches(self) -> None:
         """Record the branch decisions at the variables' own values, by a run for that alone where the first run did not."""
         if self._tape is None:
-            self._tape = Tape()
+            self._tape = BranchTape()
             self.run({})
 
     @property
@@ -131,7 +131,7 @@ class ForwardPass:
 
     def input_gradient_phase(self) -> AbstractContextManager[None]:
         """Around the backward pass that gives the input gradient alone."""
-        return self._phase.input_gradient() if self._phase else from_local_twice()
+        return self._phase.input_gradient() if self._phase else twice_differentiable_from_local()
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
@@ -144,7 +144,7 @@ class ForwardPass:
                 variables[key] = _opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
-        with eager, from_local_twice(), self._replay.run(), self._module_variables(variables, changes), self._taped():
+        with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
         check_output(output)
         if self._replay.output is None:
@@ -159,25 +159,25 @@ class ForwardPass:
         if self._tape is None:
             yield
             return
-        with self._tape.run(), without_wrappers(self.model, self._tape):
+        with self._tape.run(), without_wrapper_branches(self.model, self._tape):
             yield
 
     def _output(self, inputs: ModelInputs) -> Tensor:
-        if self._tap is None:
+        if self._output_module is None:
             return self._pick(inputs.call(self.model))
         caught: dict[Key, Tensor] = {}
-        handle = inner_module(self.model, f"{MODULE}{self._tap}").register_forward_hook(_module_hook(f"{MODULE}{self._tap}", caught, _same))
+        handle = inner_module(self.model, f"{MODULE}{self._output_module}").register_forward_hook(_module_hook(f"{MODULE}{self._output_module}", caught, _same))
         try:
             inputs.call(self.model)
         finally:
             handle.remove()
         if not caught:
-            raise ValueError(f"heads.Inner({self._tap!r}): this module was not called in the model's forward pass")
-        return caught[f"{MODULE}{self._tap}"]
+            raise ValueError(f"heads.Inner({self._output_module!r}): this module was not called in the model's forward pass")
+        return caught[f"{MODULE}{self._output_module}"]
 
-    def moved(self, values: Mapping[Key, Tensor]) -> "ForwardPass":
+    def at(self, values: Mapping[Key, Tensor]) -> "ForwardPass":
         """This pass, with its own values of the variables replaced by these leaves: the run that `here` gives."""
-        self._here = self.run({key: lambda _, value=value: value for key, value in values.items()})  # type: ignore[misc]
+        self._primal = self.run({key: lambda _, value=value: value for key, value in values.items()})  # type: ignore[misc]
         return self
 
     @contextmanager

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import unnoticed
-from inputgrad.distributed.fsdp import recover, units
+from inputgrad.distributed.ddp import pause_static_graph
+from inputgrad.distributed.fsdp import fsdp_modules, reset_after_error
 from inputgrad.errors import EngineError
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.precision import INPUTS, Rows, scaling
+from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, Rows, is_float16_autocast
 from inputgrad.torch_internals.autograd_graph import leaves_of, reentrant
 from inputgrad.variables import Key
 
@@ -23,13 +23,13 @@ def input_gradient(
     of the model, where nothing else that arrives there requires grad.
     Raises `ValueError` where the scores do not depend on a variable.
     """
-    here = forward.here()
+    here = forward.primal()
     variables = [here.variables[key] for key in wrt]
     scores = score(here.output)
     if not scores.requires_grad:
         raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
-    half = scaling(scores.device) and all(z.dtype is not torch.float16 for z in variables)
+    half = is_float16_autocast(scores.device) and all(z.dtype is not torch.float16 for z in variables)
 
     def taken(scale: float) -> Rows:
         start = seed if scale == 1 else scores.new_tensor(scale) if seed is None else seed * scale
@@ -39,7 +39,7 @@ def input_gradient(
                 _gradients(forward, column.sum(), variables, start, create_graph=create_graph, last=last) for column, last in zip(columns, spend, strict=True)
             ]
 
-    rows = INPUTS.unscaled(forward.model, taken) if half else taken(1)
+    rows = INPUT_GRADIENT_SCALE.unscaled(forward.model, taken) if half else taken(1)
     for key, *parts in zip(wrt, *rows, strict=True):
         if all(part is None for part in parts):
             raise ValueError(
@@ -53,15 +53,15 @@ def input_gradient(
 
 
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
-    spent = forward.spendable and last and not reentrant([total])  # what raises half-way must still be there for the second attempt
+    spent = forward.may_free_graph and last and not reentrant([total])  # what raises half-way must still be there for the second attempt
     try:
-        with unnoticed(forward.model):
+        with pause_static_graph(forward.model):
             return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise
-        if units(forward.model):
-            recover(forward.model)
+        if fsdp_modules(forward.model):
+            reset_after_error(forward.model)
             raise EngineError(
                 f"{type(forward.model).__name__} is sharded by fully_shard and checkpoints in the re-entrant way, whose gradients do not come back to the "
                 "shares here. Use checkpoint(..., use_reentrant=False)"

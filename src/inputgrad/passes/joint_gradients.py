@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import flat, unnoticed
-from inputgrad.distributed.fsdp import units
+from inputgrad.distributed.ddp import is_fsdp1, pause_static_graph
+from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.precision import INPUTS, finite, scaling
+from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, all_finite, is_float16_autocast
 from inputgrad.torch_internals.autograd_graph import leaves_of, reentrant
 from inputgrad.variables import Key
 
@@ -26,7 +26,7 @@ _TOO_LARGE: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDiction
 
 
 @dataclass(frozen=True)
-class BothGradients:
+class InputAndParameterGradients:
     """g, one detached tensor a variable, and scale·G, one tensor for each leaf that the scores depend on."""
 
     inputs: tuple[Tensor, ...]
@@ -39,17 +39,17 @@ class BothGradients:
         return [(leaf, part) for (leaf, _), part in zip(self.leaves, scaled, strict=True)]
 
 
-def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> BothGradients | None:
+def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> InputAndParameterGradients | None:
     """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters are not to be had so.
 
     That is where gradients overflow (float16), where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant
     way, and where a variable gets no gradient. Hooks on the leaves do not run: they see the whole gradient, when it is handed over.
     """
-    here = forward.here()
+    here = forward.primal()
     variables = [here.variables[key] for key in wrt]
     own = {id(leaf) for leaf in (*forward.own_leaves, *here.variables.values())}
     leaves = [leaf for leaf in leaves_of([scores]) if id(leaf) not in own]
-    if scores.dim() != 1 or units(forward.model) or flat(forward.model) or not all(map(_plain, (*leaves, *forward.model.parameters()))):
+    if scores.dim() != 1 or fsdp_modules(forward.model) or is_fsdp1(forward.model) or not all(map(_plain, (*leaves, *forward.model.parameters()))):
         return None
     total = scores.sum()
     scale = _scale(forward.model, total, [*variables, *leaves])
@@ -57,31 +57,31 @@ def both_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -
         return None
     found = _taken(forward, total, variables, leaves, scale)
     inputs = found[: len(variables)]
-    if all(part is None for part in inputs) or (scaling(total.device) and _overflows(forward.model, found, scale)):
+    if all(part is None for part in inputs) or (is_float16_autocast(total.device) and _overflows(forward.model, found, scale)):
         return None
     filled = tuple(torch.zeros_like(z) if part is None else part for part, z in zip(inputs, variables, strict=True))
     paid = tuple((leaf, gradient) for leaf, gradient in zip(leaves, found[len(variables) :], strict=True) if gradient is not None)
-    return BothGradients(filled if scale == 1 else tuple(part / scale for part in filled), paid, scale)
+    return InputAndParameterGradients(filled if scale == 1 else tuple(part / scale for part in filled), paid, scale)
 
 
 def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float | None:
     """What this pass starts from; None where no scale serves: one that was too large, or gradients that stay in float16, where dividing would lose them."""
-    if not scaling(total.device):
+    if not is_float16_autocast(total.device):
         return 1.0
-    scale = INPUTS.of(model)
+    scale = INPUT_GRADIENT_SCALE.of(model)
     halved = any(source.dtype is torch.float16 for source in sources)
     return None if halved or scale >= _TOO_LARGE.get(model, float("inf")) else scale
 
 
 def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves: list[Tensor], scale: float) -> tuple[Tensor | None, ...]:
-    half = scaling(total.device)  # then the graph must still be there for a second attempt
+    half = is_float16_autocast(total.device)  # then the graph must still be there for a second attempt
     seed = total.new_tensor(scale) if half else None
-    with _unhooked(leaves), unnoticed(forward.model):
-        return torch.autograd.grad(total, [*variables, *leaves], seed, retain_graph=half or not forward.spendable, allow_unused=True)
+    with _unhooked(leaves), pause_static_graph(forward.model):
+        return torch.autograd.grad(total, [*variables, *leaves], seed, retain_graph=half or not forward.may_free_graph, allow_unused=True)
 
 
 def _overflows(model: nn.Module, found: Sequence[Tensor | None], scale: float) -> bool:
-    if finite(found):
+    if all_finite(found):
         return False
     _TOO_LARGE[model] = scale
     return True

@@ -27,18 +27,18 @@ def check_model(model: Any) -> None:
                 )
 
 
-def thawed(value: Any) -> Any:
+def without_inference_tensors(value: Any) -> Any:
     """``value`` with inference tensors cloned into ordinary ones."""
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
     if isinstance(value, Mapping):
-        return {key: thawed(item) for key, item in value.items()}
+        return {key: without_inference_tensors(item) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(thawed(item) for item in value)
+        return type(value)(without_inference_tensors(item) for item in value)
     return value
 
 
-def coupling(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def coupled_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules that couple the samples of a batch by its statistics, with their names."""
     for name, module in model.named_modules():
         if isinstance(module, _COUPLING) and (module.training or module.running_mean is None):

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from inputgrad.passes.traced_draws import tracing
+from inputgrad.passes.traced_draws import is_tracing
 
 Rows = list[Sequence[Tensor | None]]
 
 
-class Scales:
+class DynamicScale:
     """A scale for each model: the first one, and what it is divided by where it was too large."""
 
     def __init__(self, first: float, step: float) -> None:
@@ -34,7 +34,7 @@ class Scales:
         first = scale = self.of(model)
         while True:
             rows = taken(scale)
-            if tracing() or scale == 1 or finite(part for row in rows for part in row):
+            if is_tracing() or scale == 1 or all_finite(part for row in rows for part in row):
                 break
             scale = max(1.0, scale / self.step)
         if scale != first:
@@ -42,18 +42,18 @@ class Scales:
         return [[None if part is None else part / scale for part in row] for row in rows]
 
 
-INPUTS = Scales(2.0**10, 2.0**5)
+INPUT_GRADIENT_SCALE = DynamicScale(2.0**10, 2.0**5)
 """Of the score, for the input gradient. Not larger: where the term's own derivative goes back it is divided by it."""
-LOSSES = Scales(2.0**16, 2.0**2)
+LOSS_SCALE = DynamicScale(2.0**16, 2.0**2)
 """Of the loss, for the parameter gradients of a program; the first is that of `torch.amp.GradScaler`."""
 
 
-def scaling(device: torch.device) -> bool:
+def is_float16_autocast(device: torch.device) -> bool:
     """Whether gradients are computed in float16 here."""
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
 
 
-def finite(parts: Iterable[Tensor | None]) -> bool:
+def all_finite(parts: Iterable[Tensor | None]) -> bool:
     """Whether all numbers are finite; for plain tensors by one look at the device."""
     found = [part for part in parts if part is not None and part.numel()]
     plain: list[Tensor] = []

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import after_broadcast, transparent
-from inputgrad.distributed.fsdp import Gathered, units
-from inputgrad.passes.traced_draws import Draws, tracing
+from inputgrad.distributed.ddp import after_broadcast, bypass_ddp
+from inputgrad.distributed.fsdp import UnshardedParameters, fsdp_modules
+from inputgrad.passes.traced_draws import TracedDraws, is_tracing
 
 
-class Replay:
+class RandomAndBufferState:
     """The state before the first pass of a step, put back for each later pass and taken away again after it."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
@@ -27,10 +27,10 @@ class Replay:
         """Whether a pass of this step has met re-entrant checkpointing."""
         self.output: Tensor | None = None
         """What the first pass gave, with its graph: the one pass that replicas hear of."""
-        self._gathered: Gathered | None = None
+        self._gathered: UnshardedParameters | None = None
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
-        self._draws: Callable[[], AbstractContextManager[None]] = Draws().run if tracing() else nullcontext
+        self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
 
     @property
     def whole(self) -> bool:
@@ -39,8 +39,8 @@ class Replay:
 
     def gather(self) -> None:
         """Make every pass from here on one of whole parameters."""
-        if self._gathered is None and units(self._model):
-            self._gathered = Gathered(self._model)
+        if self._gathered is None and fsdp_modules(self._model):
+            self._gathered = UnshardedParameters(self._model)
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
@@ -60,7 +60,7 @@ class Replay:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
-            if units(self._model):
+            if fsdp_modules(self._model):
                 torch.clear_autocast_cache()  # casts of an earlier step would take this one's gradients to where they were reduced already
             with self._draws(), after_broadcast(self._model, self._remember_buffers):
                 yield
@@ -71,7 +71,7 @@ class Replay:
         for module, name, buffer in self._buffers:
             module._buffers[name] = buffer.clone()
         try:
-            with self._draws(), transparent(self._model):
+            with self._draws(), bypass_ddp(self._model):
                 yield
         finally:
             _set_random_state(now, self.device)

@@ -12,53 +12,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import unnoticed
-from inputgrad.distributed.fsdp import recover, units
+from inputgrad.distributed.ddp import pause_static_graph
+from inputgrad.distributed.fsdp import fsdp_modules, reset_after_error
 from inputgrad.engines.base import Engine
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.traced_draws import tracing
+from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.torch_internals.autograd_graph import leaves_of, nodes_of
 
 _PROVEN: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
 
 
-def proven(engine: Engine, forward: ForwardPass, score: Score) -> bool:
+def is_checked(engine: Engine, forward: ForwardPass, score: Score) -> bool:
     """Whether the engine has met this model in this mode with inputs of these shapes; taken for granted while a step is traced."""
-    return tracing() or _signature(engine, forward, score) in _PROVEN.get(forward.model, ())
+    return is_tracing() or _signature(engine, forward, score) in _PROVEN.get(forward.model, ())
 
 
-def prove(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
+def check_second_derivative(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
     """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
 
     A once_differentiable Function is looked for by name: what it hands on is cut off, so that nothing would raise on the way to the parameters.
     """
-    if proven(engine, forward, score):
+    if is_checked(engine, forward, score):
         return
     for node in nodes_of(results):
         if node.name() in ("torch::autograd::Error", "torch::autograd::DelayedError"):
             raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
-    if any(node.name() == "_FromTorchTensorBackward" for node in nodes_of([forward.here().output])):
+    if any(node.name() == "_FromTorchTensorBackward" for node in nodes_of([forward.primal().output])):
         raise RuntimeError("DTensor.from_local of torch cuts off the second derivative")
     differentiable = [result for result in results if result.requires_grad]
-    learning = leaves_of(differentiable) if units(forward.model) else forward.model.parameters()  # a sharded unit puts others in the parameters' place
+    learning = leaves_of(differentiable) if fsdp_modules(forward.model) else forward.model.parameters()  # a sharded unit puts others in the parameters' place
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
     if differentiable and sources:
-        with silenced(forward.model.parameters()), unnoticed(forward.model):
+        with without_parameter_hooks(forward.model.parameters()), pause_static_graph(forward.model):
             torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
     _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward, score))
 
 
-def replayable(engine: Engine, forward: ForwardPass, score: Score) -> None:
+def check_replay(engine: Engine, forward: ForwardPass, score: Score) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
     signature = ("replay", *_signature(engine, forward, score))
-    if tracing() or signature in _PROVEN.get(forward.model, ()):
+    if is_tracing() or signature in _PROVEN.get(forward.model, ()):
         return
-    here = forward.here().output.detach()
+    here = forward.primal().output.detach()
     again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
     off, size = float((again - here).double().norm()), float(here.double().norm())
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
@@ -70,7 +70,7 @@ def replayable(engine: Engine, forward: ForwardPass, score: Score) -> None:
     _PROVEN.setdefault(forward.model, set()).add(signature)
 
 
-def fingerprint(model: nn.Module) -> int:
+def model_fingerprint(model: nn.Module) -> int:
     """What a model is made of, as a number: another one after a layer was exchanged, a mode changed or a hook added."""
     return hash(tuple((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()))
 
@@ -78,11 +78,11 @@ def fingerprint(model: nn.Module) -> int:
 def _signature(engine: Engine, forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     """All that decides whether a second derivative is there; not the size of the batch or the length of a sequence."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())  # no size: processes may pad differently, and prove in step all the same
-    return (engine, score.head.identity(), kinds, forward.wrt, fingerprint(forward.model))
+    return (engine, score.head.identity(), kinds, forward.wrt, model_fingerprint(forward.model))
 
 
 @contextmanager
-def silenced(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def without_parameter_hooks(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """The user's hooks on the parameters hear nothing of what is differentiated for a proof alone."""
     kept = [(parameter, parameter._backward_hooks) for parameter in parameters if parameter._backward_hooks]
     for parameter, _ in kept:
@@ -95,17 +95,17 @@ def silenced(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def explained(engine: Engine, forward: ForwardPass, how: str) -> Iterator[None]:
+def as_engine_error(engine: Engine, forward: ForwardPass, how: str) -> Iterator[None]:
     """What torch raises inside becomes an `EngineError` that names the operation."""
     try:
         yield
     except EngineError:
-        recover(forward.model)
+        reset_after_error(forward.model)
         raise
     except RuntimeError as error:
         if "gloo" in str(error).lower() or "nccl" in str(error).lower():
             raise  # another process is gone, or waits for something else
-        recover(forward.model)
+        reset_after_error(forward.model)
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {_obstacle(str(error))} "

@@ -15,13 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from inputgrad.errors import EngineError
 
 
-def tracing() -> bool:
+def is_tracing() -> bool:
     """Whether a step is being traced: then no number of it can be looked at."""
     proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
     return proxies is not None and proxies.get_proxy_mode() is not None
 
 
-def random(operation: Any, args: Any, kwargs: Any) -> bool:
+def draws_random_numbers(operation: Any, args: Any, kwargs: Any) -> bool:
     """Whether an operation of a graph, called so, draws random numbers. Fused attention is tagged so, and draws none without dropout."""
     if torch.Tag.nondeterministic_seeded not in getattr(operation, "tags", ()):
         return False
@@ -31,7 +31,7 @@ def random(operation: Any, args: Any, kwargs: Any) -> bool:
     return bool({**dict(zip(names, args, strict=False)), **kwargs}.get("dropout_p", 0.0))
 
 
-class Draws(TorchDispatchMode):
+class TracedDraws(TorchDispatchMode):
     """The random draws of one pass, in order."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Draws(TorchDispatchMode):
         self._next = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if not random(func, args, kwargs or {}):
+        if not draws_random_numbers(func, args, kwargs or {}):
             return func(*args, **(kwargs or {}))
         in_place = func._schema.is_mutable
         name = func._schema.name.removeprefix("aten::")

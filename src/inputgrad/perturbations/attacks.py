@@ -27,7 +27,7 @@ from inputgrad.perturbations.base import (
     scaled,
 )
 from inputgrad.perturbations.divergences import DIVERGENCES, Divergence, check_divergence, divergence
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.torch_internals.draws import normal_like, uniform_like
 from inputgrad.variables import Key
 
@@ -52,7 +52,7 @@ class Noise(Perturbation):
     draw: Draw = "uniform"
     bounds: Bounds = None
     wrt: Key = 0
-    mask: Labels | None = None
+    mask: TensorRef | None = None
 
     def __post_init__(self) -> None:
         check_radius("Noise: size", self.size)
@@ -103,7 +103,7 @@ class PGD(Perturbation):
     bounds: Bounds = None
     order: Literal["project_first", "clip_first"] = "project_first"
     wrt: Key = 0
-    mask: Labels | None = None
+    mask: TensorRef | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -210,19 +210,19 @@ def masked(step: Tensor, open_to: Tensor | None) -> Tensor:
     return step if open_to is None else step * open_to
 
 
-def opened(name: str, mask: Labels | None, batch: "Batch", x: Tensor) -> Tensor | None:
+def opened(name: str, mask: TensorRef | None, batch: "Batch", x: Tensor) -> Tensor | None:
     """The mask in the shape of ``x``: 1 where it may move, 0 elsewhere. Raises `ValueError` for a mask of other samples or positions."""
     if mask is None:
         return None
-    given = found(f"{name}: mask", mask, batch)
+    given = resolve_tensor(f"{name}: mask", mask, batch)
     if given.shape != x.shape[: given.dim()]:
         raise ValueError(f"{name}: mask must have the first dimensions of what is moved, {list(x.shape)}, got {list(given.shape)}")
     return (given != 0).to(x).reshape(*given.shape, *[1] * (x.dim() - given.dim())).expand_as(x)
 
 
-def _check_mask(name: str, mask: Labels | None) -> None:
+def _check_mask(name: str, mask: TensorRef | None) -> None:
     if mask is not None:
-        check_labels(f"{name}: mask", mask)
+        check_tensor_ref(f"{name}: mask", mask)
 
 
 def check_radius(name: str, value: float) -> None:

@@ -46,7 +46,7 @@ def check_perturbation(name: str, perturbation: Any) -> None:
         raise TypeError(f"{name} takes a perturbation object, as in {name}(FGSM(0.1)), or a callable batch -> tensor; got {perturbation!r}")
 
 
-def perturbed(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:
+def perturbed_key(perturbation: "Perturbation | Callable[[Batch], Tensor]") -> Key:
     """The key of what it perturbs: the first input for a callable that does not say."""
     return getattr(perturbation, "wrt", 0)
 

@@ -9,9 +9,9 @@ from inputgrad import heads
 from inputgrad.heads import Of
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.model_checks import check_model, thawed
+from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
-from inputgrad.passes.replay import Replay
+from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.perturbations.base import Bounds, Move, Scaling, check_bounds, check_move, check_scaling, moved
 from inputgrad.variables import Key, ModelInputs, canonical
 
@@ -44,14 +44,14 @@ def follow_gradient(
     if isinstance(of, str) and of == "loss":
         raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N]')
     with torch.inference_mode(False), torch.enable_grad():
-        given, target = ModelInputs.of(thawed(inputs)), thawed(target)
+        given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
         key = _input_key(wrt, given, model)
-        replay = Replay(model, given.device())
+        replay = RandomAndBufferState(model, given.device())
         replay.remember()
         path = [given.variable(key).detach().clone()]
         for _ in range(steps):
             forward = ForwardPass(model, given.replaced({key: path[-1]}), (key,), default_output, replay)
-            score = heads.Score(heads.resolve(of), forward.here().output, target)
+            score = heads.Score(heads.resolve(of), forward.primal().output, target)
             (gradient,) = input_gradient(forward, score, (key,), create_graph=False)
             path.append(moved(path[-1], gradient.detach(), step_size, move=move, scaling=scaling, bounds=bounds))
         return torch.stack(path)

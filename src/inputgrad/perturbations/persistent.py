@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Carried(Perturbation):
+class PersistentPerturbation(Perturbation):
     """x̃ = clip(x + δ), δ carried from call to call: the perturbation of free adversarial training (Shafahi et al. 2019, algorithm 1).
 
         δ ← clip(δ + step_size·sign(∂s/∂x at x + δ), −ε, ε)      after the step, so that the parameters see the old δ
@@ -37,9 +37,9 @@ class Carried(Perturbation):
         _delta: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        check_radius("Carried: epsilon", self.epsilon)
+        check_radius("PersistentPerturbation: epsilon", self.epsilon)
         if self.step_size is not None:
-            check_radius("Carried: step_size", self.step_size)
+            check_radius("PersistentPerturbation: step_size", self.step_size)
         check_bounds(self.bounds)
         self._carry(torch.zeros(0))
 
@@ -52,7 +52,7 @@ class Carried(Perturbation):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         delta = state.get("delta")
         if not isinstance(delta, Tensor):
-            raise ValueError(f"Carried keeps its perturbation, a tensor under 'delta'; got a state with {sorted(state) or 'nothing'}")
+            raise ValueError(f"PersistentPerturbation keeps its perturbation, a tensor under 'delta'; got a state with {sorted(state) or 'nothing'}")
         self._carry(delta.clone())
 
     def __call__(self, batch: "Batch") -> Tensor:
@@ -63,7 +63,7 @@ class Carried(Perturbation):
         delta = carried[: len(x)]
         delta = torch.cat((delta, torch.zeros_like(x[len(delta) :])))
         point = clipped(x + delta, self.bounds)
-        if batch.counts:
+        if batch.is_training_step:
             step = self.epsilon if self.step_size is None else self.step_size
             gradient = batch.gradient_at(point, of=self.of, wrt=self.wrt).nan_to_num(posinf=0, neginf=0)  # an overflow must not spoil all steps after it
             self._carry(torch.cat(((delta + step * gradient.sign()).clamp(-self.epsilon, self.epsilon), carried[len(x) :])))
@@ -71,7 +71,7 @@ class Carried(Perturbation):
 
 
 @dataclass(frozen=True, eq=False)
-class Foreign(Perturbation):
+class ExternalAttack(Perturbation):
     """x̃ = attack(model, x, target): what another attack library makes, such as foolbox or torchattacks, or a function of your own that runs the model.
 
     attack: a callable ``(model, x, target) -> tensor`` of the shape of x. Such libraries call ``backward`` on the model, which would add to the parameters'
@@ -82,7 +82,7 @@ class Foreign(Perturbation):
     ...     import foolbox
     ...     x, target = foolbox.utils.ep.astensors(x, target)
     ...     return foolbox.attacks.LinfPGD(steps=10).run(foolbox.PyTorchModel(model, bounds=(0, 1)), x, target, epsilon=0.1).raw
-    >>> perturbation = Foreign(attack)
+    >>> perturbation = ExternalAttack(attack)
     """
 
     attack: Callable[[nn.Module, Tensor, Any], Tensor]
@@ -91,7 +91,7 @@ class Foreign(Perturbation):
 
     def __post_init__(self) -> None:
         if not callable(self.attack) or isinstance(self.attack, type):
-            raise TypeError(f"Foreign: attack must be a callable (model, x, target) -> tensor, got {self.attack!r}")
+            raise TypeError(f"ExternalAttack: attack must be a callable (model, x, target) -> tensor, got {self.attack!r}")
 
     def __call__(self, batch: "Batch") -> Tensor:
         x = batch.variable(self.wrt)
@@ -99,7 +99,7 @@ class Foreign(Perturbation):
             made = self.attack(batch.model, x.clone(), batch.target)
         if not isinstance(made, Tensor) or made.shape != x.shape:
             got = f"shape {list(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-            raise ValueError(f"Foreign: attack must return a tensor of the shape of the input, {list(x.shape)}; got {got}")
+            raise ValueError(f"ExternalAttack: attack must return a tensor of the shape of the input, {list(x.shape)}; got {got}")
         return made.detach().to(x)
 
 
@@ -124,3 +124,7 @@ def _left_as_it_is(model: nn.Module, *, evaluation: bool) -> Iterator[None]:
             for buffer, before in buffers:
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
+
+
+Carried, Foreign = PersistentPerturbation, ExternalAttack
+"""Their names in earlier versions."""

@@ -18,7 +18,7 @@ class Place(ABC):
         """The inputs (tensor, tuple or dict, as the model is called) at which to differentiate; constants for the parameter gradient."""
 
 
-def checked(at: Any) -> Place:
+def check_place(at: Any) -> Place:
     """The place itself. Raises `TypeError` for anything else."""
     if isinstance(at, Place):
         return at

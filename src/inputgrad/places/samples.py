@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.places.base import Place
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.variables import Key, described
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ class Interpolate(Place):
     returns ``batch.target``). ``wrt`` names the input that is mixed.
     """
 
-    other: Labels
+    other: TensorRef
     wrt: Key = 0
 
     def __post_init__(self) -> None:
-        check_labels("Interpolate: other", self.other)
+        check_tensor_ref("Interpolate: other", self.other)
 
     def inputs(self, batch: "Batch") -> Any:
         here = batch.variable(self.wrt)
-        other = found("Interpolate: other", self.other, batch)
+        other = resolve_tensor("Interpolate: other", self.other, batch)
         if not isinstance(other, Tensor) or other.shape != here.shape:
             raise ValueError(f"Interpolate: other must be a tensor of the inputs' shape {list(here.shape)}, got {described(other)}")
         epsilon = torch.rand(here.shape[0], *[1] * (here.dim() - 1), dtype=here.dtype, device=here.device)
@@ -47,14 +47,14 @@ class Given(Place):
     ``other``: a tensor of the shape of the inputs, another number of samples included; a name or position of the target; or a callable of the batch.
     """
 
-    other: Labels
+    other: TensorRef
     wrt: Key = 0
 
     def __post_init__(self) -> None:
-        check_labels("Given: other", self.other)
+        check_tensor_ref("Given: other", self.other)
 
     def inputs(self, batch: "Batch") -> Any:
-        here, other = batch.variable(self.wrt), found("Given: other", self.other, batch)
+        here, other = batch.variable(self.wrt), resolve_tensor("Given: other", self.other, batch)
         if other.shape[1:] != here.shape[1:]:
             raise ValueError(f"Given: other must be samples of the inputs' shape {list(here.shape)}, got {described(other)}")
         return batch.inputs_with({self.wrt: other.detach().to(here)})

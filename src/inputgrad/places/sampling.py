@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.places.base import Place
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key
 
@@ -52,7 +52,7 @@ class Near(Place):
     sample to its 50th neighbour. low, high: the box, as in `Uniform`. share: the number of uniform points as a share of the samples, rounded down.
     """
 
-    sigma: Labels | float
+    sigma: TensorRef | float
     low: Bound = -1.8
     high: Bound = 1.8
     share: float = 0.125
@@ -61,7 +61,7 @@ class Near(Place):
     def __post_init__(self) -> None:
         check_box("Near", self.low, self.high)
         if not isinstance(self.sigma, float):
-            check_labels("Near: sigma", self.sigma)
+            check_tensor_ref("Near: sigma", self.sigma)
         elif not 0 <= self.sigma < float("inf"):
             raise ValueError(f"Near: sigma must be a width, at least 0 and finite; got {self.sigma!r}")
         if not 0 <= self.share < float("inf"):
@@ -76,7 +76,7 @@ class Near(Place):
     def _width(self, batch: "Batch", here: Tensor) -> float | Tensor:
         if isinstance(self.sigma, float):
             return self.sigma
-        sigma = found("Near: sigma", self.sigma, batch).detach().to(here)
+        sigma = resolve_tensor("Near: sigma", self.sigma, batch).detach().to(here)
         if sigma.dim() and sigma.shape != here.shape[:1]:
             raise ValueError(f"Near: sigma must be one number, or one a sample, [{here.shape[0]}]; got {list(sigma.shape)}")
         return sigma.reshape(-1, *[1] * (here.dim() - 1))

@@ -11,7 +11,7 @@ from inputgrad.loss import InputGradientLoss
 from inputgrad.perturbations.attacks import PGD, Noise, Norm, VirtualAdversarial
 from inputgrad.perturbations.base import Bounds
 from inputgrad.perturbations.divergences import Divergence
-from inputgrad.perturbations.persistent import Carried
+from inputgrad.perturbations.persistent import PersistentPerturbation
 from inputgrad.terms.adversarial import Adversarial, MisclassificationAware
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
@@ -86,7 +86,7 @@ def free_adversarial(epsilon: float, weight: Weight = 1.0, *, step_size: float |
     >>> from torch import nn
     >>> criterion = nn.CrossEntropyLoss() + free_adversarial(8 / 255, bounds=(0, 1))
     """
-    return weight * Adversarial(Carried(epsilon, step_size, bounds=bounds, wrt=wrt), instead=True)
+    return weight * Adversarial(PersistentPerturbation(epsilon, step_size, bounds=bounds, wrt=wrt), instead=True)
 
 
 def trades(

@@ -11,7 +11,7 @@ from inputgrad.batch import Batch
 from inputgrad.perturbations.attacks import Noise
 from inputgrad.places.perturbed import Perturbed
 from inputgrad.places.samples import Given, Interpolate
-from inputgrad.tensor_refs import Labels
+from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.gradient_norm import GradientNorm
@@ -30,7 +30,7 @@ def whole_target(batch: Batch) -> Tensor:
     return batch.target
 
 
-def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: Labels = whole_target, wrt: Key = 0) -> Weighted:
+def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: TensorRef = whole_target, wrt: Key = 0) -> Weighted:
     """WGAN-GP: the critic's gradient has norm 1 between real and fake samples.
 
         λ · mean_n (‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) a sample
@@ -51,7 +51,7 @@ def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: Labels = whole_ta
     return weight * GradientNorm(power=2, center=center, wrt=wrt, at=Interpolate(fake, wrt))
 
 
-def wgan_lp(weight: Weight = 10.0, *, fake: Labels = whole_target, wrt: Key = 0) -> Weighted:
+def wgan_lp(weight: Weight = 10.0, *, fake: TensorRef = whole_target, wrt: Key = 0) -> Weighted:
     """WGAN-LP: the critic's gradient has a norm of at most 1 between real and fake samples.
 
         λ · mean_n max(0, ‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) a sample
@@ -108,7 +108,7 @@ def r1(gamma: Weight = 10.0, *, half: bool = True, wrt: Key = 0) -> Weighted:
     return gamma * (_scale(half) * GradientNorm(power=2, wrt=wrt))
 
 
-def r2(gamma: Weight = 10.0, *, half: bool = True, fake: Labels = whole_target, wrt: Key = 0) -> Weighted:
+def r2(gamma: Weight = 10.0, *, half: bool = True, fake: TensorRef = whole_target, wrt: Key = 0) -> Weighted:
     """R2: the critic is flat at the fake samples.
 
         γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
@@ -159,7 +159,7 @@ def relativistic_pairing(output: Tensor, target: object = None) -> Tensor:
     return F.softplus(fake - real)
 
 
-def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: Labels = whole_target, wrt: Key = 0) -> TermSum:
+def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: TensorRef = whole_target, wrt: Key = 0) -> TermSum:
     """R3GAN's pair of penalties: R1 and R2, the critic is flat at real and at fake samples.
 
         γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂ + γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂

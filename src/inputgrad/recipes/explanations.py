@@ -5,7 +5,7 @@ from torch import Tensor
 from inputgrad.attributions.methods import ExpectedGradients
 from inputgrad.heads import Of
 from inputgrad.perturbations.saliency_mask import SaliencyMask, SortedBy
-from inputgrad.tensor_refs import Labels
+from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.attribution_priors import GiniSparsity, GraphPrior, TotalVariation
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
@@ -14,7 +14,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
 
-def right_for_the_right_reasons(mask: Labels, weight: Weight = 1000.0, *, of: Of = "log_prob", wrt: Key = 0) -> Weighted:
+def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of: Of = "log_prob", wrt: Key = 0) -> Weighted:
     """Right for the right reasons: the decision must not rest on the features under a mask.
 
         weight · mean_n Σ_d (A_nd ∂/∂x_nd Σ_c log p_nc)²
@@ -37,7 +37,7 @@ def right_for_the_right_reasons(mask: Labels, weight: Weight = 1000.0, *, of: Of
 
 
 def pixel_attribution_prior(
-    weight: Weight = 1.0, *, references: Labels | None = None, samples: int = 1, of: Of = "label", wrt: Key = 0, standardized: bool = False
+    weight: Weight = 1.0, *, references: TensorRef | None = None, samples: int = 1, of: Of = "label", wrt: Key = 0, standardized: bool = False
 ) -> Weighted:
     """The pixel attribution prior: attributions of an image that vary little from pixel to pixel.
 
@@ -58,7 +58,7 @@ def pixel_attribution_prior(
 
 
 def sparse_attribution_prior(
-    weight: Weight = 1.0, *, references: Labels | None = None, samples: int = 1, of: Of = "output", wrt: Key = 0, factor: float = 2.0
+    weight: Weight = 1.0, *, references: TensorRef | None = None, samples: int = 1, of: Of = "output", wrt: Key = 0, factor: float = 2.0
 ) -> Weighted:
     """The sparse attribution prior: few features should carry the network.
 
@@ -83,7 +83,7 @@ def graph_attribution_prior(
     weight: Weight = 1.0,
     *,
     weights: Tensor | None = None,
-    references: Labels | None = None,
+    references: TensorRef | None = None,
     samples: int = 1,
     of: Of = "output",
     wrt: Key = 0,

@@ -10,7 +10,7 @@ from inputgrad.heads import Of
 from inputgrad.loss import InputGradientLoss
 from inputgrad.places.base import Place
 from inputgrad.places.sampling import Near
-from inputgrad.tensor_refs import part
+from inputgrad.tensor_refs import part_of_target
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.direction_match import DirectionMatch
 from inputgrad.terms.gradient_match import GradientMatch
@@ -28,7 +28,7 @@ def eikonal(weight: Weight = 0.1, *, squared: bool = True, of: Of = "output", wr
         λ · mean_n (‖∂f(x_n)/∂x_n‖₂ − 1)²
 
     f: the model, one output a point. λ = ``weight``: 0.1 as in IGR. ``squared=False`` is SIREN's |‖∇f‖ − 1|, with λ = 50 there. at: where; the inputs
-    themselves by default, `inputgrad.sampling.Uniform` or `Near` for points that are drawn.
+    themselves by default, `inputgrad.places.Uniform` or `Near` for points that are drawn.
 
     When not: by itself, since every function with slopes of length 1 satisfies it: give the surface too (`igr`, `siren`). Where the distance is known, fit it.
     Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML.
@@ -86,7 +86,7 @@ class SurfaceOrNot:
                 raise ValueError(f"SurfaceOrNot: {name} must be at least 0 and finite, got {getattr(self, name)!r}")
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        mask, distance = part("SurfaceOrNot: on_surface", self.on_surface, target), output.abs()
+        mask, distance = part_of_target("SurfaceOrNot: on_surface", self.on_surface, target), output.abs()
         if not isinstance(mask, Tensor) or mask.numel() != output.shape[0] or output.numel() != output.shape[0]:
             got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
             raise ValueError(

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import nn
 
 from inputgrad.heads import EachOutput, RandomProjection
-from inputgrad.tensor_refs import Labels
+from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm
 from inputgrad.terms.jacobian_match import JacobianMatch
@@ -14,7 +14,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
 
-def sobolev_training(jacobian: Labels = "jacobian", weight: Weight = 1.0, *, norm: Norm = "squared", wrt: Key = 0) -> Weighted:
+def sobolev_training(jacobian: TensorRef = "jacobian", weight: Weight = 1.0, *, norm: Norm = "squared", wrt: Key = 0) -> Weighted:
     """Sobolev training: the whole Jacobian of the model against labels for it.
 
         weight · mean_n Σ_c ‖∂f_c(x_n)/∂x − J*_nc‖²₂
@@ -35,7 +35,7 @@ def sobolev_training(jacobian: Labels = "jacobian", weight: Weight = 1.0, *, nor
 
 
 def sobolev_projections(
-    wanted: Labels | nn.Module = "jacobian", weight: Weight = 1.0, *, n: int = 1, scale: Literal["unit", "isotropic"] = "unit", wrt: Key = 0
+    wanted: TensorRef | nn.Module = "jacobian", weight: Weight = 1.0, *, n: int = 1, scale: Literal["unit", "isotropic"] = "unit", wrt: Key = 0
 ) -> Weighted:
     """Sobolev training by random projections of the output, of the model and of the labels (or a teacher) alike.
 
@@ -84,7 +84,7 @@ def jacobian_matching(
     return weight * JacobianMatch(teacher, of=of, unit=unit, reduction=reduction, wrt=wrt)
 
 
-def denoising_score_matching(sigma: Labels | float, weight: Weight = 1.0, *, power: Literal[0, 2, 4] = 0, wrt: Key = 0) -> Weighted:
+def denoising_score_matching(sigma: TensorRef | float, weight: Weight = 1.0, *, power: Literal[0, 2, 4] = 0, wrt: Key = 0) -> Weighted:
     """Denoising score matching of an energy network: the gradient of the energy at noisy samples points back along the noise.
 
         weight · mean_n σ^power · ½ ‖∂E(x̃_n)/∂x − ε_n/σ‖²₂,   x̃ = x + σ ε,   ε ~ N(0, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.heads import Head, Inner, Of, RandomProjection
 from inputgrad.places.base import Place
-from inputgrad.tensor_refs import Labels
+from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.terms.jacobian import EACH, DirectionalDerivative, SpectralNorm
@@ -144,7 +144,7 @@ def contractive_autoencoder(weight: Weight = 0.1, *, encoder: str = "encoder", w
 
 
 def tangent_propagation(
-    tangents: Labels, weight: Weight = 1.0, *, wanted: float | str | Tensor | Callable[[Batch], Tensor] = 0.0, of: Of = EACH, wrt: Wrt = 0
+    tangents: TensorRef, weight: Weight = 1.0, *, wanted: float | str | Tensor | Callable[[Batch], Tensor] = 0.0, of: Of = EACH, wrt: Wrt = 0
 ) -> Weighted:
     """Tangent propagation: the outputs do not change, to first order, along given directions of the input.
 

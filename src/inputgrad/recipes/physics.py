@@ -9,7 +9,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.loss import InputGradientLoss
-from inputgrad.tensor_refs import Labels, check_labels, found, part
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, part_of_target, resolve_tensor
 from inputgrad.terms.base import Per, Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, shaped
 from inputgrad.terms.weights import Weight
@@ -19,12 +19,12 @@ Average = Literal["components", "atoms", "sum"]
 
 
 def force_matching(
-    forces: Labels = "forces",
+    forces: TensorRef = "forces",
     weight: Weight = 1.0,
     *,
     wrt: Key = 0,
-    mask: Labels | None = None,
-    index: Labels | None = None,
+    mask: TensorRef | None = None,
+    index: TensorRef | None = None,
     average: Average = "components",
     norm: Norm = "squared",
     per: Per = "sample",
@@ -92,7 +92,7 @@ def energy_and_forces(
 
 
 def hamiltonian_network(
-    time_derivative: Labels | None = None, weight: Weight = 1.0, *, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
+    time_derivative: TensorRef | None = None, weight: Weight = 1.0, *, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
 ) -> InputGradientLoss:
     """Hamiltonian neural network: Hamilton's equations of the network's output H, against the measured time derivatives.
 
@@ -110,7 +110,7 @@ def hamiltonian_network(
     >>> criterion = hamiltonian_network()
     """
     if time_derivative is not None:
-        check_labels("hamiltonian_network: time_derivative", time_derivative)
+        check_tensor_ref("hamiltonian_network: time_derivative", time_derivative)
     wanted = HamiltonsEquations(time_derivative, wrt)
     if norm != "euclidean":
         return InputGradientLoss(None, weight * GradientMatch(wanted, wrt=wrt, norm=norm, reduction=reduction))
@@ -127,7 +127,7 @@ class EnergyError:
     per_atom: tuple[str | int, str | int | None, str | int | None] | None
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        wanted = part("energy_and_forces: energy", self.key, target)
+        wanted = part_of_target("energy_and_forces: energy", self.key, target)
         if wanted.numel() != output.shape[0] or output.numel() != output.shape[0]:
             raise ValueError(
                 f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy a structure"
@@ -140,11 +140,11 @@ class EnergyError:
         assert self.per_atom is not None
         forces, mask, index = self.per_atom
         if index is not None:
-            number = part("energy_and_forces: index", index, target).to(output.device)
+            number = part_of_target("energy_and_forces: index", index, target).to(output.device)
             return output.new_zeros(output.shape[0]).index_add(0, number, output.new_ones(len(number)))
         if mask is not None:
-            return (part("energy_and_forces: mask", mask, target) != 0)[..., 0].sum(1).to(output)
-        labels = part("energy_and_forces: forces", forces, target)
+            return (part_of_target("energy_and_forces: mask", mask, target) != 0)[..., 0].sum(1).to(output)
+        labels = part_of_target("energy_and_forces: forces", forces, target)
         if labels.dim() != 3:
             raise ValueError(f"energy_and_forces: forces have shape {list(labels.shape)}; energy_per_atom needs [N, A, 3], or a mask, or an index")
         return output.new_tensor(labels.shape[1])
@@ -154,12 +154,12 @@ class EnergyError:
 class HamiltonsEquations:
     """What ∂H/∂x must be: [−ṗ, q̇] where ẋ = [q̇, ṗ]."""
 
-    time_derivative: Labels | None
+    time_derivative: TensorRef | None
     wrt: Key
 
     def __call__(self, batch: Batch) -> Tensor:
         name = "hamiltonian_network: time_derivative"
-        given = batch.target if self.time_derivative is None else found(name, self.time_derivative, batch)
+        given = batch.target if self.time_derivative is None else resolve_tensor(name, self.time_derivative, batch)
         if not isinstance(given, Tensor):
             raise TypeError(f"{name}: the target must then be the tensor of time derivatives, got {type(given).__name__}: name its part")
         velocity = shaped(name, given, batch.variable(self.wrt))

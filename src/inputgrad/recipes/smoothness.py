@@ -8,7 +8,7 @@ from typing import Literal
 from inputgrad.perturbations.attacks import PGD, Noise, Norm
 from inputgrad.perturbations.base import Bounds
 from inputgrad.perturbations.divergences import Divergence
-from inputgrad.tensor_refs import Labels
+from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.adversarial import AdversarialPath
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
@@ -92,7 +92,7 @@ def smart(
     step_size: float = 1e-3,
     start: float = 1e-5,
     divergence: Divergence = "symmetric_kl",
-    mask: Labels | None = None,
+    mask: TensorRef | None = None,
 ) -> Weighted:
     """SMART's smoothness-inducing regularisation: the output stays where it is while an attack moves the embeddings.
 
@@ -117,7 +117,7 @@ def smart(
 
 
 def free_lb(
-    wrt: Key, epsilon: float = 0.1, weight: Weight = 1.0, *, steps: int = 3, step_size: float = 0.1, start: float | None = None, mask: Labels | None = None
+    wrt: Key, epsilon: float = 0.1, weight: Weight = 1.0, *, steps: int = 3, step_size: float = 0.1, start: float | None = None, mask: TensorRef | None = None
 ) -> Weighted:
     """FreeLB: the mean loss along the steps of an attack on the embeddings.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.errors import warn
-from inputgrad.passes.traced_draws import tracing
+from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.variables import Key, ModelInputs, canonical
 
@@ -20,7 +20,7 @@ Terms = Term | Weighted | TermSum | Iterable[Term | Weighted]
 
 
 @dataclass(frozen=True)
-class Due:
+class ActiveTerm:
     """One term at one step: what it is reported as, what it is multiplied by, and the share of the batch that it is taken on."""
 
     name: str
@@ -29,24 +29,24 @@ class Due:
     fraction: float
 
 
-def due(terms: tuple[Weighted, ...], step: int, *, training: bool) -> list[Due]:
+def active_terms(terms: tuple[Weighted, ...], step: int, *, training: bool) -> list[ActiveTerm]:
     """The terms of this step, in order. In evaluation all of them, on the whole batch, with their plain weights."""
     found = []
-    for name, weighted in zip(names(terms), terms, strict=True):
+    for name, weighted in zip(part_names(terms), terms, strict=True):
         weight = weighted.at_step(step)
         if not training:
-            found.append(Due(name, weighted.term, weight, 1.0))
+            found.append(ActiveTerm(name, weighted.term, weight, 1.0))
         elif step % weighted.every == 0:
-            found.append(Due(name, weighted.term, weight * weighted.every, weighted.fraction))
+            found.append(ActiveTerm(name, weighted.term, weight * weighted.every, weighted.fraction))
     return found
 
 
-def evaluated(term: Term, batch: Batch) -> Any:
+def evaluate_term(term: Term, batch: Batch) -> Any:
     """The term's numbers; told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
     before, batch.gradient_leaves = batch.gradient_leaves, 0
     result = term(batch)
     asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
-    if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(term)) is not term and not tracing():
+    if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(term)) is not term and not is_tracing():
         _WARNED[id(term)] = term
         warn(
             f"the term {term.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
@@ -55,7 +55,7 @@ def evaluated(term: Term, batch: Batch) -> Any:
     return result
 
 
-def warn_if_stateful(owner: nn.Module, terms: list[Due]) -> bool:
+def warn_if_stateful(owner: nn.Module, terms: list[ActiveTerm]) -> bool:
     """Whether a term carries something from step to step, which a traced step cannot; told once."""
     stateful = next((item for item in terms if item.term.state()), None)
     if stateful is not None and owner not in _TOLD:
@@ -71,7 +71,7 @@ _WARNED: "weakref.WeakValueDictionary[int, Term]" = weakref.WeakValueDictionary(
 """Terms that were told, by their id: not every term of a user's can be hashed."""
 
 
-def opened(terms: list[Due], inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
+def differentiated_inputs(terms: list[ActiveTerm], inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
     """Everything that terms on the whole batch will differentiate with respect to, so that one forward pass serves them all."""
     named: dict[Key, None] = {}
     for item in terms:
@@ -87,7 +87,7 @@ def opened(terms: list[Due], inputs: ModelInputs, model: nn.Module) -> tuple[Key
     return tuple(named)
 
 
-def names(terms: tuple[Weighted, ...]) -> list[str]:
+def part_names(terms: tuple[Weighted, ...]) -> list[str]:
     """One name a term, the later ones of the same name numbered."""
     found: list[str] = []
     taken = {"base"}
@@ -100,7 +100,7 @@ def names(terms: tuple[Weighted, ...]) -> list[str]:
     return found
 
 
-def gathered(terms: Terms) -> tuple[Weighted, ...]:
+def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
     if isinstance(terms, (Term, Weighted, TermSum)):
         return terms.weighted()
     if not isinstance(terms, Iterable):
@@ -115,7 +115,7 @@ def gathered(terms: Terms) -> tuple[Weighted, ...]:
     return tuple(found)
 
 
-def reduced(term: Term, result: Any, sizes: list[int]) -> Tensor:
+def reduce_term(term: Term, result: Any, sizes: list[int]) -> Tensor:
     """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked against the number of samples (at the term's place)."""
     expected = (
         "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number a sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"

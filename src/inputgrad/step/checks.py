@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import around, flat, replicated
-from inputgrad.distributed.fsdp import units
+from inputgrad.distributed.ddp import active_ddp, is_fsdp1, replicas
+from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.errors import warn
-from inputgrad.passes.model_checks import coupling
-from inputgrad.passes.traced_draws import tracing
+from inputgrad.passes.model_checks import coupled_modules
+from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def check_backward(model: nn.Module, scaler: Any) -> None:
         raise TypeError(f"scaler must be a torch.amp.GradScaler or None, got {type(scaler).__name__}")
     if not torch.is_grad_enabled():
         raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
-    if around(model) is not None:
+    if active_ddp(model) is not None:
         raise RuntimeError(
             "criterion.backward was called inside the forward pass of a DistributedDataParallel that holds the model: its reducer listens only after "
             "that pass, so the processes would not exchange these gradients. Return criterion(model, inputs, target) from the wrapped step and go backward "
@@ -43,7 +43,7 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a model whose samples are coupled by batch statistics: a row of the input gradient is then not that sample's own alone."""
     if not terms or model in _WARNED:
         return
-    for name, module in coupling(model):
+    for name, module in coupled_modules(model):
         _WARNED.add(model)
         warn(
             f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so the input gradient of one sample's score "
@@ -56,7 +56,9 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
 def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a loss with a statistic of the batch, on a model whose batch is shared out between processes."""
     whole = next((weighted.term for weighted in terms if weighted.term.per == "batch"), None)
-    shared_out = replicated(model) or units(model) or flat(model) or around(model) is not None  # tensor parallelism alone splits the model, and no batch
+    shared_out = (
+        replicas(model) or fsdp_modules(model) or is_fsdp1(model) or active_ddp(model) is not None
+    )  # tensor parallelism alone splits the model, and no batch
     if whole is None or owner in _SPLIT or not shared_out or torch.distributed.get_world_size() == 1:
         return
     _SPLIT.add(owner)
@@ -68,7 +70,7 @@ def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]
 
 def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:
     """Name the argument that brought NaN or infinity into the loss, where one of them did. On the CPU only: elsewhere looking would wait for the device."""
-    if tracing() or any(value.device.type != "cpu" for value in values.values()) or all(bool(value.isfinite()) for value in values.values()):
+    if is_tracing() or any(value.device.type != "cpu" for value in values.values()) or all(bool(value.isfinite()) for value in values.values()):
         return
     named = [(f"inputs[{key!r}]", tensor) for key, tensor in ModelInputs.of(batch.inputs).tensors()]
     named += [("target", batch.target)] if isinstance(batch.target, Tensor) else []

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
-from inputgrad.distributed.ddp import reaching_all, replicated, sharded
+from inputgrad.distributed.ddp import is_sharded, replicas, touch_all_parameters
 from inputgrad.engines.base import Engine, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
-from inputgrad.passes.forward_pass import ForwardPass, Watch, displacement, is_module, shaped
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions, displacement, is_module, shaped
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.replay import Replay
-from inputgrad.places.base import Place, checked
-from inputgrad.step.shared_base_loss import Joining, Owed, Roots, multiple
-from inputgrad.step.surrogate_gradient import Attached
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.places.base import Place, check_place
+from inputgrad.step.shared_base_loss import PendingCotangents, Roots, SharedBaseLoss, as_multiple
+from inputgrad.step.surrogate_gradient import SurrogateGradient
 from inputgrad.torch_internals.autograd_graph import leaves_of
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
@@ -36,7 +36,7 @@ class _Gradient:
     found: Linearization
 
 
-class Ledger:
+class Evaluation:
     """One call of the loss on one batch."""
 
     def __init__(
@@ -50,22 +50,22 @@ class Ledger:
         engine: Engine,
         pick: Callable[[Any], Tensor],
         differentiable: bool,
-        counts: bool = False,
-        replay: Replay | None = None,
+        is_training_step: bool = False,
+        replay: RandomAndBufferState | None = None,
     ) -> None:
         self._model, self._inputs, self._target = model, inputs, target
         self.base, self._engine, self._pick, self._differentiable = base, engine, pick, differentiable
-        self._replay = replay or Replay(model, inputs.device(model))
-        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.watch(model) if wrt else None)
+        self._replay = replay or RandomAndBufferState(model, inputs.device(model))
+        self._forward = ForwardPass(model, inputs, wrt, pick, self._replay, engine.pass_options(model) if wrt else None)
         self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self._forward}
         self._gradients: dict[Any, _Gradient] = {}
         self._output: Tensor | None = None
         self._base_value: Tensor | None = None
-        self._joining: Joining | None = None
+        self._joining: SharedBaseLoss | None = None
         self.at_once = self.alone = False
         """Whether `backward` is what comes of this call: all leaves in one go; whether one term is due, which hardly asks for a second gradient."""
-        self._shares: dict[float, Ledger] = {}
-        self.batch = Batch(model, inputs.as_given(), target, self, counts=counts)
+        self._shares: dict[float, Evaluation] = {}
+        self.batch = Batch(model, inputs.as_given(), target, self, is_training_step=is_training_step)
 
     # what a batch asks for
 
@@ -99,8 +99,8 @@ class Ledger:
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor:
         (key,) = self._canonical(key)
         leaf = shaped(key, value, self.variable(key)).detach().requires_grad_()
-        forward = ForwardPass(self._model, self._inputs, (key,), self._pick, self._replay).moved({key: leaf})
-        forward.spendable = True
+        forward = ForwardPass(self._model, self._inputs, (key,), self._pick, self._replay).at({key: leaf})
+        forward.may_free_graph = True
         (gradient,) = input_gradient(forward, self._score(of, forward), (key,), create_graph=False)
         return gradient.detach()
 
@@ -108,12 +108,12 @@ class Ledger:
         """The gradient of the samples' own losses by an engine that takes the base loss over too, once a call."""
         if type(self._engine).joint is Engine.joint or self._base_value is None or self._joining is not None or forward is not self._forward:
             return None
-        known = multiple(self._base_value, score, self.output())
-        forward.spendable = self.at_once and self.alone and not self._inputs.attached
+        known = as_multiple(self._base_value, score, self.output())
+        forward.may_free_graph = self.at_once and self.alone and not self._inputs.attached
         found = self._engine.joint(forward, score, keys, at_once=self.at_once) if known else None
-        forward.spendable = False
+        forward.may_free_graph = False
         if known and found:
-            self._joining = Joining(found, known, self._base_value)
+            self._joining = SharedBaseLoss(found, known, self._base_value)
         return found
 
     def variable(self, key: Key) -> Tensor:
@@ -123,7 +123,7 @@ class Ledger:
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
         keys = self._canonical(wrt)
-        return (here := self._pass(keys, at, plain=True).here()).output, tuple(here.variables[key] for key in keys)
+        return (here := self._pass(keys, at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key)) for key, value in values.items()}
@@ -150,14 +150,14 @@ class Ledger:
         self._base_value = base_losses.value(self.base, self.output(), self._target)
         return self._base_value
 
-    def share(self, fraction: float) -> "Ledger":
+    def share(self, fraction: float) -> "Evaluation":
         """The ledger of a random share of the batch, drawn once a call; itself for the whole."""
         if fraction == 1:
             return self
         if fraction not in self._shares:
             inputs, target = sampled(self._inputs, self._target, fraction)
             common: dict[str, Any] = {"base": self.base, "engine": self._engine, "pick": self._pick, "replay": self._replay}
-            self._shares[fraction] = Ledger(self._model, inputs, target, wrt=(), differentiable=self._differentiable, **common)
+            self._shares[fraction] = Evaluation(self._model, inputs, target, wrt=(), differentiable=self._differentiable, **common)
         return self._shares[fraction]
 
     def attached(self, value: Tensor) -> Tensor:
@@ -169,15 +169,15 @@ class Ledger:
             pairs += [*owed.outputs, *((share, one) for found, v in owed.gradients for share in found.shares(v))]
             pairs += [(share, one) for share in (owed.joined().shares if owed.joined else ())]
         pairs = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
-        loss = Attached.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
-        return reaching_all(loss, self._model, self._replay.output)
+        loss = SurrogateGradient.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
+        return touch_all_parameters(loss, self._model, self._replay.output)
 
     def backward(self, value: Tensor) -> None:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
         ledgers = (self, *self._shares.values())
         every_owed = [ledger._owed(value) for ledger in ledgers]
         own = set[int]().union(*(ledger.own_leaves() for ledger in ledgers))
-        roots: Roots = [(reaching_all(value, self._model, self._replay.output), None)]
+        roots: Roots = [(touch_all_parameters(value, self._model, self._replay.output), None)]
         for owed in every_owed:
             roots += [*owed.outputs, *((found.here(v), None) for found, v in owed.gradients if found.here)]
         passes: Iterator[Roots] = chain([roots], *(owed.passes() for owed in every_owed))
@@ -188,15 +188,15 @@ class Ledger:
 
     def _listened(self) -> bool:
         """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
-        return bool(replicated(self._model)) or sharded(self._model) or any(parameter._post_accumulate_grad_hooks for parameter in self._model.parameters())
+        return bool(replicas(self._model)) or is_sharded(self._model) or any(parameter._post_accumulate_grad_hooks for parameter in self._model.parameters())
 
-    def _owed(self, value: Tensor) -> Owed:
+    def _owed(self, value: Tensor) -> PendingCotangents:
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
         groups = [group for group in self._gradients.values() if not group.found.constant]
         outputs = [] if self._output is None else [self._output]
         leaves = [*outputs, *(leaf for group in groups for leaf in group.leaves)]
         if not value.requires_grad or not leaves:
-            return Owed([], [])
+            return PendingCotangents([], [])
         cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
         at_output = next(cotangents) if outputs else None
         gradients = []
@@ -206,7 +206,7 @@ class Ledger:
                 filled = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
                 gradients.append((group.found, filled))
         joined, gradients, at_output = self._joining.taken(value, gradients, at_output) if self._joining else (None, gradients, at_output)
-        return Owed([] if at_output is None else [(self._forward.here().output, at_output)], gradients, joined)
+        return PendingCotangents([] if at_output is None else [(self._forward.primal().output, at_output)], gradients, joined)
 
     def own_leaves(self) -> set[int]:
         """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
@@ -235,14 +235,14 @@ class Ledger:
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         return canonical(wrt, self._inputs, self._model)
 
-    def _pass(self, keys: tuple[Key, ...], at: Place | None, tap: str | None = None, *, plain: bool = False) -> ForwardPass:
-        known = self._passes.get((at, kind := keys if plain else tap))
+    def _pass(self, keys: tuple[Key, ...], at: Place | None, output_module: str | None = None, *, plain: bool = False) -> ForwardPass:
+        known = self._passes.get((at, kind := keys if plain else output_module))
         if known is not None and set(keys) <= set(known.wrt):
             return known
-        inputs = known.inputs if known is not None else self._inputs if at is None else ModelInputs.of(checked(at).inputs(self.batch))
+        inputs = known.inputs if known is not None else self._inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
-        watch = Watch(whole=True) if plain else self._engine.watch(self._model)
-        self._passes[at, kind] = made = ForwardPass(self._model, inputs, wider, self._pick, self._replay, watch, tap)
+        watch = PassOptions(whole=True) if plain else self._engine.pass_options(self._model)
+        self._passes[at, kind] = made = ForwardPass(self._model, inputs, wider, self._pick, self._replay, watch, output_module)
         return made
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:

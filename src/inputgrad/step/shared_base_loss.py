@@ -34,7 +34,7 @@ class Multiple:
 
 
 @dataclass(frozen=True)
-class Owed:
+class PendingCotangents:
     """What a value owes to the parameters: a cotangent at the output, one at each input gradient, and what is paid for both together."""
 
     outputs: list[tuple[Tensor, Tensor]]
@@ -57,7 +57,7 @@ class Owed:
 
 
 @dataclass(frozen=True)
-class Joining:
+class SharedBaseLoss:
     """An input gradient whose engine takes over c·Σs as well, and the base loss, which is c·Σs."""
 
     found: Linearization
@@ -88,7 +88,7 @@ class Joining:
         return self.found.joined(v, c)
 
 
-def multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:
+def as_multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:
     """c and ∂Σs/∂y for a base loss ``value`` of the leaf ``output``; None where the one is no multiple of the other.
 
     None too where the samples' losses depend on anything but the output: a base loss with parameters of its own.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from inputgrad.errors import EngineError
 
 
-class Attached(torch.autograd.Function):
+class SurrogateGradient(torch.autograd.Function):
     """A value whose backward pass hands the given cotangents to the given tensors, and goes on into the value's own graph.
 
     The value and gradient of ``value + (s − s.detach())`` with s = Σ ⟨v, t⟩, without forming s, which half precision could overflow.
@@ -29,18 +29,18 @@ class Attached(torch.autograd.Function):
                 "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
             )
         owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
-        return (grads[0], None, *[(_wide(grads[0]) * _wide(cotangent)).to(dtype) for cotangent, dtype in owed])
+        return (grads[0], None, *[(_widened(grads[0]) * _widened(cotangent)).to(dtype) for cotangent, dtype in owed])
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def _widened(tensor: Tensor) -> Tensor:
     """Half precision as float32: a loss scale and a small cotangent multiplied there neither overflow nor vanish."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def handed_out(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:
+def with_gradients(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:
     """``value``, whose backward pass gives the named parameters these gradients."""
     parameters = dict(model.named_parameters())
-    result: Tensor = Attached.apply(value, list(gradients.values()), *[parameters[name] for name in gradients])
+    result: Tensor = SurrogateGradient.apply(value, list(gradients.values()), *[parameters[name] for name in gradients])
     return result
 
 

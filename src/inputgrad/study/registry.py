@@ -19,7 +19,7 @@ from inputgrad.loss import InputGradientLoss
 from inputgrad.study.directions import DIRECTIONS
 from inputgrad.study.imports import load, load_callable
 from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_function, of_keywords, one_of
-from inputgrad.tensor_refs import Labels
+from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms import FunctionTerm, Term, Weighted
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key, Wrt
@@ -71,6 +71,11 @@ def concrete(base: type[Any]) -> dict[str, type]:
             found[snake(cls.__name__)] = cls
         found.update(concrete(cls))
     return found
+
+
+def _perturbations() -> dict[str, type]:
+    """Every perturbation; two also by their names in earlier versions."""
+    return {**concrete(perturb.Perturbation), "carried": perturb.PersistentPerturbation, "foreign": perturb.ExternalAttack}
 
 
 def _heads() -> type[OneOf]:
@@ -136,14 +141,14 @@ _NAMED: dict[str, Any] = {}
 _TRANSLATIONS: list[tuple[Any, Any]] = [(Key, int | str), (Wrt, int | str | list[int | str])]
 HeadEntry = _heads()
 _TRANSLATIONS.append((Of, HeadEntry))
-PerturbationEntry = one_of("Perturbation", {name: _settings(cls) for name, cls in concrete(perturb.Perturbation).items()})
+PerturbationEntry = one_of("Perturbation", {name: _settings(cls) for name, cls in _perturbations().items()})
 _TRANSLATIONS.append((perturb.Perturbation | Callable[[Batch], Tensor], PerturbationEntry))
 PlaceEntry = one_of("Place", {"perturbed": _settings(places.Perturbed), "own": OwnCallable}, shorthand="own")
 _TRANSLATIONS.append((places.Place | None, PlaceEntry | None))
 DirectionEntry = one_of("Direction", DIRECTIONS, shorthand="own")
 _NAMED["direction"] = DirectionEntry
 
-_TRANSLATIONS += [(Labels, int | str | OwnCallable), (Labels | None, int | str | OwnCallable | None), (Weight, float)]
+_TRANSLATIONS += [(TensorRef, int | str | OwnCallable), (TensorRef | None, int | str | OwnCallable | None), (Weight, float)]
 TERMS: dict[str, type[Settings]] = {name: _weighted(cls) for name, cls in concrete(Term).items() if cls is not FunctionTerm} | _recipes()
 TermEntry = one_of("Term", TERMS | {"own": OwnTerm}, shorthand="own")
 BaseEntry = one_of("BaseLoss", {name: of_keywords(cls) for name, cls in base_losses.NAMED.items()} | {"own": OwnCallable}, shorthand="own")

@@ -19,7 +19,7 @@ class Adversarial(PerturbedTerm):
         R_n = ℓ(f(x̃_n), y_n),        x̃ = perturbation(x)
 
     The perturbation x̃ − x is a constant for the parameter gradient; what computes x itself, where `wrt` is an inner module's output, learns from the term too.
-    perturbation: `FGSM(epsilon)`, `PGD(epsilon)`, any other `Perturbation` (`Foreign` for those of another attack library), or a callable
+    perturbation: `FGSM(epsilon)`, `PGD(epsilon)`, any other `Perturbation` (`ExternalAttack` for those of another attack library), or a callable
     ``batch -> tensor`` that gives x̃ for the first input.
     instead: True gives R_n = ℓ(f(x̃_n), y_n) − ℓ(f(x_n), y_n), so that with the base loss and weight w the whole is (1 − w) ℓ(x) + w ℓ(x̃): training at x̃ alone
     for w = 1, Goodfellow's α ℓ(x) + (1 − α) ℓ(x̃) for w = 1 − α.

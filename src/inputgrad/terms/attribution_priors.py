@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inputgrad.attributions.methods import Attribution, InputGradient, check_attribution
 from inputgrad.batch import Batch
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_match import broadcast, root, shaped
 from inputgrad.terms.gradient_norm import flattened
@@ -61,14 +61,14 @@ class AttributionMatch(_OfAttributions):
     >>> criterion = torch.nn.MSELoss() + 10 * AttributionMatch(IntegratedGradients(steps=4, rule="gauss_legendre"), mask=irrelevant)
     """
 
-    wanted: Labels | None = None
-    mask: Labels | None = None
+    wanted: TensorRef | None = None
+    mask: TensorRef | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("wanted", "mask"):
             if getattr(self, name) is not None:
-                check_labels(f"AttributionMatch: {name}", getattr(self, name))
+                check_tensor_ref(f"AttributionMatch: {name}", getattr(self, name))
 
     @classmethod
     def example(cls) -> "AttributionMatch":
@@ -78,10 +78,10 @@ class AttributionMatch(_OfAttributions):
         phi = self._attributions(batch)
         counts, gap = torch.ones_like(phi, dtype=torch.bool), phi
         if self.wanted is not None:
-            wanted = shaped("AttributionMatch: wanted", found("AttributionMatch: wanted", self.wanted, batch), phi)
+            wanted = shaped("AttributionMatch: wanted", resolve_tensor("AttributionMatch: wanted", self.wanted, batch), phi)
             counts, gap = ~wanted.isnan(), phi - wanted.nan_to_num()
         if self.mask is not None:
-            counts = counts & (broadcast("AttributionMatch: mask", found("AttributionMatch: mask", self.mask, batch), phi) != 0)
+            counts = counts & (broadcast("AttributionMatch: mask", resolve_tensor("AttributionMatch: mask", self.mask, batch), phi) != 0)
         return torch.where(counts, gap, 0).square().flatten(1).sum(1)
 
 

@@ -103,7 +103,7 @@ class Term(_Summand, metaclass=_TermClass):
     def state(self) -> dict[str, Tensor]:
         """What it carries from one step to the next, such as a running mean; the criterion keeps it in its ``state_dict``.
 
-        A term with a state changes it only where ``batch.counts``.
+        A term with a state changes it only where ``batch.is_training_step``.
         """
         return {}
 

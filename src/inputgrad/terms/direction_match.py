@@ -9,7 +9,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
 from inputgrad.places.base import Place
-from inputgrad.tensor_refs import Labels, check_labels, found, part
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, part_of_target, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
 from inputgrad.variables import Wrt, keys_of
@@ -38,11 +38,11 @@ class DirectionMatch(Term):
     >>> criterion = 0.1 * DirectionMatch(torch.tensor([1.0, 0.0, 0.0]))
     """
 
-    direction: Labels
+    direction: TensorRef
     of: Of = "output"
     wrt: Wrt = 0
     at: Place | None = None
-    mask: Labels | None = None
+    mask: TensorRef | None = None
 
     def __post_init__(self) -> None:
         if len(keys_of(self.wrt)) != 1:
@@ -56,7 +56,7 @@ class DirectionMatch(Term):
                 "a name or a position names a part of the target"
             )
         if self.mask is not None:
-            check_labels("DirectionMatch: mask", self.mask)
+            check_tensor_ref("DirectionMatch: mask", self.mask)
 
     @classmethod
     def example(cls) -> "DirectionMatch":
@@ -66,7 +66,7 @@ class DirectionMatch(Term):
         gradient = batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at)
         direction = self.direction
         if not isinstance(direction, Tensor):
-            direction = direction(batch) if callable(direction) else part("DirectionMatch: direction", direction, batch.target)
+            direction = direction(batch) if callable(direction) else part_of_target("DirectionMatch: direction", direction, batch.target)
         mismatch = 1 - cosine(gradient, _one_a_sample(direction, gradient))
         return mismatch if self.mask is None else torch.where(mask_of("DirectionMatch: mask", self.mask, batch, mismatch), mismatch, 0)
 
@@ -79,9 +79,9 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(defined, (a * b).sum(1) / torch.where(defined, length, 1), 0)
 
 
-def mask_of(name: str, mask: Labels, batch: Batch, numbers: Tensor) -> Tensor:
+def mask_of(name: str, mask: TensorRef, batch: Batch, numbers: Tensor) -> Tensor:
     """Where the mask is not 0, as many as ``numbers`` ``[N]``. Raises `ValueError` for another number."""
-    found_mask = found(name, mask, batch)
+    found_mask = resolve_tensor(name, mask, batch)
     if found_mask.numel() != numbers.numel() or found_mask.shape[:1] != numbers.shape:
         raise ValueError(f"{name} must hold one number a sample, [{numbers.shape[0]}]; got {list(found_mask.shape)}")
     return (found_mask.to(numbers.device) != 0).reshape(numbers.shape)

@@ -12,7 +12,7 @@ from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.places.base import Place
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
 from inputgrad.variables import Wrt, keys_of
 
@@ -46,16 +46,16 @@ class GradientMatch(Term):
     >>> criterion = ig.OnTarget("value") + 0.1 * GradientMatch("slope", reduction="mean")
     """
 
-    wanted: Labels | None
+    wanted: TensorRef | None
     of: Of = "output"
     wrt: Wrt = 0
     at: Place | None = None
     sign: float = 1.0
     norm: Norm = "squared"
     reduction: Reduction = "sum"
-    mask: Labels | None = None
-    scale: Labels | float | None = None
-    index: Labels | None = None
+    mask: TensorRef | None = None
+    scale: TensorRef | float | None = None
+    index: TensorRef | None = None
     per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class GradientMatch(Term):
             raise TypeError(f"GradientMatch: wrt names one input, since wanted is one tensor; got {self.wrt!r}. For several add one term for each")
         for name in ("wanted", "mask", "index"):
             if getattr(self, name) is not None:
-                check_labels(f"GradientMatch: {name}", getattr(self, name))
+                check_tensor_ref(f"GradientMatch: {name}", getattr(self, name))
         check_scale("GradientMatch", self.scale)
         check_distance("GradientMatch", self.norm, self.reduction)
         if self.per not in ("sample", "batch"):
@@ -91,14 +91,14 @@ class GradientMatch(Term):
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"
-        return (shaped if which == "wanted" else broadcast)(name, found(name, getattr(self, which), batch), gradient)
+        return (shaped if which == "wanted" else broadcast)(name, resolve_tensor(name, getattr(self, which), batch), gradient)
 
     def _pooled(self, parts: Tensor, batch: Batch) -> Tensor:
         """The sum over what belongs together: ``[N]``, or 0-d for the whole batch."""
         if self.per == "batch":
             return parts.sum()
         rows = parts.flatten(1).sum(1) if parts.dim() > 1 else parts
-        return rows if self.index is None else summed(rows, found("GradientMatch: index", self.index, batch), batch.size)
+        return rows if self.index is None else summed(rows, resolve_tensor("GradientMatch: index", self.index, batch), batch.size)
 
 
 def distance(gap: Tensor, counts: Tensor, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor]) -> Tensor:
@@ -121,13 +121,13 @@ def check_distance(name: str, norm: str, reduction: str) -> None:
         raise ValueError(f"{name}: reduction={reduction!r}: {nearest(reduction, ('sum', 'mean'))}")
 
 
-def check_scale(name: str, scale: Labels | float | None) -> None:
+def check_scale(name: str, scale: TensorRef | float | None) -> None:
     """Raises `TypeError` for what is neither a number nor names labels, and `ValueError` for a number that is not finite."""
     if isinstance(scale, (int, float)) and not isinstance(scale, bool):
         if not math.isfinite(scale):
             raise ValueError(f"{name}: scale must be finite, got {scale!r}")
     elif scale is not None:
-        check_labels(f"{name}: scale", scale)
+        check_tensor_ref(f"{name}: scale", scale)
 
 
 def root(square: Tensor) -> Tensor:

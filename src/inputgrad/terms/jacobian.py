@@ -11,7 +11,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.heads import EachOutput, Head, Inner, Of, RandomProjection, resolve
 from inputgrad.places.base import Place
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
 from inputgrad.torch_internals.draws import normal_like
@@ -44,16 +44,16 @@ class DirectionalDerivative(Term):
     >>> criterion = nn.CrossEntropyLoss() + 0.1 * DirectionalDerivative(brighter)
     """
 
-    directions: Labels
+    directions: TensorRef
     wanted: float | str | Tensor | Callable[[Batch], Tensor] = 0.0
     of: Of = EACH
     wrt: Wrt = 0
     at: Place | None = None
 
     def __post_init__(self) -> None:
-        check_labels("DirectionalDerivative: directions", self.directions)
+        check_tensor_ref("DirectionalDerivative: directions", self.directions)
         if not isinstance(self.wanted, (int, float)) or isinstance(self.wanted, bool):
-            check_labels("DirectionalDerivative: wanted", self.wanted)
+            check_tensor_ref("DirectionalDerivative: wanted", self.wanted)
         elif not math.isfinite(self.wanted):
             raise ValueError(f"DirectionalDerivative: wanted must be a finite number, or labels; got {self.wanted}")
         if len(keys_of(self.wrt)) != 1:
@@ -68,7 +68,7 @@ class DirectionalDerivative(Term):
         gradient = batch.gradient(of=self.of, wrt=key, at=self.at)
         several_rows = gradient.dim() > batch.variable(key).dim()
         rows = gradient.reshape(len(gradient), gradient.shape[1] if several_rows else 1, -1)
-        directions, several_directions = _directions(found("DirectionalDerivative: directions", self.directions, batch), gradient, several_rows)
+        directions, several_directions = _directions(resolve_tensor("DirectionalDerivative: directions", self.directions, batch), gradient, several_rows)
         derivatives = _products(rows, directions)
         if not several_directions:
             derivatives = derivatives[..., 0]
@@ -79,7 +79,7 @@ class DirectionalDerivative(Term):
     def _wanted(self, batch: Batch, derivatives: Tensor) -> Tensor | float:
         if isinstance(self.wanted, (int, float)):
             return self.wanted
-        wanted = found("DirectionalDerivative: wanted", self.wanted, batch)
+        wanted = resolve_tensor("DirectionalDerivative: wanted", self.wanted, batch)
         if wanted.shape != derivatives.shape:
             raise ValueError(
                 f"DirectionalDerivative: wanted has shape {list(wanted.shape)}, and the derivatives along the directions have {list(derivatives.shape)} "

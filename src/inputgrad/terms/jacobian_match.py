@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
 
@@ -41,7 +41,7 @@ class JacobianMatch(Term):
     >>> criterion = nn.CrossEntropyLoss() + JacobianMatch(teacher, of="label", unit=True)
     """
 
-    wanted: Labels | nn.Module
+    wanted: TensorRef | nn.Module
     of: Outputs = _EACH
     unit: bool = False
     reduction: Literal["sum", "mean"] = "sum"
@@ -49,7 +49,7 @@ class JacobianMatch(Term):
 
     def __post_init__(self) -> None:
         if not isinstance(self.wanted, nn.Module):
-            check_labels("JacobianMatch: wanted, if it is no teacher,", self.wanted)
+            check_tensor_ref("JacobianMatch: wanted, if it is no teacher,", self.wanted)
         if not isinstance(self.of, (EachOutput, RandomProjection, OneOutput)) and self.of not in ("label", "largest"):
             raise ValueError(
                 f'JacobianMatch: of must name rows of the Jacobian: "label", "largest", heads.EachOutput(), heads.OneOutput(i) or heads.RandomProjection(n); '
@@ -87,8 +87,8 @@ class JacobianMatch(Term):
             head = FixedProjection(torch.eye(output[0].numel()).to(output)[output.flatten(1).argmax(1)][:, None])
         return head, gradient
 
-    def _from_labels(self, labels: Labels, batch: Batch) -> tuple[Head, Tensor]:
-        head, jacobian = self._head(batch), found("JacobianMatch: wanted", labels, batch)
+    def _from_labels(self, labels: TensorRef, batch: Batch) -> tuple[Head, Tensor]:
+        head, jacobian = self._head(batch), resolve_tensor("JacobianMatch: wanted", labels, batch)
         whole = (batch.size, batch.output[0].numel(), *batch.variable(self.wrt).shape[1:])
         if jacobian.shape not in (whole, whole[1:]):
             raise ValueError(

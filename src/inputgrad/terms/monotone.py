@@ -29,7 +29,7 @@ class Monotone(Term):
     sample of the input ``wrt``, flattened, from 0 (from the end where negative); or names of inputs of the model, each as a whole, where the inputs are a dict.
     margin: how much slope is asked for; 0 for the sign alone. power: 1 or 2. For a head of K rows the hinges of all rows are added up.
     reduction: "sum" over the features, one number a sample; or "max": the worst of all features and samples, a statistic of the batch, which does not split
-    into micro-batches. at: where; the samples themselves by default, `inputgrad.sampling.Uniform` for points of a whole box.
+    into micro-batches. at: where; the samples themselves by default, `inputgrad.places.Uniform` for points of a whole box.
 
     When not: where the sign must be guaranteed: a penalty leaves small violations, and none at the points drawn is no proof; then use a network that is
     monotone by construction, or a certificate. With power 2 and margin 0 small violations cost next to nothing: take a margin.

@@ -65,7 +65,7 @@ class PathLength(Term):
         lengths = self._lengths(batch)
         before = self._mean.to(lengths)
         mean = before + self.beta * (lengths.mean() - before)
-        if batch.counts:  # a batch that overflows in half precision must not spoil all those after it
+        if batch.is_training_step:  # a batch that overflows in half precision must not spoil all those after it
             self._carry(torch.where(mean.isfinite(), mean, before))
         return (lengths - mean).square().mean()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.perturbations.base import Perturbation, check_perturbation, perturbed
+from inputgrad.perturbations.base import Perturbation, check_perturbation, perturbed_key
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
 
@@ -24,7 +24,7 @@ class PerturbedTerm(Term):
     @property
     def key(self) -> Key:
         """What the perturbation moves."""
-        return perturbed(self.perturbation)
+        return perturbed_key(self.perturbation)
 
     def variables(self) -> tuple[Key, ...]:
         return (self.key,)

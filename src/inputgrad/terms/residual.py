@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from inputgrad.batch import Batch
 from inputgrad.operators.differentiation import check_derivatives
 from inputgrad.operators.fields import Field, Names, field_of_batch, names_or_none
-from inputgrad.places.base import Place, checked
+from inputgrad.places.base import Place, check_place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, Wrt, keys_of
 
@@ -37,7 +37,7 @@ class _OnField(Term):
         if self.wrt is not None:
             keys_of(self.wrt)
         if self.at is not None:
-            checked(self.at)
+            check_place(self.at)
 
     def variables(self) -> tuple[Key, ...]:
         """None of the batch's own pass: the field has a pass of its own. A place may look at the input that it moves."""

@@ -11,7 +11,7 @@ from inputgrad.errors import nearest
 from inputgrad.heads import FixedProjection, Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
 from inputgrad.places.samples import Given
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
 from inputgrad.torch_internals.draws import normal_like
@@ -43,7 +43,7 @@ class DenoisingScoreMatching(Term):
     >>> criterion = ig.InputGradientLoss(None, DenoisingScoreMatching(sigma=0.1))
     """
 
-    sigma: Labels | float
+    sigma: TensorRef | float
     of: Of = "output"
     wrt: Key = 0
     power: Literal[0, 2, 4] = 0
@@ -53,7 +53,7 @@ class DenoisingScoreMatching(Term):
             if isinstance(self.sigma, bool) or not 0 < self.sigma < float("inf"):
                 raise ValueError(f"DenoisingScoreMatching: sigma must be the noise's standard deviation, positive and finite; got {self.sigma!r}")
         else:
-            check_labels("DenoisingScoreMatching: sigma", self.sigma)
+            check_tensor_ref("DenoisingScoreMatching: sigma", self.sigma)
         if self.power not in (0, 2, 4):
             raise ValueError(f"DenoisingScoreMatching: power of sigma must be 0, 2 or 4, got {self.power!r}")
 
@@ -77,7 +77,7 @@ class DenoisingScoreMatching(Term):
         """σ ``[N]``, or ``[1]`` for the same everywhere."""
         if isinstance(self.sigma, (int, float)):
             return x.new_full((1,), self.sigma)
-        sigma = found("DenoisingScoreMatching: sigma", self.sigma, batch).detach().to(x)
+        sigma = resolve_tensor("DenoisingScoreMatching: sigma", self.sigma, batch).detach().to(x)
         if sigma.dim() == 0 or sigma.shape == (x.shape[0],):
             return sigma.reshape(-1)
         raise ValueError(f"DenoisingScoreMatching: sigma must be one number, or one a sample, [N] = [{x.shape[0]}]; got {list(sigma.shape)}")

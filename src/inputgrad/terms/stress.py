@@ -9,7 +9,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.tensor_refs import Labels, check_labels, found
+from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, check_scale, distance, shaped, summed
 from inputgrad.variables import Wrt, keys_of
@@ -44,21 +44,21 @@ class StressMatch(Term):
     >>> criterion = ig.OnTarget("energy") + 10.0 * StressMatch("stress", wrt=("positions", "cell"))
     """
 
-    wanted: Labels
+    wanted: TensorRef
     wrt: Wrt = (0, 1)
     of: Of = "output"
-    index: Labels | None = None
+    index: TensorRef | None = None
     quantity: Literal["stress", "virial"] = "stress"
     sign: float = 1.0
     voigt: str | None = None
     norm: Norm = "squared"
     reduction: Reduction = "mean"
-    scale: Labels | float | None = None
+    scale: TensorRef | float | None = None
 
     def __post_init__(self) -> None:
-        check_labels("StressMatch: wanted", self.wanted)
+        check_tensor_ref("StressMatch: wanted", self.wanted)
         if self.index is not None:
-            check_labels("StressMatch: index", self.index)
+            check_tensor_ref("StressMatch: index", self.index)
         check_scale("StressMatch", self.scale)
         check_distance("StressMatch", self.norm, self.reduction)
         if self.quantity not in ("stress", "virial"):
@@ -96,16 +96,16 @@ class StressMatch(Term):
             raise ValueError(f"StressMatch: positions must be {layout}; the gradient with respect to wrt={keys_of(self.wrt)[0]!r} has {list(gradient.shape)}")
         if self.index is None:
             return gradient.mT @ positions
-        return summed(gradient[:, :, None] * positions[:, None, :], found("StressMatch: index", self.index, batch), batch.size)
+        return summed(gradient[:, :, None] * positions[:, None, :], resolve_tensor("StressMatch: index", self.index, batch), batch.size)
 
     def _distance(self, quantity: Tensor, counts: Tensor, batch: Batch) -> Tensor:
-        wanted = found("StressMatch: wanted", self.wanted, batch)
+        wanted = resolve_tensor("StressMatch: wanted", self.wanted, batch)
         wanted = shaped("StressMatch: wanted", wanted if self.voigt is None else self._matrix(wanted), quantity)
         gap = self.sign * quantity - wanted.nan_to_num()
         if isinstance(self.scale, (int, float)):
             gap = gap * self.scale
         elif self.scale is not None:
-            gap = gap * broadcast("StressMatch: scale", found("StressMatch: scale", self.scale, batch), quantity)
+            gap = gap * broadcast("StressMatch: scale", resolve_tensor("StressMatch: scale", self.scale, batch), quantity)
         counts = counts & ~wanted.isnan()
         return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1))
 

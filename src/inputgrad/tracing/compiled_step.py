@@ -15,8 +15,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
-from inputgrad.passes.precision import LOSSES, Rows, scaling
-from inputgrad.passes.traced_draws import random
+from inputgrad.passes.precision import LOSS_SCALE, Rows, is_float16_autocast
+from inputgrad.passes.traced_draws import draws_random_numbers
 
 StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
 """(inputs, target, weights) -> the loss with its graph, its parts by name, the model's output, and the leaves of the graph that the library made itself, by
@@ -24,7 +24,7 @@ identity. Run in whatever tensors the model holds."""
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """What one run of a program gives: detached values, and the gradient of each parameter that the loss reaches."""
 
     loss: Tensor
@@ -37,7 +37,7 @@ _TENSOR = object()
 """Stands where a tensor is handed in at each run."""
 
 
-class Program:
+class CompiledStep:
     """A compiled step for inputs of one shape. Buffers are read and written in place; parameters are read."""
 
     def __init__(self, model: nn.Module, step: StepFunction, inputs: Any, target: Any, weights: Sequence[Tensor], backend: str) -> None:
@@ -45,12 +45,12 @@ class Program:
         self._reached: list[str] = []
         leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))
         self._static = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        self._half = halved(model)
+        self._half = computes_in_float16(model)
         arguments = (*self._arguments(model, inputs, target, weights, copied=True), torch.ones(()))
         traced = make_fx(lambda *given: self._run(model, step, *given), tracing_mode="real")(*arguments)
         self._compiled = torch.compile(traced, dynamic=False, backend=backend)
         self.traced = traced
-        self.random = any(random(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
+        self.random = any(draws_random_numbers(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
         """Whether it draws random numbers: the compiler's are other ones than torch's."""
 
     def constants(self) -> list[Tensor]:
@@ -63,7 +63,7 @@ class Program:
                 found += [value] if isinstance(value, Tensor) else []
         return found
 
-    def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> Result:
+    def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> StepResult:
         """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
         run = self.traced if interpreted else self._compiled
         arguments = self._arguments(model, inputs, target, weights)
@@ -77,11 +77,11 @@ class Program:
             return [gradients]
 
         with torch.no_grad():
-            (gradients,) = LOSSES.unscaled(model, taken) if self._half else taken(1)
+            (gradients,) = LOSS_SCALE.unscaled(model, taken) if self._half else taken(1)
         loss, parts, output = values
         named = dict(zip(self._names, parts, strict=True))
         reached = {name: gradient for name, gradient in zip(self._reached, gradients, strict=True) if gradient is not None}
-        return Result(loss, named, output[0] if output else None, reached)
+        return StepResult(loss, named, output[0] if output else None, reached)
 
     def _arguments(
         self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
@@ -112,10 +112,10 @@ class Program:
         return loss.detach(), [part.detach() for part in parts.values()], [] if output is None else [output.detach()], list(gradients.values())
 
 
-def halved(model: nn.Module) -> bool:
+def computes_in_float16(model: nn.Module) -> bool:
     """Whether the gradients of this model are computed in float16 here, and kept in a wider type."""
     parameters = [*model.parameters()]
-    return scaling(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
+    return is_float16_autocast(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
 
 
 _LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)

@@ -18,7 +18,7 @@ _LARGE = 1000
 """Larger containers are not looked into; a tensor in one counts as one from out of sight."""
 
 
-def form_of(model: nn.Module) -> Hashable:
+def model_form(model: nn.Module) -> Hashable:
     """Everything about a model that a trace takes in and that can change: its modules, their modes, hooks, plain settings and loose tensors."""
     return tuple(
         (id(module), type(module), module.training, tuple(module._forward_hooks), tuple(module._forward_pre_hooks), _settings(module))
@@ -26,7 +26,7 @@ def form_of(model: nn.Module) -> Hashable:
     )
 
 
-def reachable(*holders: Any) -> tuple[dict[int, Tensor], Hashable]:
+def captured_state(*holders: Any) -> tuple[dict[int, Tensor], Hashable]:
     """What these objects hold, in fields, containers, closures, and globals that their functions name.
 
     The tensors, by identity; and all else that a trace takes in: numbers and texts by value, functions by their code, modules by their form.
@@ -50,7 +50,7 @@ def reachable(*holders: Any) -> tuple[dict[int, Tensor], Hashable]:
 
 def _kind(held: Any) -> Any:
     if isinstance(held, nn.Module):
-        return form_of(held)
+        return model_form(held)
     return held.__code__ if isinstance(held, types.FunctionType) else type(held)
 
 

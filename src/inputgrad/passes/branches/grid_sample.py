@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from inputgrad.passes.branches.tape import Tape
+    from inputgrad.passes.branches.tape import BranchTape
 
 Taps = list[tuple[Tensor, Tensor]]
 """(index, weight) of the pixels on one axis that a point is mixed from; the weight is zero outside of the image."""
@@ -21,7 +21,7 @@ Taps = list[tuple[Tensor, Tensor]]
 _MODES, _PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
 
 
-def grid_sample(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def grid_sample(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The rule: `F.grid_sample`, and `torch.grid_sampler` with its numbered modes."""
     names = ("input", "grid", "interpolation_mode" if func is torch.grid_sampler else "mode", "padding_mode", "align_corners")
     given: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False} | dict(zip(names, args, strict=False)) | kwargs
@@ -47,7 +47,7 @@ def _mixed(image: Tensor, axes: list[Taps]) -> Tensor:
     return result
 
 
-def _taps(tape: "Tape", coordinate: Tensor, size: int, mode: str, padding: str, aligned: bool) -> Taps:
+def _taps(tape: "BranchTape", coordinate: Tensor, size: int, mode: str, padding: str, aligned: bool) -> Taps:
     c = (coordinate + 1) / 2 * (size - 1) if aligned else ((coordinate + 1) * size - 1) / 2
     if mode != "bicubic":
         c = _inside(tape, c, size, padding, aligned)
@@ -76,7 +76,7 @@ def _outer(d: Tensor) -> Tensor:
     return ((-0.75 * d + 3.75) * d - 6) * d + 3
 
 
-def _inside(tape: "Tape | None", c: Tensor, size: int, padding: str, aligned: bool) -> Tensor:
+def _inside(tape: "BranchTape | None", c: Tensor, size: int, padding: str, aligned: bool) -> Tensor:
     """The coordinate brought back into the image; a whole one decides by itself, without a tape."""
     if padding == "zeros":
         return c
@@ -86,7 +86,7 @@ def _inside(tape: "Tape | None", c: Tensor, size: int, padding: str, aligned: bo
     return torch.where(below, 0, torch.where(above, size - 1, c))
 
 
-def _reflected(tape: "Tape | None", c: Tensor, low: float, span: float) -> Tensor:
+def _reflected(tape: "BranchTape | None", c: Tensor, low: float, span: float) -> Tensor:
     if span == 0:
         return torch.zeros_like(c)
     away = c - low
@@ -96,5 +96,5 @@ def _reflected(tape: "Tape | None", c: Tensor, low: float, span: float) -> Tenso
     return torch.where(flips % 2 == 0, rest + low, span - rest + low)
 
 
-def _decided(tape: "Tape | None", decision: Tensor) -> Tensor:
+def _decided(tape: "BranchTape | None", decision: Tensor) -> Tensor:
     return decision if tape is None else tape.decide(lambda: decision)

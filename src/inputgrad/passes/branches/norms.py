@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from inputgrad.passes.branches.tape import Tape
+    from inputgrad.passes.branches.tape import BranchTape
 
 
-def remainder(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def remainder(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``x − q · y`` with the quotient q, rounded down (remainder) or towards zero (fmod, frac), decided at x."""
     x = args[0] if args else kwargs["input"]
     y = 1 if "frac" in func.__name__ else args[1] if len(args) > 1 else kwargs["other"]
@@ -19,7 +19,7 @@ def remainder(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return x.copy_(result) if func.__name__.endswith("_") and not func.__name__.endswith("__") else result
 
 
-def division(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def division(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A division that rounds is a decision."""
     if kwargs.get("rounding_mode") is None:
         return func(*args, **kwargs)
@@ -28,7 +28,7 @@ def division(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     return found.copy_(decided) if func.__name__ == "div_" else decided
 
 
-def norm(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def norm(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``torch.linalg.vector_norm`` and ``torch.norm``: of order 1 by signs, of order ∞ by the elements that attain it. Other orders are smooth."""
     names = ("x", "ord", "dim", "keepdim") if "vector" in func.__name__ else ("input", "p", "dim", "keepdim")
     given = dict(zip(names, args, strict=False)) | kwargs

@@ -12,16 +12,16 @@ from inputgrad.passes.branches.norms import division, norm, remainder
 from inputgrad.passes.constants import DETACHING
 
 if TYPE_CHECKING:
-    from inputgrad.passes.branches.tape import Tape
+    from inputgrad.passes.branches.tape import BranchTape
 
-Rule = Callable[["Tape", Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+Rule = Callable[["BranchTape", Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """How one function is run under a tape: (tape, function, args, kwargs) -> its result."""
 
 
 def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
     """An elementwise function of two pieces: ``piece(mask, x, ...)``, with ``side(x, ...)`` deciding the mask."""
 
-    def rule(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def rule(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         in_place = bool(kwargs.pop("inplace", False)) or _in_place(func)
         x, *rest = args if args else (kwargs.pop("input"),)
         rest = [value for value in rest if not isinstance(value, bool)]  # inplace given by position
@@ -31,7 +31,7 @@ def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
     return rule
 
 
-def _constant(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _constant(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A function whose result is the decision: comparisons, sign, floor, argmax."""
     if not _in_place(func):
         return tape.decide(lambda: func(*args, **kwargs))
@@ -39,24 +39,24 @@ def _constant(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return x.copy_(tape.decide(lambda: func(x.detach().clone(), *rest, **kwargs)))
 
 
-def _detached(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _detached(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A constant: its value at x. A parameter is the same in every pass."""
     found = func(*args, **kwargs)
     return found if isinstance(args[0], nn.Parameter) else tape.decide(found.clone).clone()
 
 
-def _number(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _number(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A Python number or bool made of a tensor."""
     return func(tape.decide(lambda: args[0].detach().clone()), *args[1:], **kwargs)
 
 
-def _cast(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _cast(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A conversion, which decides where it leaves the floating-point numbers."""
     found = func(*args, **kwargs)
     return found if found.is_floating_point() else tape.decide(lambda: found)
 
 
-def _clamp(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _clamp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     x, low, high = _bounds(func, args, kwargs)
     result = x
     if low is not None:
@@ -84,7 +84,7 @@ def _slope(x: Tensor, weight: Tensor) -> Tensor:
     return weight if weight.numel() == 1 or x.dim() < 2 else weight.view(1, -1, *[1] * (x.dim() - 2))
 
 
-def _chosen(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _chosen(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """max, min, sort, topk, … along a dimension: values gathered at the recorded indices. Without a dimension, or of two tensors: by masks."""
     x, *rest = args
     if (rest and isinstance(rest[0], Tensor)) or isinstance(kwargs.get("other"), Tensor):
@@ -105,7 +105,7 @@ def _dimension(name: str, rest: list[Any]) -> int:
     return rest[0] if rest and not isinstance(rest[0], bool) else -1
 
 
-def _extreme(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _extreme(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """amax, amin, or max and min over everything: the mean of the elements that attain it, as in torch's derivative."""
     x, *rest = args
     dim = kwargs.get("dim", rest[0] if rest else ())
@@ -115,13 +115,13 @@ def _extreme(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     return torch.where(mask, x, 0).sum(dims, keepdim=keep) / mask.sum(dims, keepdim=keep)
 
 
-def _larger(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _larger(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     a, b = args if len(args) == 2 else (args[0], kwargs["other"])
     return torch.where(tape.decide(lambda: a > b if "max" in func.__name__ else a < b), a, b)
 
 
 def _pool(indexed: Callable[..., tuple[Tensor, Tensor]], dimensions: int, *, random: bool = False) -> Rule:
-    def rule(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def rule(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else kwargs["input"]
         settings = {name: value for name, value in kwargs.items() if name != "return_indices"}
         drawn = indexed(*args, **settings)[1] if random else None  # in replays too, so that the random state after it is the same
@@ -133,7 +133,7 @@ def _pool(indexed: Callable[..., tuple[Tensor, Tensor]], dimensions: int, *, ran
     return rule
 
 
-def _rrelu(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _rrelu(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The random slopes are the decision. The function runs in replays too, so that the random state after it is the same."""
     settings = dict(zip(("input", "lower", "upper", "training", "inplace"), args, strict=False)) | kwargs
     in_place = bool(settings.pop("inplace", False)) or _in_place(func)
@@ -143,7 +143,7 @@ def _rrelu(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     return x.copy_(result) if in_place else result
 
 
-def _l1(tape: "Tape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _l1(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     settings = dict(zip(("input", "target", "size_average", "reduce", "reduction"), args, strict=False)) | kwargs
     difference = settings["input"] - settings["target"]
     distance = torch.where(tape.decide(lambda: difference < 0), -difference, difference)

@@ -2,7 +2,7 @@
 
 A piecewise smooth model is differentiated on the piece that it is on at x. A displaced pass that changes the side of one unit jumps by O(1), which a
 difference divides by its step; with the decisions of x replayed it does not. Seen are the functions of torch that a model calls from Python; what a
-compiled module, a scripted one or a kernel of its own decides inside is not (`unseen`).
+compiled module, a scripted one or a kernel of its own decides inside is not (`module_with_hidden_branches`).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from inputgrad.passes.branches.rules import RULES
 from inputgrad.passes.constants import NoGradRegion
 
 
-class Tape:
+class BranchTape:
     """The decisions of one pass, in the order in which they were taken."""
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class Tape:
         recording = not self.recorded
         if not recording:
             self._next = 0
-        with _Watch(self):
+        with _BranchMode(self):
             yield
         self._next = 0
 
 
-class _Watch(TorchFunctionMode):
-    def __init__(self, tape: Tape) -> None:
+class _BranchMode(TorchFunctionMode):
+    def __init__(self, tape: BranchTape) -> None:
         super().__init__()
         self._tape = tape
         self._region = NoGradRegion()
@@ -90,7 +90,7 @@ def _runs_again() -> bool:
     return not torch.is_grad_enabled() or (hooks is not None and "_checkpoint_hook" in getattr(hooks[0], "__qualname__", ""))
 
 
-def unseen(model: nn.Module) -> str | None:
+def module_with_hidden_branches(model: nn.Module) -> str | None:
     """The module whose branches no tape can see, in words; None where every module of the model is ordinary Python."""
     for name, module in model.named_modules():
         kind = type(module).__name__
