@@ -168,10 +168,8 @@ _HOMES = {
         "GraphPrior",
         "TotalVariation",
     ),
-    "terms.base": (
-        "Term",
-        "term",
-    ),
+    "terms.base": ("Term",),
+    "terms.function_term": ("term",),
     "terms.batchwise": ("BatchMean",),
     "terms.consistency": ("Consistency",),
     "terms.direction_match": ("DirectionMatch",),

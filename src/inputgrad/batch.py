@@ -3,7 +3,7 @@
 Also the record that a step hands back to the user.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,10 +41,17 @@ class Batch:
         self.inputs = inputs
         self.target = target
         self._source = source
+        self._made: dict[Hashable, Any] = {}
         self.is_training_step = is_training_step
         """Whether this is a step of training, at which a term's running statistics go on: gradients enabled, the criterion in training mode."""
         self.gradient_leaves = 0
         """How many input gradients were handed out that lead on to the parameters."""
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """``make()``, computed once for this batch however many terms ask for it under the same key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @property
     def counts(self) -> bool:

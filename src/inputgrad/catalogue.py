@@ -17,7 +17,8 @@ from inputgrad import recipes, terms
 from inputgrad.errors import nearest
 from inputgrad.perturbations import attacks, fgsm
 from inputgrad.perturbations.base import Perturbation
-from inputgrad.terms.base import FunctionTerm, Term
+from inputgrad.terms.base import Term
+from inputgrad.terms.function_term import FunctionTerm
 
 Kind = Literal["recipe", "term", "perturbation"]
 

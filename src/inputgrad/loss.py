@@ -3,10 +3,9 @@
 total(θ) = mean_n loss(f(x_n; θ), y_n) + Σ_k w_k · mean_n R_k(g_n, …)        g_n = ∂ s(f(x_n; θ), y_n) / ∂ x_n
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,32 +13,18 @@ from torch import Tensor, nn
 from inputgrad import base_losses, engines
 from inputgrad.base_losses import Base
 from inputgrad.batch import Step
+from inputgrad.diagnosis.records import Explanation
+from inputgrad.diagnosis.validation import explain
 from inputgrad.distributed.agreement import check_agreement
-from inputgrad.distributed.ddp import as_forward_pass, unwrap_ddp
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
-from inputgrad.engines import Compiled, Engine
+from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
-from inputgrad.passes.outputs import default_output
-from inputgrad.step.active_terms import (
-    ActiveTerm,
-    Terms,
-    active_terms,
-    differentiated_inputs,
-    evaluate_term,
-    part_names,
-    reduce_term,
-    warn_if_stateful,
-    weighted_terms,
-)
-from inputgrad.step.checks import check_backward, check_finite, warn_if_coupled, warn_if_split
-from inputgrad.step.evaluation import Evaluation
-from inputgrad.step.surrogate_gradient import accumulate, with_gradients
-from inputgrad.terms.base import Term, TermSum, Weighted
+from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
+from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
+from inputgrad.step.objective import Call, Objective
+from inputgrad.step.whole_step import as_loss, hand_over, whole_step
+from inputgrad.terms.base import Term, TermSum, Weighted, register_loss
 from inputgrad.variables import ModelInputs
-
-if TYPE_CHECKING:
-    from inputgrad.diagnosis.records import Explanation
-    from inputgrad.tracing.compiled_step import StepResult
 
 
 class InputGradientLoss(nn.Module):
@@ -71,15 +56,18 @@ class InputGradientLoss(nn.Module):
         """The loss of one batch, 0-d. ``inputs``: a tensor, a tuple (``model(*inputs)``) or a dict (``model(**inputs)``)."""
         return self.evaluate(model, inputs, target).loss
 
+    @property
+    def objective(self) -> Objective:
+        """What this loss is made of, as one frozen record."""
+        return Objective(self.base, self.terms, self.engine, self.output)
+
     def evaluate(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """The loss with its parts and the model's output."""
         with self._call(model, inputs, target) as call:
-            if (result := self._by_program(call)) is not None:
-                return Step(_handed_out(call.model, result), result.output, result.parts)
-            values = self._values(call)
-            total = _total(values, call.due)
-            loss = call.ledger.attached(total) if call.differentiable else total.detach()
-            return Step(loss, call.ledger.found(), {name: value.detach() for name, value in values.items()})
+            if (result := whole_step(self, call)) is not None:
+                return Step(as_loss(model, result), result.output, result.parts)
+            values = call.values()
+            return Step(call.attached(call.total(values)), call.evaluation.detached_output(), _detached(values))
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
@@ -91,19 +79,15 @@ class InputGradientLoss(nn.Module):
         Raises `RuntimeError` where gradients are not enabled and inside the forward pass of a replica, `TypeError` for another kind of scaler.
         """
         check_backward(model, scaler)
-        scaled = scaler.scale if scaler is not None else _as_it_is
-        with self._call(model, inputs, target) as call:
-            call.ledger.at_once, call.ledger.alone = True, len(call.due) == 1
-            if (result := self._by_program(call)) is not None:
-                if scaler is None and unwrap_ddp(call.model) is call.model:
-                    accumulate(call.model, result.gradients)
-                else:  # a replica's reducer is to hear of them
-                    scaled(_handed_out(call.model, result)).backward()
+        scaled = scaler.scale if scaler is not None else None
+        with self._call(model, inputs, target, immediate=True) as call:
+            if (result := whole_step(self, call)) is not None:
+                hand_over(model, result, scaled)
                 return Step(result.loss, result.output, result.parts)
-            values = self._values(call)
-            total = _total(values, call.due)
-            call.ledger.backward(scaled(total))
-            return Step(total.detach(), call.ledger.found(), {name: value.detach() for name, value in values.items()})
+            values = call.values()
+            total = call.total(values)
+            call.pull_back().run(scaled(total) if scaled else total)
+            return Step(total.detach(), call.evaluation.detached_output(), _detached(values))
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
         """The parts by name, each a 0-d tensor with its own graph and without its weight: for adaptive weights and gradient aggregation.
@@ -112,80 +96,54 @@ class InputGradientLoss(nn.Module):
         the factor ``every`` of one that is due is left out like its weight.
         """
         with self._call(model, inputs, target) as call:
-            values = self._values(call)
-            return {name: call.ledger.attached(value) if call.differentiable else value.detach() for name, value in values.items()}
+            return {name: call.attached(value) for name, value in call.values().items()}
 
-    def explain(self, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> "Explanation":
+    def gradient_of_terms(self, model: nn.Module, inputs: Any, target: Any = None, *, engine: Engine | None = None) -> list[Tensor]:
+        """The parameter gradient of the weighted terms by themselves, one tensor for each parameter that requires grad; empty where there are no terms.
+
+        engine: another engine than the criterion's. Sets no ``.grad``, and counts no step.
+        """
+        kept, step = self.engine, self.step_number
+        self.engine = engine or self.engine
+        try:
+            parts = self.losses(model, inputs, target)
+        finally:
+            self.engine, self.step_number = kept, step
+        weighted = [item.weight * parts[item.name] for item in active_terms(self.terms, step, training=True)]
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not weighted or not parameters:
+            return []
+        return list(torch.autograd.grad(torch.stack(weighted).sum(), parameters, allow_unused=True, materialize_grads=True))
+
+    def explain(self, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> Explanation:
         """Which engine this criterion takes for this model and batch, why, and what each of the others gives, needs and costs. Printed, it is a table.
 
         Every engine makes a step in which every term is due, on the whole batch; ``compiled`` only with ``compile=True``, for compiling takes long.
         Nothing is touched, no step is counted, and warnings are collected in the record. Raises what the model and the base loss raise by
         themselves, and `ValueError` for a criterion without terms; what an engine raises stands in its row.
         """
-        from inputgrad.diagnosis.validation import explain  # the survey imports the loss
-
-        return explain(self, model, inputs, target, compile=compile)
+        return explain(self.objective, self.step_number, model, inputs, target, compile=compile)
 
     @contextmanager
-    def _call(self, model: nn.Module, inputs: Any, target: Any) -> Iterator["_Call"]:
+    def _call(self, model: nn.Module, inputs: Any, target: Any, *, immediate: bool = False) -> Iterator[Call]:
+        """Prepare one call on a batch: checks, the terms that are due, and the passes' setting."""
         check_model(model)
         differentiable = torch.is_grad_enabled()
+        counted = differentiable and self.training
         with torch.inference_mode(False), torch.enable_grad():
             warn_if_coupled(model, self.terms)
             warn_if_split(self, model, self.terms)
-            terms = active_terms(self.terms, self.step_number, training=differentiable)
-            given, is_training_step = ModelInputs.of(without_inference_tensors(inputs)), differentiable and self.training
-            opened = self._opened(model, given, without_inference_tensors(target), terms, differentiable=differentiable, is_training_step=is_training_step)
-            with twice_differentiable_from_local(), check_agreement(model, given, target), opened as call:
-                yield call
-        if differentiable and self.training:
+            given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
+            due = active_terms(self.terms, self.step_number, training=differentiable)
+            call = self.objective.on(model, given, target, due, differentiable=differentiable, is_training_step=counted, immediate=immediate)
+            with twice_differentiable_from_local(), check_agreement(model, given, target), call as opened:
+                yield opened
+        if counted:
             self.step_number += 1
 
-    @contextmanager
-    def _opened(
-        self, model: nn.Module, inputs: ModelInputs, target: Any, terms: list[ActiveTerm], *, differentiable: bool, is_training_step: bool = False
-    ) -> Iterator["_Call"]:
-        wrt, pick = differentiated_inputs(terms, inputs, model), self.output or default_output
-        ledger = Evaluation(
-            model, inputs, target, wrt=wrt, base=self.base, engine=self.engine, pick=pick, differentiable=differentiable, is_training_step=is_training_step
-        )
-        try:
-            yield _Call(model, inputs, target, ledger, terms, differentiable)
-        finally:
-            ledger.close()
-
-    def _by_program(self, call: "_Call") -> "StepResult | None":
-        """The whole step by one compiled graph, where the engine works so and this call can be served so."""
-        if not isinstance(self.engine, Compiled) or not call.differentiable or warn_if_stateful(self, call.due):
-            return None
-        model = unwrap_ddp(call.model)
-
-        def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
-            terms = [replace(item, weight=weight) for item, weight in zip(call.due, weights, strict=True)]
-            with self._opened(model, ModelInputs.of(inputs), target, terms, differentiable=True) as inner:
-                values = self._values(inner)
-                return inner.ledger.attached(_total(values, terms)), values, inner.ledger.found(), inner.ledger.own_leaves()
-
-        schedule = tuple((item.name, item.fraction) for item in call.due)
-        holders = (self.base, self.output, *(item.term for item in call.due))
-        weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in call.due]
-        return self.engine.run(self, model, step, call.inputs.as_given(), call.target, weights, schedule, holders)
-
-    def _values(self, call: "_Call") -> dict[str, Tensor]:
-        values: dict[str, Tensor] = {}
-        if self.base is not None:
-            values["base"] = call.ledger.base_value()
-        for item in call.due:
-            part = call.ledger.share(item.fraction)
-            values[item.name] = reduce_term(item.term, evaluate_term(item.term, part.batch), part.sizes())
-        if not values:  # no base loss, and no term due at this step
-            values["base"] = call.ledger.output().sum() * 0
-        check_finite(values, call.ledger.batch)
-        return values
-
     def get_extra_state(self) -> dict[str, Any]:
-        carried = {name: item.term.state() for name, item in zip(part_names(self.terms), self.terms, strict=True)}
-        return {"step_number": self.step_number, "terms": {name: state for name, state in carried.items() if state}}
+        kept = {name: item.term.state() for name, item in zip(part_names(self.terms), self.terms, strict=True)}
+        return {"step_number": self.step_number, "terms": {name: state for name, state in kept.items() if state}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.step_number = state["step_number"]
@@ -203,32 +161,8 @@ class InputGradientLoss(nn.Module):
         return f"{' + '.join(map(repr, self.terms))}, engine={self.engine}"
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call of the loss: its ledger, the terms due at its step, and whether gradients were enabled."""
-
-    model: nn.Module
-    inputs: ModelInputs
-    target: Any
-    ledger: Evaluation
-    due: list[ActiveTerm]
-    differentiable: bool
+def _detached(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in values.items()}
 
 
-def _as_it_is(loss: Tensor) -> Tensor:
-    return loss
-
-
-def _handed_out(model: nn.Module, result: "StepResult") -> Tensor:
-    return as_forward_pass(model, lambda: with_gradients(result.loss, unwrap_ddp(model), result.gradients))
-
-
-def _total(values: Mapping[str, Tensor], terms: list[ActiveTerm]) -> Tensor:
-    weights = {item.name: item.weight for item in terms}
-    absent = {name for name, weight in weights.items() if not isinstance(weight, Tensor) and weight == 0}  # weight 0: as if it were not there
-    summands = [_like(weights.get(name, 1), value) * value for name, value in values.items() if name not in absent]
-    return torch.stack(summands).sum() if summands else torch.zeros_like(next(iter(values.values())))
-
-
-def _like(weight: float | Tensor, value: Tensor) -> float | Tensor:
-    return weight.to(value) if isinstance(weight, Tensor) else weight
+register_loss(InputGradientLoss)

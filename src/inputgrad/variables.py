@@ -112,7 +112,7 @@ class ModelInputs:
         return self.args[0] if self.bare else self.args
 
     @property
-    def attached(self) -> bool:
+    def has_graph(self) -> bool:
         """Whether they hang on a graph of the caller's, which every pass of the model goes on into."""
         return any(tensor.grad_fn is not None for _, tensor in self.tensors())
 

@@ -1,19 +1,17 @@
 """Tests of the tests: engines that are wrong on purpose must fail the table, on exactly the cases where their mistake shows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from inputgrad.engines import DoubleBackward, Engine, Linearization, Traits
-from inputgrad.heads import Score
+from inputgrad.engines import DoubleBackward, Engine, GradientRequest, Linearization, Traits
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.variables import Key
 from tests.cases import Case
 from tests.core.test_table import CASES, TOLERANCES, error
 from tests.zoo import ZOO
@@ -34,25 +32,25 @@ class Wrong(Engine):
 class Zero(Wrong):
     """Gives the zero gradient."""
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        right = DoubleBackward().linearize(forward, score, wrt)
-        return Linearization(tuple(torch.zeros_like(part) for part in right.gradient), right.here)
+    def linearize(self, request: GradientRequest) -> Linearization:
+        right = DoubleBackward().linearize(request)
+        return Linearization(tuple(torch.zeros_like(part) for part in right.gradient), right.same_pass)
 
 
 class Forgetful(Wrong):
     """Forgets create_graph: ⟨v, g⟩ is a constant. The popular recipe."""
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        right = DoubleBackward().linearize(forward, score, wrt)
-        assert right.here is not None
-        return Linearization(right.gradient, lambda v: right.here(v).detach())
+    def linearize(self, request: GradientRequest) -> Linearization:
+        right = DoubleBackward().linearize(request)
+        assert right.same_pass is not None
+        return Linearization(right.gradient, lambda v: right.same_pass(v).detach())
 
 
 class Half(Wrong):
     """Drops a part of the graph: only the first half of the batch reaches the parameters."""
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        gradient = input_gradient(forward, score, wrt, create_graph=True)
+    def linearize(self, request: GradientRequest) -> Linearization:
+        gradient = input_gradient(request.forward, request.score, request.wrt, create_graph=True)
 
         def along(cotangents: tuple[Tensor, ...]) -> Tensor:
             return torch.stack([(v * g)[: len(g) // 2].sum() for v, g in zip(cotangents, gradient, strict=True)]).sum()
@@ -63,9 +61,10 @@ class Half(Wrong):
 class Restless(Wrong):
     """Runs the model again on other random draws and other buffers than those of the step."""
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+    def linearize(self, request: GradientRequest) -> Linearization:
+        forward = request.forward
         again = ForwardPass(forward.model, forward.inputs, forward.wrt, forward._pick, RandomAndBufferState(forward.model, torch.device("cpu")))
-        return DoubleBackward().linearize(again, score, wrt)
+        return DoubleBackward().linearize(replace(request, forward=again))
 
 
 def failing(engine: Engine, names: list[str]) -> set[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.passes import second_derivative as proof
+from inputgrad.memory import memory
 
 
 class Encoded(nn.Module):
@@ -312,10 +312,10 @@ def test_a_lambda_in_a_term_is_proven_once() -> None:
     model, (x, y) = network(), data()
     loss = ig.InputGradientLoss("mse", term, engine="double_backward")
     loss(model, x, y).backward()
-    before = len(proof._PROVEN[model])
+    before = len(memory(model).checked)
     for _ in range(3):
         loss(model, x, y).backward()
-    assert len(proof._PROVEN[model]) == before
+    assert len(memory(model).checked) == before
 
 
 # terms that lost the graph

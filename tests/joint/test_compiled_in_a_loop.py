@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.engines import Compiled
-from inputgrad.engines import compiled as engine
+from inputgrad.memory import memory
 from inputgrad.tracing.compiled_step import CompiledStep
 
 BACKEND = "eager"
@@ -36,8 +36,8 @@ def compiled(**settings: Any) -> Compiled:
 
 
 def programs(criterion: nn.Module, model: nn.Module) -> list[CompiledStep]:
-    shapes = engine._PROGRAMS[criterion][model].shapes.values()
-    return [shape.program for shape in shapes if shape.program is not None]
+    shapes = memory(model).compiled[criterion].shapes.values()
+    return [shape.step for shape in shapes if shape.step is not None]
 
 
 def trained(criterion: nn.Module, model: nn.Module, sizes: list[int], step: Callable[[nn.Module, nn.Module, int, int], None]) -> list[Tensor]:

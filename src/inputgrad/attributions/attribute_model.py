@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inputgrad.attributions.methods import Attribution, check_attribution
 from inputgrad.loss import InputGradientLoss
-from inputgrad.terms.base import FunctionTerm
+from inputgrad.terms.function_term import FunctionTerm
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch

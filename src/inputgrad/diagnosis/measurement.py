@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -17,13 +17,14 @@ from torch.nn.parameter import is_lazy
 
 from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine
-from inputgrad.engines.choice import unremembered
 from inputgrad.errors import EngineError
-from inputgrad.loss import InputGradientLoss
+from inputgrad.memory import memory
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import without_parameter_hooks
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.step.active_terms import active_terms
+from inputgrad.step.objective import Call, Objective
+from inputgrad.step.whole_step import whole_step
 from inputgrad.variables import ModelInputs
 
 Gradients = list[Tensor | None]
@@ -40,15 +41,8 @@ def isolated(model: nn.Module, inputs: Any) -> Iterator[Caught]:
         warnings.simplefilter("always")
         replay = RandomAndBufferState(model, next((tensor.device for tensor in tensors), torch.device("cpu")))
         replay.remember()
-        with replay.run(), unremembered(model):
+        with replay.run(), memory(model).isolated():
             yield caught
-
-
-class _TermsAlone(InputGradientLoss):
-    """The terms without the base loss, which stays known to heads."""
-
-    def _values(self, call: Any) -> dict[str, Tensor]:
-        return {name: value for name, value in super()._values(call).items() if name != "base"}
 
 
 def _mean_of_output(output: Tensor, target: Any) -> Tensor:
@@ -67,15 +61,17 @@ class Measurement:
 class Measurements:
     """All engines on one batch."""
 
-    def __init__(self, criterion: InputGradientLoss, model: nn.Module, inputs: Any, target: Any) -> None:
-        self.criterion, self.model, self.inputs, self.target = criterion, model, ModelInputs.of(inputs), target
+    def __init__(self, objective: Objective, step_number: int, model: nn.Module, inputs: Any, target: Any) -> None:
+        self.objective, self.model, self.inputs, self.target = objective, model, ModelInputs.of(inputs), target
+        self._step_number = step_number
         for unit in fsdp_modules(model):
             unit.reshard()  # after a pass of its own it may still hold others in its parameters' place
+        self._owners: dict[bool, nn.Module] = {}
         self._sources = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def engines(self) -> list[Engine]:
         """Each engine that can be tried in seconds, in the order of "auto"; the criterion's own object in place of its kind."""
-        own = self.criterion.engine
+        own = self.objective.engine
         kinds = [kind for kind in ENGINES.values() if kind not in (Auto, Compiled)]
         others = [] if isinstance(own, (Auto, Compiled)) or type(own) in kinds else [own]
         return [*(_quiet(own if type(own) is kind else kind()) for kind in kinds), *others]
@@ -87,11 +83,11 @@ class Measurements:
 
     def tried(self, engine: Engine) -> Measurement | Exception:
         """What the engine gives, or why not. The first step warms up what the second, timed one needs."""
-        alone, whole = self._criteria(engine)
+        alone, whole = self._objectives(engine)
         try:
             gradients = self._step(alone)
         except EngineError as error:
-            if engine.traits.exact or self.criterion.base is None:
+            if engine.traits.exact or self.objective.base is None:
                 return error
             gradients = []  # it may serve base loss and terms together
         except Exception as error:  # whatever a model or a term raises
@@ -102,17 +98,17 @@ class Measurements:
         except Exception as error:
             return error
 
-    def _plain(self) -> InputGradientLoss:
-        return InputGradientLoss(self.criterion.base or _mean_of_output, output=self.criterion.output)
+    def _plain(self) -> Objective:
+        return replace(self.objective, base=self.objective.base or _mean_of_output, terms=(), engine=Auto())
 
-    def _criteria(self, engine: Engine) -> tuple[InputGradientLoss, InputGradientLoss]:
+    def _objectives(self, engine: Engine) -> tuple[Objective, Objective]:
         """The terms alone, and the whole."""
-        base, terms, output = self.criterion.base, self.criterion.terms, self.criterion.output
-        return _TermsAlone(base, terms, engine=engine, output=output), InputGradientLoss(base, terms, engine=engine, output=output)
+        whole = replace(self.objective, engine=engine)
+        return replace(whole, base_counts=False), whole
 
     def tried_compiled(self) -> Measurement | Exception:
-        own = self.criterion.engine
-        alone, whole = self._criteria(own if isinstance(own, Compiled) else Compiled())
+        own = self.objective.engine
+        alone, whole = self._objectives(own if isinstance(own, Compiled) else Compiled())
         try:
             with warnings.catch_warnings(record=True) as caught:
                 gradients = self._program(alone)
@@ -124,32 +120,32 @@ class Measurements:
             return error
         return RuntimeError(" ".join(warning_texts(caught)) or "its program was not made")
 
-    def _program(self, criterion: InputGradientLoss) -> Gradients | None:
-        """The parameter gradients by the compiled program, None where it cannot be made."""
-        with self.replayed(eager=False), self._opened(criterion) as call:
-            result = criterion._by_program(call)
+    def _program(self, objective: Objective) -> Gradients | None:
+        """The parameter gradients by the compiled step, None where it cannot be made."""
+        with self.replayed(eager=False), self._opened(objective) as call:
+            result = whole_step(self._owner(objective), call)
         if result is None:
             return None
         return [result.gradients.get(name) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
 
-    def _step(self, criterion: InputGradientLoss) -> Gradients:
-        with self.replayed(), self._opened(criterion) as call:
-            values = criterion._values(call)
-            weights = {item.name: item.weight for item in call.due}
-            total = torch.stack([weights.get(name, 1) * value for name, value in values.items()]).sum()
-            loss = call.ledger.attached(total)
-            return self._gradients(loss)
+    def _owner(self, objective: Objective) -> nn.Module:
+        """What stands for a criterion of this objective, for which compiled steps are kept."""
+        return self._owners.setdefault(objective.base_counts, nn.Module())
 
-    def _timed(self, criterion: InputGradientLoss) -> float:
+    def _step(self, objective: Objective) -> Gradients:
+        with self.replayed(), self._opened(objective) as call:
+            return self._gradients(call.attached(call.total(call.values())))
+
+    def _timed(self, objective: Objective) -> float:
         began = _now(self._sources)
-        self._step(criterion)
+        self._step(objective)
         return _now(self._sources) - began
 
-    def _opened(self, criterion: InputGradientLoss) -> Any:
+    def _opened(self, objective: Objective) -> AbstractContextManager[Call]:
         """A call at which every term is due, on the whole batch; a weight that a schedule has at 0 counts as 1."""
-        terms = [replace(item, weight=item.weight or 1.0) for item in active_terms(criterion.terms, self.criterion.step_number, training=False)]
+        terms = [replace(item, weight=item.weight or 1.0) for item in active_terms(objective.terms, self._step_number, training=False)]
         copied = {key: tensor.detach().clone().requires_grad_(tensor.requires_grad) for key, tensor in self.inputs.tensors()}
-        return criterion._opened(self.model, self.inputs.replaced(copied), self.target, terms, differentiable=True)
+        return objective.on(self.model, self.inputs.replaced(copied), self.target, terms)
 
     @contextmanager
     def replayed(self, *, eager: bool = True) -> Iterator[None]:

@@ -11,22 +11,22 @@ from inputgrad.diagnosis.measurement import Gradients, Measurement, Measurements
 from inputgrad.diagnosis.records import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
 from inputgrad.engines.choice import engine_order, engine_taken_before
-from inputgrad.loss import InputGradientLoss
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
+from inputgrad.step.objective import Objective
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.variables import ModelInputs
 
 NOT_TRIED = "compiling takes from seconds to minutes; explain(..., compile=True) tries it"
 
 
-def explain(criterion: InputGradientLoss, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> Explanation:
-    """See `InputGradientLoss.explain`."""
+def explain(objective: Objective, step_number: int, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> Explanation:
+    """See `InputGradientLoss.explain`, which hands in what it is made of and the number of its step."""
     check_model(model)
-    if not criterion.terms:
+    if not objective.terms:
         raise ValueError("this criterion has no terms: its step is the plain one, and no engine is asked")
     with isolated(model, inputs) as caught:
-        found = _explanation(Measurements(criterion, model, without_inference_tensors(inputs), without_inference_tensors(target)), compile=compile)
+        found = _explanation(Measurements(objective, step_number, model, without_inference_tensors(inputs), without_inference_tensors(target)), compile=compile)
     return replace(found, warnings=warning_texts(caught))
 
 
@@ -43,18 +43,18 @@ def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
     given = ModelInputs.of(inputs)
     if not isinstance(model, nn.Module):
         check_model(model)
-    criterion = InputGradientLoss(None, GradientNorm(power=2, of="output", wrt=suggested(model, given)))
+    objective = Objective(None, GradientNorm(power=2, of="output", wrt=suggested(model, given)).weighted(), Auto())
     findings: list[Finding] = []
     try:
         check_model(model)
         with isolated(model, inputs) as caught:
             findings += inspect_model(model, given, target)
-            trials = Measurements(criterion, model, without_inference_tensors(inputs), without_inference_tensors(target))
+            trials = Measurements(objective, 0, model, without_inference_tensors(inputs), without_inference_tensors(target))
             with trials.replayed():
                 findings += inspect_run(model, trials.inputs, default_output)
             explanation = _explanation(trials, compile=False)
     except Exception as error:  # whatever a model may raise
-        return Validation((*findings, Finding("cannot be run", _told(error), hinders=tuple(ENGINES))), _nothing(criterion, model, error))
+        return Validation((*findings, Finding("cannot be run", _told(error), hinders=tuple(ENGINES))), _nothing(objective, model, error))
     return Validation((*findings, *findings_of_refusals(explanation, findings)), replace(explanation, warnings=warning_texts(caught)))
 
 
@@ -66,7 +66,7 @@ def _explanation(trials: Measurements, *, compile: bool) -> Explanation:
     exact = [(name, result) for name, result in tried.items() if isinstance(result, Measurement) and traits[name].exact]
     reference = exact[0] if exact else None
     verdicts = [_verdict(name, result, traits[name], reference, plain) for name, result in tried.items()]
-    own = trials.criterion.engine
+    own = trials.objective.engine
     by_auto, why_auto = _taken_by_auto(trials.model, verdicts)
     taken, why = (by_auto, why_auto) if isinstance(own, Auto) else _taken_by_name(own, verdicts, by_auto)
     everything = (_auto(verdicts, by_auto, why_auto), *verdicts)
@@ -130,10 +130,10 @@ def _auto(verdicts: list[Verdict], taken: str | None, why: str) -> Verdict:
     return verdict
 
 
-def _nothing(criterion: InputGradientLoss, model: nn.Module, error: Exception) -> Explanation:
+def _nothing(objective: Objective, model: nn.Module, error: Exception) -> Explanation:
     """The explanation of a model that cannot even be run."""
     verdicts = [Verdict(name, "refused", _told(error), kind.traits.needs, kind.traits.passes, kind.traits.memory) for name, kind in ENGINES.items()]
-    return Explanation(type(model).__name__, criterion.engine.name, None, "the model cannot be run on this batch", tuple(verdicts), None, None)
+    return Explanation(type(model).__name__, objective.engine.name, None, "the model cannot be run on this batch", tuple(verdicts), None, None)
 
 
 def _told(error: Exception) -> str:

@@ -3,7 +3,6 @@
 Where they do not, nothing raises: each process computes its part of another sample's gradient.
 """
 
-import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from inputgrad.distributed.fsdp import tensor_parallel_mesh
 from inputgrad.errors import warn
+from inputgrad.memory import memory
 from inputgrad.variables import ModelInputs
-
-_ASKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 @contextmanager
@@ -45,9 +43,8 @@ def check_agreement(model: nn.Module, inputs: ModelInputs, target: Any) -> Itera
 
 def _unasked(model: nn.Module) -> Any:
     """The mesh to compare over: at the first step of a model among several processes, where they split it."""
-    if model in _ASKED or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized() or not memory(model).once("agreement of processes"):
         return None
-    _ASKED.add(model)
     return tensor_parallel_mesh(model)
 
 

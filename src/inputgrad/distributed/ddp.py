@@ -14,14 +14,16 @@ A compiled step knows nothing of reducers. It is traced on the module inside, an
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.torch_internals.autograd_graph import leaves_of
+
+if TYPE_CHECKING:
+    from inputgrad.passes.branches.tape import BranchTape
 
 
 def touch_all_parameters(loss: Tensor, model: nn.Module, output: Tensor | None = None) -> Tensor:
@@ -100,7 +102,7 @@ def after_broadcast(model: nn.Module, act: Callable[[], None]) -> Iterator[None]
 
 
 @contextmanager
-def without_wrapper_branches(model: nn.Module, tape: BranchTape) -> Iterator[None]:
+def without_wrapper_branches(model: nn.Module, tape: "BranchTape") -> Iterator[None]:
     """Around a pass that is recorded: what a replica computes before and after the module inside, its broadcast above all, is taken off the tape."""
     handles, before = [], [0]
 

@@ -1,6 +1,6 @@
 """Engines: how ⟨v, g⟩ becomes differentiable in the parameters. One file = one engine; none of them knows a term."""
 
-from inputgrad.engines.base import Engine, Linearization, Traits
+from inputgrad.engines.base import Engine, GradientRequest, KnownGradients, Linearization, Traits
 from inputgrad.engines.choice import Auto
 from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
@@ -16,6 +16,8 @@ __all__ = [
     "DoubleBackward",
     "Engine",
     "FiniteDifference",
+    "GradientRequest",
+    "KnownGradients",
     "Linearization",
     "ReverseOverForward",
     "Traits",

@@ -1,7 +1,4 @@
-"""The waist of the library: what every engine gives, and what it needs of a model.
-
-An engine sees a forward pass and a score; never a term.
-"""
+"""What every engine gives: an input gradient, and the way from its cotangent back to the parameters. Must not know terms."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -13,44 +10,67 @@ from torch import Tensor, nn
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.tracing.records import StepRequest, StepResult
 from inputgrad.variables import Key
 
 Cotangents = tuple[Tensor, ...]
-"""v: one tensor a variable, of the gradient's shape."""
+"""v: one tensor per variable, of the gradient's shape."""
 
 
 @dataclass(frozen=True)
-class Joint:
-    """⟨v, g⟩ + c·Σ_n s_n as a function of the parameters: gradients of leaves that are known already, and shares with a graph of their own."""
+class GradientRequest:
+    """What an engine is asked for: the input gradient of ``score`` with respect to ``wrt``, on the model's forward pass.
 
-    known: list[tuple[Tensor, Tensor]]
-    shares: Iterable[Tensor]
+    base_loss_offered: the base loss is a multiple c of Σ_n s_n, and the engine may take its parameter gradient along.
+    immediate: all leaf gradients are collected in one go, so that the engine may hand out gradients that it knows already.
+    """
+
+    forward: ForwardPass
+    score: Score
+    wrt: tuple[Key, ...]
+    base_loss_offered: bool = False
+    immediate: bool = False
+
+    @property
+    def model(self) -> nn.Module:
+        return self.forward.model
+
+
+@dataclass(frozen=True)
+class KnownGradients:
+    """Leaves with a gradient that an engine has computed already."""
+
+    leaves: list[tuple[Tensor, Tensor]]
+
+
+Share = Tensor | KnownGradients
+"""A part of ⟨v, g⟩ + c·Σ_n s_n as a function of the parameters: a 0-d tensor with a graph of its own, or gradients of leaves that are known."""
 
 
 @dataclass(frozen=True)
 class Linearization:
-    """The input gradient at one place.
+    """The input gradient g at one place, and ⟨v, g⟩ as a function of the parameters for a cotangent v.
 
-    gradient: one detached tensor a variable, ``[N, ...]`` as the variable, or ``[N, K, ...]`` for a head of K rows.
-    here: v -> the share of ⟨v, g⟩ that the pass at the place itself carries in its graph, 0-d; None where that pass has no share.
-    elsewhere: v -> the remaining shares, 0-d tensors with a graph of their own each, made one at a time as they are asked for.
-    Together they are ⟨v, g⟩ as a function of the parameters; their values may be anything, their parameter gradients count.
-    joined: (v, c) -> ⟨v, g⟩ + c·Σ_n s_n, where an engine was asked for both together (`Engine.joint`), in place of the other two.
+    gradient: one detached tensor per variable, ``[N, ...]`` as the variable, or ``[N, K, ...]`` for a head of K rows.
+    same_pass: v -> the share of ⟨v, g⟩ that the pass at the place itself carries in its graph, 0-d; None where that pass has no share.
+    extra_passes: (v, c) -> the remaining shares, made one at a time as they are asked for.
+    takes_base_loss: whether these shares add up to ⟨v, g⟩ + c·Σ_n s_n, the base loss taken along; c is 0 where they do not.
+    The values of the shares may be anything; their parameter gradients count.
     """
 
     gradient: tuple[Tensor, ...]
-    here: Callable[[Cotangents], Tensor] | None = None
-    elsewhere: Callable[[Cotangents], Iterable[Tensor]] | None = None
-    joined: Callable[[Cotangents, float], Joint] | None = None
+    same_pass: Callable[[Cotangents], Tensor] | None = None
+    extra_passes: Callable[[Cotangents, float], Iterable[Share]] | None = None
+    takes_base_loss: bool = False
 
     @property
     def constant(self) -> bool:
         """Whether nothing goes on to the parameters."""
-        return self.here is None and self.elsewhere is None and self.joined is None
+        return self.same_pass is None and self.extra_passes is None
 
-    def shares(self, v: Cotangents) -> list[Tensor]:
-        """All shares of ⟨v, g⟩ at once."""
-        return [*([self.here(v)] if self.here else []), *(self.elsewhere(v) if self.elsewhere else ())]
+    def shares(self, v: Cotangents, c: float = 0.0) -> list[Share]:
+        """All shares at once."""
+        return [*([self.same_pass(v)] if self.same_pass else []), *(self.extra_passes(v, c) if self.extra_passes else ())]
 
 
 @dataclass(frozen=True)
@@ -64,10 +84,14 @@ class Traits:
     """The arithmetic of one step, in words: a plain step is one forward and one backward pass, the latter twice the former."""
     memory: str = ""
     """Which graphs are kept, in words."""
+    takes_base_loss: bool = False
+    """Whether base loss and input gradient may share passes, where the base loss is a multiple of the sum of the samples' own losses."""
+    takes_whole_steps: bool = False
+    """Whether the engine may make a whole step at once (`Engine.take_step`)."""
 
 
 class Engine(ABC):
-    """How ⟨v, g⟩ becomes differentiable in the parameters. Concrete engines are frozen dataclasses: their settings are the object."""
+    """How we backpropagate through the input gradient. Concrete engines are frozen dataclasses: their settings are the object."""
 
     name: ClassVar[str]
     traits: ClassVar[Traits]
@@ -77,17 +101,15 @@ class Engine(ABC):
         return PassOptions()
 
     @abstractmethod
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        """The input gradient of ``score`` with respect to ``wrt``, and how it goes on to the parameters. Raises `EngineError` where it cannot."""
+    def linearize(self, request: GradientRequest) -> Linearization:
+        """The input gradient that is asked for, and how it goes on to the parameters. Raises `EngineError` where it cannot."""
 
-    def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
-        """As `linearize`, where a multiple of Σ_n s_n goes on to the parameters too; None where that is no cheaper together.
-
-        at_once: the caller goes on to every leaf in one go, so that gradients known already may be handed out.
-        """
+    def take_step(self, request: StepRequest) -> StepResult | None:
+        """The whole step at once, with parameter gradients; None where it is to be made gradient by gradient (`linearize`)."""
         return None
 
 
-def constant_gradient(forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-    """The input gradient as a constant: first order only, so every model serves and no engine is asked."""
-    return Linearization(tuple(gradient.detach() for gradient in input_gradient(forward, score, wrt, create_graph=False)))
+def constant_gradient(request: GradientRequest) -> Linearization:
+    """The input gradient as a constant: first order only, so every model works and no engine is asked."""
+    gradient = input_gradient(request.forward, request.score, request.wrt, create_graph=False)
+    return Linearization(tuple(part.detach() for part in gradient))

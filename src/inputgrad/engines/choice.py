@@ -1,8 +1,6 @@
 """The choice of an engine: by name, by object, or by what the model allows (``"auto"``)."""
 
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -10,22 +8,15 @@ import torch
 from torch import nn
 
 from inputgrad.distributed.fsdp import fsdp_modules
-from inputgrad.engines.base import Engine, Linearization, Traits
+from inputgrad.engines.base import Engine, GradientRequest, Linearization, Traits
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.errors import EngineError, warn
-from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.memory import memory
+from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.uncompiled import compiled_part
-from inputgrad.variables import Key
-
-_TAKEN: weakref.WeakKeyDictionary[nn.Module, tuple[int, Engine]] = weakref.WeakKeyDictionary()
-"""The engine that a model needed in place of double backward."""
-
-_TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-"""The models that were looked through for compiled parts."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +39,23 @@ class Auto(Engine):
         taken = engine_taken_before(model)
         return taken.pass_options(model) if taken is not None else replace(DoubleBackward().pass_options(model), whole=not fsdp_modules(model))
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        taken = engine_taken_before(forward.model)
+    def linearize(self, request: GradientRequest) -> Linearization:
+        request = replace(request, base_loss_offered=False)
+        taken = engine_taken_before(request.model)
         if taken is not None:
-            return taken.linearize(forward, score, wrt)
-        first, *others = engine_order(forward.model)
+            return taken.linearize(request)
+        first, *others = engine_order(request.model)
         try:
-            linearization = first.linearize(forward, score, wrt)
+            linearization = first.linearize(request)
             if isinstance(first, DoubleBackward):
-                _tell_uncompiled(forward.model)
+                _tell_uncompiled(request.model)
                 return linearization
             _try(linearization)
             warn(f"{_SHARDED}; name one with engine= to be rid of this warning")
             engine = first
         except EngineError as error:
-            engine, linearization = _rescue(forward, score, wrt, others, error)
-        _TAKEN[forward.model] = (model_fingerprint(forward.model), engine)
+            engine, linearization = _rescue(request, others, error)
+        memory(request.model).engine = (model_fingerprint(request.model), engine)
         return linearization
 
 
@@ -81,29 +73,19 @@ def engine_order(model: nn.Module) -> tuple[Engine, ...]:
 
 def engine_taken_before(model: nn.Module) -> Engine | None:
     """The engine that "auto" took for this model in place of double backward, in an earlier step; None where it took none."""
-    form, engine = _TAKEN.get(model, (0, None))
-    return engine if engine is not None and form == model_fingerprint(model) else None
+    taken = memory(model).engine
+    if taken is None:
+        return None
+    form, engine = taken
+    known: Engine | None = engine if form == model_fingerprint(model) else None
+    return known
 
 
-@contextmanager
-def unremembered(model: nn.Module) -> Iterator[None]:
-    """Whatever is chosen and told inside is forgotten again, so that the warning comes when the model is trained."""
-    taken, told = _TAKEN.get(model), model in _TOLD
-    try:
-        yield
-    finally:
-        _TAKEN.pop(model, None)
-        if taken is not None:
-            _TAKEN[model] = taken
-        if not told:
-            _TOLD.discard(model)
-
-
-def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], others: Sequence[Engine], reason: EngineError) -> tuple[Engine, Linearization]:
+def _rescue(request: GradientRequest, others: Sequence[Engine], reason: EngineError) -> tuple[Engine, Linearization]:
     refusals = [str(reason)]
     for engine in others:
         try:
-            linearization = engine.linearize(forward, score, wrt)
+            linearization = engine.linearize(request)
             _try(linearization)
         except EngineError as error:
             refusals.append(str(error))
@@ -115,10 +97,7 @@ def _rescue(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], others: Se
 
 
 def _tell_uncompiled(model: nn.Module) -> None:
-    if model in _TOLD:
-        return
-    _TOLD.add(model)
-    part = compiled_part(model)
+    part = compiled_part(model) if memory(model).once("compiled parts") else None
     if part is not None:
         warn(
             f"torch.compile has no double backward, so engine='auto' takes 'double_backward' (exact) and runs {part}, which is compiled, as plain Python "

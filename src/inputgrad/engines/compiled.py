@@ -6,31 +6,30 @@ already computed. What it cannot trace, and shapes not seen often enough, run on
 
 import logging
 import time
-import weakref
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from inputgrad.distributed.ddp import why_untraceable
-from inputgrad.engines.base import Engine, Linearization, Traits
+from inputgrad.engines.base import Engine, GradientRequest, Linearization, Traits
 from inputgrad.engines.choice import Auto
 from inputgrad.errors import warn
-from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.memory import memory
+from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.precision import LOSS_SCALE, Rows
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import without_parameter_hooks
 from inputgrad.torch_internals.autograd_graph import leaves_of
 from inputgrad.tracing.guards import captured_state, model_form
-from inputgrad.variables import Key
+from inputgrad.tracing.records import StepRequest, StepResult
 
 if TYPE_CHECKING:
-    from inputgrad.tracing.compiled_step import CompiledStep, StepFunction, StepResult
+    from inputgrad.tracing.compiled_step import CompiledStep
 
 _FORMS = 256
 """How many forms of a step are counted at the most."""
@@ -43,20 +42,17 @@ class _Shape:
     """What is known of one shape of the inputs (in one mode, at one point of the schedule)."""
 
     seen: int = 0
-    program: "CompiledStep | None" = None
+    step: "CompiledStep | None" = None
 
 
 @dataclass
-class _Programs:
-    """The programs of one loss for one model."""
+class _CompiledSteps:
+    """The compiled steps of one criterion for one model."""
 
     shapes: dict[Hashable, _Shape] = field(default_factory=dict)
     given_up: bool = False
     told: bool = False
     """Whether it was said that inputs which require grad run eagerly."""
-
-
-_PROGRAMS: weakref.WeakKeyDictionary[nn.Module, weakref.WeakKeyDictionary[nn.Module, _Programs]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -83,51 +79,38 @@ class Compiled(Engine):
         needs="a model that make_fx can trace: no data-dependent control flow; a compiler for C++ on the CPU",
         passes="2 plain steps, fused by the compiler, after a compilation of seconds to minutes",
         memory="what the compiled graph keeps of forward and backward, less than double backward",
+        takes_whole_steps=True,
     )
 
     def pass_options(self, model: nn.Module) -> PassOptions:
         return Auto().pass_options(model)
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        return Auto().linearize(forward, score, wrt)
+    def linearize(self, request: GradientRequest) -> Linearization:
+        return Auto().linearize(request)
 
-    def run(
-        self,
-        owner: nn.Module,
-        model: nn.Module,
-        step: "StepFunction",
-        inputs: Any,
-        target: Any,
-        weights: Sequence[Tensor],
-        schedule: Hashable,
-        holders: Sequence[Any],
-    ) -> "StepResult | None":
-        """The step by its program, or None where it is to run eagerly.
-
-        owner: the loss. schedule, and what the ``holders`` hold: what else the step's form depends on.
-        """
-        programs = _PROGRAMS.setdefault(owner, weakref.WeakKeyDictionary()).setdefault(model, _Programs())
-        if programs.given_up or _attached(programs, model, inputs, target):
+    def take_step(self, request: StepRequest) -> StepResult | None:
+        """The step by its compiled form, or None where it is to run eagerly."""
+        steps = memory(request.model).compiled.setdefault(request.owner, _CompiledSteps())
+        if steps.given_up or _inputs_require_grad(steps, request):
             return None
-        held, others = captured_state(*holders)
-        shape = programs.shapes.setdefault((_form(model, inputs, target, schedule, held), others), _Shape())
+        held, others = captured_state(*request.holders)
+        shape = steps.shapes.setdefault((_form(request, held), others), _Shape())
         shape.seen += 1
-        if len(programs.shapes) > _FORMS:  # one that changes at each step: what never came again is forgotten
-            programs.shapes = {form: known for form, known in programs.shapes.items() if known.program is not None or known is shape}
-        if shape.program is None:
-            if len(programs.shapes) > 1 and shape.seen <= self.after:
+        if len(steps.shapes) > _FORMS:  # one that changes at each step: what never came again is forgotten
+            steps.shapes = {form: known for form, known in steps.shapes.items() if known.step is not None or known is shape}
+        if shape.step is None:
+            if len(steps.shapes) > 1 and shape.seen <= self.after:
                 return None
-            shape.program = self._made(model, step, inputs, target, weights, held)
-        if shape.program is None:
-            programs.given_up = True
+            shape.step = self._compile(request, held)
+        if shape.step is None:
+            steps.given_up = True
             return None
-        return shape.program(model, inputs, target, weights)
+        return shape.step(request.model, request.inputs, request.target, request.weights)
 
-    def _made(
-        self, model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor], held: dict[int, Tensor]
-    ) -> "CompiledStep | None":
+    def _compile(self, request: StepRequest, held: dict[int, Tensor]) -> "CompiledStep | None":
         from inputgrad.tracing.compiled_step import CompiledStep  # the tracer takes a second to import
 
+        model = request.model
         reason: str | None
         if (reason := why_untraceable(model)) is not None:
             self._refuse(model, reason)
@@ -137,36 +120,35 @@ class Compiled(Engine):
             replay = RandomAndBufferState(model, next(model.parameters()).device)
             replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
             with replay.run():
-                program = CompiledStep(model, step, inputs, target, weights, self.backend)
-            reason = _frozen(program, model, held) or self._difference(replay, program, model, step, inputs, target, weights)
+                compiled = CompiledStep(request, self.backend)
+            reason = _frozen(compiled, model, held) or self._difference(replay, compiled, request)
         except Exception as error:  # tracers and compilers raise anything
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
         if reason is None:
             LOG.info("compiled a step of %s in %.1f s; the compiler keeps what it made for the next process", type(model).__name__, time.perf_counter() - began)
-            return program
+            return compiled
         self._refuse(model, reason)
         return None
 
     def _refuse(self, model: nn.Module, reason: str) -> None:
         warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
 
-    def _difference(
-        self, replay: RandomAndBufferState, program: "CompiledStep", model: nn.Module, step: "StepFunction", inputs: Any, target: Any, weights: Sequence[Tensor]
-    ) -> str | None:
-        """Why the program is not used: its first batch compared with the eager step."""
-        parameters = dict(model.named_parameters())
+    def _difference(self, replay: RandomAndBufferState, compiled: "CompiledStep", request: StepRequest) -> str | None:
+        """Why the compiled step is not used: its first batch compared with the eager step."""
+        parameters = dict(request.model.named_parameters())
+        arguments = (request.inputs, request.target, request.weights)
         with replay.run(), torch.enable_grad(), _casts_apart():
-            loss, _, _, own = step(inputs, target, weights)
+            loss, _, _, own = request.step(*arguments)
             known = own | {id(parameter) for parameter in parameters.values()}
             foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
             with without_parameter_hooks(parameters.values()):
-                expected = _gradients(loss, parameters, model)
+                expected = _gradients(loss, parameters, request.model)
         if foreign:
             return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
         for interpreted in (True, False):
             with replay.run():
-                found = program(model, inputs, target, weights, interpreted=interpreted)
-            error = 0.0 if program.random and not interpreted else _relative(found.gradients, expected)  # the compiler may draw other numbers
+                result = compiled(request.model, *arguments, interpreted=interpreted)
+            error = 0.0 if compiled.random and not interpreted else _relative(result.gradients, expected)  # the compiler may draw other numbers
             if not error <= self._allowed(expected, None if interpreted else _autocast(replay.device)):
                 return f"its parameter gradient on the first batch differs from the eager one by {error:.1e}"
         return None
@@ -195,35 +177,35 @@ def _autocast(device: torch.device) -> torch.dtype | None:
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
-def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: dict[int, Tensor]) -> Hashable:
-    """All that a program is made for. Another form gets a program of its own."""
-    leaves, structure = pytree.tree_flatten((inputs, target))
+def _form(request: StepRequest, held: dict[int, Tensor]) -> Hashable:
+    """All that a compiled step is made for. Another form gets one of its own."""
+    leaves, structure = pytree.tree_flatten((request.inputs, request.target))
     shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
-    wanted = tuple(parameter.requires_grad for parameter in model.parameters())
+    wanted = tuple(parameter.requires_grad for parameter in request.model.parameters())
     autocast = _autocast(next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), torch.device("cpu")))
     outside = tuple((identity, tensor.requires_grad) for identity, tensor in sorted(held.items()))
-    return (shapes, str(structure), model_form(model), wanted, autocast, schedule, outside)
+    return (shapes, str(structure), model_form(request.model), wanted, autocast, request.schedule, outside)
 
 
-def _frozen(program: "CompiledStep", model: nn.Module, held: dict[int, Tensor]) -> str | None:
+def _frozen(compiled: "CompiledStep", model: nn.Module, held: dict[int, Tensor]) -> str | None:
     """A tensor that the trace has taken in as it was, and whose exchange nobody would notice."""
     known = held.keys() | captured_state(*model.modules())[0].keys()
-    for constant in program.constants():
+    for constant in compiled.constants():
         if id(constant) not in known:
             return f"a tensor of shape {list(constant.shape)} enters the step from outside; hand it to the term, the place or the model as a field of theirs"
     return None
 
 
-def _attached(programs: _Programs, model: nn.Module, inputs: Any, target: Any) -> bool:
-    """Whether inputs or target require grad: a program hands its gradients to the parameters only. Said once, and no reason to give up."""
-    leaves, _ = pytree.tree_flatten((inputs, target))
+def _inputs_require_grad(steps: _CompiledSteps, request: StepRequest) -> bool:
+    """Whether inputs or target require grad: a compiled step hands its gradients to the parameters only. Said once, and no reason to give up."""
+    leaves, _ = pytree.tree_flatten((request.inputs, request.target))
     if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
         return False
-    if not programs.told:
-        programs.told = True
+    if not steps.told:
+        steps.told = True
         warn(
-            f"engine 'compiled' cannot serve {type(model).__name__} where the inputs or the target require grad, since a program hands its gradients to "
-            "the parameters only. Such steps run eagerly, by the engine of 'auto'"
+            f"engine 'compiled' cannot serve {type(request.model).__name__} where the inputs or the target require grad, since a program hands its gradients "
+            "to the parameters only. Such steps run eagerly, by the engine of 'auto'"
         )
     return True
 

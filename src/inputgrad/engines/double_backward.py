@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives import BackwardTarget
-from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits
-from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
+from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.second_derivative import as_engine_error, check_second_derivative, is_checked
-from inputgrad.variables import Key
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class DoubleBackward(Engine):
     def pass_options(self, model: nn.Module) -> PassOptions:
         return PassOptions(phase=BackwardTarget() if self.own_derivatives else None, whole=True)
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+    def linearize(self, request: GradientRequest) -> Linearization:
+        forward, score = request.forward, request.score
         forward.gather()
         forward.primal()  # an error of the model's own forward pass stays its own
         with as_engine_error(self, forward, "twice"):
@@ -47,10 +46,10 @@ class DoubleBackward(Engine):
             if not is_checked(self, forward, score):
                 seed = forward.primal().output.new_ones(()).requires_grad_()
                 forward.own_leaves.append(seed)
-            gradient = input_gradient(forward, score, wrt, create_graph=True, seed=seed)
+            gradient = input_gradient(forward, score, request.wrt, create_graph=True, seed=seed)
             check_second_derivative(self, forward, score, gradient, seed)
 
-        def here(v: Cotangents) -> Tensor:
+        def same_pass(v: Cotangents) -> Tensor:
             return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()
 
-        return Linearization(tuple(part.detach() for part in gradient), here=here)
+        return Linearization(tuple(part.detach() for part in gradient), same_pass=same_pass)

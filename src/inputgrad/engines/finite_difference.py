@@ -15,21 +15,21 @@ the fractions are 4.4e-2, 6.2e-2 and 8.7e-2. All six are within a factor of 2 of
 Random draws, buffers and branch decisions are those of the pass at z (`score_at_displacement`). Without the branches a ReLU network's result is wrong by
 several times its own size, since a unit that changes side jumps by O(1), which is divided by h.
 
-Two passes in all (`joint`): where s is the sample's own base loss and the base loss is c·Σs (c = 1/N for a mean), one backward pass at z gives both g and
+Two passes in all: where s is the sample's own base loss and the base loss is c·Σs (c = 1/N for a mean), one backward pass at z gives both g and
 G = ∂Σs/∂θ, and with G' = ∂Σs(z + hv)/∂θ the gradient of the whole loss is (c − 1/h)·G + G'/h; for the other schemes c·G and the displaced passes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from inputgrad.distributed.fsdp import fsdp_modules
-from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits
+from inputgrad.engines.base import Cotangents, Engine, GradientRequest, KnownGradients, Linearization, Share, Traits
+from inputgrad.engines.difference_error import estimated_error
 from inputgrad.errors import nearest
-from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement, sum_of_scores
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
@@ -45,6 +45,8 @@ PASSES: dict[str, tuple[tuple[int, float], ...]] = {
     "richardson": ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12)),
 }
 """Scheme -> its displaced passes: the multiple of h, and what its score is multiplied by, over h."""
+ERROR_ORDER = {"one_sided": 1, "central": 2, "richardson": 4}
+"""Scheme -> k, where its error is of order h^k."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,15 @@ class FiniteDifference(Engine):
     strict: refuse a model with branch decisions that cannot be replayed, where otherwise one warning names the module.
     step: c, the displacement as a fraction of the input's norm; None takes it from the precision of the pass (see the module's text).
 
+    step_factor: multiplies the step, whichever it is.
+
     `estimate` tells the error of the terms' parameter gradient on a batch.
     """
 
     scheme: Scheme = "central"
     step: float | None = None
     strict: bool = False
+    step_factor: float = field(default=1.0, repr=False, kw_only=True)
 
     name: ClassVar[str] = "finite_difference"
     traits: ClassVar[Traits] = Traits(
@@ -68,6 +73,7 @@ class FiniteDifference(Engine):
         needs="first derivatives only; branch decisions that torch's functions take from Python",
         passes="3.7 plain steps (central), 2.7 (one-sided), 5.7 (Richardson); 3, 2, 5 by criterion.backward(...) where base loss and term share a pass",
         memory="the graph of one pass, with criterion.backward(...); of all passes at once, with loss.backward()",
+        takes_base_loss=True,
     )
 
     def __post_init__(self) -> None:
@@ -79,60 +85,63 @@ class FiniteDifference(Engine):
     def pass_options(self, model: nn.Module) -> PassOptions:
         return PassOptions(tape=BranchTape())
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        scored = self._scored(forward, score)
+    def linearize(self, request: GradientRequest) -> Linearization:
+        request.forward.record_branches()
+        check_replay(self, request.forward, request.score)
+        refuse_hidden_branches(self.name, request.forward, strict=self.strict)
+        scored = FrozenBranches(request.score)
+        shared = self._with_base_loss(request, scored) if request.base_loss_offered and request.immediate else None
+        return shared or self._by_itself(request, scored)
+
+    def _by_itself(self, request: GradientRequest, scored: FrozenBranches) -> Linearization:
+        forward, wrt = request.forward, request.wrt
+        forward.may_free_graph = False
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
-        scores_here = scored(forward.primal().output)
-        several = scores_here.dim() == 2
+        primal_scores = scored(forward.primal().output)
+        several = primal_scores.dim() == 2
 
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
-            for row in range(scores_here.shape[1]) if several else (None,):
+            for row in range(primal_scores.shape[1]) if several else (None,):
                 directions = dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True))
                 yield row, directions, self._step(forward, directions)
 
-        def here(v: Cotangents) -> Tensor:
-            shares = [sum_of_scores(scores_here, row) / -h for row, _, h in rows(v) if h]
-            return torch.stack(shares).sum() if shares else scores_here.new_zeros(())
+        def same_pass(v: Cotangents) -> Tensor:
+            shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h]
+            return torch.stack(shares).sum() if shares else primal_scores.new_zeros(())
 
-        def elsewhere(v: Cotangents) -> Iterator[Tensor]:
+        def extra_passes(v: Cotangents, _c: float) -> Iterator[Tensor]:
             for row, directions, h in rows(v):
                 for multiple, weight in PASSES[self.scheme] if h or fsdp_modules(forward.model) else ():  # shards are gathered by all processes or by none
                     yield score_at_displacement(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
 
-        return Linearization(gradient, here if self.scheme == "one_sided" else None, elsewhere)
+        return Linearization(gradient, same_pass if self.scheme == "one_sided" else None, extra_passes)
 
-    def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
-        """Where the caller goes on to all leaves at once, the backward pass at z is one for g and G."""
-        if not at_once:
-            return None
-        scored = self._scored(forward, score)
-        found = input_and_parameter_gradients(forward, scored(forward.primal().output), wrt)
-        if found is None:
+    def _with_base_loss(self, request: GradientRequest, scored: FrozenBranches) -> Linearization | None:
+        """One backward pass at z for both g and G, where all leaf gradients are collected at once; None where that is not possible."""
+        forward = request.forward
+        both = input_and_parameter_gradients(forward, scored(forward.primal().output), request.wrt)
+        if both is None:
             return None
         if forward.may_free_graph:
             forward.free_graph()
 
-        def joined(v: Cotangents, c: float) -> Joint:
+        def extra_passes(v: Cotangents, c: float) -> Iterator[Share]:
             forward.free_graph()
-            directions = dict(zip(wrt, v, strict=True))
+            directions = dict(zip(request.wrt, v, strict=True))
             h = self._step(forward, directions)
-            passes = PASSES[self.scheme] if h else ()
-            shares = (score_at_displacement(forward, scored, directions, multiple * h) * (weight / h) for multiple, weight in passes)
-            return Joint(found.times(c - 1 / h if h and self.scheme == "one_sided" else c), shares)
+            yield KnownGradients(both.times(c - 1 / h if h and self.scheme == "one_sided" else c))
+            for multiple, weight in PASSES[self.scheme] if h else ():
+                yield score_at_displacement(forward, scored, directions, multiple * h) * (weight / h)
 
-        return Linearization(found.inputs, joined=joined)
+        return Linearization(both.inputs, extra_passes=extra_passes, takes_base_loss=True)
 
     def estimate(self, criterion: Any, model: nn.Module, inputs: Any, target: Any = None) -> float:
-        """The relative error of the terms' parameter gradient on this batch, from that at the doubled step. Sets no ``.grad``; see `estimates`."""
-        from inputgrad.diagnosis.difference_error import estimated_error  # it stands above the engines
+        """The relative error of the terms' parameter gradient on this batch, from that at the doubled step. Sets no ``.grad``.
 
-        return estimated_error(self, criterion, model, inputs, target)
-
-    def _scored(self, forward: ForwardPass, score: Score) -> FrozenBranches:
-        forward.record_branches()
-        check_replay(self, forward, score)
-        refuse_hidden_branches(self.name, forward, strict=self.strict)
-        return FrozenBranches(score)
+        criterion: an `InputGradientLoss`. See `engines.difference_error`.
+        """
+        narrow, wide = (replace(self, step_factor=factor * self.step_factor) for factor in (1.0, 2.0))
+        return estimated_error(criterion, narrow, wide, ERROR_ORDER[self.scheme], model, inputs, target)
 
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
         here = forward.values()
@@ -142,7 +151,7 @@ class FiniteDifference(Engine):
             return 0.0
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1
             size = sum(z.numel() for z in variables) ** 0.5
-        return self._fraction(here.output, variables) * size / length
+        return self.step_factor * self._fraction(here.output, variables) * size / length
 
     def _fraction(self, output: Tensor, variables: list[Tensor]) -> float:
         if self.step is not None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
 from inputgrad.distributed.ddp import is_fsdp1
-from inputgrad.engines.base import Cotangents, Engine, Linearization, Traits
+from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.constants import ConstantsWithoutTangent
@@ -36,13 +36,14 @@ class ReverseOverForward(Engine):
         memory="the graph of the pass, and that of the pass with tangents (twice as large)",
     )
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
+    def linearize(self, request: GradientRequest) -> Linearization:
+        forward, score, wrt = request.forward, request.score, request.wrt
         _refuse_fsdp1(forward.model)
         _refuse_scripted_normalisation(forward.model)
         check_replay(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
-        def elsewhere(v: Cotangents) -> Iterator[Tensor]:
+        def extra_passes(v: Cotangents, _c: float) -> Iterator[Tensor]:
             if v[0].dim() == forward.primal().variables[wrt[0]].dim():
                 yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)))
                 return
@@ -50,7 +51,7 @@ class ReverseOverForward(Engine):
                 directions = dict(zip(wrt, (part[:, k] for part in v), strict=True))
                 yield _derivative(self, forward, score, k, directions)
 
-        return Linearization(gradient, elsewhere=elsewhere)
+        return Linearization(gradient, extra_passes=extra_passes)
 
 
 def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | None, v: dict[Key, Tensor]) -> Tensor:

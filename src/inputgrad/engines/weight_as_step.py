@@ -16,22 +16,26 @@ error grows as the weight does, w·‖∂²s/∂x²‖ for a squared norm. It is
 on fresh smooth networks, and no step makes it smaller. Displacements above a tenth of the input are told, once a model.
 """
 
-import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from inputgrad.engines.base import Cotangents, Engine, Joint, Linearization, Traits
+from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError, warn
-from inputgrad.heads import Score
+from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.variables import Key
 
-_TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_ONE_GRADIENT_ALONE = (
+    "engine 'weight_as_step' serves one input gradient alone: of=\"loss\", at the batch's own inputs, on the whole batch, with a base loss that is "
+    "a multiple of the sum of the samples' own losses (a mean). Only there does the base loss's gradient "
+    "cancel against that of the difference; here it does not (the score is {head}). Take engine='finite_difference' or an exact one"
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class WeightAsStep(Engine):
         needs='terms on the gradient of="loss" alone; a base loss that is the mean of the samples\' own; branches as finite_difference',
         passes="1.7 plain steps: forward, backward to the input, and one step at the displaced inputs",
         memory="the graph of one pass",
+        takes_base_loss=True,
     )
 
     def __post_init__(self) -> None:
@@ -60,36 +65,31 @@ class WeightAsStep(Engine):
     def pass_options(self, model: nn.Module) -> PassOptions:
         return PassOptions(tape=BranchTape())
 
-    def linearize(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...]) -> Linearization:
-        raise EngineError(
-            "engine 'weight_as_step' serves one input gradient alone: of=\"loss\", at the batch's own inputs, on the whole batch, with a base loss that is "
-            "a multiple of the sum of the samples' own losses (a mean). Only there does the base loss's gradient "
-            f"cancel against that of the difference; here it does not (the score is {score.head}). Take engine='finite_difference' or an exact one"
-        )
-
-    def joint(self, forward: ForwardPass, score: Score, wrt: tuple[Key, ...], *, at_once: bool) -> Linearization | None:
+    def linearize(self, request: GradientRequest) -> Linearization:
+        if not request.base_loss_offered:
+            raise EngineError(_ONE_GRADIENT_ALONE.format(head=request.score.head))
+        forward, wrt = request.forward, request.wrt
         forward.record_branches()
         refuse_hidden_branches(self.name, forward, strict=self.strict)
-        scored = FrozenBranches(score)
+        scored = FrozenBranches(request.score)
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
         if forward.may_free_graph:
             forward.free_graph()
 
-        def joined(v: Cotangents, c: float) -> Joint:
+        def extra_passes(v: Cotangents, c: float) -> Iterator[Tensor]:
             forward.free_graph()
             if c == 0:
                 raise EngineError("engine 'weight_as_step' needs a base loss that pulls at the output: here its gradient is zero")
             directions = dict(zip(wrt, v, strict=True))
             self._tell_if_large(forward, directions, c)
-            return Joint([], [c * score_at_displacement(forward, scored, directions, 1 / c)])
+            yield c * score_at_displacement(forward, scored, directions, 1 / c)
 
-        return Linearization(gradient, joined=joined)
+        return Linearization(gradient, extra_passes=extra_passes, takes_base_loss=True)
 
     def _tell_if_large(self, forward: ForwardPass, v: dict[Key, Tensor], c: float) -> None:
         size = joint_norm([forward.values().variables[key].detach() for key in v])
         fraction = joint_norm(list(v.values())) / abs(c) / size if size else 0.0
-        if fraction > self.largest and forward.model not in _TOLD:
-            _TOLD.add(forward.model)
+        if fraction > self.largest and memory(forward.model).once("large displacement"):
             warn(
                 f"engine 'weight_as_step': the weight of the terms displaces the inputs by {fraction:.0%} of their norm, a coarse step: the error of the "
                 "terms' gradient may be as large as itself. Take a smaller weight, or engine='finite_difference'"

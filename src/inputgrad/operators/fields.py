@@ -3,7 +3,6 @@
 Knows what a batch offers; knows no engine and no term.
 """
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -155,13 +154,8 @@ def field_of_batch(batch: Batch, names: Names | None = None, wrt: Wrt | None = N
     check_hashable("at", at)
     keys = keys_of(wrt) if wrt is not None else all_keys(batch.inputs)
     asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
-    known = _FIELDS.setdefault(batch, {})
-    if asked not in known:
-        known[asked] = make_field(*batch.output_and_variables(keys, at), keys, names, outputs)
-    return known[asked]
-
-
-_FIELDS: "weakref.WeakKeyDictionary[Batch, dict[Any, Field]]" = weakref.WeakKeyDictionary()
+    field: Field = batch.once(("field", *asked), lambda: make_field(*batch.output_and_variables(keys, at), keys, names, outputs))
+    return field
 
 
 def make_field(output: Tensor, variables: Sequence[Tensor], keys: tuple[Key, ...], names: Names | None, outputs: Names | None) -> Field:

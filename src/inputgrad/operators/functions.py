@@ -3,7 +3,6 @@
 Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks.
 """
 
-import weakref
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from inputgrad import heads
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest, warn
 from inputgrad.heads import Of
+from inputgrad.memory import memory
 from inputgrad.operators import differentiation
 from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
@@ -171,18 +171,15 @@ def _no_inputs(inputs: Any) -> None:
 
 
 def _warn_if_coupled(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module) or model in _WARNED:
+    if not isinstance(model, nn.Module) or "coupled points" in memory(model).warned:
         return
     for name, module in coupled_modules(model):
-        _WARNED.add(model)
+        memory(model).once("coupled points")
         warn(
             f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so a derivative at one point is that of the WHOLE "
             "batch's outputs. For each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
         )
         return
-
-
-_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:

@@ -3,20 +3,18 @@
 Random draws, buffers and branch decisions are those of the pass at x (`replay`, `branches`); those of the score too (`FrozenBranches`).
 """
 
-import weakref
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
+from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
 from inputgrad.passes.forward_pass import Change, ForwardPass
 from inputgrad.variables import Key
-
-_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 class FrozenBranches:
@@ -52,7 +50,7 @@ def joint_norm(tensors: list[Tensor]) -> float:
 def refuse_hidden_branches(engine: str, forward: ForwardPass, *, strict: bool) -> None:
     """Say once a model, or by an error, where branch decisions cannot be replayed."""
     hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches
-    if hidden is None or (forward.model in _WARNED and not strict):
+    if hidden is None:
         return
     told = (
         f"engine '{engine}': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
@@ -60,8 +58,8 @@ def refuse_hidden_branches(engine: str, forward: ForwardPass, *, strict: bool) -
     )
     if strict:
         raise EngineError(told)
-    _WARNED.add(forward.model)
-    warn(told)
+    if memory(forward.model).once("hidden branches"):
+        warn(told)
 
 
 def _shifted(step: float, v: Tensor) -> Change:

@@ -6,7 +6,6 @@ Under autocast to float16 both are taken of the scaled score (`half`). G is a su
 apart, so that g never gets a smaller scale on its account.
 """
 
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from torch import Tensor, nn
 
 from inputgrad.distributed.ddp import is_fsdp1, pause_static_graph
 from inputgrad.distributed.fsdp import fsdp_modules
+from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, all_finite, is_float16_autocast
 from inputgrad.torch_internals.autograd_graph import leaves_of, reentrant
 from inputgrad.variables import Key
 
-_TOO_LARGE: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
-"""The scale at which a model's gradients overflowed in float16."""
+_TOO_LARGE = "too large for joint gradients"
+"""The scale at which a model's gradients overflowed in float16, in its memory."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float 
         return 1.0
     scale = INPUT_GRADIENT_SCALE.of(model)
     halved = any(source.dtype is torch.float16 for source in sources)
-    return None if halved or scale >= _TOO_LARGE.get(model, float("inf")) else scale
+    return None if halved or scale >= memory(model).scales.get(_TOO_LARGE, float("inf")) else scale
 
 
 def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves: list[Tensor], scale: float) -> tuple[Tensor | None, ...]:
@@ -83,7 +83,7 @@ def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves:
 def _overflows(model: nn.Module, found: Sequence[Tensor | None], scale: float) -> bool:
     if all_finite(found):
         return False
-    _TOO_LARGE[model] = scale
+    memory(model).scales[_TOO_LARGE] = scale
     return True
 
 

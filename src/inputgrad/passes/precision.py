@@ -5,29 +5,28 @@ before a term sees it, and for a program, which has computed the gradients by th
 scale, which the model then keeps. bfloat16 has the exponents of float32 and needs none of this.
 """
 
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from inputgrad.memory import memory
 from inputgrad.passes.traced_draws import is_tracing
 
 Rows = list[Sequence[Tensor | None]]
 
 
 class DynamicScale:
-    """A scale for each model: the first one, and what it is divided by where it was too large."""
+    """A scale for each model: the first one, and what it is divided by where it was too large. The model's memory keeps it."""
 
-    def __init__(self, first: float, step: float) -> None:
-        self.first, self.step = first, step
-        self._kept: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
+    def __init__(self, purpose: str, first: float, step: float) -> None:
+        self.purpose, self.first, self.step = purpose, first, step
 
     def of(self, model: nn.Module) -> float:
-        return self._kept.get(model, self.first)
+        return memory(model).scales.get(self.purpose, self.first)
 
     def keep(self, model: nn.Module, scale: float) -> None:
-        self._kept[model] = scale
+        memory(model).scales[self.purpose] = scale
 
     def unscaled(self, model: nn.Module, taken: Callable[[float], Rows]) -> Rows:
         """The rows of ``taken(scale)``, divided by the scale."""
@@ -42,9 +41,9 @@ class DynamicScale:
         return [[None if part is None else part / scale for part in row] for row in rows]
 
 
-INPUT_GRADIENT_SCALE = DynamicScale(2.0**10, 2.0**5)
+INPUT_GRADIENT_SCALE = DynamicScale("input gradient", 2.0**10, 2.0**5)
 """Of the score, for the input gradient. Not larger: where the term's own derivative goes back it is divided by it."""
-LOSS_SCALE = DynamicScale(2.0**16, 2.0**2)
+LOSS_SCALE = DynamicScale("loss", 2.0**16, 2.0**2)
 """Of the loss, for the parameter gradients of a program; the first is that of `torch.amp.GradScaler`."""
 
 

@@ -4,32 +4,35 @@ So that what torch cannot do is said here, with the operation's name, and not in
 """
 
 import re
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from inputgrad.distributed.ddp import pause_static_graph
 from inputgrad.distributed.fsdp import fsdp_modules, reset_after_error
-from inputgrad.engines.base import Engine
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
+from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.torch_internals.autograd_graph import leaves_of, nodes_of
 
-_PROVEN: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
+
+class Named(Hashable, Protocol):
+    """An engine, as far as this room knows it."""
+
+    name: ClassVar[str]
 
 
-def is_checked(engine: Engine, forward: ForwardPass, score: Score) -> bool:
+def is_checked(engine: "Named", forward: ForwardPass, score: Score) -> bool:
     """Whether the engine has met this model in this mode with inputs of these shapes; taken for granted while a step is traced."""
-    return is_tracing() or _signature(engine, forward, score) in _PROVEN.get(forward.model, ())
+    return is_tracing() or _signature(engine, forward, score) in memory(forward.model).checked
 
 
-def check_second_derivative(engine: Engine, forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
+def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
     """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
 
     A once_differentiable Function is looked for by name: what it hands on is cut off, so that nothing would raise on the way to the parameters.
@@ -47,16 +50,16 @@ def check_second_derivative(engine: Engine, forward: ForwardPass, score: Score, 
     if differentiable and sources:
         with without_parameter_hooks(forward.model.parameters()), pause_static_graph(forward.model):
             torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
-    _PROVEN.setdefault(forward.model, set()).add(_signature(engine, forward, score))
+    memory(forward.model).checked.add(_signature(engine, forward, score))
 
 
-def check_replay(engine: Engine, forward: ForwardPass, score: Score) -> None:
+def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
     signature = ("replay", *_signature(engine, forward, score))
-    if is_tracing() or signature in _PROVEN.get(forward.model, ()):
+    if is_tracing() or signature in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
     again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
@@ -67,7 +70,7 @@ def check_replay(engine: Engine, forward: ForwardPass, score: Score) -> None:
             "it draws from a generator of its own, or keeps a state that is no buffer. Use torch's default generator and buffers, "
             "or engine='double_backward', which runs it once"
         )
-    _PROVEN.setdefault(forward.model, set()).add(signature)
+    memory(forward.model).checked.add(signature)
 
 
 def model_fingerprint(model: nn.Module) -> int:
@@ -75,7 +78,7 @@ def model_fingerprint(model: nn.Module) -> int:
     return hash(tuple((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()))
 
 
-def _signature(engine: Engine, forward: ForwardPass, score: Score) -> tuple[Any, ...]:
+def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     """All that decides whether a second derivative is there; not the size of the batch or the length of a sequence."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())  # no size: processes may pad differently, and prove in step all the same
     return (engine, score.head.identity(), kinds, forward.wrt, model_fingerprint(forward.model))
@@ -95,7 +98,7 @@ def without_parameter_hooks(parameters: Iterable[nn.Parameter]) -> Iterator[None
 
 
 @contextmanager
-def as_engine_error(engine: Engine, forward: ForwardPass, how: str) -> Iterator[None]:
+def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator[None]:
     """What torch raises inside becomes an `EngineError` that names the operation."""
     try:
         yield

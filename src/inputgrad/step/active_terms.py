@@ -3,7 +3,6 @@
 Knows terms; knows no model and no engine.
 """
 
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.errors import warn
+from inputgrad.memory import memory
 from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.variables import Key, ModelInputs, canonical
@@ -46,8 +46,7 @@ def evaluate_term(term: Term, batch: Batch) -> Any:
     before, batch.gradient_leaves = batch.gradient_leaves, 0
     result = term(batch)
     asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
-    if asked and isinstance(result, Tensor) and not result.requires_grad and _WARNED.get(id(term)) is not term and not is_tracing():
-        _WARNED[id(term)] = term
+    if asked and isinstance(result, Tensor) and not result.requires_grad and not is_tracing() and memory(term).once("constant"):
         warn(
             f"the term {term.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
             ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"
@@ -58,17 +57,11 @@ def evaluate_term(term: Term, batch: Batch) -> Any:
 def warn_if_stateful(owner: nn.Module, terms: list[ActiveTerm]) -> bool:
     """Whether a term carries something from step to step, which a traced step cannot; told once."""
     stateful = next((item for item in terms if item.term.state()), None)
-    if stateful is not None and owner not in _TOLD:
-        _TOLD.add(owner)
+    if stateful is not None and memory(owner).once("stateful term"):
         warn(
             f"engine 'compiled' cannot serve the term {stateful.name}, which carries a state from step to step. The loss runs eagerly, by the engine of 'auto'"
         )
     return stateful is not None
-
-
-_TOLD: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-_WARNED: "weakref.WeakValueDictionary[int, Term]" = weakref.WeakValueDictionary()
-"""Terms that were told, by their id: not every term of a user's can be hashed."""
 
 
 def differentiated_inputs(terms: list[ActiveTerm], inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:

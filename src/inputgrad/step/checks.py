@@ -1,6 +1,5 @@
 """Checks of one call of the loss: gradients enabled, coupled samples, batches shared out between processes, numbers that are not finite."""
 
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from inputgrad.distributed.ddp import active_ddp, is_fsdp1, replicas
 from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.errors import warn
+from inputgrad.memory import memory
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.variables import ModelInputs
@@ -17,12 +17,6 @@ from inputgrad.variables import ModelInputs
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
     from inputgrad.terms.base import Weighted
-
-
-_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-
-
-_SPLIT: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 def check_backward(model: nn.Module, scaler: Any) -> None:
@@ -41,10 +35,10 @@ def check_backward(model: nn.Module, scaler: Any) -> None:
 
 def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a model whose samples are coupled by batch statistics: a row of the input gradient is then not that sample's own alone."""
-    if not terms or model in _WARNED:
+    if not terms or "coupled samples" in memory(model).warned:
         return
     for name, module in coupled_modules(model):
-        _WARNED.add(model)
+        memory(model).once("coupled samples")
         warn(
             f"module {name!r} ({type(module).__name__}) couples the samples of a batch by its statistics, so the input gradient of one sample's score "
             "reaches the other samples too: row n of the gradient is the derivative of the WHOLE batch's scores with respect to sample n. "
@@ -59,9 +53,9 @@ def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]
     shared_out = (
         replicas(model) or fsdp_modules(model) or is_fsdp1(model) or active_ddp(model) is not None
     )  # tensor parallelism alone splits the model, and no batch
-    if whole is None or owner in _SPLIT or not shared_out or torch.distributed.get_world_size() == 1:
+    if whole is None or "batch statistic" in memory(owner).warned or not shared_out or torch.distributed.get_world_size() == 1:
         return
-    _SPLIT.add(owner)
+    memory(owner).once("batch statistic")
     warn(
         f"the term {whole.name} is a statistic of the batch, and each of the {torch.distributed.get_world_size()} processes takes it of its own share: the "
         "mean of those is another loss than the statistic of all samples. If the share is large enough, go on; else gather the batch, or use fewer processes"

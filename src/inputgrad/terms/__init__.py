@@ -7,11 +7,12 @@ from inputgrad.lazy import lazily
 if TYPE_CHECKING:
     from inputgrad.terms.adversarial import Adversarial, AdversarialPath, MisclassificationAware
     from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation
-    from inputgrad.terms.base import FunctionTerm, Term, TermSum, Weighted, term
+    from inputgrad.terms.base import Term, TermSum, Weighted
     from inputgrad.terms.batchwise import BatchMean
     from inputgrad.terms.consistency import Consistency
     from inputgrad.terms.direction_match import DirectionMatch
     from inputgrad.terms.diversity import PairwiseCosine
+    from inputgrad.terms.function_term import FunctionTerm, term
     from inputgrad.terms.gradient_match import GradientMatch
     from inputgrad.terms.gradient_norm import GradientNorm
     from inputgrad.terms.hessian_penalty import HessianPenalty
@@ -73,13 +74,8 @@ _HOMES = {
         "GraphPrior",
         "TotalVariation",
     ),
-    "base": (
-        "FunctionTerm",
-        "Term",
-        "TermSum",
-        "Weighted",
-        "term",
-    ),
+    "base": ("Term", "TermSum", "Weighted"),
+    "function_term": ("FunctionTerm", "term"),
     "batchwise": ("BatchMean",),
     "consistency": ("Consistency",),
     "direction_match": ("DirectionMatch",),
@@ -114,3 +110,5 @@ _HOMES = {
     "stress": ("StressMatch",),
 }
 __getattr__ = lazily(__name__, _HOMES, globals())
+
+import inputgrad.loss  # noqa: E402, F401  # it registers what a base loss plus terms is (`terms.base.register_loss`)

@@ -7,19 +7,28 @@ line in ``terms/__init__.py``, and one row in the tests' table of cases.
 import math
 import re
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar, Literal, NoReturn, overload
+from typing import Any, ClassVar, Literal, NoReturn
 
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.errors import nearest
-from inputgrad.terms.weights import Weight, at_step, by_name, found, is_weight, number, product
-from inputgrad.variables import Key, Wrt, keys_of
+from inputgrad.terms.weights import Weight, at_step, is_weight, number, product
+from inputgrad.variables import Key, keys_of
 
 Per = Literal["sample", "batch"]
+
+
+_LOSS_CLASSES: tuple[Any, ...] = ()
+"""What a base loss plus terms is an instance of. The loss registers its class, since it knows the terms and they do not know it."""
+
+
+def register_loss(cls: type) -> None:
+    """Make ``cls`` the class of a base loss plus terms; ``cls(base, weighted_terms)`` builds one."""
+    global _LOSS_CLASSES
+    _LOSS_CLASSES = (cls,)
 
 
 class _Summand:
@@ -67,14 +76,12 @@ class _Summand:
         return NotImplemented
 
     def __radd__(self, base: Any) -> Any:
-        from inputgrad.loss import InputGradientLoss  # the loss imports the terms; only this sum goes the other way
-
         if isinstance(base, int) and base == 0:  # sum([...]) starts from 0
             return TermSum(self.weighted())
-        if isinstance(base, InputGradientLoss):
+        if isinstance(base, _LOSS_CLASSES):
             return base + TermSum(self.weighted())
         if callable(base) or isinstance(base, str):
-            return InputGradientLoss(base, self.weighted())
+            return _LOSS_CLASSES[0](base, self.weighted())
         return NotImplemented
 
     def __rsub__(self, base: Any) -> Any:
@@ -189,60 +196,6 @@ class TermSum(_Summand):
         return self.parts
 
 
-@dataclass(frozen=True)
-class FunctionTerm(Term):
-    """A term of the user's own, made of a function by `term`. Pickled by its name, where that names it in its module; else as its function is."""
-
-    function: Callable[[Batch], Tensor]
-    per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
-    wrt: Wrt | None = None
-
-    def __call__(self, batch: Batch) -> Tensor:
-        return self.function(batch)
-
-    @property
-    def name(self) -> str:
-        return getattr(self.function, "__name__", type(self.function).__name__)
-
-    @classmethod
-    def example(cls) -> Term:
-        return cls(_squared_norm)
-
-    def variables(self) -> tuple[Key, ...] | None:
-        return None if self.wrt is None else keys_of(self.wrt)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        place = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", None)
-        return (by_name, place) if found(*place) is self else (FunctionTerm, (self.function, self.per, self.wrt))
-
-
-@overload
-def term(function: Callable[[Batch], Tensor], /) -> FunctionTerm: ...
-@overload
-def term(*, per: Per = "sample", wrt: Wrt | None = None) -> Callable[[Callable[[Batch], Tensor]], FunctionTerm]: ...
-def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sample", wrt: Wrt | None = None) -> Any:
-    """Make a term of a function ``batch -> [N]`` (with ``per="batch"``: ``-> 0-d``), as a decorator, with or without arguments.
-
-    ``wrt``: what the function differentiates with respect to where it is not the first input; only spares a forward pass.
-    A criterion with such a term can be pickled where the function is decorated at the top of a module that can be imported; not where it is a lambda
-    or made inside another function.
-    """
-    if per not in ("sample", "batch"):
-        raise ValueError(f"per={per!r}: {nearest(per, ('sample', 'batch'))}")
-    if function is None:
-        return lambda decorated: FunctionTerm(decorated, per, wrt)
-    if not callable(function):
-        raise TypeError(f"@inputgrad.term decorates a function of the batch, got {function!r}; its options are keywords: per=, wrt=")
-    return FunctionTerm(function, per, wrt)
-
-
 def _joined(parts: Iterable["Weighted"]) -> "TermSum | Weighted":
     several = tuple(parts)
     return several[0] if len(several) == 1 else TermSum(several)
-
-
-def _squared_norm(batch: Batch) -> Tensor:
-    return batch.gradient().flatten(1).pow(2).sum(1)

@@ -1,14 +1,15 @@
 """Residuals of differential equations: the model is the solution, its derivatives are taken by name, and the loss is how far they are from the equation."""
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.identity import identity_of
+from inputgrad.memory import memory
 from inputgrad.operators.differentiation import check_derivatives
 from inputgrad.operators.fields import Field, Names, field_of_batch, names_or_none
 from inputgrad.places.base import Place, check_place
@@ -62,15 +63,11 @@ class _OnField(Term):
 
     def proven(self, quantities: list[Tensor], batch: Batch) -> list[Tensor]:
         """The quantities, once it is known that they have a derivative in the parameters: looked at for the first time that this term meets the model."""
-        known = _PROVEN.setdefault(batch.model, set())
-        if (kind := (type(self), id(self.function))) not in known:
+        checked, kind = memory(batch.model).checked, (type(self), identity_of(self.function))
+        if kind not in checked:
             check_derivatives(quantities)
-            known.add(kind)
+            checked.add(kind)
         return quantities
-
-
-_PROVEN: "weakref.WeakKeyDictionary[nn.Module, set[Any]]" = weakref.WeakKeyDictionary()
-"""Models, and the terms that were met with them."""
 
 
 @dataclass(frozen=True)

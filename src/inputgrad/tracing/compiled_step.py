@@ -4,9 +4,8 @@ The trace is made below autograd by ``make_fx`` on real tensors, so the graph as
 for the shapes, the modes and the schedule that it was made with; `compiled` keeps one for each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,21 +16,7 @@ from torch.utils import _pytree as pytree
 
 from inputgrad.passes.precision import LOSS_SCALE, Rows, is_float16_autocast
 from inputgrad.passes.traced_draws import draws_random_numbers
-
-StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
-"""(inputs, target, weights) -> the loss with its graph, its parts by name, the model's output, and the leaves of the graph that the library made itself, by
-identity. Run in whatever tensors the model holds."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one run of a program gives: detached values, and the gradient of each parameter that the loss reaches."""
-
-    loss: Tensor
-    parts: dict[str, Tensor]
-    output: Tensor | None
-    gradients: dict[str, Tensor]
-
+from inputgrad.tracing.records import StepFunction, StepRequest, StepResult
 
 _TENSOR = object()
 """Stands where a tensor is handed in at each run."""
@@ -40,7 +25,8 @@ _TENSOR = object()
 class CompiledStep:
     """A compiled step for inputs of one shape. Buffers are read and written in place; parameters are read."""
 
-    def __init__(self, model: nn.Module, step: StepFunction, inputs: Any, target: Any, weights: Sequence[Tensor], backend: str) -> None:
+    def __init__(self, request: StepRequest, backend: str) -> None:
+        model, step, inputs, target, weights = request.model, request.step, request.inputs, request.target, request.weights
         self._names: list[str] = []
         self._reached: list[str] = []
         leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))

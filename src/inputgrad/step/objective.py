@@ -1,0 +1,96 @@
+"""What a loss is made of, and one call of it on a batch: the values of its parts, their total, and the way back.
+
+prepare (`Objective.on`) → linearize (the evaluation asks the engine) → pull back (`PullBack`)
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.engines.base import Engine
+from inputgrad.passes.outputs import default_output
+from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, evaluate_term, reduce_term
+from inputgrad.step.checks import check_finite
+from inputgrad.step.evaluation import Evaluation, Setting
+from inputgrad.step.pull_back import PullBack
+from inputgrad.terms.base import Weighted
+from inputgrad.variables import ModelInputs
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Base loss, weighted terms, the engine, and which tensor of what the model returns is the output."""
+
+    base: Callable[[Tensor, Any], Tensor] | None
+    terms: tuple[Weighted, ...]
+    engine: Engine
+    output: Callable[[Any], Tensor] | None = None
+    base_counts: bool = True
+    """Whether the base loss is part of the total; where it is not, heads know it all the same."""
+
+    @contextmanager
+    def on(
+        self,
+        model: nn.Module,
+        inputs: ModelInputs,
+        target: Any,
+        active: list[ActiveTerm],
+        *,
+        differentiable: bool = True,
+        is_training_step: bool = False,
+        immediate: bool = False,
+    ) -> Iterator["Call"]:
+        """A call on a batch with the terms that are active; every pass that it makes is let go of at the end."""
+        setting = Setting(
+            self.base, self.engine, self.output or default_output, differentiable, is_training_step, immediate=immediate, single_term=len(active) == 1
+        )
+        evaluation = Evaluation(model, inputs, target, setting, wrt=differentiated_inputs(active, inputs, model))
+        try:
+            yield Call(self, evaluation, active)
+        finally:
+            evaluation.close()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a loss: its objective, the evaluation of its batch, and the terms that are active at its step."""
+
+    objective: Objective
+    evaluation: Evaluation
+    active: list[ActiveTerm]
+
+    def values(self) -> dict[str, Tensor]:
+        """The parts by name, each 0-d, without its weight. Raises `ValueError` where inputs that are not finite made one of them so."""
+        values: dict[str, Tensor] = {}
+        if self.objective.base is not None and self.objective.base_counts:
+            values["base"] = self.evaluation.base_value()
+        for item in self.active:
+            part = self.evaluation.subset(item.fraction)
+            values[item.name] = reduce_term(item.term, evaluate_term(item.term, part.batch), part.sizes())
+        if not values:  # no base loss, and no term active at this step
+            values["base"] = self.evaluation.output().sum() * 0
+        check_finite(values, self.evaluation.batch)
+        return values
+
+    def total(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the parts; one of weight 0 is left out, as if it were not there."""
+        weights = {item.name: item.weight for item in self.active}
+        absent = {name for name, weight in weights.items() if not isinstance(weight, Tensor) and weight == 0}
+        summands = [_like(weights.get(name, 1), value) * value for name, value in values.items() if name not in absent]
+        return torch.stack(summands).sum() if summands else torch.zeros_like(next(iter(values.values())))
+
+    def pull_back(self) -> PullBack:
+        """The way back for values of this call."""
+        return PullBack(self.evaluation)
+
+    def attached(self, value: Tensor) -> Tensor:
+        """``value`` with its way back to the parameters; detached where the call is not differentiable."""
+        return self.pull_back().attach(value) if self.evaluation.setting.differentiable else value.detach()
+
+
+def _like(weight: float | Tensor, value: Tensor) -> float | Tensor:
+    return weight.to(value) if isinstance(weight, Tensor) else weight

@@ -1,0 +1,111 @@
+"""The way back: from a value of the terms to the parameters, through the output and every input gradient that it depends on.
+
+The value's cotangents are read at the detached output and gradients; the passes of the model carry them on. Must not know terms.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from inputgrad.distributed.ddp import is_sharded, replicas, touch_all_parameters
+from inputgrad.engines.base import Cotangents, KnownGradients, Linearization
+from inputgrad.step.evaluation import Evaluation
+from inputgrad.step.surrogate_gradient import SurrogateGradient
+from inputgrad.torch_internals.autograd_graph import leaves_of
+
+Roots = list[tuple[Tensor, Tensor | None]]
+"""Where a backward pass starts, each with its cotangent; None for the 0-d ones, which start from 1."""
+
+
+@dataclass(frozen=True)
+class PendingCotangents:
+    """What has to go on to the parameters besides a value's own graph: a cotangent at the output, and (g, v, c) for each input gradient.
+
+    c: the multiple of Σ_n s_n that the engine takes along with ⟨v, g⟩; 0 where it takes none.
+    """
+
+    outputs: list[tuple[Tensor, Tensor]]
+    gradients: list[tuple[Linearization, Cotangents, float]]
+
+    def same_pass(self) -> Roots:
+        """What the passes at the places themselves carry."""
+        shares = [(gradient.same_pass(v), None) for gradient, v, _ in self.gradients if gradient.same_pass]
+        return [*self.outputs, *shares]
+
+    def extra_passes(self) -> Iterator[Roots]:
+        """The rest, one pass of the model at a time; gradients that are known already go with the share that follows."""
+        for gradient, v, c in self.gradients:
+            known: Roots = []
+            for share in gradient.extra_passes(v, c) if gradient.extra_passes else ():
+                if isinstance(share, KnownGradients):
+                    known += share.leaves
+                    continue
+                yield [*known, (share, None)]
+                known = []
+            if known:
+                yield known
+
+
+class PullBack:
+    """From values of one evaluation, and of the shares of its batch, to the leaves."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._model, self._state, self._inputs = evaluation.model, evaluation.state, evaluation.inputs
+        self._evaluations = evaluation.with_subsets()
+
+    def attach(self, value: Tensor) -> Tensor:
+        """``value``, whose backward pass goes on to the parameters."""
+        one = torch.ones((), dtype=value.dtype, device=value.device)
+        pending = [_pending(evaluation, value) for evaluation in self._evaluations]
+        roots = chain.from_iterable(chain(cotangents.same_pass(), *cotangents.extra_passes()) for cotangents in pending)
+        pairs = [(tensor, one if cotangent is None else cotangent) for tensor, cotangent in roots if tensor.requires_grad]
+        loss = SurrogateGradient.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
+        return touch_all_parameters(loss, self._model, self._state.output)
+
+    def run(self, value: Tensor) -> None:
+        """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
+        pending = [_pending(evaluation, value) for evaluation in self._evaluations]
+        own = set[int]().union(*(evaluation.own_leaves() for evaluation in self._evaluations))
+        first: Roots = [(touch_all_parameters(value, self._model, self._state.output), None)]
+        first += chain.from_iterable(cotangents.same_pass() for cotangents in pending)
+        passes: Iterator[Roots] = chain([first], *(cotangents.extra_passes() for cotangents in pending))
+        if self._inputs.has_graph or self._gradient_is_listened_to():  # the graph of the inputs, or a hook, wants the whole gradient at once
+            passes = iter([[*chain(*passes)]])
+        for roots in passes:
+            self._to_leaves(roots, own)
+
+    def _gradient_is_listened_to(self) -> bool:
+        """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
+        return bool(replicas(self._model)) or is_sharded(self._model) or any(p._post_accumulate_grad_hooks for p in self._model.parameters())
+
+    def _to_leaves(self, roots: Roots, own: set[int]) -> None:
+        roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
+        tensors = [tensor for tensor, _ in roots]
+        cotangents = [None if cotangent is None else cotangent.to(tensor.dtype) for tensor, cotangent in roots]
+        if self._state.reentrant:  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
+            torch.autograd.backward(tensors, cotangents)
+        elif leaves := [leaf for leaf in leaves_of(tensors) if id(leaf) not in own]:
+            torch.autograd.backward(tensors, cotangents, inputs=leaves)
+
+
+def _pending(evaluation: Evaluation, value: Tensor) -> PendingCotangents:
+    """The cotangents of ``value`` at the output and at each input gradient of one evaluation."""
+    outputs, groups = evaluation.output_leaves(), evaluation.trained_gradients()
+    leaves = [*outputs, *(leaf for group in groups for leaf in group.leaves)]
+    if not value.requires_grad or not leaves:
+        return PendingCotangents([], [])
+    cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
+    at_output = next(cotangents) if outputs else None
+    gradients: list[tuple[Linearization, Cotangents, float]] = []
+    for group in groups:
+        parts = [next(cotangents) for _ in group.leaves]
+        if any(part is not None for part in parts):
+            v = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
+            c = 0.0
+            if evaluation.shared_base is not None and evaluation.shared_base.linearization is group.linearization:
+                c, at_output = evaluation.shared_base.split(value, at_output)
+            gradients.append((group.linearization, v, c))
+    return PendingCotangents([] if at_output is None else [(evaluation.primal_pass.primal().output, at_output)], gradients)

@@ -1,0 +1,39 @@
+"""What a step that is made at once is asked for, and what it gives. Plain records, cheap to import; must not know engines and terms."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
+"""(inputs, target, weights) -> the loss with its graph, its parts by name, the model's output, and the leaves of the graph that the library made itself, by
+identity. Run in whatever tensors the model holds."""
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """One training step.
+
+    owner: the criterion. step: the step as a function, for tracing. weights: of the terms, 0-d. schedule, holders: what else the form of the step depends
+    on: names and shares of the terms, and the objects (base loss, terms) whose contents a trace takes in.
+    """
+
+    owner: nn.Module
+    model: nn.Module
+    step: StepFunction
+    inputs: Any
+    target: Any
+    weights: Sequence[Tensor]
+    schedule: Hashable
+    holders: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gives: detached values, and the gradient of each parameter that the loss reaches."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    output: Tensor | None
+    gradients: dict[str, Tensor]
