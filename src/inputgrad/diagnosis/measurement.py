@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from inputgrad.distributed.fsdp import fsdp_modules
+from inputgrad.distributed.placement import Placement
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine
 from inputgrad.errors import EngineError
 from inputgrad.memory import memory
@@ -64,7 +64,7 @@ class Measurements:
     def __init__(self, objective: Objective, step_number: int, model: nn.Module, inputs: Any, target: Any) -> None:
         self.objective, self.model, self.inputs, self.target = objective, model, ModelInputs.of(inputs), target
         self._step_number = step_number
-        for unit in fsdp_modules(model):
+        for unit in Placement(model).fsdp_modules:
             unit.reshard()  # after a pass of its own it may still hold others in its parameters' place
         self._owners: dict[bool, nn.Module] = {}
         self._sources = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -158,7 +158,7 @@ class Measurements:
     def _gradients(self, loss: Tensor) -> Gradients:
         if not self._sources or not loss.requires_grad:
             return [None for _ in self._sources]
-        if fsdp_modules(self.model):
+        if Placement(self.model).is_fsdp:
             return self._by_backward(loss)
         try:
             return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]

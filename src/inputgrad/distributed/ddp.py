@@ -12,7 +12,7 @@ its parameters are waited for just so.
 A compiled step knows nothing of reducers. It is traced on the module inside, and what it gives is handed out as if it were that module's forward pass.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from inputgrad.passes.branches.tape import BranchTape
 
 
-def touch_all_parameters(loss: Tensor, model: nn.Module, output: Tensor | None = None) -> Tensor:
+def touch_all_parameters(loss: Tensor, model: nn.Module, held: Sequence[DistributedDataParallel], output: Tensor | None = None) -> Tensor:
     """The loss, whose backward pass also hands a gradient of zero to each parameter that a reducer waits for.
 
     output: of the pass that went through the replica. Where a reducer looks for unused parameters, it has found those that this does not reach.
     """
-    held = replicas(model)
     waited_for = {id(parameter): parameter for module in held for parameter in module.parameters() if parameter.requires_grad}
     if any(module.find_unused_parameters and not module.static_graph for module in held):
         used = {id(leaf) for leaf in leaves_of([] if output is None else [output])}
@@ -40,7 +39,7 @@ def touch_all_parameters(loss: Tensor, model: nn.Module, output: Tensor | None =
         waited_for |= {id(parameter): parameter for parameter in model.parameters() if parameter.requires_grad}
     if not waited_for or not loss.requires_grad:
         return loss
-    result: Tensor = _TouchAllParameters.apply(loss, held, *waited_for.values())
+    result: Tensor = _TouchAllParameters.apply(loss, list(held), *waited_for.values())
     return result
 
 
@@ -65,9 +64,9 @@ def _reduce_at_the_end(module: DistributedDataParallel) -> None:
 
 
 @contextmanager
-def pause_static_graph(model: nn.Module) -> Iterator[None]:
+def pause_static_graph(held: Sequence[DistributedDataParallel]) -> Iterator[None]:
     """Around a backward pass that stops short of the parameters: a static graph does not take it for its first one."""
-    waiting = [module for module in replicas(model) if module.static_graph and not module._static_graph_delay_allreduce_enqueued]
+    waiting = [module for module in held if module.static_graph and not module._static_graph_delay_allreduce_enqueued]
     for module in waiting:
         module._static_graph_delay_allreduce_enqueued = True
     try:
@@ -78,9 +77,9 @@ def pause_static_graph(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def bypass_ddp(model: nn.Module) -> Iterator[None]:
+def bypass_ddp(held: Sequence[DistributedDataParallel]) -> Iterator[None]:
     """Around a further pass of a step: replicas hand the call on to the module inside."""
-    bypassed = [module for module in replicas(model) if module.mixed_precision is None and not module.device_ids]
+    bypassed = [module for module in held if module.mixed_precision is None and not module.device_ids]
     for module in bypassed:
         module.__dict__["forward"] = module.module.__call__
     try:
@@ -91,9 +90,9 @@ def bypass_ddp(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def after_broadcast(model: nn.Module, act: Callable[[], None]) -> Iterator[None]:
+def after_broadcast(held: Sequence[DistributedDataParallel], act: Callable[[], None]) -> Iterator[None]:
     """Around the first pass of a step: ``act`` is called when a replica has handed out the buffers of rank 0."""
-    handles = [module.module.register_forward_pre_hook(lambda *_: act()) for module in replicas(model)]
+    handles = [module.module.register_forward_pre_hook(lambda *_: act()) for module in held]
     try:
         yield
     finally:
@@ -102,7 +101,7 @@ def after_broadcast(model: nn.Module, act: Callable[[], None]) -> Iterator[None]
 
 
 @contextmanager
-def without_wrapper_branches(model: nn.Module, tape: "BranchTape") -> Iterator[None]:
+def without_wrapper_branches(held: Sequence[DistributedDataParallel], tape: "BranchTape") -> Iterator[None]:
     """Around a pass that is recorded: what a replica computes before and after the module inside, its broadcast above all, is taken off the tape."""
     handles, before = [], [0]
 
@@ -112,7 +111,7 @@ def without_wrapper_branches(model: nn.Module, tape: "BranchTape") -> Iterator[N
     def cut(*_: Any) -> None:
         tape.cut(before[0])
 
-    for module in replicas(model):
+    for module in held:
         handles += [module.register_forward_pre_hook(mark), module.module.register_forward_pre_hook(cut)]
         handles += [module.module.register_forward_hook(mark), module.register_forward_hook(cut)]
     try:
@@ -170,10 +169,10 @@ def why_untraceable(model: nn.Module) -> str | None:
 def as_forward_pass(model: nn.Module, made: Callable[[], Tensor]) -> Tensor:
     """``made()``, a loss that hands out gradients, as the forward pass of a replica, so that its reducer waits for them as for any others."""
     if not isinstance(model, DistributedDataParallel):
-        return touch_all_parameters(made(), model)
+        return touch_all_parameters(made(), model, replicas(model))
     model.__dict__["_run_ddp_forward"] = lambda *_, **__: made()
     try:
         found: Tensor = model(None)
     finally:
         del model.__dict__["_run_ddp_forward"]
-    return touch_all_parameters(found, model, found)
+    return touch_all_parameters(found, model, replicas(model), found)

@@ -5,7 +5,7 @@ theirs does: averaged over the processes, in the dtype of the mixed-precision po
 take the memory of a model that is not sharded; gradients and the optimiser's state stay sharded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -116,9 +116,9 @@ def tensor_parallel_mesh(model: nn.Module) -> Any:
     return None
 
 
-def reset_after_error(model: nn.Module) -> None:
+def reset_after_error(modules: Sequence[Any]) -> None:
     """After a pass that was broken off: units of sharding would take the next one for its continuation."""
-    for unit in fsdp_modules(model):
+    for unit in modules:
         if unit._get_fsdp_state()._is_root and hasattr(unit, "reset_iter_state"):
             unit.reset_iter_state()
 

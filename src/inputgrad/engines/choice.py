@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from inputgrad.distributed.fsdp import fsdp_modules
+from inputgrad.distributed.placement import Placement
 from inputgrad.engines.base import Engine, GradientRequest, Linearization, Traits
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.engines.finite_difference import FiniteDifference
@@ -37,7 +37,7 @@ class Auto(Engine):
 
     def pass_options(self, model: nn.Module) -> PassOptions:
         taken = engine_taken_before(model)
-        return taken.pass_options(model) if taken is not None else replace(DoubleBackward().pass_options(model), whole=not fsdp_modules(model))
+        return taken.pass_options(model) if taken is not None else replace(DoubleBackward().pass_options(model), whole=not Placement(model).is_fsdp)
 
     def linearize(self, request: GradientRequest) -> Linearization:
         request = replace(request, base_loss_offered=False)
@@ -68,7 +68,7 @@ _SHARDED = (
 def engine_order(model: nn.Module) -> tuple[Engine, ...]:
     """The engines that "auto" tries for a model, in this order."""
     last = FiniteDifference(strict=True)
-    return (ReverseOverForward(), DoubleBackward(), last) if fsdp_modules(model) else (DoubleBackward(), ReverseOverForward(), last)
+    return (ReverseOverForward(), DoubleBackward(), last) if Placement(model).is_fsdp else (DoubleBackward(), ReverseOverForward(), last)
 
 
 def engine_taken_before(model: nn.Module) -> Engine | None:

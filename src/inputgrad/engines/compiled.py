@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from inputgrad.distributed.ddp import why_untraceable
+from inputgrad.distributed.placement import Placement
 from inputgrad.engines.base import Engine, GradientRequest, Linearization, Traits
 from inputgrad.engines.choice import Auto
 from inputgrad.errors import warn
@@ -112,7 +112,7 @@ class Compiled(Engine):
 
         model = request.model
         reason: str | None
-        if (reason := why_untraceable(model)) is not None:
+        if (reason := Placement(model).why_untraceable()) is not None:
             self._refuse(model, reason)
             return None
         try:

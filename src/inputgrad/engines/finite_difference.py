@@ -26,7 +26,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, KnownGradients, Linearization, Share, Traits
 from inputgrad.engines.difference_error import estimated_error
 from inputgrad.errors import nearest
@@ -111,7 +110,7 @@ class FiniteDifference(Engine):
 
         def extra_passes(v: Cotangents, _c: float) -> Iterator[Tensor]:
             for row, directions, h in rows(v):
-                for multiple, weight in PASSES[self.scheme] if h or fsdp_modules(forward.model) else ():  # shards are gathered by all processes or by none
+                for multiple, weight in PASSES[self.scheme] if h or forward.placement.is_fsdp else ():  # shards are gathered by all processes or by none
                     yield score_at_displacement(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
 
         return Linearization(gradient, same_pass if self.scheme == "one_sided" else None, extra_passes)

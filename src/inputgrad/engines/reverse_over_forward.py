@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives.normalisation import PrimitiveNormalisation
-from inputgrad.distributed.ddp import is_fsdp1
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
@@ -38,7 +37,7 @@ class ReverseOverForward(Engine):
 
     def linearize(self, request: GradientRequest) -> Linearization:
         forward, score, wrt = request.forward, request.score, request.wrt
-        _refuse_fsdp1(forward.model)
+        _refuse_fsdp1(forward)
         _refuse_scripted_normalisation(forward.model)
         check_replay(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
@@ -68,9 +67,9 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
     return tangent
 
 
-def _refuse_fsdp1(model: nn.Module) -> None:
+def _refuse_fsdp1(forward: ForwardPass) -> None:
     """torch (2.13) ends the process with a fault of memory where a functorch transform meets them."""
-    if is_fsdp1(model):
+    if forward.placement.is_fsdp1:
         raise EngineError(
             "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' serves it; under "
             "fully_shard (FSDP2), its successor, the exact engines do"

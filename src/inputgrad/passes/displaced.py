@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
@@ -32,8 +31,7 @@ class FrozenBranches:
 def score_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float, row: int | None = None) -> Tensor:
     """Σ_n s_n at z + step·v, 0-d, with the graph of its own pass; of one row where the head has several."""
     changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
-    if fsdp_modules(forward.model):  # a cast of a parameter that an earlier pass made goes back after this pass has reduced its gradients: a step late
-        torch.clear_autocast_cache()
+    forward.placement.forget_casts()
     return sum_of_scores(scored(forward.run(changes).output), row)
 
 

@@ -66,6 +66,7 @@ class ForwardPass:
         self.wrt = wrt
         self._pick = pick
         self._replay = replay
+        self.placement = replay.placement
         self._output_module = output_module
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
@@ -159,7 +160,7 @@ class ForwardPass:
         if self._tape is None:
             yield
             return
-        with self._tape.run(), without_wrapper_branches(self.model, self._tape):
+        with self._tape.run(), without_wrapper_branches(self.placement.replicas, self._tape):
             yield
 
     def _output(self, inputs: ModelInputs) -> Tensor:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import pause_static_graph
-from inputgrad.distributed.fsdp import fsdp_modules, reset_after_error
 from inputgrad.errors import EngineError
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, Rows, is_float16_autocast
@@ -55,13 +53,13 @@ def input_gradient(
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
     spent = forward.may_free_graph and last and not reentrant([total])  # what raises half-way must still be there for the second attempt
     try:
-        with pause_static_graph(forward.model):
+        with forward.placement.unnoticed_backward():
             return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if create_graph or "checkpoint" not in str(error):
             raise
-        if fsdp_modules(forward.model):
-            reset_after_error(forward.model)
+        if forward.placement.is_fsdp:
+            forward.placement.reset_after_error()
             raise EngineError(
                 f"{type(forward.model).__name__} is sharded by fully_shard and checkpoints in the re-entrant way, whose gradients do not come back to the "
                 "shares here. Use checkpoint(..., use_reentrant=False)"

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import is_fsdp1, pause_static_graph
-from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, all_finite, is_float16_autocast
@@ -49,7 +47,7 @@ def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tup
     variables = [here.variables[key] for key in wrt]
     own = {id(leaf) for leaf in (*forward.own_leaves, *here.variables.values())}
     leaves = [leaf for leaf in leaves_of([scores]) if id(leaf) not in own]
-    if scores.dim() != 1 or fsdp_modules(forward.model) or is_fsdp1(forward.model) or not all(map(_plain, (*leaves, *forward.model.parameters()))):
+    if scores.dim() != 1 or forward.placement.is_fsdp or forward.placement.is_fsdp1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
         return None
     total = scores.sum()
     scale = _scale(forward.model, total, [*variables, *leaves])
@@ -76,7 +74,7 @@ def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float 
 def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves: list[Tensor], scale: float) -> tuple[Tensor | None, ...]:
     half = is_float16_autocast(total.device)  # then the graph must still be there for a second attempt
     seed = total.new_tensor(scale) if half else None
-    with _unhooked(leaves), pause_static_graph(forward.model):
+    with _unhooked(leaves), forward.placement.unnoticed_backward():
         return torch.autograd.grad(total, [*variables, *leaves], seed, retain_graph=half or not forward.may_free_graph, allow_unused=True)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import after_broadcast, bypass_ddp
-from inputgrad.distributed.fsdp import UnshardedParameters, fsdp_modules
+from inputgrad.distributed.fsdp import UnshardedParameters
+from inputgrad.distributed.placement import Placement
 from inputgrad.passes.traced_draws import TracedDraws, is_tracing
 
 
@@ -22,6 +22,7 @@ class RandomAndBufferState:
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._model = model
+        self.placement = Placement(model)
         self.device = device
         self.reentrant = False
         """Whether a pass of this step has met re-entrant checkpointing."""
@@ -39,8 +40,8 @@ class RandomAndBufferState:
 
     def gather(self) -> None:
         """Make every pass from here on one of whole parameters."""
-        if self._gathered is None and fsdp_modules(self._model):
-            self._gathered = UnshardedParameters(self._model)
+        if self._gathered is None:
+            self._gathered = self.placement.gathered()
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
@@ -60,9 +61,7 @@ class RandomAndBufferState:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
-            if fsdp_modules(self._model):
-                torch.clear_autocast_cache()  # casts of an earlier step would take this one's gradients to where they were reduced already
-            with self._draws(), after_broadcast(self._model, self._remember_buffers):
+            with self._draws(), self.placement.first_pass(self._remember_buffers):
                 yield
             return
         now = _random_state(self.device)
@@ -71,7 +70,7 @@ class RandomAndBufferState:
         for module, name, buffer in self._buffers:
             module._buffers[name] = buffer.clone()
         try:
-            with self._draws(), bypass_ddp(self._model):
+            with self._draws(), self.placement.further_pass():
                 yield
         finally:
             _set_random_state(now, self.device)

@@ -11,8 +11,6 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import pause_static_graph
-from inputgrad.distributed.fsdp import fsdp_modules, reset_after_error
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
@@ -45,10 +43,10 @@ def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score,
     if any(node.name() == "_FromTorchTensorBackward" for node in nodes_of([forward.primal().output])):
         raise RuntimeError("DTensor.from_local of torch cuts off the second derivative")
     differentiable = [result for result in results if result.requires_grad]
-    learning = leaves_of(differentiable) if fsdp_modules(forward.model) else forward.model.parameters()  # a sharded unit puts others in the parameters' place
+    learning = leaves_of(differentiable) if forward.placement.is_fsdp else forward.model.parameters()  # a sharded unit puts others in the parameters' place
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
     if differentiable and sources:
-        with without_parameter_hooks(forward.model.parameters()), pause_static_graph(forward.model):
+        with without_parameter_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
             torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
     memory(forward.model).checked.add(_signature(engine, forward, score))
 
@@ -103,12 +101,12 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
     try:
         yield
     except EngineError:
-        reset_after_error(forward.model)
+        forward.placement.reset_after_error()
         raise
     except RuntimeError as error:
         if "gloo" in str(error).lower() or "nccl" in str(error).lower():
             raise  # another process is gone, or waits for something else
-        reset_after_error(forward.model)
+        forward.placement.reset_after_error()
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {_obstacle(str(error))} "

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.distributed.ddp import active_ddp, is_fsdp1, replicas
-from inputgrad.distributed.fsdp import fsdp_modules
+from inputgrad.distributed.ddp import active_ddp
+from inputgrad.distributed.placement import Placement
 from inputgrad.errors import warn
 from inputgrad.memory import memory
 from inputgrad.passes.model_checks import coupled_modules
@@ -50,12 +50,8 @@ def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
 def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]") -> None:
     """One warning a loss with a statistic of the batch, on a model whose batch is shared out between processes."""
     whole = next((weighted.term for weighted in terms if weighted.term.per == "batch"), None)
-    shared_out = (
-        replicas(model) or fsdp_modules(model) or is_fsdp1(model) or active_ddp(model) is not None
-    )  # tensor parallelism alone splits the model, and no batch
-    if whole is None or "batch statistic" in memory(owner).warned or not shared_out or torch.distributed.get_world_size() == 1:
+    if whole is None or not Placement(model).shares_out_batches or torch.distributed.get_world_size() == 1 or not memory(owner).once("batch statistic"):
         return
-    memory(owner).once("batch statistic")
     warn(
         f"the term {whole.name} is a statistic of the batch, and each of the {torch.distributed.get_world_size()} processes takes it of its own share: the "
         "mean of those is another loss than the statistic of all samples. If the share is large enough, go on; else gather the batch, or use fewer processes"

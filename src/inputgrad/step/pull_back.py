@@ -10,7 +10,6 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from inputgrad.distributed.ddp import is_sharded, replicas, touch_all_parameters
 from inputgrad.engines.base import Cotangents, KnownGradients, Linearization
 from inputgrad.step.evaluation import Evaluation
 from inputgrad.step.surrogate_gradient import SurrogateGradient
@@ -54,6 +53,7 @@ class PullBack:
 
     def __init__(self, evaluation: Evaluation) -> None:
         self._model, self._state, self._inputs = evaluation.model, evaluation.state, evaluation.inputs
+        self._placement = evaluation.state.placement
         self._evaluations = evaluation.with_subsets()
 
     def attach(self, value: Tensor) -> Tensor:
@@ -63,13 +63,13 @@ class PullBack:
         roots = chain.from_iterable(chain(cotangents.same_pass(), *cotangents.extra_passes()) for cotangents in pending)
         pairs = [(tensor, one if cotangent is None else cotangent) for tensor, cotangent in roots if tensor.requires_grad]
         loss = SurrogateGradient.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
-        return touch_all_parameters(loss, self._model, self._state.output)
+        return self._placement.finish(loss, self._state.output)
 
     def run(self, value: Tensor) -> None:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
         pending = [_pending(evaluation, value) for evaluation in self._evaluations]
         own = set[int]().union(*(evaluation.own_leaves() for evaluation in self._evaluations))
-        first: Roots = [(touch_all_parameters(value, self._model, self._state.output), None)]
+        first: Roots = [(self._placement.finish(value, self._state.output), None)]
         first += chain.from_iterable(cotangents.same_pass() for cotangents in pending)
         passes: Iterator[Roots] = chain([first], *(cotangents.extra_passes() for cotangents in pending))
         if self._inputs.has_graph or self._gradient_is_listened_to():  # the graph of the inputs, or a hook, wants the whole gradient at once
@@ -79,7 +79,7 @@ class PullBack:
 
     def _gradient_is_listened_to(self) -> bool:
         """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
-        return bool(replicas(self._model)) or is_sharded(self._model) or any(p._post_accumulate_grad_hooks for p in self._model.parameters())
+        return bool(self._placement.replicas) or self._placement.is_sharded or any(p._post_accumulate_grad_hooks for p in self._model.parameters())
 
     def _to_leaves(self, roots: Roots, own: set[int]) -> None:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
