@@ -16,7 +16,7 @@ from torch.nn.modules import module as modules
 from torch.optim import optimizer as optimisers
 
 from inputgrad.audit import Finding, audit
-from inputgrad.audit.watch import Enough, Watch
+from inputgrad.audit.probes.run_watcher import RunWatcher, StopWatching
 
 CLASSES = (torch.optim.Optimizer, torch.optim.Adam, torch.optim.SGD, nn.Module, nn.parallel.DistributedDataParallel, torch.amp.GradScaler, Tensor)
 PLACES = (torch, torch.autograd, torch.autograd.graph, torch.autograd.functional, torch.func, torch.cuda.amp, torch.nn.functional)
@@ -100,7 +100,7 @@ def test_nothing_of_torch_stays_changed_where_the_block_raises() -> None:
 
 def test_nothing_of_torch_stays_changed_where_the_watch_ends_the_run() -> None:
     before = state_of_torch()
-    with pytest.raises(Enough), Watch(2, stop=True):
+    with pytest.raises(StopWatching), RunWatcher(2, stop=True):
         train(penalised)
     assert state_of_torch() == before
 
@@ -124,11 +124,11 @@ def test_the_findings_are_there_where_the_block_raises() -> None:
 def test_a_backward_by_the_function_of_torch_counts_once() -> None:
     weight = nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight], lr=0.1)
-    with Watch() as watch:
+    with RunWatcher() as watcher:
         torch.autograd.backward([(2 * weight).sum()])
         optimizer.step()
-    assert [call.kind for call in watch.facts.calls] == ["backward"]
-    assert watch.facts.steps[0].shares == {watch.facts.calls[0]: pytest.approx(12**0.5)}
+    assert [call.kind for call in watcher.facts.calls] == ["backward"]
+    assert watcher.facts.steps[0].shares == {watcher.facts.calls[0]: pytest.approx(12**0.5)}
 
 
 def test_fewer_than_one_step_is_refused() -> None:
