@@ -1,6 +1,7 @@
 """Finds where in the user's own code something happened. Knows files and frames; knows no tensor."""
 
 import linecache
+import os
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import torch
 
 
 def _below(*folders: str | Path) -> tuple[str, ...]:
-    """Beginnings of the names of files below these folders."""
-    return tuple(dict.fromkeys(f"{folder}" for folder in folders))
+    """Beginnings of the names of files below these folders; a file beside one whose name begins alike is not below it."""
+    return tuple(dict.fromkeys(f"{folder}{os.sep}" for folder in folders))
 
 
 _AUDIT = _below(Path(__file__).parent)
