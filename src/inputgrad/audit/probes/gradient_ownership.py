@@ -29,7 +29,7 @@ class GradientOwnership:
         """Parameter -> how many of the waiting calls a step has used already."""
         self._looked = False
         self.inside = False
-        """Whether a backward pass is at work."""
+        """Whether a backward pass is at work, or what it adds is looked at: nothing of that is the user's own doing."""
         self.emptying = False
         """Whether a ``zero_grad`` is at work: it reads gradients for its own ends."""
         self._roots: dict[GradientCall, set[Any]] = {}
@@ -88,16 +88,23 @@ class GradientOwnership:
         tops = [root.grad_fn for root in roots if root.grad_fn is not None]
         below = [following for node in tops for following, _ in node.next_functions if following is not None and leaf_of(following) is None]
         self._roots[call] = {*tops, *below}
-        before = [(leaf, None if leaf.grad is None else leaf.grad.detach().clone()) for leaf in {id(x): x for x in (*leaves, *self._parameters)}.values()]
+        self.inside = True
+        try:
+            before = self._before({id(x): x for x in (*leaves, *self._parameters)}.values())
+            try:
+                yield
+            finally:
+                self._compare(call, before)
+        finally:
+            self.inside = False
+
+    def _before(self, leaves: Iterable[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """The gradients that wait in these leaves."""
+        before = [(leaf, None if leaf.grad is None else leaf.grad.detach().clone()) for leaf in leaves]
         for leaf, gradient in before:
             if gradient is None or not bool(gradient.any()):
                 self.emptied(leaf)
-        self.inside = True
-        try:
-            yield
-        finally:
-            self.inside = False
-            self._compare(call, before)
+        return before
 
     def _compare(self, call: GradientCall, before: list[tuple[Tensor, Tensor | None]]) -> None:
         total = 0.0

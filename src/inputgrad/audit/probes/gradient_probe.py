@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.weak import WeakIdKeyDictionary
 
 from inputgrad.audit.call_sites import Site, here, inside_library
@@ -51,6 +52,8 @@ class GradientProbe:
         """`torch.autograd.grad`, as it was called."""
         given = {**dict(zip(_GRAD, args, strict=False)), **kwargs}
         roots, wanted = _listed(given["outputs"]), _listed(given["inputs"])
+        if any(isinstance(root, GradientEdge) for root in roots):
+            return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
         options = {"allow_unused": bool(given.get("allow_unused")), "materialize": bool(given.get("materialize_grads"))}
         request = _request(roots[0], bool(given.get("create_graph")), given.get("retain_graph"), **options)
         root, site = self._root(roots[0], given.get("grad_outputs")), here()
@@ -66,12 +69,14 @@ class GradientProbe:
         def backward(
             tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, grad_variables: Any = None, inputs: Any = None
         ) -> None:
-            if not self._recorder.watching or self._recorder.ownership.inside:  # a pass within a pass is a part of it
+            roots = _listed(tensors)
+            part_of_another = self._recorder.ownership.inside  # a pass within a pass
+            if not self._recorder.watching or part_of_another or any(isinstance(root, GradientEdge) for root in roots):
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
             self._recorder.stepping = False  # a step that raised did not say so
-            roots = _listed(tensors)
-            request = _request(roots[0], create_graph, retain_graph, inputs_given=inputs is not None)
-            call, leaves = self._before_backward(roots, request, grad_tensors)
+            with without_torch_function():  # what is looked at here is no use of the user's
+                request = _request(roots[0], create_graph, retain_graph, inputs_given=inputs is not None)
+                call, leaves = self._before_backward(roots, request, grad_tensors)
             counterfactual.answer(call)
             if counterfactual.keeps_graph(self._recorder.facts, call):
                 create_graph = retain_graph = True
@@ -133,29 +138,28 @@ class GradientProbe:
         return call
 
     def _coupled(self, graph: GraphBehind, site: Site, tensor: Tensor, wanted: list[Any], root: Root) -> GraphBehind:
-        if not graph.batch_norm_training or self._measured.get(site):
+        if not graph.batch_norm_training or self._measured.get(site) or isinstance(wanted[0], GradientEdge):
             return graph
         return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values))
 
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""
         ownership, site = self._recorder.ownership, here()
-        with without_torch_function():  # what is looked at here is no use of the user's
-            nodes = list(autograd_graph.between(root.grad_fn for root in roots))
-            leaves = autograd_graph.leaves_among(nodes)
-            live, dead = self._terms(roots, site)
-            ends = [self._edges[term.gradient].node for term in live if term.gradient in self._edges]
-            graph = replace(
-                autograd_graph.look(roots, (), kept=request.retain_graph),
-                live_terms=tuple(live),
-                dead_terms=tuple(dead),
-                alone=bool(ends) and not autograd_graph.past(roots, ends),
-                reaches=frozenset(id(leaf) for leaf in leaves),
-                shared_with=ownership.sharing(set(nodes)),
-                kept_in_parameters=ownership.with_graph(),
-            )
-            call = self._record("backward", site, request, self._root(roots[0], direction), graph)
-            written = self._recorder.data_writes.wrong(roots, ownership.parameters())
+        nodes = list(autograd_graph.between(root.grad_fn for root in roots))
+        leaves = autograd_graph.leaves_among(nodes)
+        live, dead = self._terms(roots, site)
+        ends = [self._edges[term.gradient].node for term in live if term.gradient in self._edges]
+        graph = replace(
+            autograd_graph.look(roots, (), kept=request.retain_graph),
+            live_terms=tuple(live),
+            dead_terms=tuple(dead),
+            alone=bool(ends) and not autograd_graph.past(roots, ends),
+            reaches=frozenset(id(leaf) for leaf in leaves),
+            shared_with=ownership.sharing(set(nodes)),
+            kept_in_parameters=ownership.with_graph(),
+        )
+        call = self._record("backward", site, request, self._root(roots[0], direction), graph)
+        written = self._recorder.data_writes.wrong(roots, ownership.parameters())
         if written is not None:
             self._recorder.event("written under the graph", written[0].site, call=call, wrong=written[1])
         return call, leaves
@@ -185,7 +189,7 @@ class GradientProbe:
 
     def _record_results(self, call: GradientCall, wanted: list[Any], result: Any, roots: list[Tensor]) -> None:
         for variable, gradient in zip(wanted, result, strict=False):
-            if self._recorder.ownership.is_weight(variable):
+            if isinstance(variable, GradientEdge) or self._recorder.ownership.is_weight(variable):
                 continue
             call.fate.wanted += 1
             call.fate.missing += gradient is None or (call.request.materialize and autograd_graph.apart(roots, variable))
@@ -211,7 +215,7 @@ class GradientProbe:
         self._recorder.provenance.begin(gradient, record, variable)
         self._by_tensor[gradient] = record
         if gradient.requires_grad:
-            self._edges[record] = torch.autograd.graph.get_gradient_edge(gradient)
+            self._edges[record] = get_gradient_edge(gradient)
 
 
 def _request(root: Tensor, create_graph: bool, retain_graph: bool | None, **options: Any) -> Request:
@@ -230,4 +234,4 @@ def _run(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any
 
 
 def _listed(value: Any) -> list[Any]:
-    return [] if value is None else [value] if isinstance(value, Tensor) else list(value)
+    return [] if value is None else [value] if isinstance(value, (Tensor, GradientEdge)) else list(value)

@@ -93,7 +93,7 @@ class RunWatcher(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, recorder = kwargs or {}, self._recorder
-        if not recorder.watching or recorder.stepping or torch_internals.inside_transform():
+        if not recorder.watching or recorder.stepping or recorder.ownership.inside or torch_internals.inside_transform():
             return func(*args, **kwargs)
         if func is torch.autograd.grad:
             return func(*args, **kwargs) if inside_library() else self._gradients.grad(func, args, kwargs)
