@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inputgrad.audit import command
-from inputgrad.report.audit_record import AuditRecord, Place, Told
+from inputgrad.report.audit_record import AuditRecord, Place, ReportedFinding
 
 SCRIPT = """
 import sys
@@ -79,7 +79,7 @@ def place(line: int = LINE, code: str = "output.sum().backward(retain_graph=True
     return Place(file, line, "main", code, f"{file}:{line}", ((line - 1, "before"), (line, code), (line + 1, "after")))
 
 
-def told(code: str = "IG101", severity: str = "error", **changes: object) -> Told:
+def finding(code: str = "IG101", severity: str = "error", **changes: object) -> ReportedFinding:
     whole: dict = {
         "code": code,
         "name": "gradient without a graph in the loss",
@@ -91,10 +91,10 @@ def told(code: str = "IG101", severity: str = "error", **changes: object) -> Tol
         "related": (place(34, "loss = mse + 0.1 * g.norm()"),),
         "times": 3,
     }
-    return Told(**(whole | changes))
+    return ReportedFinding(**(whole | changes))
 
 
-def record(*found: Told, **changes: object) -> AuditRecord:
+def record(*findings: ReportedFinding, **changes: object) -> AuditRecord:
     whole: dict = {
         "version": "0.1.0",
         "command": ("train.py",),
@@ -104,6 +104,6 @@ def record(*found: Told, **changes: object) -> AuditRecord:
         "ending": "steps",
         "status": 0,
         "raised": "",
-        "told": found,
+        "findings": findings,
     }
     return AuditRecord(**(whole | changes))

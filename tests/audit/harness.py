@@ -21,9 +21,10 @@ from unittest import mock
 
 import torch
 
-from inputgrad.audit.findings import Finding, findings
-from inputgrad.audit.ignores import Ignores
-from inputgrad.audit.watch import Enough, Watch
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.probes.run_watcher import RunWatcher, StopWatching
+from inputgrad.audit.rule_runner import run_rules
+from inputgrad.audit.suppressions import IgnoreComments
 
 CORPUS = Path(__file__).parent / "corpus"
 STEPS = 3
@@ -36,14 +37,14 @@ class Outcome:
     """What one script gave."""
 
     path: Path
-    found: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
     raised: str | None
     watched: int
     """How many gradients were asked for while it was watched."""
 
     @property
     def keys(self) -> Counter[Expected]:
-        return Counter((item.code, item.severity, item.site.line if item.site.file == str(self.path) else -1) for item in self.found)
+        return Counter((item.code, item.severity, item.site.line if item.site.file == str(self.path) else -1) for item in self.findings)
 
     @property
     def unexpected(self) -> list[Expected]:
@@ -75,26 +76,26 @@ def docstring(path: Path) -> str:
 
 def raises(path: Path) -> str | None:
     """The name of the exception that the script is meant to end with."""
-    found = re.search(r"^Raises: (\w+)", docstring(path), re.MULTILINE)
-    return found[1] if found else None
+    name = re.search(r"^Raises: (\w+)", docstring(path), re.MULTILINE)
+    return name[1] if name else None
 
 
 def run(path: Path, steps: int = STEPS) -> Outcome:
     """One script, under the audit as a user's would be: unmodified, from its file, as the main module."""
-    path, watch = path.resolve(), Watch(steps, stop=True)
+    path, watcher = path.resolve(), RunWatcher(steps, stop=True)
     with _alone(path):
         try:
-            with watch:
+            with watcher:
                 runpy.run_path(str(path), run_name="__main__")
-        except (Enough, SystemExit):
+        except (StopWatching, SystemExit):
             pass
         except Exception as error:
-            if watch.facts.failure is not error:
+            if watcher.facts.failure is not error:
                 raise
-        ignores = Ignores([str(path)])
-        found = tuple(item for item in findings(watch.facts) if ignores.take(item) is None)
-    failure = watch.facts.failure
-    return Outcome(path, found, None if failure is None or isinstance(failure, SystemExit) else type(failure).__name__, len(watch.facts.calls))
+        ignores = IgnoreComments([str(path)])
+        findings = tuple(item for item in run_rules(watcher.facts) if ignores.take(item) is None)
+    failure = watcher.facts.failure
+    return Outcome(path, findings, None if failure is None or isinstance(failure, SystemExit) else type(failure).__name__, len(watcher.facts.calls))
 
 
 @contextlib.contextmanager
@@ -122,7 +123,7 @@ def main(names: list[str]) -> int:
     torch.set_num_threads(1)
     outcomes = [run(path) for path in ([Path(name) for name in names] or scripts())]
     for outcome in outcomes:
-        _tell(outcome, bool(names))
+        _print(outcome, bool(names))
     wrong = [item for outcome in outcomes for item in outcome.unexpected]
     wanted = sum(len(expected(outcome.path)) for outcome in outcomes)
     missed = sum(len(outcome.missed) for outcome in outcomes)
@@ -134,14 +135,14 @@ def main(names: list[str]) -> int:
     return len(failed)
 
 
-def _tell(outcome: Outcome, all_of_it: bool) -> None:
+def _print(outcome: Outcome, all_of_it: bool) -> None:
     name = f"{outcome.path.parent.name}/{outcome.path.name}"
     for kind, items in (("false", outcome.unexpected), ("missed", outcome.missed)):
         for code, severity, line in items:
             print(f"{name}:{line if line > 0 else '?'}  {kind} {code} {severity}")
     if outcome.raised != raises(outcome.path):
         print(f"{name}  raised {outcome.raised}, expected {raises(outcome.path)}")
-    for item in outcome.found if all_of_it else ():
+    for item in outcome.findings if all_of_it else ():
         print(f"{item.site.shown}  {item.code} {item.severity}  {item.message}\n    {item.measured}\n    write: {item.write}")
 
 

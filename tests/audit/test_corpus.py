@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from inputgrad.audit.findings import RULES, SEVERITIES
+from inputgrad.audit.finding import SEVERITIES
+from inputgrad.audit.rule_registry import RULES
 from tests.audit import harness
 
 ALL = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in harness.scripts()]
@@ -13,7 +14,7 @@ ALL = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in harn
 @pytest.mark.parametrize("path", ALL)
 def test_exactly_the_expected_findings(path: Path) -> None:
     outcome = harness.run(path)
-    said = "\n".join(f"{item.site.shown}  {item.code} {item.severity}  {item.message}" for item in outcome.found)
+    said = "\n".join(f"{item.site.shown}  {item.code} {item.severity}  {item.message}" for item in outcome.findings)
     assert not outcome.unexpected, f"false: {outcome.unexpected}\n{said}"
     assert not outcome.missed, f"missed: {outcome.missed}\n{said}"
     assert outcome.raised == harness.raises(path)

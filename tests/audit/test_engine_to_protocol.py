@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from inputgrad.audit.draws import Draws
-from inputgrad.audit.overwritten import Overwritten
+from inputgrad.audit.probes.adaptive_updates import tenfold
+from inputgrad.audit.probes.data_writes import DataWriteTracker
+from inputgrad.audit.probes.random_interpolation import InterpolationTracker
 from inputgrad.audit.session import audit
-from inputgrad.audit.updates import tenfold
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
@@ -41,7 +41,7 @@ def test_tenfold_of_plain_descent_is_not_computed() -> None:
 
 
 def test_a_mixture_is_known_by_its_weight_and_not_by_random_data() -> None:
-    draws = Draws()
+    draws = InterpolationTracker()
 
     def do(name: str, function: object, *args: object) -> torch.Tensor:
         result = function(*args)  # type: ignore[operator]
@@ -58,18 +58,18 @@ def test_a_mixture_is_known_by_its_weight_and_not_by_random_data() -> None:
 
 def test_an_input_that_was_overwritten_is_measured_and_left_as_it_is() -> None:
     torch.manual_seed(0)
-    overwritten, layer = Overwritten(), nn.Linear(3, 1).double()
+    writes, layer = DataWriteTracker(), nn.Linear(3, 1).double()
     x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     loss = layer(x).square().mean()
     right = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
-    overwritten.write(x)
+    writes.write(x)
     x.data.mul_(2)
     values, address = x.detach().clone(), x.data_ptr()
     wrong = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
-    found = overwritten.wrong([loss], list(layer.parameters()))
-    assert found is not None
+    measured = writes.wrong([loss], list(layer.parameters()))
+    assert measured is not None
     both = [torch.cat([part.flatten() for part in parts]) for parts in (right, wrong)]
-    assert found[1] == pytest.approx(float((both[1] - both[0]).norm() / both[0].norm()))
+    assert measured[1] == pytest.approx(float((both[1] - both[0]).norm() / both[0].norm()))
     assert torch.equal(x.detach(), values)
     assert x.data_ptr() == address
 

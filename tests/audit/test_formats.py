@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from inputgrad.report import audit_html, audit_json, audit_sarif, audit_text
-from tests.audit.audit_runs import place, record, told
+from tests.audit.audit_runs import finding, place, record
 
 EVIL = "<script>alert('x')</script>"
 
 
 def test_the_text_as_it_stands():
-    shown = audit_text.render(record(told(), told("IG301", "warning", measured="", write="", related=())), report="audit.html")
+    shown = audit_text.render(record(finding(), finding("IG301", "warning", measured="", write="", related=())), report="audit.html")
     assert shown == (
         "train.py:12  IG101  error   the input gradient computed here carries no graph\n"
         "                            (backward without create_graph=True); the loss term\n"
@@ -33,14 +33,14 @@ def test_the_text_as_it_stands():
 @pytest.mark.parametrize("width", [60, 80, 100])
 @pytest.mark.parametrize("file", ["t.py", "src/some/package/with/a/long/name/training_loop_of_the_critic.py"])
 def test_no_line_is_wider_than_the_terminal(width, file):
-    shown = audit_text.render(record(told(place=place(file=file)), notes=("a note " * 20,)), width)
+    shown = audit_text.render(record(finding(place=place(file=file)), notes=("a note " * 20,)), width)
     lines = shown.splitlines()
     assert max(len(line) for line in lines if " " in line.strip() and file not in line) <= width
     assert all(len(line) <= width or " " not in line.strip().split("  ")[0] for line in lines)
 
 
 def test_control_characters_are_harmless():
-    shown = audit_text.render(record(told(message="a\x1b[31mb\rc", write="x\x1b]0;y\x07")))
+    shown = audit_text.render(record(finding(message="a\x1b[31mb\rc", write="x\x1b]0;y\x07")))
     assert "\x1b" not in shown
     assert "\r" not in shown
     assert "\x07" not in shown
@@ -62,7 +62,7 @@ def test_the_closing_line_says_how_many_steps_were_seen(changes, says):
 
 
 def test_json_holds_everything():
-    data = json.loads(audit_json.render(record(told(), told(suppressed="comment", reason="so"), told("IG301", "note", measured=""))))
+    data = json.loads(audit_json.render(record(finding(), finding(suppressed="comment", reason="so"), finding("IG301", "note", measured=""))))
     assert data["counts"] == {"error": 1, "warning": 0, "note": 1}
     assert [item["code"] for item in data["findings"]] == ["IG101", "IG301"]
     assert data["findings"][0]["related"] == [{"file": "train.py", "line": 34, "function": "main", "source": "loss = mse + 0.1 * g.norm()"}]
@@ -71,7 +71,7 @@ def test_json_holds_everything():
 
 
 def test_json_is_one_line():
-    assert audit_json.render(record(told(message="a\nb"))).count("\n") == 1
+    assert audit_json.render(record(finding(message="a\nb"))).count("\n") == 1
 
 
 def log(*found, **changes):
@@ -82,7 +82,8 @@ def log(*found, **changes):
 
 def test_sarif_has_what_the_specification_requires():
     """Sections 3.13, 3.14, 3.19, 3.20, 3.27, 3.28, 3.29, 3.30, 3.49 of SARIF 2.1.0."""
-    data, run = log(told(), told("IG301", "warning"), told(suppressed="comment", reason="so"), told(suppressed="baseline"), pages=(("IG101", "# a page"),))
+    hidden = (finding(suppressed="comment", reason="so"), finding(suppressed="baseline"))
+    data, run = log(finding(), finding("IG301", "warning"), *hidden, pages=(("IG101", "# a page"),))
     assert set(data) == {"$schema", "version", "runs"}
     assert data["version"] == "2.1.0"
     driver = run["tool"]["driver"]
@@ -110,7 +111,8 @@ def test_sarif_validates_against_the_schema():
     if not path:
         pytest.skip("SARIF_SCHEMA names no file with the schema of SARIF 2.1.0")
     schema = json.loads(Path(path).read_text())
-    everything = [told(), told("IG301", "warning", place=place(0, "", "/elsewhere/a b.py")), told(suppressed="comment"), told(suppressed="baseline")]
+    elsewhere = finding("IG301", "warning", place=place(0, "", "/elsewhere/a b.py"))
+    everything = [finding(), elsewhere, finding(suppressed="comment"), finding(suppressed="baseline")]
     for data, _ in (log(), log(*everything, notes=("n",), ending="raised", raised="KeyError", status=1)):
         jsonschema.validate(data, schema)
     data["runs"][0]["results"][0]["level"] = "fatal"
@@ -119,7 +121,7 @@ def test_sarif_validates_against_the_schema():
 
 
 def test_a_line_moved_keeps_its_fingerprint():
-    (_, before), (_, after) = log(told()), log(told(place=place(99)))
+    (_, before), (_, after) = log(finding()), log(finding(place=place(99)))
     assert before["results"][0]["partialFingerprints"] == after["results"][0]["partialFingerprints"]
 
 
@@ -134,8 +136,9 @@ class Tags(HTMLParser):
 
 
 def test_html_is_escaped_everywhere():
-    evil = told(name=EVIL, message=EVIL, measured=EVIL, write=EVIL, place=place(code=EVIL), related=(place(code=EVIL, file=EVIL),), suppressed="", reason=EVIL)
-    hidden = told(name=EVIL, message=EVIL, place=place(code=EVIL, file=EVIL), suppressed="comment", reason=EVIL)
+    texts = {"name": EVIL, "message": EVIL, "measured": EVIL, "write": EVIL, "reason": EVIL}
+    evil = finding(**texts, place=place(code=EVIL), related=(place(code=EVIL, file=EVIL),), suppressed="")
+    hidden = finding(name=EVIL, message=EVIL, place=place(code=EVIL, file=EVIL), suppressed="comment", reason=EVIL)
     page = audit_html.render(record(evil, hidden, command=(EVIL,), notes=(EVIL,), pages=(("IG101", EVIL),), ending="raised", raised=EVIL))
     tags = Tags()
     tags.feed(page)
@@ -147,4 +150,4 @@ def test_html_is_escaped_everywhere():
 
 
 def test_equal_records_give_equal_pages():
-    assert audit_html.render(record(told())) == audit_html.render(record(told()))
+    assert audit_html.render(record(finding())) == audit_html.render(record(finding()))

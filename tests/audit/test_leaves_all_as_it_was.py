@@ -16,7 +16,7 @@ from torch.nn.modules import module as modules
 from torch.optim import optimizer as optimisers
 
 from inputgrad.audit import Finding, audit
-from inputgrad.audit.watch import Enough, Watch
+from inputgrad.audit.probes.run_watcher import RunWatcher, StopWatching
 
 CLASSES = (torch.optim.Optimizer, torch.optim.Adam, torch.optim.SGD, nn.Module, nn.parallel.DistributedDataParallel, torch.amp.GradScaler, Tensor)
 PLACES = (torch, torch.autograd, torch.autograd.graph, torch.autograd.functional, torch.func, torch.cuda.amp, torch.nn.functional)
@@ -100,7 +100,7 @@ def test_nothing_of_torch_stays_changed_where_the_block_raises() -> None:
 
 def test_nothing_of_torch_stays_changed_where_the_watch_ends_the_run() -> None:
     before = state_of_torch()
-    with pytest.raises(Enough), Watch(2, stop=True):
+    with pytest.raises(StopWatching), RunWatcher(2, stop=True):
         train(penalised)
     assert state_of_torch() == before
 
@@ -124,11 +124,40 @@ def test_the_findings_are_there_where_the_block_raises() -> None:
 def test_a_backward_by_the_function_of_torch_counts_once() -> None:
     weight = nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight], lr=0.1)
-    with Watch() as watch:
+    with RunWatcher() as watcher:
         torch.autograd.backward([(2 * weight).sum()])
         optimizer.step()
-    assert [call.kind for call in watch.facts.calls] == ["backward"]
-    assert watch.facts.steps[0].shares == {watch.facts.calls[0]: pytest.approx(12**0.5)}
+    assert [call.kind for call in watcher.facts.calls] == ["backward"]
+    assert watcher.facts.steps[0].shares == {watcher.facts.calls[0]: pytest.approx(12**0.5)}
+
+
+def test_a_penalty_through_the_function_of_torch_counts_once() -> None:
+    """By ``loss.backward()`` the watcher's own mode is off while the loss is looked at; by the function it would be on."""
+    model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)), torch.randn(3, 5, requires_grad=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with RunWatcher() as watcher:
+        torch.autograd.backward([penalised(model, x, torch.zeros(3, 1))])
+        optimizer.step()
+    assert [call.kind for call in watcher.facts.calls] == ["grad", "backward"]
+    (term,) = watcher.facts.calls[1].graph.live_terms
+    assert term.effect is not None
+    assert term.effect > 0
+    assert not any(call.fate.parameter_gradient_read or call.fate.input_gradient_read for call in watcher.facts.calls)
+    assert [operation.name for operation in term.gradient.operations] == ["norm", "mean", "mul", "add"]
+
+
+def test_gradients_by_edges_of_the_graph_are_left_alone() -> None:
+    """`GradientEdge` in place of a tensor: as the input, as the output, and as the root of a backward pass."""
+    weight = nn.Parameter(torch.ones(3))
+    middle = 2 * weight
+    edge = torch.autograd.graph.get_gradient_edge(middle)
+    with audit() as findings:
+        (of_edge,) = torch.autograd.grad(middle.square().sum(), edge, retain_graph=True)
+        (from_edge,) = torch.autograd.grad(edge, weight, torch.ones(3), retain_graph=True)
+        torch.autograd.backward(edge, torch.ones(3))
+    assert of_edge.tolist() == [4.0] * 3
+    assert from_edge.tolist() == weight.grad.tolist() == [2.0] * 3
+    assert findings == []
 
 
 def test_fewer_than_one_step_is_refused() -> None:

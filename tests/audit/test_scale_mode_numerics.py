@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from inputgrad.audit.findings import Finding, findings
-from inputgrad.audit.watch import Watch
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.probes.run_watcher import RunWatcher
+from inputgrad.audit.rule_runner import run_rules
 
 
 def found(model: nn.Module, x: torch.Tensor, penalty, gradient) -> list[Finding]:  # type: ignore[no-untyped-def]
     """The findings of two steps on the model's output and a penalty."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    with Watch(2) as watch:
+    with RunWatcher(2) as watcher:
         for _ in range(2):
             given = x.clone().requires_grad_()
             output = model(given)
@@ -21,7 +22,7 @@ def found(model: nn.Module, x: torch.Tensor, penalty, gradient) -> list[Finding]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return [item for item in findings(watch.facts) if item.code[2] in "345"]
+    return [item for item in run_rules(watcher.facts) if item.code[2] in "345"]
 
 
 def numbers(finding: Finding) -> list[float]:
@@ -105,7 +106,7 @@ def test_scaler_and_modes_are_as_before() -> None:
     names = [(torch.amp.GradScaler, "scale"), (torch.amp.GradScaler, "unscale_"), (nn.Module, "train")]
     before = [getattr(owner, name) for owner, name in names]
     model, loss = nn.Sequential(nn.Linear(2, 2), nn.Dropout()), torch.ones((), requires_grad=True)
-    with Watch(1):
+    with RunWatcher(1):
         modes = [model.eval().training, model[1].training, model.train().training, model[1].training]
         scaled = torch.amp.GradScaler("cpu", init_scale=8.0).scale(loss)
         inside = [getattr(owner, name) for owner, name in names]
@@ -120,6 +121,6 @@ def test_watching_dropout_draws_nothing() -> None:
     torch.manual_seed(0)
     plain = [nn.functional.dropout(x), torch.rand(2)]
     torch.manual_seed(0)
-    with Watch(1):
+    with RunWatcher(1):
         watched = [nn.functional.dropout(x), torch.rand(2)]
     assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))

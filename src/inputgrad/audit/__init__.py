@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inputgrad.audit.facts import Facts
-    from inputgrad.audit.findings import Finding
+    from inputgrad.audit.finding import Finding
+    from inputgrad.audit.observations.run_facts import Facts
     from inputgrad.audit.session import audit
 
 __all__ = ["Facts", "Finding", "audit"]
 
-_HOMES = {"Facts": "facts", "Finding": "findings", "audit": "session"}
+_HOMES = {"Facts": "observations.run_facts", "Finding": "finding", "audit": "session"}
 
 
 class _Callable(ModuleType):

@@ -1,4 +1,4 @@
-"""The command: run the script, tell what was found, write the reports, and choose the exit status."""
+"""The command: runs the script, prints the findings, writes the reports, and chooses the exit status. Knows no rule and no probe."""
 
 import atexit
 import os
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inputgrad.audit.ignores import Baseline, write_baseline
-from inputgrad.audit.outcome import Asked, Outcome, codes, record
-from inputgrad.audit.runner import prepare, run
+from inputgrad.audit.results import AuditResult, RuleSelection, make_record, split_codes
+from inputgrad.audit.script_runner import prepare, run
+from inputgrad.audit.suppressions import Baseline, write_baseline
 from inputgrad.report import audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
 
@@ -43,9 +43,9 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
     """
     folder = Path.cwd()
     try:
-        asked = Asked(codes(options.select), codes(options.ignore))
+        selection = RuleSelection(split_codes(options.select), split_codes(options.ignore))
         baseline = Baseline.read(options.baseline) if options.baseline is not None else None
-        places = _Places(options)
+        places = _ReportPlaces(options)
         main = prepare(script, arguments, module=module)
     except (ValueError, ImportError) as error:
         print(f"inputgrad audit: {error}", file=sys.stderr)
@@ -53,28 +53,28 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
     if at_exit:
         atexit.register(places.write)  # before the script registers its own, which then come first
     watched = run(main, options.steps)
-    outcome = Outcome(watched.facts, asked, folder, file=watched.file, baseline=baseline)
+    result = AuditResult(watched.facts, selection, folder, file=watched.file, baseline=baseline)
     if options.write_baseline is not None:
         path = folder / options.write_baseline
-        write_baseline(path, outcome.kept)
-        outcome = Outcome(watched.facts, asked, folder, file=watched.file, baseline=Baseline.read(path))
-    places.told = told = record(watched, outcome, options.steps, _misread(watched.file, options.late))
+        write_baseline(path, result.kept)
+        result = AuditResult(watched.facts, selection, folder, file=watched.file, baseline=Baseline.read(path))
+    places.record = audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
     if not at_exit:
         places.write()
-    return FOUND if told.reaches(options.fail_on) else watched.status
+    return FOUND if audited.reaches(options.fail_on) else watched.status
 
 
-class _Places:
+class _ReportPlaces:
     """Where the reports go: fixed before the script runs, which may change the working directory and the streams."""
 
     def __init__(self, options: Options) -> None:
-        self._format, self._told = options.format, options.report is not None
+        self._format, self._page_named = options.format, options.report is not None
         self._output = Path(options.output).absolute() if options.output not in (None, "-") else None
         self._to_stdout = options.output == "-" or (options.output is None and options.format != "text")
         wanted = str(PAGE) if options.report is None and options.format == "text" else options.report
         self._shown, self._page = wanted or "", Path(wanted).absolute() if wanted else None
         self._stdout, self._stderr = sys.stdout, sys.stderr
-        self.told: AuditRecord | None = None
+        self.record: AuditRecord | None = None
         self._check()
 
     def _check(self) -> None:
@@ -86,41 +86,41 @@ class _Places:
 
     def write(self) -> None:
         """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""
-        told = self.told
-        if told is None or not _first_of_several():
+        record = self.record
+        if record is None or not _first_of_several():
             return
-        page = self._write_page(told)
+        page = self._write_page(record)
         if self._format == "text" and self._output is None and not self._to_stdout:
-            _print(told, page, self._stderr)
+            _print(record, page, self._stderr)
             return
-        text = _rendered(told, self._format, page)
+        text = _rendered(record, self._format, page)
         if self._output is not None:
             self._output.write_text(text, encoding="utf-8")
         else:
             _bytes(text, self._stdout)
         where = [str(path) for path in (self._output, page) if path]
-        print(closing(told) + (f"; report: {', '.join(where)}" if where else ""), file=self._stderr)
+        print(closing(record) + (f"; report: {', '.join(where)}" if where else ""), file=self._stderr)
 
-    def _write_page(self, told: AuditRecord) -> str:
+    def _write_page(self, record: AuditRecord) -> str:
         from inputgrad.report import audit_html
 
         if self._page is None:
             return ""
-        if not self._told and self._page.exists() and audit_html.MARK not in self._page.read_text(encoding="utf-8", errors="replace"):
+        if not self._page_named and self._page.exists() and audit_html.MARK not in self._page.read_text(encoding="utf-8", errors="replace"):
             return ""  # a file of the user's that only has the name
-        self._page.write_text(audit_html.render(told), encoding="utf-8")
+        self._page.write_text(audit_html.render(record), encoding="utf-8")
         return self._shown
 
 
-def _rendered(told: AuditRecord, kind: str, page: str) -> str:
+def _rendered(record: AuditRecord, kind: str, page: str) -> str:
     if kind == "html":
         from inputgrad.report import audit_html
 
-        return audit_html.render(told)
-    return {"json": audit_json.render, "sarif": audit_sarif.render, "text": lambda record: audit_text.render(record, report=page)}[kind](told)
+        return audit_html.render(record)
+    return {"json": audit_json.render, "sarif": audit_sarif.render, "text": lambda shown: audit_text.render(shown, report=page)}[kind](record)
 
 
-def _print(told: AuditRecord, page: str, stream: Any) -> None:
+def _print(record: AuditRecord, page: str, stream: Any) -> None:
     """The text on a stream, with colours on a terminal alone."""
     from rich.console import Console
     from rich.text import Text
@@ -128,7 +128,7 @@ def _print(told: AuditRecord, page: str, stream: Any) -> None:
     console = Console(file=stream, highlight=False)
     width = min(max(console.width, 40), 100) if console.is_terminal else 80
     text = Text()
-    for style, piece in audit_text.pieces(told, width, page):
+    for style, piece in audit_text.pieces(record, width, page):
         text.append(piece, _STYLES.get(style, ""))
     console.print(text, end="", soft_wrap=True)
 

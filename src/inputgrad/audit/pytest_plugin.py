@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from inputgrad.report.audit_record import Told
+    from inputgrad.report.audit_record import ReportedFinding
 
-Block = Callable[..., contextlib.AbstractContextManager["list[Told]"]]
+Block = Callable[..., contextlib.AbstractContextManager["list[ReportedFinding]"]]
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def input_gradient_audit() -> Block:
 
 
 @contextlib.contextmanager
-def _block(steps: int = 3, fail_on: str = "error", select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Iterator[list[Told]]:
-    from inputgrad.audit.outcome import Asked, Outcome, codes, record
-    from inputgrad.audit.runner import Run
-    from inputgrad.audit.watch import Watch
+def _block(steps: int = 3, fail_on: str = "error", select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Iterator[list[ReportedFinding]]:
+    from inputgrad.audit.probes.run_watcher import RunWatcher
+    from inputgrad.audit.results import AuditResult, RuleSelection, make_record, split_codes
+    from inputgrad.audit.script_runner import Run
     from inputgrad.report import audit_text
     from inputgrad.report.audit_record import SEVERITIES
 
@@ -40,13 +40,13 @@ def _block(steps: int = 3, fail_on: str = "error", select: Sequence[str] = (), i
         raise ValueError(f"fail_on must be one of {', '.join(SEVERITIES)}, never, got {fail_on!r}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}")
-    asked = Asked(codes(select), codes(ignore))
-    found: list[Any] = []
-    watch = Watch(steps)
-    with watch:
-        yield found
-    outcome = Outcome(watch.facts, asked, Path.cwd())
-    told = record(Run(watch.facts, ("this test",), ""), outcome, steps)
-    found += told.standing
-    if told.reaches(fail_on):
-        pytest.fail(f"the training code misuses input gradients:\n{audit_text.render(told)}", pytrace=False)
+    selection = RuleSelection(split_codes(select), split_codes(ignore))
+    findings: list[Any] = []
+    watcher = RunWatcher(steps)
+    with watcher:
+        yield findings
+    result = AuditResult(watcher.facts, selection, Path.cwd())
+    audited = make_record(Run(watcher.facts, ("this test",), ""), result, steps)
+    findings += audited.standing
+    if audited.reaches(fail_on):
+        pytest.fail(f"the training code misuses input gradients:\n{audit_text.render(audited)}", pytrace=False)

@@ -1,10 +1,11 @@
-"""An audit of a block of code: ``with audit() as findings:`` around a few steps."""
+"""Audits a block of code: ``with audit() as findings:`` around a few steps. Knows neither the command nor a report."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inputgrad.audit.findings import Finding, findings
-from inputgrad.audit.watch import Watch
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.probes.run_watcher import RunWatcher
+from inputgrad.audit.rule_runner import run_rules
 
 
 @contextmanager
@@ -18,9 +19,9 @@ def audit(steps: int = 3) -> Iterator[list[Finding]]:
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}")
-    watch, found = Watch(steps), list[Finding]()
+    watcher, findings = RunWatcher(steps), list[Finding]()
     try:
-        with watch:
-            yield found
+        with watcher:
+            yield findings
     finally:
-        found += findings(watch.facts)
+        findings += run_rules(watcher.facts)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from inputgrad.report.audit_record import AuditRecord, Place, Told
+from inputgrad.report.audit_record import AuditRecord, Place, ReportedFinding
 
 VERSION = 1
 
@@ -23,23 +23,23 @@ def as_data(record: AuditRecord) -> dict[str, Any]:
         "steps": record.steps,
         "input_gradients": record.gradients,
         "counts": {severity: record.counts.get(severity, 0) for severity in ("error", "warning", "note")},
-        "findings": [_finding(told) for told in record.standing],
-        "suppressed": [_finding(told) | {"by": told.suppressed, "reason": told.reason or None} for told in record.suppressed],
+        "findings": [_finding(finding) for finding in record.standing],
+        "suppressed": [_finding(finding) | {"by": finding.suppressed, "reason": finding.reason or None} for finding in record.suppressed],
         "notes": list(record.notes),
     }
 
 
-def _finding(told: Told) -> dict[str, Any]:
+def _finding(finding: ReportedFinding) -> dict[str, Any]:
     return {
-        "code": told.code,
-        "name": told.name,
-        "severity": told.severity,
-        **_place(told.place),
-        "message": told.message,
-        "measured": told.measured or None,
-        "write": told.write or None,
-        "related": [_place(place) for place in told.related],
-        "times": told.times,
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity,
+        **_place(finding.place),
+        "message": finding.message,
+        "measured": finding.measured or None,
+        "write": finding.write or None,
+        "related": [_place(place) for place in finding.related],
+        "times": finding.times,
     }
 
 

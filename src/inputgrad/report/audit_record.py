@@ -21,7 +21,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportedFinding:
     """One finding. suppressed: "comment" or "baseline" where it does not count; reason: what the comment says."""
 
     code: str
@@ -52,28 +52,28 @@ class AuditRecord:
     """The script's own exit status."""
     raised: str
     """What it raised, in one line."""
-    told: tuple[Told, ...]
+    findings: tuple[ReportedFinding, ...]
     notes: tuple[str, ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
     """The pages of the rules that found something, by their codes."""
 
     @property
-    def standing(self) -> tuple[Told, ...]:
+    def standing(self) -> tuple[ReportedFinding, ...]:
         """The findings that count."""
-        return tuple(told for told in self.told if not told.suppressed)
+        return tuple(finding for finding in self.findings if not finding.suppressed)
 
     @property
-    def suppressed(self) -> tuple[Told, ...]:
-        return tuple(told for told in self.told if told.suppressed)
+    def suppressed(self) -> tuple[ReportedFinding, ...]:
+        return tuple(finding for finding in self.findings if finding.suppressed)
 
     def reaches(self, level: str) -> bool:
         """Whether a finding is as severe as ``level`` or more; for "never", none is."""
-        return level != "never" and any(SEVERITIES.index(told.severity) <= SEVERITIES.index(level) for told in self.standing)
+        return level != "never" and any(SEVERITIES.index(finding.severity) <= SEVERITIES.index(level) for finding in self.standing)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many findings count, by severity."""
-        found = Counter(told.severity for told in self.standing)
+        found = Counter(finding.severity for finding in self.standing)
         return {severity: found[severity] for severity in SEVERITIES if found[severity]}
 
 
@@ -85,7 +85,7 @@ def many(number: int, word: str) -> str:
 def closing(record: AuditRecord) -> str:
     """The line that every report ends with: what was found, and in how many steps."""
     found = ", ".join(many(number, severity) for severity, number in record.counts.items()) or "nothing found"
-    hidden = Counter(str(told.suppressed) for told in record.suppressed)
+    hidden = Counter(str(finding.suppressed) for finding in record.suppressed)
     ways = [f"{hidden[way]} {words}" for way, words in (("comment", "ignored by comments"), ("baseline", "in the baseline")) if hidden[way]]
     ended = ""
     if record.ending == "raised":

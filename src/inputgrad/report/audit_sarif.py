@@ -7,26 +7,30 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from inputgrad.report.audit_record import AuditRecord, Place, Told
+from inputgrad.report.audit_record import AuditRecord, Place, ReportedFinding
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
 def render(record: AuditRecord) -> str:
     """One log with one run. What a comment or the baseline speaks for is there, marked as suppressed."""
-    rules = list(dict.fromkeys(sorted(told.code for told in record.told)))
+    rules = list(dict.fromkeys(sorted(finding.code for finding in record.findings)))
     seen: Counter[tuple[str, str, str]] = Counter()
     run = {
         "tool": {"driver": {"name": "inputgrad audit", "version": record.version, "semanticVersion": record.version, "rules": _rules(record, rules)}},
         "invocations": [_invocation(record)],
         "columnKind": "unicodeCodePoints",
-        "results": [_result(told, rules.index(told.code), seen) for told in record.told],
+        "results": [_result(finding, rules.index(finding.code), seen) for finding in record.findings],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _rules(record: AuditRecord, codes: list[str]) -> list[dict[str, Any]]:
-    pages, names, levels = dict(record.pages), {told.code: told.name for told in record.told}, {told.code: told.severity for told in record.told}
+    pages, names, levels = (
+        dict(record.pages),
+        {finding.code: finding.name for finding in record.findings},
+        {finding.code: finding.severity for finding in record.findings},
+    )
     return [
         {
             "id": code,
@@ -52,24 +56,24 @@ def _invocation(record: AuditRecord) -> dict[str, Any]:
     }
 
 
-def _result(told: Told, rule: int, seen: Counter[tuple[str, str, str]]) -> dict[str, Any]:
-    key = (told.code, told.place.file, told.place.code)
+def _result(finding: ReportedFinding, rule: int, seen: Counter[tuple[str, str, str]]) -> dict[str, Any]:
+    key = (finding.code, finding.place.file, finding.place.code)
     seen[key] += 1
     line = hashlib.sha256("\0".join((*key, str(seen[key]))).encode("utf-8", "replace")).hexdigest()
     result: dict[str, Any] = {
-        "ruleId": told.code,
+        "ruleId": finding.code,
         "ruleIndex": rule,
-        "level": told.severity,
-        "message": {"text": "\n".join(part for part in (told.message, _named("Measured", told.measured), _named("Write", told.write)) if part)},
-        "locations": [_location(told.place)],
+        "level": finding.severity,
+        "message": {"text": "\n".join(part for part in (finding.message, _named("Measured", finding.measured), _named("Write", finding.write)) if part)},
+        "locations": [_location(finding.place)],
         "partialFingerprints": {"lineContent/v1": line},
-        "occurrenceCount": max(told.times, 1),
+        "occurrenceCount": max(finding.times, 1),
     }
-    if told.related:
-        result["relatedLocations"] = [_location(place) | {"id": number} for number, place in enumerate(told.related, 1)]
-    if told.suppressed:
-        kind = "inSource" if told.suppressed == "comment" else "external"
-        result["suppressions"] = [{"kind": kind, "justification": told.reason or ("in the baseline" if kind == "external" else "a comment says so")}]
+    if finding.related:
+        result["relatedLocations"] = [_location(place) | {"id": number} for number, place in enumerate(finding.related, 1)]
+    if finding.suppressed:
+        kind = "inSource" if finding.suppressed == "comment" else "external"
+        result["suppressions"] = [{"kind": kind, "justification": finding.reason or ("in the baseline" if kind == "external" else "a comment says so")}]
     return result
 
 

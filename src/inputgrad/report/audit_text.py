@@ -1,4 +1,4 @@
-"""An audit as text for a terminal, at most as wide as it is told. A pure function of the record: pieces of text, each with the style it may be shown in.
+"""An audit as text for a terminal, at most as wide as it is finding. A pure function of the record: pieces of text, each with the style it may be shown in.
 
 Knows no terminal and no colours. Control characters in users' code are made harmless.
 """
@@ -6,7 +6,7 @@ Knows no terminal and no colours. Control characters in users' code are made har
 import textwrap
 from collections.abc import Iterator
 
-from inputgrad.report.audit_record import AuditRecord, Told, closing, hint
+from inputgrad.report.audit_record import AuditRecord, ReportedFinding, closing, hint
 
 Piece = tuple[str, str]
 """A style ("error", "warning", "note", "place", "code", "quiet" or "") and text."""
@@ -21,8 +21,8 @@ def render(record: AuditRecord, width: int = 80, report: str = "") -> str:
 
 def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[Piece]:
     """Findings, notes, and the closing line, which always says how many steps were seen."""
-    for told in record.standing:
-        yield from _finding(told, width)
+    for finding in record.standing:
+        yield from _finding(finding, width)
     for note in record.notes:
         yield "quiet", _wrapped(f"note: {note}", width, "      ")
     if record.standing or record.notes:
@@ -33,17 +33,17 @@ def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[P
     yield "", _wrapped(closing(record) + (f"; report: {report}" if report else ""), width, "  ")
 
 
-def _finding(told: Told, width: int) -> Iterator[Piece]:
-    head = (("place", f"{_harmless(told.place.shown)}  "), ("code", f"{told.code}  "), (told.severity, told.severity))
+def _finding(finding: ReportedFinding, width: int) -> Iterator[Piece]:
+    head = (("place", f"{_harmless(finding.place.shown)}  "), ("code", f"{finding.code}  "), (finding.severity, finding.severity))
     length = sum(len(text) for _, text in head)
-    indent = length + 8 - len(told.severity) if length <= NARROW else 8
+    indent = length + 8 - len(finding.severity) if length <= NARROW else 8
     yield from head
     yield "", " " * (indent - length) if length <= NARROW else "\n" + " " * indent
-    yield "", _wrapped(told.message, width, " " * indent, begun=True)
-    if told.measured:
-        yield "", _labelled("measured:", told.measured, width, indent)
-    if told.write:
-        yield "code", _labelled("write:   ", told.write, width, indent)
+    yield "", _wrapped(finding.message, width, " " * indent, begun=True)
+    if finding.measured:
+        yield "", _labelled("measured:", finding.measured, width, indent)
+    if finding.write:
+        yield "code", _labelled("write:   ", finding.write, width, indent)
 
 
 def _labelled(label: str, text: str, width: int, indent: int) -> str:

@@ -1,4 +1,4 @@
-"""The rules by family, one file each. A finding needs the run's evidence wherever the run can give it."""
+"""The rules by family, one file each: they read what a run has shown and know neither the probes nor a report."""
 
 import pkgutil
 from importlib import import_module

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, GradientCall, Reached
-from inputgrad.audit.findings import Finding, rule
-from inputgrad.audit.trails import Dead
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
+from inputgrad.audit.rule_registry import rule
 
 _CUTS = {
     "no_grad": "torch.no_grad() is on here",
@@ -20,19 +22,19 @@ _CUTS = {
 @rule("IG101", "gradient without a graph in the loss")
 def without_graph(facts: Facts) -> Iterator[Finding]:
     """A summand of a loss comes from an input gradient that was taken without ``create_graph=True``."""
-    for call, dead in _dead(facts):
-        source = dead.trail.source
-        if dead.trail.cut is None or dead.trail.cut.by != "no graph" or source.call.unrecorded or "checkpoint" in source.call.obstacles:
+    for dead in _dead(facts):
+        gradient = dead.origin.gradient
+        if dead.origin.cut is None or dead.origin.cut.by != "no graph" or gradient.call.root.unrecorded or "checkpoint" in gradient.call.graph.obstacles:
             continue
-        how = _without_graph(source.call)
-        effect = facts.measured.get(source.call.site, math.nan)
+        how = _without_graph(gradient.call)
+        effect = facts.effect_with_graph.get(gradient.call.site, math.nan)
         yield Finding(
             "IG101",
             "error",
-            source.call.site,
-            f"the input gradient computed here carries no graph ({how}); {_what(call, dead)} changes no parameter.",
+            gradient.call.site,
+            f"the input gradient computed here carries no graph ({how}); {_what(dead)} changes no parameter.",
             "‖∂term/∂θ‖ = 0 now" + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
-            _with_graph(source.call),
+            _with_graph(gradient.call),
             (dead.site,),
         )
 
@@ -40,20 +42,20 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
 @rule("IG102", "graph cut on the way to the loss")
 def cut_on_the_way(facts: Facts) -> Iterator[Finding]:
     """The input gradient had a graph, and an operation between it and the loss ended it."""
-    felt = {reached.source for call in facts.calls for reached in call.alive}
-    for call, dead in _dead(facts):
-        cut, source = dead.trail.cut, dead.trail.source
-        if cut is None or cut.by == "no graph" or not source.requires_grad or source in felt:
+    felt = {live.gradient for call in facts.calls for live in call.graph.live_terms}
+    for dead in _dead(facts):
+        cut, gradient = dead.origin.cut, dead.origin.gradient
+        if cut is None or cut.by == "no graph" or not gradient.requires_grad or gradient in felt:
             continue
         yield Finding(
             "IG102",
             "error",
             cut.site,
-            f"{_CUTS.get(cut.by, f'.{cut.by}() leaves the graph here')}: {_what(call, dead)} changes no parameter, "
-            f"though the input gradient of {source.site.shown} carried a graph.",
+            f"{_CUTS.get(cut.by, f'.{cut.by}() leaves the graph here')}: {_what(dead)} changes no parameter, "
+            f"though the input gradient of {gradient.site.shown} carried a graph.",
             f"‖∂term/∂θ‖ = 0 now, while the term adds {dead.value:.3g} to the loss",
             "keep the tensor as it is between the input gradient and the loss; detach a copy of it for what is printed",
-            (dead.site, source.site),
+            (dead.site, gradient.site),
         )
 
 
@@ -61,13 +63,13 @@ def cut_on_the_way(facts: Facts) -> Iterator[Finding]:
 def connected_and_zero(facts: Facts) -> Iterator[Finding]:
     """The loss depends on the input gradient, and the input gradient does not depend on the parameters."""
     for call in _stepped(facts):
-        for reached in call.alive:
-            if reached.effect == 0 and reached.pull:
-                yield _zero(call, reached)
+        for live in call.graph.live_terms:
+            if live.effect == 0 and live.pull:
+                yield _zero(call, live)
 
 
-def _zero(call: GradientCall, reached: Reached) -> Finding:
-    second = reached.source.second_of is not None
+def _zero(call: GradientCall, live: LiveTerm) -> Finding:
+    second = live.gradient.second_of is not None
     why = (
         "second derivatives of a piecewise linear network (ReLU) are zero wherever they exist"
         if second
@@ -76,9 +78,9 @@ def _zero(call: GradientCall, reached: Reached) -> Finding:
     return Finding(
         "IG103",
         "error",
-        reached.source.site,
+        live.gradient.site,
         f"the loss of {call.site.shown} depends on this input gradient, but its derivative in every parameter is zero: {why}.",
-        f"‖∂term/∂θ‖ = 0, while ‖∂loss/∂g‖ = {reached.pull:.3g}",
+        f"‖∂term/∂θ‖ = 0, while ‖∂loss/∂g‖ = {live.pull:.3g}",
         "use a smooth activation (SiLU, softplus, tanh) where the term needs a second derivative in the input"
         if second
         else "differentiate an output that is not linear in the input, of the network that is trained",
@@ -88,20 +90,21 @@ def _zero(call: GradientCall, reached: Reached) -> Finding:
 
 def _stepped(facts: Facts) -> Iterator[GradientCall]:
     """The backward passes whose gradients were stepped along."""
-    return (call for call in facts.calls if call.kind == "backward" and call.stepped)
+    return (call for call in facts.calls if call.kind == "backward" and call.fate.stepped)
 
 
-def _dead(facts: Facts) -> Iterator[tuple[GradientCall, Dead]]:
+def _dead(facts: Facts) -> Iterator[DeadTerm]:
     """Dead terms of losses that train, or that would if they had a graph; a term that is zero at present is no evidence.
 
     A whole loss whose only leaf comes from a gradient is the next step of an attack as well: there the new input gradient is read.
     """
     for call in facts.calls:
         if call.kind == "backward":
-            yield from ((call, dead) for dead in call.dead if dead.value and (not call.input_gradient_read if dead.whole else call.stepped))
+            read, stepped = call.fate.input_gradient_read, call.fate.stepped
+            yield from (dead for dead in call.graph.dead_terms if dead.value and (not read if dead.whole else stepped))
 
 
-def _what(call: GradientCall, dead: Dead) -> str:
+def _what(dead: DeadTerm) -> str:
     """The term in words, with its line."""
     if dead.whole:
         return f"the loss made from it, of {dead.site.shown}, has no graph of its own and"
@@ -109,15 +112,17 @@ def _what(call: GradientCall, dead: Dead) -> str:
 
 
 def _without_graph(call: GradientCall) -> str:
-    if call.transform:
-        return f"torch.func.{call.transform} " + ("of a function that no parameter enters with its graph" if call.grad_enabled else "under no_grad")
+    if call.request.transform:
+        return f"torch.func.{call.request.transform} " + (
+            "of a function that no parameter enters with its graph" if call.request.grad_enabled else "under no_grad"
+        )
     return "backward without create_graph=True" if call.kind == "backward" else "autograd.grad without create_graph=True"
 
 
 def _with_graph(call: GradientCall) -> str:
-    if call.transform and not call.grad_enabled:
-        return f"take torch.func.{call.transform} outside of torch.no_grad()"
-    if call.transform:
+    if call.request.transform and not call.request.grad_enabled:
+        return f"take torch.func.{call.request.transform} outside of torch.no_grad()"
+    if call.request.transform:
         return "functional_call(model, dict(model.named_parameters()), (x,)): parameters as they are, not detached; or call the model itself"
     if call.kind == "backward":
         return "input_grad, = torch.autograd.grad(output.sum(), input_tensor, create_graph=True)"

@@ -4,9 +4,11 @@ import linecache
 import traceback
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Event, Facts, GradientCall
-from inputgrad.audit.findings import Finding, Severity, rule
-from inputgrad.audit.sites import Site
+from inputgrad.audit.call_sites import Site
+from inputgrad.audit.finding import Finding, Severity
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.run_facts import Event, Facts
+from inputgrad.audit.rule_registry import rule
 
 _NOT_USED = "appears to not have been used in the graph"
 _ASKS_NOTHING = "does not require grad"
@@ -18,7 +20,7 @@ _NONE, _NEVER = "no gradient there", "gradient did not get there"
 def not_in_the_graph(facts: Facts) -> Iterator[Finding]:
     """A clone, a tensor that was made after the output, or one that is no leaf and keeps no ``.grad``."""
     for call in facts.calls:
-        if call.error and _NOT_USED in call.error:
+        if call.fate.error and _NOT_USED in call.fate.error:
             yield _unused(call)
     for event, severity in _none_read(facts):
         if event.name == _NEVER or not event.detail["leaf"]:
@@ -29,7 +31,7 @@ def not_in_the_graph(facts: Facts) -> Iterator[Finding]:
 def asks_for_none(facts: Facts) -> Iterator[Finding]:
     """The input was never told to require a gradient, so nothing was recorded."""
     for call in facts.calls:
-        if call.error and _ASKS_NOTHING in call.error and not _off(call) and not call.dead and not call.inference:
+        if call.fate.error and _ASKS_NOTHING in call.fate.error and not _off(call) and not call.graph.dead_terms and not call.request.inference:
             yield Finding(
                 "IG105",
                 "error",
@@ -37,10 +39,10 @@ def asks_for_none(facts: Facts) -> Iterator[Finding]:
                 "the gradient asked for here cannot be had: "
                 + (
                     "the tensor it is asked of does not require one."
-                    if call.root_requires_grad
+                    if call.root.requires_grad
                     else "neither the input nor a parameter behind the output requires one."
                 ),
-                "autograd: " + call.error.splitlines()[0],
+                "autograd: " + call.fate.error.splitlines()[0],
                 "inputs = inputs.detach().requires_grad_(True) before the forward pass",
             )
     for event, severity in _none_read(facts):
@@ -59,22 +61,24 @@ def asks_for_none(facts: Facts) -> Iterator[Finding]:
 def while_off(facts: Facts) -> Iterator[Finding]:
     """The forward pass ran under ``no_grad`` or ``inference_mode``: there is no graph to go back through."""
     for call in facts.calls:
-        if call.error and _ASKS_NOTHING in call.error and not call.dead and _off(call):
-            where = "torch.inference_mode()" if call.inference else "torch.no_grad()"
+        if call.fate.error and _ASKS_NOTHING in call.fate.error and not call.graph.dead_terms and _off(call):
+            where = "torch.inference_mode()" if call.request.inference else "torch.no_grad()"
             yield Finding(
                 "IG106",
                 "error",
                 call.site,
                 f"what is differentiated here was computed under {where}, so it has no graph.",
-                "autograd: " + call.error.splitlines()[0],
+                "autograd: " + call.fate.error.splitlines()[0],
                 "with torch.enable_grad(): around the forward pass and the gradient"
-                + ("; inference_mode has to be left for it: with torch.inference_mode(False), on a clone of the input" if call.inference else ""),
+                + ("; inference_mode has to be left for it: with torch.inference_mode(False), on a clone of the input" if call.request.inference else ""),
             )
 
 
 def _off(call: GradientCall) -> bool:
     """Gradients were off at the forward pass or are now; an inference tensor with gradients on again is another rule's affair."""
-    return not call.root_requires_grad and (call.unrecorded or not call.grad_enabled) and not (call.inference and call.grad_enabled)
+    return (
+        not call.root.requires_grad and (call.root.unrecorded or not call.request.grad_enabled) and not (call.request.inference and call.request.grad_enabled)
+    )
 
 
 def _unused(call: GradientCall) -> Finding:

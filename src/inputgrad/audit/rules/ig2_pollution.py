@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, GradientCall, Source, Step
-from inputgrad.audit.findings import Finding, rule
-from inputgrad.audit.sites import Site
+from inputgrad.audit.call_sites import Site
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
+from inputgrad.audit.observations.run_facts import Facts, OptimizerStep
+from inputgrad.audit.rule_registry import rule
 
 _EMPTYING = {"zero_", "data", "detach_", "detach", "fill_"}
 _INSTEAD = "input_grad, = torch.autograd.grad(output.sum(), x), which leaves .grad alone; or optimizer.zero_grad() before the training backward"
@@ -16,13 +18,13 @@ def foreign_share(facts: Facts) -> Iterator[Finding]:
     """A backward pass that was there for ``x.grad`` filled the parameters' ``.grad`` too, and the optimiser stepped along both."""
     for step in facts.steps:
         for call in step.shares:
-            later = [other for other in step.shares if other.number > call.number and not other.input_gradient_read]
-            if call.kind == "backward" and call.input_gradient_read and later and _used(call):
+            later = [other for other in step.shares if other.number > call.number and not other.fate.input_gradient_read]
+            if call.kind == "backward" and call.fate.input_gradient_read and later and _used(call):
                 yield _foreign(step, call, later)
 
 
-def _foreign(step: Step, call: GradientCall, later: list[GradientCall]) -> Finding:
-    same = any(call in other.shares_graph_with for other in later)
+def _foreign(step: OptimizerStep, call: GradientCall, later: list[GradientCall]) -> Finding:
+    same = any(call in other.graph.shared_with for other in later)
     rest = sum(step.shares[other] ** 2 for other in later) ** 0.5
     return Finding(
         "IG201",
@@ -39,35 +41,35 @@ def _foreign(step: Step, call: GradientCall, later: list[GradientCall]) -> Findi
 
 def _used(call: GradientCall) -> bool:
     """Whether the input gradient went into a loss, or was taken of what is no loss: a gradient that is only looked at leaves a plain sum of losses."""
-    return any(source.reached for source in call.sources) or call.summed_outputs is not None
+    return any(gradient.reached for gradient in call.input_gradients) or call.root.summed_outputs is not None
 
 
 @rule("IG202", "input gradient that accumulates")
 def accumulates(facts: Facts) -> Iterator[Finding]:
     """``x.grad`` was read, not emptied, and read again after the next backward: the second reading holds both."""
-    for source in facts.sources:
-        earlier = source.sum_of[:-1]
-        if earlier and _looked_at(source) and any(_between(other, source) for other in earlier):
+    for gradient in facts.input_gradients:
+        earlier = gradient.sum_of[:-1]
+        if earlier and _looked_at(gradient) and any(_between(other, gradient) for other in earlier):
             yield Finding(
                 "IG202",
                 "error",
-                source.site,
-                f"the .grad read here is the sum of {source.accumulated} backward passes; nobody emptied it between them "
-                f"({', '.join(sorted({call.site.shown for call in source.sum_of}))}).",
-                f"{source.accumulated} gradients in one",
+                gradient.site,
+                f"the .grad read here is the sum of {len(gradient.sum_of)} backward passes; nobody emptied it between them "
+                f"({', '.join(sorted({call.site.shown for call in gradient.sum_of}))}).",
+                f"{len(gradient.sum_of)} gradients in one",
                 "x.grad = None before each backward, or input_grad, = torch.autograd.grad(loss, x)",
-                tuple(sorted({call.site for call in source.sum_of})),
+                tuple(sorted({call.site for call in gradient.sum_of})),
             )
 
 
-def _looked_at(source: Source) -> bool:
+def _looked_at(gradient: InputGradient) -> bool:
     """Whether its values were used; reading it to empty it is no use of them."""
-    return any(use.name not in _EMPTYING for use in source.uses)
+    return any(operation.name not in _EMPTYING for operation in gradient.operations)
 
 
-def _between(earlier: GradientCall, source: Source) -> bool:
+def _between(earlier: GradientCall, gradient: InputGradient) -> bool:
     """Whether the sum is not wanted: its first part was used already, or the parameters have moved since."""
-    return earlier.input_gradient_read or earlier.step < source.call.step
+    return earlier.fate.input_gradient_read or earlier.step < gradient.call.step
 
 
 @rule("IG203", "wanted gradient thrown away")
@@ -77,7 +79,7 @@ def thrown_away(facts: Facts) -> Iterator[Finding]:
         return  # a hook may have taken what was wanted
     lost = [call for call in facts.calls if _lost(call) and _stepped_later(facts, call)]
     counts = Counter(call.site for call in lost)
-    stepped = Counter(call.site for call in facts.calls if call.kind == "backward" and call.stepped)
+    stepped = Counter(call.site for call in facts.calls if call.kind == "backward" and call.fate.stepped)
     steps = {step.number for step in facts.steps}
     for call in lost:
         if counts[call.site] >= max(min(2, len(steps)), stepped[call.site]):
@@ -85,23 +87,23 @@ def thrown_away(facts: Facts) -> Iterator[Finding]:
 
 
 def _lost(call: GradientCall) -> bool:
-    wanted = call.contributed > 0 and not call.input_gradient_read and not call.parameter_gradient_read and not call.not_finite
-    return call.kind == "backward" and call.error is None and call.discarded and not call.stepped and wanted
+    wanted = call.fate.contributed > 0 and not call.fate.input_gradient_read and not call.fate.parameter_gradient_read and not call.fate.not_finite
+    return call.kind == "backward" and call.fate.error is None and call.fate.discarded_by is not None and not call.fate.stepped and wanted
 
 
 def _stepped_later(facts: Facts, call: GradientCall) -> bool:
-    return any(other.kind == "backward" and other.stepped and other.step == call.step for other in facts.calls[call.number + 1 :])
+    return any(other.kind == "backward" and other.fate.stepped and other.step == call.step for other in facts.calls[call.number + 1 :])
 
 
 def _lost_finding(call: GradientCall, accumulation: bool) -> Finding:
-    site: Site = call.discarded_by or call.site
+    site: Site = call.fate.discarded_by or call.site
     return Finding(
         "IG203",
         "error",
         site,
         f"the gradients of the backward of {call.site.shown} are emptied here before any step and nothing has read them: "
         + ("of the micro-batches only the last one trains." if accumulation else "that loss trains nothing."),
-        f"norm of what is thrown away {call.contributed:.3g}",
+        f"norm of what is thrown away {call.fate.contributed:.3g}",
         "zero_grad() once, before the first backward of each step",
         (call.site,),
     )
@@ -112,16 +114,16 @@ def kept_graph(facts: Facts) -> Iterator[Finding]:
     """``backward(create_graph=True)`` again and again, on parameters whose ``.grad`` still holds the graph of the time before."""
     before: set[Site] = set()
     for call in facts.calls:
-        if call.kind != "backward" or not call.create_graph or call.inputs_given:
+        if call.kind != "backward" or not call.request.create_graph or call.request.inputs_given:
             continue
-        if call.graph_in_grads and call.site in before:
+        if call.graph.kept_in_parameters and call.site in before:
             yield Finding(
                 "IG204",
                 "warning",
                 call.site,
                 "backward(create_graph=True) leaves its graph in the parameters' .grad, a cycle that is not freed while it is there; "
                 "the next one is added to it.",
-                f"{call.graph_in_grads} parameters' .grad still carry the graph of an earlier pass",
+                f"{call.graph.kept_in_parameters} parameters' .grad still carry the graph of an earlier pass",
                 "torch.autograd.grad(..., create_graph=True), which leaves .grad alone; or zero_grad(set_to_none=True) after each use",
             )
         before.add(call.site)

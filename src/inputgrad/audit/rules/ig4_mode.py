@@ -2,22 +2,24 @@
 
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Event, Facts, GradientCall, Pass
-from inputgrad.audit.findings import Finding, rule
-from inputgrad.audit.reading import sums_rows, trained
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.run_facts import Event, Facts, LayerPass
+from inputgrad.audit.operation_patterns import sums_rows, trained
+from inputgrad.audit.rule_registry import rule
 
 
 @rule("IG401", "per-sample gradients through BatchNorm in training mode", "warning")
 def batch_norm(facts: Facts) -> Iterator[Finding]:
     """The statistics of the batch make each output depend on every input, so the rows of the gradient are not the samples' own."""
-    for call, reached in trained(facts):
-        source, share = reached.source, reached.source.call.coupling
-        if not source.call.batch_norm_training or not sums_rows(source):
+    for call, live in trained(facts):
+        gradient, share = live.gradient, live.gradient.call.graph.coupling
+        if not gradient.call.graph.batch_norm_training or not sums_rows(gradient):
             continue
         yield Finding(
             "IG401",
             "warning",
-            source.site,
+            gradient.site,
             "BatchNorm in training mode lies between this gradient's output and its input: each row holds parts of every other sample's derivative, and a "
             "term for each sample is not defined.",
             "" if share is None else f"{share:.0%} of the first sample's gradient (in norm) lies in the other samples' inputs",
@@ -29,15 +31,15 @@ def batch_norm(facts: Facts) -> Iterator[Finding]:
 @rule("IG402", "dropout masks that differ between the passes", "warning")
 def masks(facts: Facts) -> Iterator[Finding]:
     """The same data goes through dropout twice in a step, and the loss and the term on the input gradient are of two different networks."""
-    for call, reached in trained(facts):
+    for call, live in trained(facts):
         passes = [item for item in _dropout(facts, call) if item.requires_grad]
         pair = next(((one, two) for i, one in enumerate(passes) for two in passes[i + 1 :] if _other_mask(one, two)), None)
-        if pair is None or min(pair[0].number, pair[1].number) > reached.source.call.number:
+        if pair is None or min(pair[0].number, pair[1].number) > live.gradient.call.number:
             continue
         yield Finding(
             "IG402",
             "warning",
-            reached.source.site,
+            live.gradient.site,
             "the same data goes through dropout twice in this step, under two masks: the loss and the term on the input gradient are of different networks.",
             write="take the loss and the input gradient from one forward pass: output = model(x), then autograd.grad(..., x, create_graph=True)",
             related=(call.site, pair[0].site, pair[1].site),
@@ -47,31 +49,31 @@ def masks(facts: Facts) -> Iterator[Finding]:
 
 def _compared(facts: Facts) -> Iterator[Finding]:
     """A divergence between the outputs at the input and at the perturbed input, each under masks of its own."""
-    for source in facts.sources:
-        use = next((use for use in source.uses if use.name == "kl_div"), None)
-        passes = [item for item in _dropout(facts, source.call) if item.given]
-        layers = {item.layer: [other for other in passes if other.layer == item.layer] for item in passes if item.number > source.call.number}
-        differ = [found for found in layers.values() if len(found) > 1 and len({item.draw for item in found}) == len(found)]
-        if use is None or not source.reached or not differ:
+    for gradient in facts.input_gradients:
+        operation = next((operation for operation in gradient.operations if operation.name == "kl_div"), None)
+        passes = [item for item in _dropout(facts, gradient.call) if item.given]
+        layers = {item.layer: [other for other in passes if other.layer == item.layer] for item in passes if item.number > gradient.call.number}
+        differ = [masks for masks in layers.values() if len(masks) > 1 and len({item.draw for item in masks}) == len(masks)]
+        if operation is None or not gradient.reached or not differ:
             continue
         yield Finding(
             "IG402",
             "warning",
-            use.site,
+            operation.site,
             "the outputs compared here come from passes under different dropout masks: the divergence is not zero without any perturbation.",
             f"{max(map(len, differ))} masks of one layer in this step",
             "the same masks in both passes (restore the generator's state before the second), or dropout off in all of them",
-            (source.site,),
+            (gradient.site,),
         )
 
 
 @rule("IG403", "running statistics moved more than once a step", "warning")
 def twice(facts: Facts) -> Iterator[Finding]:
     """The pass that only wants an input gradient moves BatchNorm's running statistics too."""
-    kept = {item.source for call in facts.calls for item in call.alive}
-    for source in facts.sources:
-        call = source.call
-        if not (call.batch_norm_training and source.reached) or source in kept:
+    kept = {item.gradient for call in facts.calls for item in call.graph.live_terms}
+    for gradient in facts.input_gradients:
+        call = gradient.call
+        if not (call.graph.batch_norm_training and gradient.reached) or gradient in kept:
             continue
         moving = [item for item in facts.passes if item.kind == "batch_norm" and item.training and item.state and item.step == call.step]
         again = {item.state for item in moving if item.number > call.number}  # a pass of the loss's own follows
@@ -87,7 +89,7 @@ def twice(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "IG403",
                 "warning",
-                source.site,
+                gradient.site,
                 "the pass that this input gradient comes from moves BatchNorm's running statistics as well, so they follow perturbed or repeated data.",
                 f"{often} updates of one running mean in this step",
                 "model.eval() for the passes that only want the gradient, and model.train() after them",
@@ -119,14 +121,14 @@ def left_on(facts: Facts) -> Iterator[Finding]:
         break
 
 
-def _switch(facts: Facts, item: Pass) -> Event | None:
+def _switch(facts: Facts, item: LayerPass) -> Event | None:
     return next((event for event in reversed(facts.events) if event.name == "mode" and not event.detail["training"] and event.step <= item.step), None)
 
 
-def _dropout(facts: Facts, call: GradientCall) -> list[Pass]:
+def _dropout(facts: Facts, call: GradientCall) -> list[LayerPass]:
     """Dropout at work in the call's step."""
     return [item for item in facts.passes if item.kind == "dropout" and item.training and item.step == call.step]
 
 
-def _other_mask(one: Pass, two: Pass) -> bool:
+def _other_mask(one: LayerPass, two: LayerPass) -> bool:
     return one.layer == two.layer and one.given == two.given and one.draw != two.draw

@@ -8,8 +8,10 @@ Not told: a wrapper by DeepSpeed (its hooks break torch.func alone, which the au
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inputgrad.audit.facts import Facts, GradientCall
-from inputgrad.audit.findings import Finding, Severity, rule
+from inputgrad.audit.finding import Finding, Severity
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.rule_registry import rule
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ _CAUSES = (_ATTENTION, _CHECKPOINT, _COMPILED, _ONCE, _SHARDED, _OTHER)
 def attention(facts: Facts) -> Iterator[Finding]:
     """A term on the input gradient of a model whose attention is fused: raised, or about to raise at the backward pass."""
     yield from _raised(facts, _ATTENTION)
-    if any(call.error for call in facts.calls):
+    if any(call.fate.error for call in facts.calls):
         return
     for call in facts.calls:
-        waiting = [source for source in call.sources if source.requires_grad and source.used]
-        if "attention" in call.obstacles and call.create_graph and waiting and not _went_through(facts, call):
+        waiting = [gradient for gradient in call.input_gradients if gradient.requires_grad and gradient.used]
+        if "attention" in call.graph.obstacles and call.request.create_graph and waiting and not _went_through(facts, call):
             yield _finding(_ATTENTION, call, "warning", "this gradient keeps its graph (create_graph=True), and a backward pass through it will raise: ")
 
 
@@ -95,7 +97,12 @@ def checkpoint(facts: Facts) -> Iterator[Finding]:
     """`torch.utils.checkpoint` with ``use_reentrant=True``: autograd.grad raises, ``backward(create_graph=True)`` leaves a gradient without a graph."""
     yield from _raised(facts, _CHECKPOINT)
     for call in facts.calls:
-        if call.create_graph and not call.error and "checkpoint" in call.obstacles and any(not source.requires_grad for source in call.sources):
+        if (
+            call.request.create_graph
+            and not call.fate.error
+            and "checkpoint" in call.graph.obstacles
+            and any(not gradient.requires_grad for gradient in call.input_gradients)
+        ):
             yield _finding(_CHECKPOINT, call, "error", "create_graph=True has no effect here: ")
 
 
@@ -109,10 +116,10 @@ def compiled(facts: Facts) -> Iterator[Finding]:
 def once(facts: Facts) -> Iterator[Finding]:
     """A function marked ``once_differentiable``: raised, or, where the gradient that comes to it is constant, a part of the term that is silently constant."""
     yield from _raised(facts, _ONCE)
-    raised = any(call.error and "once_differentiable" in call.error for call in facts.calls)
+    raised = any(call.fate.error and "once_differentiable" in call.fate.error for call in facts.calls)
     for call in facts.calls:
-        names = sorted(item.removeprefix("once:") for item in call.obstacles if item.startswith("once:"))
-        if names and call.create_graph and not call.error and not raised and any(source.used for source in call.sources):
+        names = sorted(item.removeprefix("once:") for item in call.graph.obstacles if item.startswith("once:"))
+        if names and call.request.create_graph and not call.fate.error and not raised and any(gradient.used for gradient in call.input_gradients):
             yield _finding(
                 _ONCE, call, "warning", f"{', '.join(names)}: what its backward saved counts as a constant in this gradient's graph, without a word. "
             )
@@ -134,20 +141,20 @@ def other(facts: Facts) -> Iterator[Finding]:
 def parallel(facts: Facts) -> Iterator[Finding]:
     """A gradient that was to keep its graph, through a module that `parallelize_module` has split: cut off without a word."""
     for call in facts.calls:
-        if call.entries_cut and any(source.used for source in call.sources):
-            entries = "one entry" if call.entries_cut == 1 else f"{call.entries_cut} entries"
+        if call.fate.entries_cut and any(gradient.used for gradient in call.input_gradients):
+            entries = "one entry" if call.fate.entries_cut == 1 else f"{call.fate.entries_cut} entries"
             yield _finding(_PARALLEL, call, "error", f"create_graph=True ends at {entries}: ")
 
 
 def _raised(facts: Facts, cause: _Cause) -> Iterator[Finding]:
     for call in facts.calls:
-        if call.error and _cause(call.error) is cause and _second(facts, call, cause):
+        if call.fate.error and _cause(call.fate.error) is cause and _second(facts, call, cause):
             yield _finding(cause, call, "error", "")
 
 
 def _second(facts: Facts, call: GradientCall, cause: _Cause) -> bool:
     """Whether a derivative of a derivative was asked for; a checkpoint refuses the first one already."""
-    return cause is _CHECKPOINT or bool(call.alive) or any(earlier.create_graph for earlier in facts.calls[: call.number])
+    return cause is _CHECKPOINT or bool(call.graph.live_terms) or any(earlier.request.create_graph for earlier in facts.calls[: call.number])
 
 
 def _cause(error: str) -> _Cause | None:
@@ -156,10 +163,10 @@ def _cause(error: str) -> _Cause | None:
 
 def _went_through(facts: Facts, call: GradientCall) -> bool:
     """Whether some backward pass has gone through the graph of this call's gradients, or it is never meant to: evaluation."""
-    return not facts.steps or any(reached.source.call is call for other in facts.calls for reached in other.alive)
+    return not facts.steps or any(live.gradient.call is call for other in facts.calls for live in other.graph.live_terms)
 
 
 def _finding(cause: _Cause, call: GradientCall, severity: Severity, begin: str) -> Finding:
-    said = "" if call.error is None else f"torch: {call.error.strip().splitlines()[0][:120]}"
-    related = tuple({reached.source.site for reached in call.alive} - {call.site})
+    said = "" if call.fate.error is None else f"torch: {call.fate.error.strip().splitlines()[0][:120]}"
+    related = tuple({live.gradient.site for live in call.graph.live_terms} - {call.site})
     return Finding(cause.code, severity, call.site, begin + cause.message, said, f"{cause.write}; or {cause.engine}", related)

@@ -6,21 +6,25 @@ targeted attacks, sampling and input optimisation all step down, and names alone
 
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Facts, Pass, Source
-from inputgrad.audit.findings import Finding, rule
-from inputgrad.audit.trails import Use
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import InputGradient
+from inputgrad.audit.observations.run_facts import Facts, LayerPass
+from inputgrad.audit.observations.tensor_origins import Operation
+from inputgrad.audit.rule_registry import rule
 
 
 @rule("IG701", "perturbation with a graph", "note")
 def not_detached(facts: Facts) -> Iterator[Finding]:
     """The step that moves the input carries its graph into the loss. Meant where the step is unrolled; a constant in FGSM, PGD and their kind."""
     for call in facts.calls:
-        for reached in call.alive if call.kind == "backward" and call.stepped else ():
-            move = _move(reached.source, "alive")
-            taken = any(use.span is not None for use in reached.source.uses)  # by a layer, as its input: not as weights that an inner step made
-            if move is None or not taken or not reached.pull or reached.source.second_of is not None:
+        for live in call.graph.live_terms if call.kind == "backward" and call.fate.stepped else ():
+            move = _move(live.gradient, "alive")
+            taken = any(
+                operation.span is not None for operation in live.gradient.operations
+            )  # by a layer, as its input: not as weights that an inner step made
+            if move is None or not taken or not live.pull or live.gradient.second_of is not None:
                 continue
-            effect = "" if reached.effect is None else f"‖∂loss/∂θ‖ through the step alone = {reached.effect:.3g}, of {call.contributed:.3g} in all"
+            effect = "" if live.effect is None else f"‖∂loss/∂θ‖ through the step alone = {live.effect:.3g}, of {call.fate.contributed:.3g} in all"
             yield Finding(
                 "IG701",
                 "note",
@@ -28,7 +32,7 @@ def not_detached(facts: Facts) -> Iterator[Finding]:
                 f"the step that moves the input here carries its graph, so the loss of {call.site.shown} also trains the parameters to change the step.",
                 effect,
                 "gradient.detach() in the step, without create_graph=True, where the perturbation is a constant (FGSM, PGD)",
-                (reached.source.site, call.site),
+                (live.gradient.site, call.site),
             )
 
 
@@ -38,12 +42,12 @@ def mode(facts: Facts) -> Iterator[Finding]:
 
     The same mode in both is disputed among maintainers, and not told.
     """
-    for source in facts.sources:
-        move = _move(source, "cut") or _move(source, "alive")
-        if move is None or not _attacks(source) or source.call.transform:  # whose passes are not seen
+    for gradient in facts.input_gradients:
+        move = _move(gradient, "cut") or _move(gradient, "alive")
+        if move is None or not _attacks(gradient) or gradient.call.request.transform:  # whose passes are not seen
             continue
-        during = [item for item in facts.passes if item.number == source.call.number and item.training and item.requires_grad]
-        after = [item for item in facts.passes if item.number > source.call.number and item.step == source.call.step]
+        during = [item for item in facts.passes if item.number == gradient.call.number and item.training and item.requires_grad]
+        after = [item for item in facts.passes if item.number > gradient.call.number and item.step == gradient.call.step]
         judged = next((item for item in after if _same_layer(item, during)), None)
         if judged is None or judged.training:
             continue
@@ -51,7 +55,7 @@ def mode(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "IG702",
             "warning",
-            source.site,
+            gradient.site,
             f"the perturbation is made against the network with {kinds} in training mode, and judged at {judged.site.shown} by the network in evaluation mode: "
             "two different functions, so the attack is weaker than it could be.",
             write="model.eval() before the attack, and the former mode after it",
@@ -62,36 +66,43 @@ def mode(facts: Facts) -> Iterator[Finding]:
 @rule("IG703", "perturbed input out of bounds", "note")
 def bounds(facts: Facts) -> Iterator[Finding]:
     """The inputs all lie in [0, 1], and the model takes perturbed ones that do not."""
-    for source in facts.sources:
-        move = _move(source, "cut") or _move(source, "alive")
-        if move is None or source.span is None or not _attacks(source) or not (source.span[0] >= 0 and source.span[1] <= 1 and source.span[1] > source.span[0]):
+    for gradient in facts.input_gradients:
+        move = _move(gradient, "cut") or _move(gradient, "alive")
+        if (
+            move is None
+            or gradient.span is None
+            or not _attacks(gradient)
+            or not (gradient.span[0] >= 0 and gradient.span[1] <= 1 and gradient.span[1] > gradient.span[0])
+        ):
             continue
-        taken = next((use for use in source.uses if use.span is not None and (use.span[0] < -1e-6 or use.span[1] > 1 + 1e-6)), None)
+        taken = next(
+            (operation for operation in gradient.operations if operation.span is not None and (operation.span[0] < -1e-6 or operation.span[1] > 1 + 1e-6)), None
+        )
         if taken is not None and taken.span is not None:
             yield Finding(
                 "IG703",
                 "note",
                 move.site,
                 f"the inputs lie in [0, 1], and the perturbed ones that the model takes at {taken.site.shown} do not.",
-                f"inputs in [{source.span[0]:.3g}, {source.span[1]:.3g}], perturbed in [{taken.span[0]:.3g}, {taken.span[1]:.3g}]",
+                f"inputs in [{gradient.span[0]:.3g}, {gradient.span[1]:.3g}], perturbed in [{taken.span[0]:.3g}, {taken.span[1]:.3g}]",
                 "perturbed.clamp(0, 1), where the data is images",
                 (taken.site,),
             )
 
 
-def _move(source: Source, how: str) -> Use | None:
+def _move(gradient: InputGradient, how: str) -> Operation | None:
     """Where the input was moved along this gradient."""
-    for number, use in enumerate(source.uses):
-        cut_after = any(later.name in ("detach", "data") and later.shape == source.shape for later in source.uses[number + 1 :])
-        if use.moves and ("cut" if cut_after else use.moves) == how:
-            return use
+    for number, operation in enumerate(gradient.operations):
+        cut_after = any(later.name in ("detach", "data") and later.shape == gradient.shape for later in gradient.operations[number + 1 :])
+        if operation.moves and ("cut" if cut_after else operation.moves) == how:
+            return operation
     return None
 
 
-def _attacks(source: Source) -> bool:
+def _attacks(gradient: InputGradient) -> bool:
     """Whether the step is one of an attack: of a fixed length, by the sign or by a norm. Sampling and optimisation take the gradient as it is."""
-    return any(use.name in ("sign", "sign_", "sgn", "norm", "normalize", "linalg_vector_norm", "vector_norm") for use in source.uses)
+    return any(operation.name in ("sign", "sign_", "sgn", "norm", "normalize", "linalg_vector_norm", "vector_norm") for operation in gradient.operations)
 
 
-def _same_layer(item: Pass, others: list[Pass]) -> bool:
+def _same_layer(item: LayerPass, others: list[LayerPass]) -> bool:
     return any(item.layer == other.layer for other in others)

@@ -6,9 +6,11 @@ the graphs, so one process is enough to see it. Gradients of a scaled loss (Grad
 
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Event, Facts, GradientCall, Step
-from inputgrad.audit.findings import Finding, rule
-from inputgrad.audit.sites import raised_at
+from inputgrad.audit.call_sites import raised_at
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.run_facts import Event, Facts, OptimizerStep
+from inputgrad.audit.rule_registry import rule
 
 _INFERENCE = ("inference tensor", "Inference tensor", "InferenceMode", "inference mode")
 
@@ -21,22 +23,22 @@ def not_averaged(facts: Facts) -> Iterator[Finding]:
         forwards = [event for event in facts.events if event.name == "ddp forward" and event.detail["module"] == module]
         for step in facts.steps:
             for call, why in _left(facts, forwards, parameters, step):
-                if call.alive:
+                if call.graph.live_terms:
                     yield _finding(call, why, step)
 
 
-def _left(facts: Facts, forwards: list[Event], parameters: frozenset[int], step: Step) -> Iterator[tuple[GradientCall, str]]:
+def _left(facts: Facts, forwards: list[Event], parameters: frozenset[int], step: OptimizerStep) -> Iterator[tuple[GradientCall, str]]:
     """The backward passes of one step whose gradients stay the worker's own, each with the reason."""
-    calls = sorted((call for call in step.shares if call.kind == "backward" and call.reaches & parameters), key=lambda call: call.number)
+    calls = sorted((call for call in step.shares if call.kind == "backward" and call.graph.reaches & parameters), key=lambda call: call.number)
     waiting: list[tuple[GradientCall, str]] = []
     begin = calls[0].number if calls else 0
-    used = max((call.number for call in facts.calls[:begin] if call.kind == "backward" and call.reaches & parameters), default=-1)
+    used = max((call.number for call in facts.calls[:begin] if call.kind == "backward" and call.graph.reaches & parameters), default=-1)
     for call in calls:
         before = [event for event in forwards if used < event.detail["calls"] <= call.number]
         if before and not before[-1].detail["averaging"]:  # no_sync, on purpose
             waiting.clear()
             continue
-        missed = len(parameters - call.reaches)
+        missed = len(parameters - call.graph.reaches)
         if not before:
             waiting.append((call, "DistributedDataParallel's forward did not run for it"))
         elif missed:
@@ -47,7 +49,7 @@ def _left(facts: Facts, forwards: list[Event], parameters: frozenset[int], step:
     yield from waiting
 
 
-def _finding(call: GradientCall, why: str, step: Step) -> Finding:
+def _finding(call: GradientCall, why: str, step: OptimizerStep) -> Finding:
     return Finding(
         "IG801",
         "error",
@@ -63,9 +65,11 @@ def _finding(call: GradientCall, why: str, step: Step) -> Finding:
 @rule("IG802", "input gradient under inference_mode")
 def inference(facts: Facts) -> Iterator[Finding]:
     """``enable_grad`` does not lift ``inference_mode``; Lightning's and other trainers' evaluation runs under it."""
-    calls = [call for call in facts.calls if call.error and call.inference and call.grad_enabled and "does not require grad" in call.error]
+    calls = [
+        call for call in facts.calls if call.fate.error and call.request.inference and call.request.grad_enabled and "does not require grad" in call.fate.error
+    ]
     for call in calls:
-        yield Finding("IG802", "error", call.site, _said(), f"torch: {call.error.splitlines()[0]}" if call.error else "", _WRITE)
+        yield Finding("IG802", "error", call.site, _said(), f"torch: {call.fate.error.splitlines()[0]}" if call.fate.error else "", _WRITE)
     text = str(facts.failure) if isinstance(facts.failure, RuntimeError) else ""
     if not calls and any(sign in text for sign in _INFERENCE):
         site = raised_at(facts.failure)

@@ -6,8 +6,10 @@ is harmless until a graph is carried on by it, and that is told (IG908).
 
 from collections.abc import Iterator
 
-from inputgrad.audit.facts import Event, Facts, GradientCall, Step
-from inputgrad.audit.findings import Finding, rule
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.run_facts import Event, Facts, OptimizerStep
+from inputgrad.audit.rule_registry import rule
 
 _LITTLE = 1e-6
 _LOST = 0.05
@@ -40,25 +42,25 @@ def not_emptied(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _others(earlier: list[Step], step: Step) -> dict[GradientCall, float]:
+def _others(earlier: list[OptimizerStep], step: OptimizerStep) -> dict[GradientCall, float]:
     """Shares that were made for another optimiser's step, which came between them and this step's own."""
-    found = {}
+    others = {}
     for call, share in step.shares.items():
         used = next((other for other in earlier if call in other.shares and other.optimizer != step.optimizer), None)
         if used is not None and any(own.number >= used.calls for own in step.shares):
-            found[call] = share
-    return found
+            others[call] = share
+    return others
 
 
 @rule("IG902", "penalty stepped alone under an adaptive optimiser", "warning")
 def stepped_alone(facts: Facts) -> Iterator[Finding]:
     """A step along a term on the input gradient alone: Adam divides its size away, so its weight does next to nothing."""
     for step in facts.steps:
-        if step.tenfold is None or step.tenfold > _LOST or not all(call.alone for call in step.shares):
+        if step.tenfold is None or step.tenfold > _LOST or not all(call.graph.alone for call in step.shares):
             continue
-        with_loss = [other for other in facts.steps if other.optimizer == step.optimizer and not any(call.alive for call in other.shares)]
+        with_loss = [other for other in facts.steps if other.optimizer == step.optimizer and not any(call.graph.live_terms for call in other.shares)]
         if not with_loss and not any(
-            _same_parameters(step, other) for other in facts.steps if other is not step and not any(call.alive for call in other.shares)
+            _same_parameters(step, other) for other in facts.steps if other is not step and not any(call.graph.live_terms for call in other.shares)
         ):
             continue
         call = next(iter(step.shares))
@@ -73,8 +75,8 @@ def stepped_alone(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _same_parameters(step: Step, other: Step) -> bool:
-    mine, theirs = (frozenset().union(*(call.reaches for call in item.shares)) for item in (step, other))
+def _same_parameters(step: OptimizerStep, other: OptimizerStep) -> bool:
+    mine, theirs = (frozenset().union(*(call.graph.reaches for call in item.shares)) for item in (step, other))
     return bool(mine & theirs)
 
 
@@ -82,16 +84,16 @@ def _same_parameters(step: Step, other: Step) -> bool:
 def silenced(facts: Facts) -> Iterator[Finding]:
     """``allow_unused`` or ``materialize_grads``, and no input has a gradient at all."""
     for call in facts.calls:
-        if call.kind == "grad" and call.wanted and call.silenced == call.wanted and (call.allow_unused or call.materialize):
-            option = "materialize_grads" if call.materialize else "allow_unused"
+        if call.kind == "grad" and call.fate.wanted and call.fate.missing == call.fate.wanted and (call.request.allow_unused or call.request.materialize):
+            option = "materialize_grads" if call.request.materialize else "allow_unused"
             yield Finding(
                 "IG905",
                 "warning",
                 call.site,
                 f"{option}=True hides that what is differentiated here does not depend on "
-                + ("the input" if call.wanted == 1 else f"any of the {call.wanted} inputs")
+                + ("the input" if call.fate.wanted == 1 else f"any of the {call.fate.wanted} inputs")
                 + ": a term made from this gradient is zero for ever.",
-                "every gradient is " + ("zeros made up" if call.materialize else "None"),
+                "every gradient is " + ("zeros made up" if call.request.materialize else "None"),
                 f"leave out {option}, and differentiate by the very tensor that went through the model",
             )
 
@@ -99,25 +101,27 @@ def silenced(facts: Facts) -> Iterator[Finding]:
 @rule("IG906", "interpolation that leaves the segment", "warning")
 def interpolation(facts: Facts) -> Iterator[Finding]:
     """Points between samples whose weights were drawn for each element, or from a normal law."""
-    for source in facts.sources:
-        draw = source.drawn
-        if draw is None or not source.reached or source.samples < 2 or len(source.shape) < 2:
+    for gradient in facts.input_gradients:
+        draw = gradient.drawn
+        if draw is None or not gradient.reached or gradient.samples < 2 or len(gradient.shape) < 2:
             continue
         count = 1
         for size in draw.shape:
             count *= size
-        each = count > source.samples and draw.shape[0] == source.samples
+        each = count > gradient.samples and draw.shape[0] == gradient.samples
         if not each and draw.law == "uniform":
             continue
-        what = f"one weight for each of {count} elements, not one for each of {source.samples} samples" if each else "normal weights, negative ones among them"
-        shape = ", ".join([str(source.shape[0]), *["1"] * (len(source.shape) - 1)])
+        what = (
+            f"one weight for each of {count} elements, not one for each of {gradient.samples} samples" if each else "normal weights, negative ones among them"
+        )
+        shape = ", ".join([str(gradient.shape[0]), *["1"] * (len(gradient.shape) - 1)])
         yield Finding(
             "IG906",
             "warning",
             draw.site,
-            f"the points at which the input gradient of {source.site.shown} is taken do not lie between the samples that they are mixed of: {what}.",
+            f"the points at which the input gradient of {gradient.site.shown} is taken do not lie between the samples that they are mixed of: {what}.",
             write=f"torch.rand({shape}, device=x.device)",
-            related=(source.site,),
+            related=(gradient.site,),
         )
 
 

@@ -5,10 +5,12 @@ import linecache
 from collections.abc import Iterator
 from itertools import pairwise
 
-from inputgrad.audit.facts import Facts, GradientCall, Source
-from inputgrad.audit.findings import Finding, rule
+from inputgrad.audit.call_sites import Site
+from inputgrad.audit.finding import Finding
+from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
+from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.rule_registry import rule
 from inputgrad.audit.rules.ig9_protocol import mode_at
-from inputgrad.audit.sites import Site
 
 _GROWN = 3
 """So many calls must show the same growth."""
@@ -55,25 +57,25 @@ def _between_all(numbers: list[int], steps: list[int]) -> bool:
 
 def _steps_with(facts: Facts) -> dict[Site, dict[str, list[int]]]:
     """By the gradient's line and the optimiser: the steps that a term of it is in."""
-    found: dict[Site, dict[str, list[int]]] = {}
+    steps: dict[Site, dict[str, list[int]]] = {}
     for step in facts.steps:
-        for reached in (reached for call in step.shares if call not in step.stale for reached in call.alive):
-            numbers = found.setdefault(reached.source.site, {}).setdefault(step.optimizer, [])
+        for live in (live for call in step.shares if call not in step.stale for live in call.graph.live_terms):
+            numbers = steps.setdefault(live.gradient.site, {}).setdefault(step.optimizer, [])
             if step.number not in numbers:
                 numbers.append(step.number)
-    return found
+    return steps
 
 
 @rule("IG904", "term computed and never added", "warning")
 def never_added(facts: Facts) -> Iterator[Finding]:
     """A number was made of an input gradient with its graph, and no backward pass of the step goes through it."""
-    for source in _idle(facts):
-        if _term(source) is not None and not _evaluation(facts, source.call) and not source.call.obstacles:  # those are IG6's
-            term = _term(source)
+    for gradient in _idle(facts):
+        if _term(gradient) is not None and not _evaluation(facts, gradient.call) and not gradient.call.graph.obstacles:  # those are IG6's
+            term = _term(gradient)
             yield Finding(
                 "IG904",
                 "warning",
-                source.site,
+                gradient.site,
                 f"the term made from this gradient at {term.shown if term else ''} is in no loss: create_graph=True says that it was meant to be, and no "
                 "backward pass reaches it.",
                 "‖∂loss/∂term‖ = 0",
@@ -86,7 +88,7 @@ def never_added(facts: Facts) -> Iterator[Finding]:
 def grows(facts: Facts) -> Iterator[Finding]:
     """The graph behind one line is longer at each step, by as much: the inputs still hang on the steps before."""
     for site, calls in _lines(facts).items():
-        counts = [call.nodes for call in calls]
+        counts = [call.graph.nodes for call in calls]
         growth = {later - earlier for earlier, later in pairwise(counts)}
         if len(counts) >= _GROWN and len(growth) == 1 and (each := growth.pop()) > 0:
             yield Finding(
@@ -102,69 +104,79 @@ def grows(facts: Facts) -> Iterator[Finding]:
 
 def _lines(facts: Facts) -> dict[Site, list[GradientCall]]:
     """By line: its first call in each step; every call where nothing is stepped and no gradient is trained through."""
-    found: dict[Site, list[GradientCall]] = {}
-    unrolled = {reached.source.call for call in facts.calls for reached in call.alive}
+    lines: dict[Site, list[GradientCall]] = {}
+    unrolled = {live.gradient.call for call in facts.calls for live in call.graph.live_terms}
     for call in facts.calls:
-        calls = found.setdefault(call.site, [])
-        if call.error is None and call.retain_graph and (all(call.step != other.step for other in calls) if facts.steps else call not in unrolled):
+        calls = lines.setdefault(call.site, [])
+        if call.fate.error is None and call.request.retain_graph and (all(call.step != other.step for other in calls) if facts.steps else call not in unrolled):
             calls.append(call)
-    return found
+    return lines
 
 
 @rule("IG910", "graph of a gradient that nothing needs", "note")
 def needless(facts: Facts) -> Iterator[Finding]:
     """``create_graph=True``, and no backward pass goes through the gradient's graph, or only where its derivative is zero: memory and time for nothing."""
-    through = {reached.source for call in facts.calls for reached in call.alive if reached.pull != 0}
-    flat = {reached.source for call in facts.calls for reached in call.alive if call.stepped and any(use.moves == "alive" for use in reached.source.uses)}
-    for source in [*_idle(facts), *sorted(flat - through, key=lambda source: source.call.number)]:
-        if source.call.create_graph and not source.reached and _term(source) is not None and not _evaluation(facts, source.call):
+    through = {live.gradient for call in facts.calls for live in call.graph.live_terms if live.pull != 0}
+    flat = {
+        live.gradient
+        for call in facts.calls
+        for live in call.graph.live_terms
+        if call.fate.stepped and any(operation.moves == "alive" for operation in live.gradient.operations)
+    }
+    for gradient in [*_idle(facts), *sorted(flat - through, key=lambda gradient: gradient.call.number)]:
+        if gradient.call.request.create_graph and not gradient.reached and _term(gradient) is not None and not _evaluation(facts, gradient.call):
             continue  # IG904
-        if source.call.create_graph and source.call.obstacles == frozenset():
+        if gradient.call.request.create_graph and gradient.call.graph.obstacles == frozenset():
             yield Finding(
                 "IG910",
                 "note",
-                source.site,
+                gradient.site,
                 "this gradient keeps its graph (create_graph=True), and "
-                + ("no backward pass goes through it." if source not in flat else "what is made of it has derivative zero (its sign, a rounded value)."),
-                f"a graph of {source.call.nodes} nodes is kept and differentiated for nothing",
+                + ("no backward pass goes through it." if gradient not in flat else "what is made of it has derivative zero (its sign, a rounded value)."),
+                f"a graph of {gradient.call.graph.nodes} nodes is kept and differentiated for nothing",
                 "leave out create_graph=True here (in evaluation: create_graph=self.training, if dropout does not hang on it)",
             )
 
 
-def _idle(facts: Facts) -> list[Source]:
+def _idle(facts: Facts) -> list[InputGradient]:
     """Sources with a graph that no backward pass has gone through, though there was time for one."""
-    alive = {reached.source for call in facts.calls for reached in call.alive}
-    for source in list(alive):
-        above = source.second_of
+    alive = {live.gradient for call in facts.calls for live in call.graph.live_terms}
+    for gradient in list(alive):
+        above = gradient.second_of
         while above is not None and above not in alive:
             alive.add(above)
             above = above.second_of
-    below = {source.second_of for source in facts.sources}
+    below = {gradient.second_of for gradient in facts.input_gradients}
     last = facts.calls[-1].number if facts.calls else 0
     complete = not facts.ended_early and facts.failure is None
     return [
-        source
-        for source in facts.sources
-        if source.call.create_graph
-        and source.call.kind == "grad"
-        and source.requires_grad
-        and source not in alive
-        and not source.reached
-        and source not in below
-        and (_closed(facts, source) or (complete and source.call.number <= last))
-        and not any(use.name in ("detach", "data") for use in source.uses)
+        gradient
+        for gradient in facts.input_gradients
+        if gradient.call.request.create_graph
+        and gradient.call.kind == "grad"
+        and gradient.requires_grad
+        and gradient not in alive
+        and not gradient.reached
+        and gradient not in below
+        and (_closed(facts, gradient) or (complete and gradient.call.number <= last))
+        and not any(operation.name in ("detach", "data") for operation in gradient.operations)
     ]
 
 
-def _closed(facts: Facts, source: Source) -> bool:
+def _closed(facts: Facts, gradient: InputGradient) -> bool:
     """Whether a step was made along gradients that were taken after it."""
-    return any(call.number > source.call.number for step in facts.steps for call in step.shares)
+    return any(call.number > gradient.call.number for step in facts.steps for call in step.shares)
 
 
-def _term(source: Source) -> Site | None:
+def _term(gradient: InputGradient) -> Site | None:
     """Where a number was made of it that has its graph."""
     return next(
-        (use.site for use in source.uses if use.result == () and len(use.shape) > 0 and use.name not in ("item", "__float__", "tolist", "__format__")), None
+        (
+            operation.site
+            for operation in gradient.operations
+            if operation.result == () and len(operation.shape) > 0 and operation.name not in ("item", "__float__", "tolist", "__format__")
+        ),
+        None,
     )
 
 

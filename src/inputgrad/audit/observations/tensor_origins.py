@@ -1,0 +1,71 @@
+"""How a tensor comes from an input gradient: by which operations, whether autograd can still go back, or where that way was cut. Records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from inputgrad.audit.call_sites import Site
+
+if TYPE_CHECKING:
+    from inputgrad.audit.observations.gradient_calls import InputGradient
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One operation on something that comes from an input gradient."""
+
+    name: str
+    site: Site
+    shape: tuple[int, ...]
+    result: tuple[int, ...]
+    dims: tuple[int, ...] | None
+    numbers: tuple[float, ...] = ()
+    """The plain numbers among its arguments."""
+    moves: Literal["", "alive", "cut"] = ""
+    """Whether this adds what comes from the gradient to the input itself, and with its graph or without."""
+    span: tuple[float, float] | None = None
+    """Where a layer takes something of the input's shape: its smallest and largest value."""
+
+
+@dataclass(frozen=True)
+class GraphCut:
+    """Where the way back to an input gradient ended."""
+
+    site: Site
+    by: str
+    """"no graph" at the gradient itself; else the operation: "detach", "data", "item", "numpy", "no_grad"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """That a tensor comes from this input gradient, and where the graph between them was cut, if it was."""
+
+    gradient: InputGradient
+    cut: GraphCut | None
+
+    @property
+    def alive(self) -> bool:
+        return self.cut is None
+
+
+@dataclass(frozen=True, eq=False)
+class LiveTerm:
+    """An input gradient that a loss depends on, with its graph. effect: ‖∂term/∂θ‖, or None where it was not measured; pull: ‖∂loss/∂g‖."""
+
+    gradient: InputGradient
+    effect: float | None
+    pull: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class DeadTerm:
+    """A summand of a loss that comes from an input gradient and that changes no parameter."""
+
+    origin: Origin
+    site: Site
+    """Where it was added."""
+    value: float
+    size: tuple[int, ...]
+    whole: bool = False
+    """Whether it is no summand but the whole of the loss."""

@@ -1,0 +1,95 @@
+"""Reads autograd's graph off its nodes and their shapes alone: no saved tensor is unpacked, so no hook of the user's runs. Knows no probe."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from inputgrad.audit import torch_internals
+from inputgrad.audit.observations.gradient_calls import GraphBehind
+
+
+def look(roots: Iterable[Tensor], inputs: Iterable[Tensor], *, kept: bool) -> GraphBehind:
+    """What lies between the roots and the inputs. kept: whether the graph is kept, so that its nodes count."""
+    roots = list(roots)
+    obstacles, half, batch_norm = set[str](), False, False
+    for node in between(_nodes(roots), {value.grad_fn for value in inputs if isinstance(value, Tensor)}):
+        obstacles |= _obstacle(node)
+        types = torch_internals.gradient_types(node)
+        # instance norm is one sample of N x C to torch
+        batch_norm = batch_norm or (torch_internals.is_training_batch_norm(node) and bool(types) and types[0].shape[0] > 1)
+        half = half or any(item.dtype == torch.float16 for item in types)
+    nodes = sum(1 for _ in between(_nodes(roots))) if kept else 0
+    return GraphBehind(half=half, obstacles=frozenset(obstacles), nodes=nodes, batch_norm_training=batch_norm)
+
+
+def summed_along_ones(root: Tensor, direction: Any) -> int | None:
+    """C, where the direction is ones for C outputs per sample: a gradient along ones is the gradient of the sum of the outputs."""
+    ones = isinstance(direction, Tensor) and direction.shape == root.shape and root.dim() == 2 and root.shape[1] > 1 and bool((direction == 1).all())
+    return root.shape[1] if ones else None
+
+
+def apart(roots: Iterable[Tensor], variable: Tensor) -> bool:
+    """Whether the variable is not in the graph behind the roots."""
+    roots = list(roots)
+    return all(root is not variable for root in roots) and all(
+        node is not variable.grad_fn and torch_internals.leaf_of(node) is not variable for node in between(_nodes(roots))
+    )
+
+
+def past(roots: Iterable[Tensor], ends: Iterable[Any]) -> bool:
+    """Whether a parameter is reached from the roots without passing one of these nodes."""
+    return any(isinstance(torch_internals.leaf_of(node), torch.nn.Parameter) for node in between(_nodes(roots), ends))
+
+
+def behind(node: Any) -> list[Any]:
+    """The nodes of the graph behind a node, and that one."""
+    return list(between([node]))
+
+
+def leaves(node: Any) -> list[Tensor]:
+    """The leaves of the graph behind a node."""
+    return leaves_among(between([node]))
+
+
+def leaves_among(nodes: Iterable[Any]) -> list[Tensor]:
+    """The leaves that these nodes put their gradients in."""
+    return [leaf for node in nodes if (leaf := torch_internals.leaf_of(node)) is not None]
+
+
+def summands(root: Tensor) -> tuple[GradientEdge | None, tuple[int, ...]]:
+    """Where in the graph the values stand that were summed or averaged into the root, and their shape; the root's own where it is no such sum."""
+    node, output, shape = root.grad_fn, root.output_nr, tuple(root.shape)
+    while node is not None and node.name().startswith(torch_internals.SUM_NODES):
+        summed = torch_internals.summed_shape(node)
+        shape = shape if summed is None else summed
+        node, output = node.next_functions[0]
+    return (GradientEdge(node, output) if node is not None else None), shape
+
+
+def between(tops: Iterable[Any], ends: Iterable[Any] = ()) -> Iterator[Any]:
+    """The nodes from the tops down to the ends, which are left out, each once."""
+    seen: set[Any] = {None, *ends}
+    waiting = list(tops)
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting.extend(following for following, _ in node.next_functions)
+
+
+def _nodes(roots: Iterable[Tensor]) -> Iterator[Any]:
+    return (root.grad_fn for root in roots)
+
+
+def _obstacle(node: Any) -> set[str]:
+    """What may have no second derivative."""
+    for part, kind in torch_internals.OBSTACLE_NODES.items():
+        if part in node.name():
+            return {kind}
+    function = torch_internals.once_differentiable_function(node)
+    return set() if function is None else {f"once:{function}"}

@@ -1,0 +1,237 @@
+"""Watches the gradients that a run takes: each ``autograd.grad`` and each backward pass, the input gradients among them, and the losses these reach.
+
+Knows no other probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils.weak import WeakIdKeyDictionary
+
+from inputgrad.audit.call_sites import Site, here, inside_library
+from inputgrad.audit.observations.gradient_calls import GradientCall, GraphBehind, InputGradient, Request, Root
+from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
+from inputgrad.audit.probes import autograd_graph, counterfactual, tensor_parallel_entries, term_effects
+from inputgrad.audit.probes.patches import Patch
+from inputgrad.audit.probes.recorder import Recorder
+from inputgrad.audit.probes.tensor_measures import sizes, value_range
+from inputgrad.audit.torch_internals import without_torch_function
+
+_MEASURED = 2
+"""How often the effect of a term is measured at one line."""
+_GRAD = ("outputs", "inputs", "grad_outputs", "retain_graph", "create_graph", "allow_unused", "is_grads_batched", "materialize_grads")
+
+
+class GradientProbe:
+    """Follows the gradients of one run."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._by_tensor: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        """The tensor that IS an input gradient -> its record."""
+        self._edges: dict[InputGradient, Any] = {}
+        """Where in the graph each input gradient of this step stands: the tensor itself may be changed in place."""
+        self._measured: dict[Site, int] = {}
+
+    def forget_graphs(self) -> None:
+        """A step is over: its graphs are let go."""
+        self._edges.clear()
+
+    def patches(self) -> list[Patch]:
+        return [Patch(torch.autograd, "backward", self._backward)]
+
+    # what the user asks for
+
+    def grad(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """`torch.autograd.grad`, as it was called."""
+        given = {**dict(zip(_GRAD, args, strict=False)), **kwargs}
+        roots, wanted = _listed(given["outputs"]), _listed(given["inputs"])
+        if any(isinstance(root, GradientEdge) for root in roots):
+            return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
+        options = {"allow_unused": bool(given.get("allow_unused")), "materialize": bool(given.get("materialize_grads"))}
+        request = _request(roots[0], bool(given.get("create_graph")), given.get("retain_graph"), **options)
+        root, site = self._root(roots[0], given.get("grad_outputs")), here()
+        graph = self._coupled(autograd_graph.look(roots, wanted, kept=request.retain_graph), site, roots[0], wanted, root)
+        call = self._record("grad", site, request, root, graph)
+        if counterfactual.keeps_graph(self._recorder.facts, call):
+            args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
+        result = _run(call, roots, lambda: func(*args, **kwargs))
+        self._record_results(call, wanted, result, roots)
+        return result
+
+    def _backward(self, original: Callable[..., None]) -> Callable[..., None]:
+        def backward(
+            tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, grad_variables: Any = None, inputs: Any = None
+        ) -> None:
+            roots = _listed(tensors)
+            part_of_another = self._recorder.ownership.inside  # a pass within a pass
+            if not self._recorder.watching or part_of_another or any(isinstance(root, GradientEdge) for root in roots):
+                return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
+            self._recorder.stepping = False  # a step that raised did not say so
+            with without_torch_function():  # what is looked at here is no use of the user's
+                request = _request(roots[0], create_graph, retain_graph, inputs_given=inputs is not None)
+                call, leaves = self._before_backward(roots, request, grad_tensors)
+            counterfactual.answer(call)
+            if counterfactual.keeps_graph(self._recorder.facts, call):
+                create_graph = retain_graph = True
+            with self._recorder.ownership.added_by(call, roots, leaves):
+                _run(call, roots, lambda: original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs))
+            return None
+
+        return backward
+
+    def transformed(self, name: str, variable: Tensor, gradient: Tensor) -> None:
+        """A gradient that a transform of torch.func gave."""
+        request = _request(gradient, False, None, transform=name)
+        call = self._record("grad", here(), request, self._root(gradient, None, looked_at=False), GraphBehind())
+        call.fate.wanted = 1
+        self._add(call, variable, gradient)
+
+    def read(self, tensor: Tensor, gradient: Tensor | None) -> None:
+        """``tensor.grad`` was read, and gave this."""
+        recorder, ownership = self._recorder, self._recorder.ownership
+        if ownership.is_parameter(tensor):
+            for call in () if ownership.emptying else ownership.calls_of(tensor):
+                call.fate.parameter_gradient_read = True
+            return
+        calls, made = [] if inside_library() else ownership.input_calls(tensor), len(recorder.facts.calls)
+        if gradient is None:
+            if not tensor.is_leaf or not tensor.requires_grad:
+                recorder.event("no gradient there", leaf=tensor.is_leaf, requires_grad=tensor.requires_grad, calls=made)
+            elif made and recorder.facts.calls[-1].step == recorder.step:
+                recorder.event("gradient did not get there", calls=made)
+            return
+        known = self._by_tensor.get(gradient)
+        if not calls or (known is not None and known.call is calls[-1]):
+            return
+        calls[-1].fate.input_gradient_read = True
+        self._add(calls[-1], tensor, gradient, sum_of=tuple(calls))
+
+    # what is recorded of it
+
+    def _root(self, root: Tensor, direction: Any, *, looked_at: bool = True) -> Root:
+        """looked_at: whether the graph behind it is read; what a transform gives has none of its own."""
+        note = self._recorder.provenance.of(root)
+        direction = next(iter(_listed(direction)), None)
+        edge, values = autograd_graph.summands(root) if looked_at else (None, ())
+        along_ones = autograd_graph.summed_along_ones(root, direction)
+        return Root(
+            requires_grad=root.requires_grad,
+            unrecorded=note.unrecorded,
+            mean_over=note.mean_over,
+            summed_outputs=note.summed_outputs if along_ones is None else along_ones,
+            scale=self._recorder.scale if note.scaled else 1.0,
+            scaled=note.scaled,
+            values=values,
+            values_by="" if edge is None else edge.node.name(),
+        )
+
+    def _record(self, kind: Literal["backward", "grad"], site: Site, request: Request, root: Root, graph: GraphBehind) -> GradientCall:
+        call = GradientCall(kind, site, len(self._recorder.facts.calls), self._recorder.step, request, root, graph)
+        self._recorder.facts.calls.append(call)
+        return call
+
+    def _coupled(self, graph: GraphBehind, site: Site, tensor: Tensor, wanted: list[Any], root: Root) -> GraphBehind:
+        if not graph.batch_norm_training or self._measured.get(site) or isinstance(wanted[0], GradientEdge):
+            return graph
+        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values))
+
+    def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
+        """The call, recorded before the pass frees its graph, and the leaves of that graph."""
+        ownership, site = self._recorder.ownership, here()
+        nodes = list(autograd_graph.between(root.grad_fn for root in roots))
+        leaves = autograd_graph.leaves_among(nodes)
+        live, dead = self._terms(roots, site)
+        ends = [self._edges[term.gradient].node for term in live if term.gradient in self._edges]
+        graph = replace(
+            autograd_graph.look(roots, (), kept=request.retain_graph),
+            live_terms=tuple(live),
+            dead_terms=tuple(dead),
+            alone=bool(ends) and not autograd_graph.past(roots, ends),
+            reaches=frozenset(id(leaf) for leaf in leaves),
+            shared_with=ownership.sharing(set(nodes)),
+            kept_in_parameters=ownership.with_graph(),
+        )
+        call = self._record("backward", site, request, self._root(roots[0], direction), graph)
+        written = self._recorder.data_writes.wrong(roots, ownership.parameters())
+        if written is not None:
+            self._recorder.event("written under the graph", written[0].site, call=call, wrong=written[1])
+        return call, leaves
+
+    def _terms(self, roots: Iterable[Tensor], site: Site) -> tuple[list[LiveTerm], list[DeadTerm]]:
+        """What of the loss comes from input gradients."""
+        live: list[LiveTerm] = []
+        dead: list[DeadTerm] = []
+        for root in roots:
+            note = self._recorder.provenance.of(root)
+            dead += note.dead
+            for origin in note.origins.values():
+                origin.gradient.reached = True
+                if origin.alive:
+                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient)))
+                elif not root.requires_grad or self._recorder.provenance.made_a_leaf(root):
+                    dead.append(DeadTerm(origin, site, float(root.detach().double().mean()), tuple(root.shape), whole=True))
+        return live, dead
+
+    def _effect(self, root: Tensor, gradient: InputGradient) -> tuple[float | None, float | None]:
+        """‖∂term/∂θ‖ through this input gradient, and ‖∂loss/∂g‖; a few times at each line."""
+        if self._measured.get(gradient.site, 0) >= _MEASURED:
+            return None, None
+        self._measured[gradient.site] = self._measured.get(gradient.site, 0) + 1
+        edge = self._edges.get(gradient)
+        return (None, None) if edge is None else term_effects.effect(root, edge, self._recorder.ownership.parameters())
+
+    def _record_results(self, call: GradientCall, wanted: list[Any], result: Any, roots: list[Tensor]) -> None:
+        for variable, gradient in zip(wanted, result, strict=False):
+            if isinstance(variable, GradientEdge) or self._recorder.ownership.is_weight(variable):
+                continue
+            call.fate.wanted += 1
+            call.fate.missing += gradient is None or (call.request.materialize and autograd_graph.apart(roots, variable))
+            if gradient is not None:
+                self._add(call, variable, gradient, roots[0])
+
+    def _add(self, call: GradientCall, variable: Tensor, gradient: Tensor, root: Tensor | None = None, sum_of: tuple[GradientCall, ...] = ()) -> None:
+        """Record an input gradient, and follow it from here on."""
+        above = next(iter(self._recorder.provenance.of(root).origins.values()), None) if root is not None else None
+        record = InputGradient(
+            call=call,
+            site=here(),
+            shape=tuple(gradient.shape),
+            requires_grad=gradient.requires_grad,
+            dtype=str(gradient.dtype).removeprefix("torch."),
+            sizes=sizes(gradient),
+            sum_of=sum_of,
+            second_of=None if above is None else above.gradient,
+            span=value_range(variable),
+            drawn=self._recorder.interpolation.mixed(variable),
+        )
+        call.input_gradients.append(record)
+        self._recorder.provenance.begin(gradient, record, variable)
+        self._by_tensor[gradient] = record
+        if gradient.requires_grad:
+            self._edges[record] = get_gradient_edge(gradient)
+
+
+def _request(root: Tensor, create_graph: bool, retain_graph: bool | None, **options: Any) -> Request:
+    kept = create_graph if retain_graph is None else retain_graph
+    return Request(create_graph, kept, torch.is_grad_enabled(), torch.is_inference_mode_enabled() or root.is_inference(), **options)
+
+
+def _run(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any:
+    """The pass itself; what it raises is kept in the call."""
+    try:
+        with tensor_parallel_entries.watched(call, roots):
+            return run()
+    except RuntimeError as error:
+        call.fate.error = str(error)
+        raise
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else [value] if isinstance(value, (Tensor, GradientEdge)) else list(value)

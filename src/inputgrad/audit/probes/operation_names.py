@@ -1,0 +1,14 @@
+"""Torch's functions by what they do to a graph or a loss: which end the graph, which add, which are linear. Names alone, as a function mode sees them."""
+
+CUTTING = {"detach", "detach_", "numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__array__"}
+JOINING = {"stack", "cat", "concat", "hstack"}
+ADDING = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__rsub__", "__isub__", "rsub"} | JOINING
+LINEAR = ADDING | {
+    "mul", "mul_", "__mul__", "__rmul__", "__imul__", "div", "div_", "__truediv__", "__itruediv__", "true_divide", "neg", "__neg__", "mean", "sum", "clone",
+    "view", "reshape", "squeeze", "unsqueeze", "flatten", "to", "float", "double", "contiguous", "view_as", "__getitem__", "nanmean", "nansum", "expand",
+}  # fmt: skip
+AVERAGING = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss", "binary_cross_entropy", "kl_div",
+             "binary_cross_entropy_with_logits"}  # fmt: skip
+SCALING = ADDING - JOINING | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
+"""What a mean may go through and still be one: sums, signs and factors."""
+LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "flatten", "matmul", "__matmul__", "addmm", "mm"}

@@ -1,0 +1,135 @@
+"""Watches a run: what torch is asked for is followed while the user's own code runs unmodified, and nothing of torch stays changed afterwards.
+
+Three ways in: a function mode (each function of torch that Python calls), functions that are replaced (`patches`; `torch.autograd.backward` is the one through
+which every backward pass goes), and the hooks of optimisers. What is asked of torch is always done as it was asked. It knows the probes; they know the recorder
+alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from inputgrad.audit import torch_internals
+from inputgrad.audit.call_sites import inside_library
+from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.probes import counterfactual, ddp_probe, layer_probe, mode_probe, scaler_probe, zero_grad_probe
+from inputgrad.audit.probes.gradient_probe import GradientProbe
+from inputgrad.audit.probes.patches import Patch, installed
+from inputgrad.audit.probes.recorder import Recorder
+from inputgrad.audit.probes.step_probe import StepProbe
+from inputgrad.audit.probes.torch_func_probe import TorchFuncProbe
+
+
+class StopWatching(BaseException):
+    """Raised after the last watched step, to end a script cleanly; no ``except Exception`` stops it."""
+
+
+class RunWatcher(TorchFunctionMode):
+    """Follows one run. ``steps``: how many optimiser steps are watched; then everything is let go, or with ``stop`` the run ends."""
+
+    def __init__(self, steps: int = 3, *, stop: bool = False) -> None:
+        super().__init__()
+        self._limit, self._stop = steps, stop
+        self._recorder = Recorder()
+        self._gradients = GradientProbe(self._recorder)
+        self._steps = StepProbe(self._recorder, self._after_step)
+        self._torch_func = TorchFuncProbe(self._recorder, self._gradients.transformed)
+        self._undo = contextlib.ExitStack()
+        self._mode_off = False
+
+    @property
+    def facts(self) -> Facts:
+        """What the run has shown so far."""
+        return self._recorder.facts
+
+    # begin and end
+
+    def patches(self) -> list[Patch]:
+        """All functions of torch that are replaced while the run is watched."""
+        parts = (zero_grad_probe, scaler_probe, mode_probe, ddp_probe)
+        return [*self._gradients.patches(), *(patch for part in parts for patch in part.patches(self._recorder)), *self._torch_func.patches()]
+
+    def __enter__(self) -> RunWatcher:
+        with contextlib.ExitStack() as undo:
+            for register, hook in ((register_optimizer_step_pre_hook, self._steps.before), (register_optimizer_step_post_hook, self._steps.after)):
+                undo.callback(register(hook).remove)  # type: ignore[arg-type]  # torch names no hook that changes the arguments
+            undo.enter_context(installed(self.patches()))
+            super().__enter__()
+            self._undo = undo.pop_all()
+        self._recorder.watching = True
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        counterfactual.give_up()
+        self._recorder.watching = False
+        try:
+            self._undo.close()
+        finally:
+            if not self._mode_off:
+                super().__exit__(kind, error, traceback)
+        if error is not None and not isinstance(error, StopWatching):
+            self.facts.failure = error
+
+    def _after_step(self) -> None:
+        """What comes after the last watched step costs nothing; the hooks, which are at work, are taken away at the end."""
+        self._gradients.forget_graphs()
+        if self._recorder.step < self._limit:
+            return
+        self._recorder.watching = False
+        if torch_internals.is_innermost_mode(self):
+            super().__exit__(None, None, None)
+            self._mode_off = True
+        self.facts.ended_early = self._stop
+        if self._stop:
+            raise StopWatching
+
+    # functions
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, recorder = kwargs or {}, self._recorder
+        if not recorder.watching or recorder.stepping or recorder.ownership.inside or torch_internals.inside_transform():
+            return func(*args, **kwargs)
+        if func is torch.autograd.grad:
+            return func(*args, **kwargs) if inside_library() else self._gradients.grad(func, args, kwargs)
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._read(func, args)
+        if name == "__set__":
+            return self._written(func, args)
+        recorder.data_writes.changing(name, args)
+        result = func(*args, **kwargs)
+        recorder.interpolation.follow(name, args, result)
+        layer_probe.follow(recorder, name, args, kwargs, result)
+        if name == "register_hook":
+            recorder.event("hook")
+        if name in ("requires_grad_", "backward", "register_hook"):
+            return result
+        return recorder.provenance.follow(name, args, kwargs, result)
+
+    def _read(self, func: Any, args: Any) -> Any:
+        """An attribute of a tensor was read."""
+        recorder, result = self._recorder, func(*args)
+        if torch_internals.reads(func, "grad"):
+            self._gradients.read(args[0], result)
+        elif torch_internals.reads(func, "data") and isinstance(result, Tensor):
+            recorder.data_writes.read(args[0], result)
+            recorder.interpolation.follow("data", args, result)
+            return recorder.provenance.follow("data", args, {}, result)
+        elif isinstance(result, Tensor):
+            return recorder.provenance.follow("view", args, {}, result)
+        return result
+
+    def _written(self, func: Any, args: Any) -> Any:
+        """An attribute of a tensor was set."""
+        recorder = self._recorder
+        if torch_internals.writes(func, "grad") and (len(args) < 2 or args[1] is None):
+            recorder.ownership.emptied(args[0])
+        elif torch_internals.writes(func, "data"):
+            recorder.data_writes.write(args[0])
+        return func(*args)

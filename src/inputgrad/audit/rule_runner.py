@@ -1,0 +1,33 @@
+"""Runs the rules on what a run has shown, and finds a rule by its code. Knows no single rule and no report."""
+
+from dataclasses import replace
+
+from inputgrad.audit import rules
+from inputgrad.audit.finding import SEVERITIES, Finding
+from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.rule_registry import RULES, Rule
+from inputgrad.errors import nearest
+
+
+def all_rules() -> dict[str, Rule]:
+    """Every rule by its code; the files in `rules` are imported for it."""
+    rules.load()
+    return RULES
+
+
+def run_rules(facts: Facts) -> list[Finding]:
+    """What the rules say, the same finding at the same line once, in the order of the lines; errors first at each."""
+    merged: dict[tuple[str, str, int], Finding] = {}
+    for known in sorted(all_rules().values(), key=lambda item: item.code):
+        for finding in known.check(facts):
+            earlier = merged.get(finding.key)
+            best = finding if earlier is None or (finding.measured and not earlier.measured) else earlier
+            merged[finding.key] = replace(best, times=(earlier.times if earlier else 0) + 1)
+    return sorted(merged.values(), key=lambda item: (item.site.file, item.site.line, SEVERITIES.index(item.severity), item.code))
+
+
+def known_code(code: str) -> str:
+    """The code itself. Raises `ValueError` with the nearest one for an unknown one."""
+    if code not in all_rules():
+        raise ValueError(f"{code!r} is no rule; {nearest(code, RULES)}")
+    return code
