@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad import places
 
 ENGINES = ["double_backward", "finite_difference"]
 TERM = ig.GradientNorm(of="loss", power=2)
@@ -51,7 +50,7 @@ def test_all_shares_of_the_batch_together_give_the_full_term(engine: str, monkey
     part = ig.InputGradientLoss("cross_entropy", (0.3 * TERM).scheduled(fraction=1 / 3), engine=engine)
     found = []
     for rows in itertools.combinations(range(6), 2):
-        monkeypatch.setattr(places.torch, "randperm", lambda size, rows=rows: torch.tensor([*rows, *(set(range(size)) - set(rows))]))
+        monkeypatch.setattr(torch, "randperm", lambda size, rows=rows: torch.tensor([*rows, *(set(range(size)) - set(rows))]))
         found.append(gradient(part, model, x, y, at_once=len(found) % 2 == 1))
     torch.testing.assert_close(torch.stack(found).mean(0), full, rtol=1e-9, atol=1e-11)
 
