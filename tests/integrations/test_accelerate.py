@@ -1,8 +1,6 @@
 """Accelerate: prepared models, accumulation, ``accelerator.backward``, trackers, saved states, and two processes."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import inputgrad as ig
+from tests import limits
 from tests.integrations import bare
+from tests.scale.spawn import ROOT, torchrun
 
 accelerate = pytest.importorskip("accelerate", reason="Accelerate is not installed: pip install 'inputgrad[accelerate]'")
 
@@ -138,8 +138,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.integrations.accelerate_ranks", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2])
+    done = torchrun(ROOT, "-m", "tests.integrations.accelerate_ranks", str(tmp_path), limit=limits.INTEGRATION)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests import limits
 from tests.integrations import bare
+from tests.scale.spawn import ROOT, torchrun
 
 lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed: pip install 'inputgrad[lightning]'")
 
@@ -194,8 +194,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     """Each process takes its half of every batch; DDP and FSDP2 are Lightning's own strategies."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.integrations.lightning_ranks", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2])
+    done = torchrun(ROOT, "-m", "tests.integrations.lightning_ranks", str(tmp_path), limit=limits.INTEGRATION)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())

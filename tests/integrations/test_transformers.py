@@ -1,8 +1,6 @@
 """The Trainer of Transformers trains what a bare loop trains, with terms on the embeddings; evaluation, accumulation, logs and resuming included."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from tests import limits
 from tests.integrations import bare
+from tests.scale.spawn import ROOT, torchrun
 
 transformers = pytest.importorskip("transformers", reason="Transformers is not installed: pip install 'inputgrad[transformers]'")
 pytest.importorskip("accelerate", reason="the Trainer of Transformers needs accelerate")
@@ -171,8 +171,7 @@ def test_texts_without_labels_are_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.integrations.transformers_ranks", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2])
+    done = torchrun(ROOT, "-m", "tests.integrations.transformers_ranks", str(tmp_path), limit=limits.INTEGRATION)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())
