@@ -14,8 +14,7 @@ from inputgrad.engines import FiniteDifference
 from inputgrad.engines.displaced import Watched
 from inputgrad.engines.forward import ForwardPass, Watch
 from inputgrad.heads import Score
-from tests.core.test_canaries import WATCHED
-from tests.core.test_table import CASES, error
+from tests.table import CASES, WATCHED, error
 from tests.textbook import Gradients, distance, parameter_gradients
 
 SCHEMES = ("one_sided", "central", "richardson")

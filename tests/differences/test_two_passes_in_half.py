@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference, shared_pass
 from inputgrad.engines.half import INPUTS
-from tests.differences.test_two_passes import OWN_LOSS, Counted, Counting
+from tests.differences.counting import OWN_LOSS, Counted, Counting
 from tests.zoo import FEATURES, OUTPUTS
 
 ENGINES = [FiniteDifference("one_sided"), FiniteDifference("central"), FiniteDifference("richardson"), WeightAsStep()]

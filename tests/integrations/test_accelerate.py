@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import inputgrad as ig
 from tests import limits
@@ -18,6 +17,7 @@ from tests.scale.spawn import ROOT, torchrun
 accelerate = pytest.importorskip("accelerate", reason="Accelerate is not installed: pip install 'inputgrad[accelerate]'")
 
 from inputgrad.integrations.accelerate import log_parts  # noqa: E402
+from tests.integrations.with_accelerate import loader, train  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 
@@ -30,24 +30,6 @@ def _fresh() -> Iterator[None]:
     yield
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
-
-
-def loader(size: int) -> DataLoader:
-    return DataLoader(TensorDataset(*bare.data()), batch_size=size)
-
-
-def train(accelerator: Any, criterion: ig.InputGradientLoss, size: int, epochs: int = 2, clip: float | None = None) -> nn.Module:
-    model = bare.model()
-    model, optimizer, batches = accelerator.prepare(model, torch.optim.SGD(model.parameters(), 0.05, momentum=0.9), loader(size))
-    for _ in range(epochs):
-        for x, y in batches:
-            with accelerator.accumulate(model):
-                accelerator.backward(criterion(model, x, y))
-                if clip is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
-                optimizer.zero_grad()
-    return accelerator.unwrap_model(model, keep_fp32_wrapper=False)
 
 
 def trained_by_loop(size: int) -> nn.Module:

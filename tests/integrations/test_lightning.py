@@ -18,36 +18,12 @@ lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not in
 
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
-from inputgrad.integrations.lightning import log_parts  # noqa: E402
+from tests.integrations.with_lightning import Automatic  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{category}")
     for category in ("DeprecationWarning", "FutureWarning", "lightning.fabric.utilities.warnings.PossibleUserWarning")
 ]
-
-
-class Automatic(lightning.LightningModule):
-    def __init__(self, criterion: Any = None, network: nn.Module | None = None) -> None:
-        super().__init__()
-        self.model = network or bare.model()
-        self.criterion = criterion or bare.criterion()
-        self.seen: list[tuple[bool, dict[str, float]]] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        step = self.criterion.evaluate(self.model, *batch)
-        log_parts(self, step)
-        return step.loss
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        step = self.criterion.evaluate(self.model, *batch)
-        self.seen.append((torch.is_inference_mode_enabled(), {name: float(part) for name, part in step.parts.items()}))
-        log_parts(self, step)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        log_parts(self, self.criterion.evaluate(self.model, *batch))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.05, momentum=0.9)
 
 
 class Manual(Automatic):
