@@ -1,6 +1,6 @@
 """The table: terms × models, each with its own plain-torch reference. Every engine runs all of it, at its own tolerance (tests/core/test_table.py).
 
-A new term adds a row to `TERMS`, a new model one to `tests.zoo.ZOO`, a new engine one to `TOLERANCES` in the test.
+A new term adds a row to `TERMS`, a new model one to `tests.zoo.ZOO`, a new engine one to `tests.table.TOLERANCES`.
 """
 
 import copy

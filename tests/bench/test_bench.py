@@ -13,6 +13,7 @@ import inputgrad as ig
 from inputgrad.bench import command, timing
 from inputgrad.bench.problem import Problem, default_criterion
 from inputgrad.bench.ways import engine_way, gradient_of, refusal, relative
+from tests.bench.problems import small
 
 ROOT = Path(__file__).parents[2]
 EAGER = ["double_backward", "reverse_over_forward", "central", "one_sided"]
@@ -24,11 +25,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def small(*between: nn.Module) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.SiLU(), *between, nn.Linear(8, 3)), torch.randn(6, 4), torch.randint(3, (6,))
 
 
 @pytest.mark.parametrize("engine", ["double_backward", "finite_difference"])
@@ -126,7 +122,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = pytest.importorskip("typer.testing").CliRunner()
     from inputgrad.cli import app
 
-    (tmp_path / "mine_to_measure.py").write_text("from tests.bench.test_bench import small as made\nbad = lambda: 3\n")
+    (tmp_path / "mine_to_measure.py").write_text("from tests.bench.problems import small as made\nbad = lambda: 3\n")
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "figures.json"
     ended = runner.invoke(app, ["bench", "mine_to_measure:made", "--rounds", "1", "--engines", "double_backward,one_sided", "--json", str(out)])

@@ -13,12 +13,10 @@ from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.replay import RandomAndBufferState
 from tests.cases import Case
-from tests.core.test_table import CASES, TOLERANCES, error
-from tests.zoo import ZOO
+from tests.table import CASES, TOLERANCES, WATCHED, error
 
 TERM = "norm_squared"
 SOUND = TOLERANCES["double_backward"]
-WATCHED = [specimen.name for specimen in ZOO if specimen.name != "fused_attention"]  # it is served by more than an engine: by a derivative of our own
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import inputgrad as ig
 from inputgrad import catalogue
 from inputgrad.engines import ENGINES
 from inputgrad.recipes.critics import path_length
-from tests.core.test_structure import ordinary
+from tests.core.ordinary import ordinary
 
 FEATURES = 6
 

@@ -6,6 +6,7 @@ import pytest
 from torch.distributed.tensor import DTensor
 
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
+from tests import limits
 
 
 def nested_and_broken_off() -> None:
@@ -27,7 +28,7 @@ def test_nested_users_and_an_exception() -> None:
 
 
 def test_users_in_several_threads_that_overlap() -> None:
-    before, both, seen = DTensor.from_local, threading.Barrier(2), []
+    before, both, seen = DTensor.from_local, threading.Barrier(2, timeout=limits.THREADS), []
 
     def use(first: bool) -> None:
         with twice_differentiable_from_local():
@@ -42,6 +43,6 @@ def test_users_in_several_threads_that_overlap() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(limits.THREADS)
     assert seen == [True, True]
     assert DTensor.from_local is before

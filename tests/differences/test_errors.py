@@ -14,8 +14,7 @@ from inputgrad.engines import FiniteDifference
 from inputgrad.heads import Score
 from inputgrad.passes.displaced import FrozenBranches
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
-from tests.core.test_canaries import WATCHED
-from tests.core.test_table import CASES, error
+from tests.table import CASES, WATCHED, error
 from tests.textbook import Gradients, distance, parameter_gradients
 
 SCHEMES = ("one_sided", "central", "richardson")

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference
 from tests.cases import ROWS, TOGETHER, Case
+from tests.differences.counting import OWN_LOSS, Counted, Counting
 from tests.textbook import distance
 from tests.zoo import FEATURES, OUTPUTS, ZOO
 
 ONE_SIDED = FiniteDifference("one_sided")
 TOLERANCE = 1e-5
-OWN_LOSS = ig.GradientNorm(of="loss", power=2)
 pytestmark = pytest.mark.filterwarnings("ignore:.*couples the samples")
 
 
@@ -35,33 +35,6 @@ def test_the_whole_zoo_by_one_call(name: str, rows: tuple[str, ...]) -> None:
     own = distance(expected.terms, dict.fromkeys(expected.terms))
     whole = distance(expected.gradients, dict.fromkeys(expected.gradients))
     assert distance(found, expected.gradients) * max(1, whole / own) <= TOLERANCE
-
-
-class Counted(torch.autograd.Function):
-    """A parameter, which counts how often a gradient is made of it."""
-
-    made = 0
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor) -> Tensor:
-        return w.view_as(w)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        Counted.made += 1
-        return grads[0]
-
-
-class Counting(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Parameter(torch.randn(FEATURES, 6) / 2), nn.Parameter(torch.randn(6, OUTPUTS) / 2)
-        self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        result: Tensor = torch.tanh(x @ Counted.apply(self.first)) @ Counted.apply(self.last)
-        return result
 
 
 def data(n: int = 7) -> tuple[Tensor, Tensor]:

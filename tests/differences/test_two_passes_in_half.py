@@ -12,7 +12,7 @@ import inputgrad as ig
 from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference
 from inputgrad.passes import joint_gradients as shared_pass
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE
-from tests.differences.test_two_passes import OWN_LOSS, Counted, Counting
+from tests.differences.counting import OWN_LOSS, Counted, Counting
 from tests.zoo import FEATURES, OUTPUTS
 
 ENGINES = [FiniteDifference("one_sided"), FiniteDifference("central"), FiniteDifference("richardson"), WeightAsStep()]

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 import inputgrad as ig
 from inputgrad.integrations.accelerate import log_parts
 from tests.integrations import bare
-from tests.integrations.test_accelerate import loader, train
+from tests.integrations.with_accelerate import loader, train
 
 ENGINES = ("double_backward", "finite_difference")  # all engines under bare DDP: tests/scale
 

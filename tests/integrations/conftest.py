@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-collect_ignore_glob = ["*_ranks.py"]  # programs, which import packages that need not be installed
+collect_ignore_glob = ["*_ranks.py", "with_*.py"]  # programs and helpers, which import packages that need not be installed
 
 
 @pytest.fixture(autouse=True)

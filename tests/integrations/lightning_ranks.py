@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import inputgrad as ig
 from tests.integrations import bare
-from tests.integrations.test_lightning import Automatic
+from tests.integrations.with_lightning import Automatic
 
 ENGINES = ("double_backward", "finite_difference")  # all engines under bare DDP: tests/scale
 

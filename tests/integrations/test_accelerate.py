@@ -1,8 +1,6 @@
 """Accelerate: prepared models, accumulation, ``accelerator.backward``, trackers, saved states, and two processes."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import inputgrad as ig
+from tests import limits
 from tests.integrations import bare
+from tests.scale.spawn import ROOT, torchrun
 
 accelerate = pytest.importorskip("accelerate", reason="Accelerate is not installed: pip install 'inputgrad[accelerate]'")
 
 from inputgrad.integrations.accelerate import log_parts  # noqa: E402
+from tests.integrations.with_accelerate import loader, train  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 
@@ -30,24 +30,6 @@ def _fresh() -> Iterator[None]:
     yield
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
-
-
-def loader(size: int) -> DataLoader:
-    return DataLoader(TensorDataset(*bare.data()), batch_size=size)
-
-
-def train(accelerator: Any, criterion: ig.InputGradientLoss, size: int, epochs: int = 2, clip: float | None = None) -> nn.Module:
-    model = bare.model()
-    model, optimizer, batches = accelerator.prepare(model, torch.optim.SGD(model.parameters(), 0.05, momentum=0.9), loader(size))
-    for _ in range(epochs):
-        for x, y in batches:
-            with accelerator.accumulate(model):
-                accelerator.backward(criterion(model, x, y))
-                if clip is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
-                optimizer.zero_grad()
-    return accelerator.unwrap_model(model, keep_fp32_wrapper=False)
 
 
 def trained_by_loop(size: int) -> nn.Module:
@@ -138,8 +120,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.integrations.accelerate_ranks", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2])
+    done = torchrun(ROOT, "-m", "tests.integrations.accelerate_ranks", str(tmp_path), limit=limits.INTEGRATION)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())

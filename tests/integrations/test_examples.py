@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import limits
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDED = {"lightning_training": ("lightning",), "transformers_training": ("transformers", "accelerate"), "accelerate_training": ("accelerate",)}
 NEEDED["adaptive_weights"] = ()
@@ -24,6 +26,6 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         pytest.skip(f"not installed: {', '.join(absent)}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(EXAMPLES / f"{name}.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limits.INTEGRATION, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "gradient_norm" in done.stdout or "gradient_match" in done.stdout

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests import limits
 from tests.integrations import bare
+from tests.scale.spawn import ROOT, torchrun
 
 lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed: pip install 'inputgrad[lightning]'")
 
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
-from inputgrad.integrations.lightning import log_parts  # noqa: E402
+from tests.integrations.with_lightning import Automatic  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{category}")
     for category in ("DeprecationWarning", "FutureWarning", "lightning.fabric.utilities.warnings.PossibleUserWarning")
 ]
-
-
-class Automatic(lightning.LightningModule):
-    def __init__(self, criterion: Any = None, network: nn.Module | None = None) -> None:
-        super().__init__()
-        self.model = network or bare.model()
-        self.criterion = criterion or bare.criterion()
-        self.seen: list[tuple[bool, dict[str, float]]] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        step = self.criterion.evaluate(self.model, *batch)
-        log_parts(self, step)
-        return step.loss
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        step = self.criterion.evaluate(self.model, *batch)
-        self.seen.append((torch.is_inference_mode_enabled(), {name: float(part) for name, part in step.parts.items()}))
-        log_parts(self, step)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        log_parts(self, self.criterion.evaluate(self.model, *batch))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.05, momentum=0.9)
 
 
 class Manual(Automatic):
@@ -194,8 +170,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     """Each process takes its half of every batch; DDP and FSDP2 are Lightning's own strategies."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.integrations.lightning_ranks", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2])
+    done = torchrun(ROOT, "-m", "tests.integrations.lightning_ranks", str(tmp_path), limit=limits.INTEGRATION)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())

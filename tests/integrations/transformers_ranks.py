@@ -11,7 +11,7 @@ from torch import nn
 
 import inputgrad as ig
 from tests.integrations import bare
-from tests.integrations.test_transformers import REPORTED, N, batches, criterion, llama, network, textbook, trainer
+from tests.integrations.with_transformers import REPORTED, N, batches, criterion, llama, network, textbook, trainer
 
 
 def trained(folder: Path, make: Any, loss: ig.InputGradientLoss, accumulated: int = 1) -> float:

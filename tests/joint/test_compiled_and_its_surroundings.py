@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.engines import Compiled
-from tests.joint.test_compiled_in_a_loop import batch, compiled, loss, network
+from tests.joint.loops import batch, compiled, loss, network
 
 
 class Scaled(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 
 from inputgrad.engines import Compiled
 from tests.cases import ROWS, TOGETHER, Case
-from tests.core.test_table import error
+from tests.table import error
 from tests.zoo import ZOO
 
 EAGERLY = {

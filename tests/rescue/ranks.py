@@ -1,12 +1,8 @@
 """What each of two gloo processes runs: one wrapper, every engine, both ways, two steps. Results go to a file of each rank, as JSON."""
 
 import copy
-import json
-import os
 import sys
 import warnings
-from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -14,6 +10,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from tests.rescue.served import TOLERANCE, WEIGHT, distance
+from tests.scale.spawn import joined, left
 
 RANKS = 2
 WRAPPERS = ("ddp", "ddp_batch_norm", "fsdp_root", "fsdp_nested")
@@ -130,20 +127,16 @@ def _of_rank_zero(model: nn.Module) -> dict[str, Tensor]:
     return values
 
 
-def main(rank: int, meeting: str, results: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=RANKS, timeout=timedelta(seconds=60))
+def main(rank: int, ranks: int, folder: str) -> None:
+    joined(rank, ranks, folder)
     rows = []
     for wrapper in WRAPPERS:
         for engine in (*TOLERANCE, "auto"):
             for base, wrt in ((None, "0"), ("mse", "0"), ("mse", "module:0")):
                 rows += [measured(wrapper, engine, base, wrt, by_call=by_call) for by_call in (True, False)]
                 dist.barrier()
-    text = json.dumps({"rows": rows, "buffers": buffers_agree(), "upstream": {wrapper: upstream(wrapper) for wrapper in WRAPPERS}})
-    Path(f"{results}.{rank}").write_text(text, encoding="utf-8")
-    dist.barrier()  # nobody leaves while the other still reads
-    os._exit(0)  # a reducer that plain double backward left waiting aborts an orderly end
+    left(rank, folder, {"rows": rows, "buffers": buffers_agree(), "upstream": {wrapper: upstream(wrapper) for wrapper in WRAPPERS}})
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,43 +1,21 @@
 """Two gloo processes on this machine: DistributedDataParallel and fully_shard (FSDP2), against one process with both batches and no wrapper."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import limits
 from tests.rescue.ranks import RANKS, WRAPPERS
 from tests.rescue.served import EXACT, TOLERANCE
+from tests.scale.spawn import spawned
 
-ROOT = Path(__file__).parents[2]
 FSDP = ("fsdp_root", "fsdp_nested")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each rank found; the processes meet in a file."""
-    folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.rescue.ranks"]
-    logs = [(folder / f"log.{rank}").open("w+") for rank in range(RANKS)]
-    started = [
-        subprocess.Popen([*command, str(rank), str(folder / "meeting"), str(folder / "found")], cwd=ROOT, env=environment, stdout=log, stderr=log)
-        for rank, log in enumerate(logs)
-    ]
-    try:
-        for process, log in zip(started, logs, strict=True):
-            code = process.wait(timeout=150)
-            log.seek(0)
-            assert code == 0, log.read()[-2000:]
-    finally:
-        for process, log in zip(started, logs, strict=True):
-            process.kill()
-            process.wait()
-            log.close()
-    return [json.loads((folder / f"found.{rank}").read_text(encoding="utf-8")) for rank in range(RANKS)]
+    """What each rank found."""
+    return spawned("tests.rescue.ranks", tmp_path_factory.mktemp("ranks"), RANKS, limit=limits.RESCUE)
 
 
 def _rows(results: list[dict[str, Any]], wrapper: str, engine: str) -> list[dict[str, Any]]:

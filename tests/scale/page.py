@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tests import limits
 from tests.scale import cells
 from tests.scale.losses import LOSSES
 from tests.scale.spawn import spawned
@@ -25,7 +26,7 @@ def measured() -> dict[str, Any]:
     """Every cell, of two processes and of one."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        several = spawned("tests.scale.ranks", Path(folder), cells.RANKS, "whole", timeout=900)
+        several = spawned("tests.scale.ranks", Path(folder), cells.RANKS, "whole", limit=limits.WHOLE_MATRIX)
     rows = [*cells.cells(cells.ALONE, quick=False)]
     for first, second in zip(several[0]["rows"], several[1]["rows"], strict=True):
         rows.append({**first, "error": max(first["error"], second["error"])} if "error" in first else first)

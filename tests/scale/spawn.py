@@ -1,11 +1,15 @@
-"""Several gloo processes on this machine, which meet in a file and write what they found to another."""
+"""Processes that tests start on this machine: gloo ranks that meet in a file, ``torchrun``, and a run that gets a signal."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+from tests import limits
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,8 +26,8 @@ def environment() -> dict[str, str]:
     }
 
 
-def spawned(module: str, folder: Path, ranks: int, *arguments: str, timeout: float = 300) -> list[Any]:
-    """What each rank of ``python -m module rank ranks folder *arguments`` left in ``folder/found.<rank>``."""
+def spawned(module: str, folder: Path, ranks: int, *arguments: str, limit: float) -> list[Any]:
+    """What each rank of ``python -m module rank ranks folder *arguments`` left in ``folder/found.<rank>``. The first rank that fails ends all."""
     command = [sys.executable, "-W", "ignore", "-m", module]
     logs = [(folder / f"log.{rank}").open("w+") for rank in range(ranks)]
     started = [
@@ -31,16 +35,25 @@ def spawned(module: str, folder: Path, ranks: int, *arguments: str, timeout: flo
         for rank, log in enumerate(logs)
     ]
     try:
-        for process, log in zip(started, logs, strict=True):
-            code = process.wait(timeout=timeout)
-            log.seek(0)
-            assert code == 0, log.read()[-3000:]
+        statuses = _statuses(started, limit)
     finally:
         for process, log in zip(started, logs, strict=True):
             process.kill()
             process.wait()
             log.close()
+    said = "\n".join((folder / f"log.{rank}").read_text(encoding="utf-8")[-3000:] for rank in range(ranks))
+    assert statuses == [0] * ranks, f"exit statuses {statuses}; None: ended from here, at a failure or after {limit} s\n{said}"
     return [json.loads((folder / f"found.{rank}").read_text(encoding="utf-8")) for rank in range(ranks)]
+
+
+def _statuses(started: list[subprocess.Popen[bytes]], limit: float) -> list[int | None]:
+    """The exit statuses when all have ended, one has failed, or the limit is reached."""
+    until = time.monotonic() + limit
+    while True:
+        statuses = [process.poll() for process in started]
+        if None not in statuses or any(statuses) or time.monotonic() > until:
+            return statuses
+        time.sleep(0.05)
 
 
 def joined(rank: int, ranks: int, folder: str) -> None:
@@ -51,7 +64,8 @@ def joined(rank: int, ranks: int, folder: str) -> None:
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks, timeout=timedelta(seconds=60))
+    timeout = timedelta(seconds=limits.COLLECTIVE)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks, timeout=timeout)
 
 
 def left(rank: int, folder: str, found: Any) -> None:
@@ -61,3 +75,32 @@ def left(rank: int, folder: str, found: Any) -> None:
     Path(folder, f"found.{rank}").write_text(json.dumps(found), encoding="utf-8")
     dist.barrier()
     os._exit(0)  # a reducer that a refusal left waiting aborts an orderly end
+
+
+def torchrun(folder: Path, *arguments: str, limit: float) -> subprocess.CompletedProcess[str]:
+    """``torchrun`` with two processes, which meet at a free port; started in ``folder``. At the limit all of them are ended."""
+    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "localhost", "--master-port", "0"]
+    launch += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(launch, cwd=folder, env=environment(), stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=limit)
+        except BaseException:
+            process.terminate()  # torchrun then ends its workers, which would go on without it
+            process.communicate()
+            raise
+    return subprocess.CompletedProcess(launch, process.returncode, out, err)
+
+
+def signalled(command: list[str], checkpoint: Path, number: signal.Signals, **settings: Any) -> tuple[int, str]:
+    """The exit status and the output of a run that gets a signal as soon as its first checkpoint is there."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **settings) as process:
+        try:
+            until = time.monotonic() + limits.FIRST_CHECKPOINT
+            while not checkpoint.exists() and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.05)
+            process.send_signal(number)
+            printed = process.communicate(timeout=limits.END)[0]
+        finally:
+            process.kill()
+    return process.returncode, printed

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests import limits
 from tests.scale import cells, page
 from tests.scale.losses import LOSSES
 from tests.scale.spawn import spawned
@@ -15,7 +16,7 @@ Found = dict[tuple[str, str, str], dict[str, Any]]
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the two processes found."""
-    return spawned("tests.scale.ranks", tmp_path_factory.mktemp("ranks"), cells.RANKS, "quick")
+    return spawned("tests.scale.ranks", tmp_path_factory.mktemp("ranks"), cells.RANKS, "quick", limit=limits.MATRIX)
 
 
 def by_place(rows: list[dict[str, Any]]) -> Found:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests import limits
 from tests.scale import parallel
 from tests.scale.spawn import spawned
 
@@ -13,7 +14,7 @@ EXACT = {"double_backward", "reverse_over_forward", "auto"}
 @pytest.fixture(scope="module")
 def everybody(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the four found."""
-    return spawned("tests.scale.parallel", tmp_path_factory.mktemp("ranks"), parallel.RANKS)
+    return spawned("tests.scale.parallel", tmp_path_factory.mktemp("ranks"), parallel.RANKS, limit=limits.PARALLEL)
 
 
 def check(errors: dict[str, Any]) -> None:

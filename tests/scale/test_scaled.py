@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import limits
 from tests.scale.scaled import CHANGING, LAYOUTS, TAKEN
 from tests.scale.spawn import spawned
 
@@ -16,7 +17,7 @@ ERROR = {"float32": {"finite_difference": 2e-3, "one_sided": 2e-2, "weight_as_st
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return spawned("tests.scale.scaled", tmp_path_factory.mktemp("scaled"), 2)
+    return spawned("tests.scale.scaled", tmp_path_factory.mktemp("scaled"), 2, limit=limits.SCALED)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from ruamel.yaml import YAML
 
 from inputgrad.study import checkpoint, command
 from inputgrad.study.problems import StudyError
-from tests.scale.spawn import environment
+from tests import limits
+from tests.scale.spawn import environment, signalled, torchrun
 
 SMALL = {"data": "digits", "model": {"mlp": {"hidden": [8]}}, "batch_size": 500, "threads": 1, "measures": {"epsilons": [], "samples": 2, "steps": 2}}
 """Three steps an epoch, the last of 257 samples: 129 there and 128 here."""
@@ -34,11 +34,7 @@ def config(folder: Path, **values: Any) -> Path:
 
 
 def together(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "localhost", "--master-port", "0"]
-    launch += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    return subprocess.run(
-        [*launch, "-m", "inputgrad", "train", *arguments], cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    return torchrun(folder, "-m", "inputgrad", "train", *arguments, limit=limits.TRAINING)
 
 
 def alone(path: Path, out: Path, *, overwrite: bool = False) -> tuple[int, str]:
@@ -157,15 +153,11 @@ def test_an_end_asked_for_by_a_batch_system(tmp_path: Path) -> None:
     """SIGTERM, as Ctrl-C (tests/study): one message, the exit status of an interruption, the last whole epoch kept."""
     config(tmp_path, loss=LOSS, epochs=100000)
     launch = [sys.executable, "-m", "inputgrad", "train", "run.yaml", "--out", "out"]
-    with subprocess.Popen(launch, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "out" / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        told = process.communicate(timeout=60)[0]
-    assert process.returncode == 130
+    kept = tmp_path / "out" / "run" / "checkpoint.pt"
+    status, told = signalled(launch, kept, signal.SIGTERM, cwd=tmp_path, env=environment())
+    assert status == 130
     assert "the same command goes on from there." in told
-    assert checkpoint.load(tmp_path / "out" / "run" / "checkpoint.pt")["epochs"]
+    assert checkpoint.load(kept)["epochs"]
 
 
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 from inputgrad.cli import app
 from inputgrad.report.record import RunRecord
 from inputgrad.study.training import Training
+from tests.scale.spawn import signalled
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,13 +85,8 @@ def test_an_interruption_before_anything_was_written(trained, tmp_path, monkeypa
 def test_an_interruption_by_a_signal_has_the_exit_status_130(tmp_path):
     command = [sys.executable, "-m", "inputgrad.cli", *SHORT, "--epochs", "100000", "--loss", "cross_entropy", "--out", "here"]
     default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and its children would
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, preexec_fn=default) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "here" / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=60)[0]
-    assert process.returncode == 130
+    status, told = signalled(command, tmp_path / "here" / "run" / "checkpoint.pt", signal.SIGINT, cwd=tmp_path, preexec_fn=default)
+    assert status == 130
     assert "are kept in here: the same command goes on from there." in told
 
 
