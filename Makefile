@@ -2,9 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test demo lint docs bench bench-full study audit-corpus clean
+.PHONY: help setup test demo lint docs bench bench-full study audit-corpus compat package clean
 
-setup: .venv/.ready
+help: ## print this list
+	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+
+setup: .venv/.ready ## make the environment .venv; every other target does it by itself
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -12,22 +15,22 @@ setup: .venv/.ready
 	touch $@
 
 # Two processes of one thread each: the models are small, and threads that wait for each other are most of their time.
-test: setup
+test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-demo: setup
+demo: setup ## train five networks and write demo/report.html
 	$(BIN)/inputgrad train examples/demo/*.yaml --out demo
 
-lint: setup
+lint: setup ## check the style and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: setup
+docs: setup ## build the pages into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 # Tables of time, gradient error and memory; the page's table and plots come from the figures that are written. bench-full takes about an hour.
-bench bench-full: .venv/.bench
+bench bench-full: .venv/.bench ## time every engine; bench-full takes about an hour and rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run $(if $(filter bench,$@),--quick)
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.plots
@@ -40,12 +43,19 @@ bench bench-full: .venv/.bench
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,examples]'
 	touch $@
 
-study: .venv/.examples
+study: .venv/.examples ## run the slow studies on real data
 	$(BIN)/python -m pytest -m study
 
 # The audit's good and bad scripts: findings expected and found, false errors, false warnings, misses.
-audit-corpus: setup
+audit-corpus: setup ## run the audit on its corpus of good and bad scripts
 	$(BIN)/python -m tests.audit.harness
 
-clean:
-	rm -rf .venv demo docs/_build .pytest_cache .mypy_cache .ruff_cache
+# In an environment of its own under build/compat; needs no set-up. docs/versions.md shows what came of it.
+compat: ## run the core's tests on another torch: make compat TORCH=2.15.0 [PYTHON=python3.12]
+	$(PYTHON) -m tools.compat --torch $(TORCH)
+
+package: ## build wheel and sdist, install each into an empty environment and try it there
+	$(PYTHON) -m tools.package
+
+clean: ## remove everything that these targets made
+	rm -rf .venv build dist demo docs/_build .pytest_cache .mypy_cache .ruff_cache

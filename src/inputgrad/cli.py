@@ -4,6 +4,7 @@ Knows each command's options; imports no torch before a command runs.
 """
 
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,22 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"inputgrad: the command line needs {error.name}: {EXTRA}")
 
-app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from inputgrad import __version__
+
+        typer.echo(f"inputgrad {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _inputgrad() -> None:
+def _inputgrad(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
     """Losses that depend on the network's input gradient."""
 
 
@@ -103,6 +115,15 @@ def terms(
 ) -> None:
     """The catalogue: every published loss on the input gradient that the library holds, with formula, defaults and source."""
     raise typer.Exit(_terms(name, family))
+
+
+@app.command()
+def env(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Print the versions of Python, torch and the optional packages, the platform, devices and threads: for bug reports."""
+    from inputgrad.report.environment import as_text, environment
+
+    facts = environment()
+    typer.echo(dumps(facts, indent=2) if json else as_text(facts).rstrip())
 
 
 def _audit(script: str | None, arguments: list[str], module: bool, asked: dict[str, Any]) -> int:
