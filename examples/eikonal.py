@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.places import Near
+from inputgrad.places.base import Near
 from inputgrad.recipes.geometry import igr
 
 
