@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.engines import FiniteDifference
-from inputgrad.heads import Score
+from inputgrad.engines import FiniteDifference, GradientRequest
 from inputgrad.passes.displaced import FrozenBranches
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import PassOptions
 from tests.table import CASES, WATCHED, error
 from tests.textbook import Gradients, distance, parameter_gradients
 
@@ -138,17 +137,17 @@ class Branchless(FiniteDifference):
     def pass_options(self, model: nn.Module) -> PassOptions:
         return PassOptions()
 
-    def _scored(self, forward: ForwardPass, score: Score) -> FrozenBranches:
-        return FrozenBranches(score)
+    def _scored(self, request: GradientRequest) -> FrozenBranches:
+        return FrozenBranches(request.score)
 
 
 class Restless(FiniteDifference):
     """Draws anew and counts on in every displaced pass."""
 
-    def _scored(self, forward: ForwardPass, score: Score) -> FrozenBranches:
-        forward.primal()
-        scored = super()._scored(forward, score)
-        forward._replay = Live()  # type: ignore[assignment]
+    def _scored(self, request: GradientRequest) -> FrozenBranches:
+        request.forward.primal()
+        scored = super()._scored(request)
+        request.forward._replay = Live()  # type: ignore[assignment]
         return scored
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference, WeightAsStep, finite_difference
-from inputgrad.passes import joint_gradients as shared_pass
+from inputgrad.memory import memory
+from inputgrad.passes import joint_gradients
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE
 from tests.differences.counting import OWN_LOSS, Counted, Counting
 from tests.zoo import FEATURES, OUTPUTS
@@ -64,7 +65,7 @@ def exact(net: nn.Module, pair: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finite_difference, "both_gradients", lambda *_: None)
+    monkeypatch.setattr(finite_difference, "input_and_parameter_gradients", lambda *_: None)
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=str)
@@ -110,12 +111,12 @@ def test_a_sum_over_samples_that_overflows_costs_the_input_gradient_nothing() ->
         assert INPUT_GRADIENT_SCALE.of(net) == INPUT_GRADIENT_SCALE.first
         expected = exact(net, pair)
         assert (found - expected).norm() < 1e-2 * expected.norm()
-    assert shared_pass._TOO_LARGE[net] == INPUT_GRADIENT_SCALE.first
+    assert memory(net).scales[joint_gradients._TOO_LARGE] == INPUT_GRADIENT_SCALE.first
 
 
 def test_a_smaller_scale_is_tried_again() -> None:
     net = model()
-    shared_pass._TOO_LARGE[net] = INPUT_GRADIENT_SCALE.first
+    memory(net).scales[joint_gradients._TOO_LARGE] = INPUT_GRADIENT_SCALE.first
     INPUT_GRADIENT_SCALE.keep(net, INPUT_GRADIENT_SCALE.first / INPUT_GRADIENT_SCALE.step)
     taken(net, loss(ENGINES[1]), data(), torch.float16, None)
     Counted.made = 0

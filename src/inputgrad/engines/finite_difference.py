@@ -85,12 +85,16 @@ class FiniteDifference(Engine):
         return PassOptions(tape=BranchTape())
 
     def linearize(self, request: GradientRequest) -> Linearization:
+        scored = self._scored(request)
+        shared = self._with_base_loss(request, scored) if request.base_loss_offered and request.immediate else None
+        return shared or self._by_itself(request, scored)
+
+    def _scored(self, request: GradientRequest) -> FrozenBranches:
+        """The score with its own branch decisions kept, once the model is known to give the same output again."""
         request.forward.record_branches()
         check_replay(self, request.forward, request.score)
         refuse_hidden_branches(self.name, request.forward, strict=self.strict)
-        scored = FrozenBranches(request.score)
-        shared = self._with_base_loss(request, scored) if request.base_loss_offered and request.immediate else None
-        return shared or self._by_itself(request, scored)
+        return FrozenBranches(request.score)
 
     def _by_itself(self, request: GradientRequest, scored: FrozenBranches) -> Linearization:
         forward, wrt = request.forward, request.wrt
