@@ -185,6 +185,12 @@ def adversarial(score: Score, loss: Score, epsilon: float, sign: int = 1, bounds
     return reference
 
 
+def finite(gradients: Gradients) -> bool:
+    """Whether at least one parameter is reached, and every gradient that is there is finite."""
+    reached = [gradient for gradient in gradients.values() if gradient is not None]
+    return bool(reached) and all(bool(gradient.isfinite().all()) for gradient in reached)
+
+
 BASES: dict[str, Callable[[Tensor, Any], Tensor]] = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}
 
 

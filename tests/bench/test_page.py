@@ -1,7 +1,6 @@
 """docs/benchmarks.md and benchmarks/results.json agree, and the figures say in which environment they were taken."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,15 +38,21 @@ def test_every_figure_has_an_error_beside_it() -> None:
     from benchmarks.table import EXACT
 
     figures = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    assert figures["results"]
+    assert figures["scaling"]
     for workload, row in (figures["results"] | figures["scaling"]).items():
-        for way in (*EXACT, "central", "one_sided"):
-            cell = row.get(way, {})
-            assert "ratio" not in cell or cell["error"] < (1e-2 if way in EXACT else 1e-1), (workload, way)
+        measured = [way for way in (*EXACT, "central", "one_sided") if "ratio" in row.get(way, {})]
+        assert measured, workload
+        for way in measured:
+            assert row[way]["error"] < (1e-2 if way in EXACT else 1e-1), (workload, way)
 
 
 def test_the_plots_are_those_of_the_figures() -> None:
-    plots = pytest.importorskip("benchmarks.plots") if "matplotlib" in sys.modules or pytest.importorskip("matplotlib") else None
+    pytest.importorskip("matplotlib", reason="the plots are drawn with matplotlib: pip install 'inputgrad[train]'")
+    from benchmarks import plots
+
     figures = json.loads((ROOT / "benchmarks" / "results.json").read_text())
     axes = plots.time_plot(figures).axes[0]
     heights = [bar.get_height() for bar in axes.containers[0]]
+    assert heights
     assert heights == [row.get("lean", {}).get("ratio", 0.0) for row in figures["results"].values()]

@@ -18,7 +18,7 @@ from inputgrad.terms.jacobian_match import JacobianMatch
 from inputgrad.terms.score_matching import DenoisingScoreMatching, SlicedEnergyMatching, SlicedScoreMatching
 from tests import zoo
 from tests.catalogue.harness import CLASSIFIERS, ENGINES, MODELS, SIZE, Entry, cases, check, labels
-from tests.textbook import distance, parameter_gradients
+from tests.textbook import distance, finite, parameter_gradients
 
 
 def jacobian(model: nn.Module, x: Tensor) -> Tensor:
@@ -385,7 +385,7 @@ def test_half_precision_is_widened(dtype: torch.dtype) -> None:
         loss = ig.InputGradientLoss(None, term)(model.to(dtype), x, y)
         assert loss.dtype == torch.float32
         loss.backward()
-        assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters() if parameter.grad is not None)
+        assert finite({name: parameter.grad for name, parameter in model.named_parameters()})
 
 
 X, Y, Z = torch.randn(8, 3), torch.randn(8, 1), torch.randn(8, 3)

@@ -55,19 +55,39 @@ def test_code_blocks_run(page: Path) -> None:
 def test_the_diff_of_the_readme_is_that_of_the_examples() -> None:
     (_, diff), *_ = blocks(ROOT / "README.md", "diff")
     before, after = ((ROOT / "examples" / name).read_text(encoding="utf-8") for name in ("before_popular_recipe.py", "after_inputgrad.py"))
-    for line in filter(str.strip, diff.splitlines()):
+    lines = [line for line in diff.splitlines() if line.strip()]
+    assert {"-", "+"} <= {line[0] for line in lines}
+    for line in lines:
         code = line[1:].strip()
         if not code.startswith("for "):  # the examples name their batches otherwise
             assert line[0] not in "- " or code in before
             assert line[0] not in "+ " or code in after
 
 
+def references(page: Path) -> list[str]:
+    """Links and directives that lead to another place of this repository."""
+    text = page.read_text(encoding="utf-8")
+    internal = [link for link in LINK.findall(FENCE.sub("", text)) if not link.startswith(("http://", "https://"))]
+    return internal + DIRECTIVE.findall(text)
+
+
+def named(page: Path) -> list[str]:
+    """Files of the examples and the documentation that the page names."""
+    return re.findall(r"(?:examples|docs)/[\w/.-]+\.(?:py|yaml|md|png)\b", page.read_text(encoding="utf-8"))
+
+
+def test_there_is_something_to_refer_to() -> None:
+    """A page may refer to nothing; the tests below would also pass if none were understood."""
+    readme = ROOT / "README.md"
+    assert references(readme)
+    assert named(readme)
+    assert any("#" in reference for page in PAGES for reference in references(page))
+    assert any(DIRECTIVE.search(page.read_text(encoding="utf-8")) for page in PAGES)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_refers_to_exists(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    prose = FENCE.sub("", text)
-    internal = [link for link in LINK.findall(prose) if not link.startswith(("http://", "https://"))]
-    for reference in internal + DIRECTIVE.findall(text):
+    for reference in references(page):
         path, _, anchor = reference.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{reference} does not exist"
@@ -78,7 +98,7 @@ def test_what_a_page_refers_to_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_examples_that_a_page_names_exist(page: Path) -> None:
-    for path in re.findall(r"(?:examples|docs)/[\w/.-]+\.(?:py|yaml|md|png)\b", page.read_text(encoding="utf-8")):
+    for path in named(page):
         assert (ROOT / path).exists(), f"{path} does not exist"
 
 
@@ -106,7 +126,9 @@ def test_the_training_page_is_that_of_the_configs() -> None:
     config = pytest.importorskip("inputgrad.study.config")
     yaml = pytest.importorskip("ruamel.yaml").YAML(typ="safe")
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for _, block in blocks(ROOT / "docs" / "training.md", "yaml"):
+    examples = blocks(ROOT / "docs" / "training.md", "yaml")
+    assert examples
+    for _, block in examples:
         config.Config.model_validate({"name": "page", "data": "digits", **yaml.load(block)})
     keys = {*config.Config.model_fields, *config.Measures.model_fields}
     assert not [key for key in keys if f"`{key}`" not in text]
@@ -114,9 +136,10 @@ def test_the_training_page_is_that_of_the_configs() -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    for page in (ROOT / "docs").rglob("*.md"):
-        if "_build" not in page.parts and page.name != "index.md":
-            assert re.search(rf"^{page.relative_to(ROOT / 'docs').with_suffix('').as_posix()}$", index, re.MULTILINE), page
+    pages = [page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.name != "index.md"]
+    assert pages
+    for page in pages:
+        assert re.search(rf"^{page.relative_to(ROOT / 'docs').with_suffix('').as_posix()}$", index, re.MULTILINE), page
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=name_of)

@@ -125,5 +125,6 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())
     assert found.pop("parts") < 1e-6
+    assert len(found) == 5
     for name, error in found.items():
         assert error < (1e-3 if "finite_difference" in name else 1e-6), name

@@ -64,9 +64,10 @@ def test_evaluation_and_logs_have_the_parts(tmp_path: Path) -> None:
     run = trainer(model, tmp_path, eval_strategy="epoch", num_train_epochs=1)
     run.compute_metrics = lambda found: {"accuracy": float((np.argmax(found.predictions, 1) == found.label_ids).mean())}
     run.train()
-    rows = run.state.log_history
-    assert all({"loss", "loss_base", "loss_gradient_norm"} <= row.keys() for row in rows[:6])
-    assert all(row["loss"] == pytest.approx(row["loss_base"] + 0.5 * row["loss_gradient_norm"], rel=1e-4) for row in rows[:6])
+    rows = run.state.log_history[:6]
+    assert len(rows) == 6
+    assert all({"loss", "loss_base", "loss_gradient_norm"} <= row.keys() for row in rows)
+    assert all(row["loss"] == pytest.approx(row["loss_base"] + 0.5 * row["loss_gradient_norm"], rel=1e-4) for row in rows)
     found = run.evaluate()
     ((inputs, labels),) = batches(N)
     with torch.no_grad():
@@ -119,7 +120,9 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "0.json").read_text())
     assert found == json.loads((tmp_path / "1.json").read_text())
     assert found.pop("alone") == 6  # steps, of a loss that does not reach every parameter
-    for name, error in found.pop("evaluated").items():
+    evaluated = found.pop("evaluated")
+    assert len(evaluated) == 8
+    for name, error in evaluated.items():
         assert error < (5e-2 if name.startswith("eval") and name.endswith("10") else 1e-5), name  # what fills up a batch is in that batch's mean
     assert len(found) == 4
     for name, error in found.items():

@@ -68,10 +68,19 @@ def test_no_event_handlers_and_valid_references(source: str) -> None:
 def test_accessible(source: str) -> None:
     page = Page(source)
     assert page.all("html")[0]["lang"] == "en"
+    assert page.all("th")
     assert all(image["alt"] for image in page.all("img"))
     assert all(drawing.get("aria-hidden") or (drawing["role"] == "img" and drawing["aria-label"]) for drawing in page.all("svg"))
     assert all(header.get("scope") for header in page.all("th"))
     assert len(page.all("h1")) == 1
+
+
+def test_there_are_pictures_drawings_and_references() -> None:
+    """Not on every page; the tests above would also pass if none were understood."""
+    pages = [Page(source) for source in PAGES.values()]
+    assert any(page.all("img") for page in pages)
+    assert any(drawing.get("role") == "img" for page in pages for drawing in page.all("svg"))
+    assert any(value.startswith("#") for page in pages for _, attributes in page.elements for value in attributes.values())
 
 
 def test_identical_bytes() -> None:

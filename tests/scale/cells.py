@@ -52,6 +52,13 @@ LAYOUTS = {
 QUICKLY_COMPILED = ("single", "autocast", "ddp no_sync", "fsdp root", "re-entrant checkpointing")
 
 
+def losses(layout: str, engine: str, *, quick: bool) -> tuple[str, ...]:
+    """The losses an engine is tried on. quick: the compiled engine on one loss and few layouts, since a trace takes two seconds."""
+    if quick and engine == "compiled":
+        return ("gradient norm",) if layout in QUICKLY_COMPILED else ()
+    return tuple(LOSSES)
+
+
 def half(layout: str) -> bool:
     """Whether its passes are in bfloat16, so that parameters and data are float32."""
     return layout in ("autocast", "fsdp bfloat16")
@@ -204,12 +211,11 @@ def cell(layout: str, engine: str, name: str) -> dict[str, Any]:
 
 
 def cells(layouts: Sequence[str], *, quick: bool, after: Callable[[], object] = lambda: None) -> list[dict[str, Any]]:
-    """All cells of these layouts. quick: the compiled engine on one loss and few layouts, since a trace takes two seconds."""
+    """All cells of these layouts. quick: as `losses` has it."""
     rows = []
     for layout in layouts:
         for engine in ENGINES:
-            for name in LOSSES:
-                if not quick or engine != "compiled" or (name == "gradient norm" and layout in QUICKLY_COMPILED):
-                    rows.append(cell(layout, engine, name))
-                    after()
+            for name in losses(layout, engine, quick=quick):
+                rows.append(cell(layout, engine, name))
+                after()
     return rows

@@ -60,6 +60,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert done.stdout.count("epoch 2/2") == 1
     assert alone(path, tmp_path / "one")[0] == 0
     assert (weights(tmp_path / "two") - weights(tmp_path / "one")).norm() < 1e-5
+    assert len(metrics(tmp_path / "two")) == 2
     for there, here in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):
         assert there["loss"] == pytest.approx(here["loss"], rel=1e-6)
         assert there["parts"] == pytest.approx(here["parts"], rel=1e-6)

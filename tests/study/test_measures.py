@@ -35,6 +35,7 @@ def test_pictures_path_and_cosine_of_a_linear_network(linear):
     assert path.shape == (3, 3, 8, 8)
     moved = (path[:, 0] + 0.5 * (row / row.norm()).reshape(8, 8)).clamp(0, 1)
     assert torch.allclose(path[:, 1], moved, atol=1e-6)
+    assert len(record.path.scores) == 3
     assert all(scores == sorted(scores) for scores in record.path.scores)
     wanted = linear.data.class_means()[3] - linear.data.test_inputs
     assert record.mean_cosine == pytest.approx(torch.cosine_similarity(wanted.flatten(1), row[None]).mean().item(), abs=1e-6)

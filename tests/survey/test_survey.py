@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +106,7 @@ def test_once_differentiable() -> None:
 def test_an_engine_that_was_named(engine: Any, taken: str | None, why: str) -> None:
     found = criterion(engine=engine).explain(rescue.Once().double(), *batch())
     assert found.taken == taken
-    assert pytest.importorskip("re").search(why, found.why), found.why
+    assert re.search(why, found.why), found.why
 
 
 def test_differences_that_do_not_see_run_when_they_are_named() -> None:
