@@ -35,14 +35,12 @@ class Environment:
         """A command of the environment, its output on the terminal."""
         return subprocess.run([str(self.bin / command), *arguments], cwd=cwd, check=check, env=self.variables | variables, text=True)
 
-    def output(self, command: str, *arguments: str, cwd: Path, status: int = 0) -> str:
-        """What a command prints, on both streams. Raises `RuntimeError` where its exit status is another one."""
-        done = subprocess.run(
-            [str(self.bin / command), *arguments], cwd=cwd, env=self.variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
+    def output(self, command: str, *arguments: str, cwd: Path, status: int = 0, both: bool = False) -> str:
+        """What a command prints; ``both`` with what it writes to stderr. Raises `RuntimeError` where its exit status is another one."""
+        done = subprocess.run([str(self.bin / command), *arguments], cwd=cwd, env=self.variables, text=True, capture_output=True, check=False)
         if done.returncode != status:
-            raise RuntimeError(f"{command} {' '.join(arguments)}: exit status {done.returncode}, expected {status}\n{done.stdout}")
-        return done.stdout
+            raise RuntimeError(f"{command} {' '.join(arguments)}: exit status {done.returncode}, expected {status}\n{done.stdout}{done.stderr}")
+        return done.stdout + (done.stderr if both else "")
 
     def install(self, *requirements: str) -> None:
         self.run("python", "-m", "pip", "install", "--quiet", *requirements)

@@ -57,13 +57,13 @@ def _alone(empty: Environment, elsewhere: Path) -> None:
     _demand(version is not None and empty.output("inputgrad", "--version", cwd=elsewhere) == f"inputgrad {version.group(1)}\n", "inputgrad --version")
     _demand("torch" in empty.output("inputgrad", "env", cwd=elsewhere), "inputgrad env")
     _demand(json.loads(empty.output("inputgrad", "env", "--json", cwd=elsewhere))["packages"]["typer"] is None, "inputgrad env --json, without the extras")
-    _demand("inputgrad[train]" in empty.output("inputgrad", "audit", "x.py", cwd=elsewhere, status=1), "inputgrad audit says what to install")
+    _demand("inputgrad[train]" in empty.output("inputgrad", "audit", "x.py", cwd=elsewhere, status=1, both=True), "inputgrad audit says what to install")
 
 
 def _with_the_command_line(empty: Environment, elsewhere: Path) -> None:
     _demand("audit" in empty.output("inputgrad", "--help", cwd=elsewhere), "inputgrad --help, with the extra")
     shutil.copy(SCRIPT, elsewhere / "train.py")
-    _demand("IG101" in empty.output("inputgrad", "audit", "train.py", cwd=elsewhere, status=1), "the audit finds what is wrong in a script")
+    _demand("IG101" in empty.output("inputgrad", "audit", "train.py", cwd=elsewhere, status=1, both=True), "the audit finds what is wrong in a script")
     _demand("<html" in (elsewhere / "audit.html").read_text(encoding="utf-8"), "the audit writes its page")
     _demand("IG101" in empty.output("inputgrad", "audit", "--explain", "IG101", cwd=elsewhere), "the audit explains a rule")
     _demand("trades" in empty.output("inputgrad", "terms", "trades", cwd=elsewhere), "inputgrad terms")
