@@ -1,11 +1,13 @@
 """Sphinx: furo, MyST, autodoc. Formulas are plain text, so no page needs anything from the network."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
 import inputgrad
+from inputgrad import catalogue
 
 project = "inputgrad"
 author = "the inputgrad developers"
@@ -55,5 +57,18 @@ def _plain(line: str) -> str:
     return line.replace("|", "\\|")
 
 
+def with_every_term(page: str) -> str:
+    """The catalogue's page with an entry for each term of the library in place of the line ``.. every-term::``; those of reference.md stand there alone."""
+    reference = Path(__file__).with_name("reference.md").read_text(encoding="utf-8")
+    names = [entry.name for entry in catalogue.entries() if entry.kind == "term" and f".. autoclass:: inputgrad.{entry.name}\n" not in reference]
+    return page.replace(".. every-term::", "\n".join(f".. autoclass:: inputgrad.{name}\n   :no-members:" for name in names))
+
+
+def expand(_app: Sphinx, docname: str, source: list[str]) -> None:
+    if docname == "catalogue":
+        source[:] = map(with_every_term, source)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", expand)
     app.connect("autodoc-process-docstring", as_restructured_text)

@@ -8,13 +8,13 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from importlib import import_module
 from typing import Any, Literal
 
 from torch import Tensor
 
-from inputgrad import recipes, terms
 from inputgrad.errors import nearest
+from inputgrad.lazy import homes
 from inputgrad.perturbations import attacks, fgsm
 from inputgrad.perturbations.base import Perturbation
 from inputgrad.terms.base import Term
@@ -47,7 +47,7 @@ class Entry:
 
 def entries() -> list[Entry]:
     """All entries: the recipes by family, then the terms and perturbations that they are made of."""
-    return [*_recipes(), *_classes("term", _public(terms), Term), *_classes("perturbation", vars(fgsm) | vars(attacks), Perturbation)]
+    return [*_recipes(), *_classes("term", _public("inputgrad.terms"), Term), *_classes("perturbation", vars(fgsm) | vars(attacks), Perturbation)]
 
 
 def entry(name: str) -> Entry:
@@ -59,15 +59,13 @@ def entry(name: str) -> Entry:
 
 
 def _recipes() -> Iterator[Entry]:
-    names = sorted(recipes.__all__, key=lambda name: (getattr(recipes, name).__module__, name))
-    for name in names:
-        found = getattr(recipes, name)
-        if inspect.isfunction(found) and inspect.signature(found).return_annotation is not Tensor:  # a base loss is no entry
-            yield _entry(name, "recipe", found)
+    for name, value in sorted(_public("inputgrad.recipes").items(), key=lambda item: (item[1].__module__, item[0])):
+        if inspect.isfunction(value) and inspect.signature(value).return_annotation is not Tensor:  # a base loss is no entry
+            yield _entry(name, "recipe", value)
 
 
-def _public(room: ModuleType) -> dict[str, Any]:
-    return {name: getattr(room, name) for name in room.__all__}
+def _public(package: str) -> dict[str, Any]:
+    return {name: getattr(import_module(package), name) for name in homes(package)}
 
 
 def _classes(kind: Kind, named: Mapping[str, Any], base: type) -> Iterator[Entry]:

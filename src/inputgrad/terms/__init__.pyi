@@ -1,0 +1,36 @@
+# The public names, one per line: `from module import name as name`. lazy.py reads this file at run time.
+
+from inputgrad.terms.adversarial import Adversarial as Adversarial
+from inputgrad.terms.adversarial import AdversarialPath as AdversarialPath
+from inputgrad.terms.adversarial import MisclassificationAware as MisclassificationAware
+from inputgrad.terms.attribution_priors import AttributionMatch as AttributionMatch
+from inputgrad.terms.attribution_priors import GiniSparsity as GiniSparsity
+from inputgrad.terms.attribution_priors import GraphPrior as GraphPrior
+from inputgrad.terms.attribution_priors import TotalVariation as TotalVariation
+from inputgrad.terms.base import Term as Term
+from inputgrad.terms.base import TermSum as TermSum
+from inputgrad.terms.base import Weighted as Weighted
+from inputgrad.terms.batchwise import BatchMean as BatchMean
+from inputgrad.terms.consistency import Consistency as Consistency
+from inputgrad.terms.direction_match import DirectionMatch as DirectionMatch
+from inputgrad.terms.diversity import PairwiseCosine as PairwiseCosine
+from inputgrad.terms.function_term import FunctionTerm as FunctionTerm
+from inputgrad.terms.function_term import term as term
+from inputgrad.terms.gradient_match import GradientMatch as GradientMatch
+from inputgrad.terms.gradient_norm import GradientNorm as GradientNorm
+from inputgrad.terms.hessian_penalty import HessianPenalty as HessianPenalty
+from inputgrad.terms.jacobian import DirectionalDerivative as DirectionalDerivative
+from inputgrad.terms.jacobian import SpectralNorm as SpectralNorm
+from inputgrad.terms.jacobian_match import JacobianMatch as JacobianMatch
+from inputgrad.terms.linearity import Curvature as Curvature
+from inputgrad.terms.linearity import GradientAlignment as GradientAlignment
+from inputgrad.terms.linearity import LocalLinearity as LocalLinearity
+from inputgrad.terms.monotone import Convex as Convex
+from inputgrad.terms.monotone import Monotone as Monotone
+from inputgrad.terms.path_length import PathLength as PathLength
+from inputgrad.terms.residual import Residual as Residual
+from inputgrad.terms.residual import ResidualGradient as ResidualGradient
+from inputgrad.terms.score_matching import DenoisingScoreMatching as DenoisingScoreMatching
+from inputgrad.terms.score_matching import SlicedEnergyMatching as SlicedEnergyMatching
+from inputgrad.terms.score_matching import SlicedScoreMatching as SlicedScoreMatching
+from inputgrad.terms.stress import StressMatch as StressMatch
