@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from inputgrad.distributed.ddp import why_untraceable
 from inputgrad.engines.base import Engine, Linearization, Traits
@@ -24,8 +23,9 @@ from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.precision import LOSS_SCALE, Rows
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.second_derivative import without_parameter_hooks
+from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.tracing.guards import captured_state, model_form
 from inputgrad.variables import Key
 
@@ -159,7 +159,7 @@ class Compiled(Engine):
             loss, _, _, own = step(inputs, target, weights)
             known = own | {id(parameter) for parameter in parameters.values()}
             foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
-            with without_parameter_hooks(parameters.values()):
+            with without_gradient_hooks(parameters.values()):
                 expected = _gradients(loss, parameters, model)
         if foreign:
             return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
@@ -197,7 +197,7 @@ def _autocast(device: torch.device) -> torch.dtype | None:
 
 def _form(model: nn.Module, inputs: Any, target: Any, schedule: Hashable, held: dict[int, Tensor]) -> Hashable:
     """All that a program is made for. Another form gets a program of its own."""
-    leaves, structure = pytree.tree_flatten((inputs, target))
+    leaves, structure = pytree.flatten((inputs, target))
     shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
     wanted = tuple(parameter.requires_grad for parameter in model.parameters())
     autocast = _autocast(next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), torch.device("cpu")))
@@ -216,7 +216,7 @@ def _frozen(program: "CompiledStep", model: nn.Module, held: dict[int, Tensor]) 
 
 def _attached(programs: _Programs, model: nn.Module, inputs: Any, target: Any) -> bool:
     """Whether inputs or target require grad: a program hands its gradients to the parameters only. Said once, and no reason to give up."""
-    leaves, _ = pytree.tree_flatten((inputs, target))
+    leaves, _ = pytree.flatten((inputs, target))
     if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
         return False
     if not programs.told:

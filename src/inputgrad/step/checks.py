@@ -11,7 +11,7 @@ from inputgrad.distributed.ddp import active_ddp, is_fsdp1, replicas
 from inputgrad.distributed.fsdp import fsdp_modules
 from inputgrad.errors import warn
 from inputgrad.passes.model_checks import coupled_modules
-from inputgrad.passes.traced_draws import is_tracing
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from inputgrad.places.base import Place, check_place
 from inputgrad.step.shared_base_loss import PendingCotangents, Roots, SharedBaseLoss, as_multiple
 from inputgrad.step.surrogate_gradient import SurrogateGradient
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
 Leaves = tuple[Tensor, ...]
@@ -188,7 +189,7 @@ class Evaluation:
 
     def _listened(self) -> bool:
         """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
-        return bool(replicas(self._model)) or is_sharded(self._model) or any(parameter._post_accumulate_grad_hooks for parameter in self._model.parameters())
+        return bool(replicas(self._model)) or is_sharded(self._model) or any(has_accumulation_hooks(parameter) for parameter in self._model.parameters())
 
     def _owed(self, value: Tensor) -> PendingCotangents:
         """The cotangents of ``value`` at the output and at each input gradient: everything that goes on to the parameters besides its own graph."""
