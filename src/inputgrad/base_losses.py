@@ -16,6 +16,7 @@ from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target
+from inputgrad.torch_internals.modules import is_loss
 
 NAMED: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -172,7 +173,7 @@ def _check_target(base: Any, output: Tensor, target: Any) -> None:
 
 def _is_of_torch(base: Any) -> bool:
     """Whether it is one of torch's losses, all of which need a target; a callable of the user's own may do without."""
-    return isinstance(base, nn.modules.loss._Loss) or getattr(getattr(base, "func", base), "__module__", None) == F.__name__
+    return is_loss(base) or getattr(getattr(base, "func", base), "__module__", None) == F.__name__
 
 
 def _name(base: Any) -> str:

@@ -21,6 +21,10 @@ class EngineError(RuntimeError):
     """An engine cannot obtain the gradient for this model: the message names the operation and the engine that can."""
 
 
+class MissingInternalError(EngineError):
+    """This release of torch lacks a private part of torch that the library uses: the message names the part, what does not work, and what to do."""
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """The tail of a message about an unknown name: the nearest known one, and all of them.
 

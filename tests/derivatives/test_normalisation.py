@@ -41,7 +41,7 @@ def test_as_torchs_own(name, affine):
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith(("group", "instance"))])
 def test_as_it_is_traced(monkeypatch, name, affine):
     function, tensors = call(name)
-    monkeypatch.setattr(group_norm, "traced", lambda: True)
+    monkeypatch.setattr(group_norm, "is_tracing", lambda: True)
     assert difference(function, tensors[:affine]) < EXACT
 
 

@@ -22,8 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from inputgrad.derivatives.reentered import reentered
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, differentiated, run
-
-aten = torch.ops.aten
+from inputgrad.torch_internals import kernels
 
 BLOCK = 2**18
 """Attention weights made at a time in the second backward pass (1 MB in float32, and some six such arrays: by measurement on a CPU core)."""
@@ -48,9 +47,9 @@ class Settings:
 
 
 def _forward(settings: Settings, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensors]:
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or not kernels.has_flash_attention_for_cpu():
         return settings.own(q, k, v), ()
-    o, sums = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, settings.causal, attn_mask=settings.added(q.dtype), scale=settings.scale)
+    o, sums = kernels.flash_attention_for_cpu(q, k, v, settings.causal, settings.added(q.dtype), settings.scale)
     return o, (o, sums)
 
 
@@ -59,8 +58,9 @@ def _backward(settings: Settings, go: Tensor, tensors: Tensors, kept: Tensors, _
         with torch.enable_grad():
             again = [tensor.detach().requires_grad_() for tensor in tensors]
             return torch.autograd.grad(settings.own(*again), again, go)
-    mask = settings.added(go.dtype)
-    return tuple(aten._scaled_dot_product_flash_attention_for_cpu_backward(go, *tensors, *kept, 0.0, settings.causal, attn_mask=mask, scale=settings.scale))
+    q, k, v = tensors
+    o, sums = kept
+    return kernels.flash_attention_for_cpu_backward(go, q, k, v, o, sums, settings.causal, settings.added(go.dtype), settings.scale)
 
 
 def _second(settings: Settings, u: Tensors, go: Tensor, tensors: Tensors, _kept: Tensors, _wanted: Wanted) -> Tensors:
@@ -121,7 +121,7 @@ def _weights(scores: Tensor, mask: Tensor | None) -> Tensor:
         return torch.softmax(scores, -1)
     mask = mask.flatten(0, 1)
     scores = scores.masked_fill_(mask.logical_not(), -torch.inf) if mask.dtype == torch.bool else scores.add_(mask)
-    return aten._safe_softmax(scores, -1)
+    return kernels.safe_softmax(scores)
 
 
 def _by_math(settings: Settings, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

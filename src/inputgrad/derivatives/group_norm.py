@@ -10,12 +10,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from inputgrad.derivatives import group_norm_traced
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
+from inputgrad.torch_internals.tracing import is_tracing
 
 aten = torch.ops.aten
 
@@ -25,7 +25,7 @@ Settings = tuple[int, float]
 
 def _forward(settings: Settings, x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensors]:
     groups, eps = settings
-    if traced():
+    if is_tracing():
         return group_norm_traced.forward(_average(x, groups), eps, x, w, b)
     n, c = x.shape[:2]
     y, mean, r = aten.native_group_norm(x.contiguous(), w, b, n, c, x[0, 0].numel(), groups, eps)
@@ -34,7 +34,7 @@ def _forward(settings: Settings, x: Tensor, w: Tensor | None, b: Tensor | None) 
 
 def _backward(settings: Settings, gy: Tensor, tensors: Tensors, kept: Tensors, wanted: Wanted) -> Tensors:
     x, w, _b = tensors
-    if traced():
+    if is_tracing():
         return group_norm_traced.backward(_average(x, settings[0]), gy, tensors, kept, wanted)
     n, c = x.shape[:2]
     return tuple(aten.native_group_norm_backward(gy.contiguous(), x.contiguous(), *kept, w, n, c, x[0, 0].numel(), settings[0], list(wanted)))
@@ -43,7 +43,7 @@ def _backward(settings: Settings, gy: Tensor, tensors: Tensors, kept: Tensors, w
 def _second(settings: Settings, u: Tensors, gy: Tensor, tensors: Tensors, kept: Tensors, wanted: Wanted) -> Tensors:
     x, w, _b = tensors
     groups = settings[0]
-    if traced():
+    if is_tracing():
         return group_norm_traced.second(_average(x, groups), u[0], gy, tensors, kept, wanted)
     n, c = x.shape[:2]
     maps = [t.contiguous().view(n, c, -1) for t in (u[0], gy, x)]
@@ -109,11 +109,6 @@ def instance_norm(
     if not use_input_stats or running_mean is not None or running_var is not None or input.dim() < 3 or input[0, 0].numel() < 2:
         return NotImplemented
     return group_norm(phase, input, input.shape[1], weight, bias, eps)
-
-
-def traced() -> bool:
-    """Whether the operations are being recorded for a compiler."""
-    return get_proxy_mode() is not None
 
 
 def exact(*tensors: Tensor | None) -> bool:

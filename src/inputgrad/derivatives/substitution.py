@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.torch_internals.checkpoints import recomputed_in
+from inputgrad.torch_internals.functorch import is_transforming
 
 
 class BackwardTarget:
@@ -76,7 +76,7 @@ SUBSTITUTES: dict[Any, Substitute] = {}
 
 def _ordinary(types: Any) -> bool:
     """Whether autograd alone is at work: no tensor type with rules of its own, no functorch transform, which refuses Functions of our form."""
-    return all(kind in _PLAIN for kind in types) and torch._C._functorch.peek_interpreter_stack() is None
+    return all(kind in _PLAIN for kind in types) and not is_transforming()
 
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from inputgrad.derivatives.substitution import BackwardTarget
+from inputgrad.torch_internals.autograd import engine_goes_on_to
+from inputgrad.torch_internals.autograd_graph import is_leaf_node
 
 Tensors = tuple[Any, ...]
 """Tensors, with None where there is none."""
@@ -155,12 +157,8 @@ def wanted(ctx: Any, phase: BackwardTarget) -> tuple[bool, ...]:
 
 
 def _goes_on(node: Any, phase: BackwardTarget) -> bool:
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError as error:
-        if "leaf node" in str(error):  # torch's way of saying that autograd.grad asks for this leaf
-            return True
-        return not (phase.only_input and node.name().endswith("AccumulateGrad"))  # another engine runs: the phase says it
+    told = engine_goes_on_to(node)
+    return not (phase.only_input and is_leaf_node(node)) if told is None else told  # where the engine does not tell, the phase does
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:

@@ -10,6 +10,8 @@ from inputgrad.diagnosis.records import Explanation, Finding, Verdict
 from inputgrad.passes.branches.tape import module_with_hidden_branches
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.uncompiled import compiled_part
+from inputgrad.torch_internals.modules import is_dropout
+from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import MODULE, Key, ModelInputs
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -85,14 +87,14 @@ def inspect_run(model: nn.Module, inputs: ModelInputs, pick: Callable[[Any], Ten
     opened = {key: leaf.requires_grad_() for key, leaf in leaves.items() if leaf.is_floating_point()}
     handed = {key: leaf.clone() for key, leaf in leaves.items()}
     parameters = dict(model.named_parameters())
-    before = {name: parameter._version for name, parameter in parameters.items()}
+    before = {name: times_written(parameter) for name, parameter in parameters.items()}
     output = pick(inputs.replaced(handed).call(model))
     found = [
-        *(_changed(f"inputs[{key!r}]", "the library hands it a copy; elsewhere it spoils yours") for key, value in handed.items() if value._version),
+        *(_changed(f"inputs[{key!r}]", "the library hands it a copy; elsewhere it spoils yours") for key, value in handed.items() if times_written(value)),
         *(
             _changed(f"its parameter {name!r}", "under engines of several passes it happens once a pass")
             for name, p in parameters.items()
-            if p._version != before[name]
+            if times_written(p) != before[name]
         ),
     ]
     if not isinstance(output, Tensor) or not output.is_floating_point():
@@ -160,7 +162,7 @@ def _embeddings(model: nn.Module) -> list[str]:
 
 
 def _drops(module: nn.Module) -> bool:
-    share = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "dropout", 0)
+    share = module.p if is_dropout(module) else getattr(module, "dropout", 0)
     return isinstance(share, float) and share > 0
 
 

@@ -20,11 +20,12 @@ from inputgrad.engines import ENGINES, Auto, Compiled, Engine
 from inputgrad.errors import EngineError
 from inputgrad.memory import memory
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.second_derivative import without_parameter_hooks
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.whole_step import whole_step
+from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.gradient_hooks import without_accumulation_hooks, without_gradient_hooks
 from inputgrad.variables import ModelInputs
 
 Gradients = list[Tensor | None]
@@ -163,22 +164,22 @@ class Measurements:
         try:
             return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]
         except RuntimeError as error:
-            if "checkpoint" not in str(error):
+            if not messages.CHECKPOINT.is_in(error):
                 raise
             return self._by_backward(loss)
 
     def _by_backward(self, loss: Tensor) -> Gradients:
         """The same by ``.backward()``, which is all that re-entrant checkpointing and ``fully_shard`` allow; ``.grad`` is put back, and no hook is told."""
-        kept = [(leaf, leaf.grad, leaf._post_accumulate_grad_hooks) for leaf in self._sources]
-        for leaf, *_ in kept:
-            leaf.grad, leaf._post_accumulate_grad_hooks = None, None  # type: ignore[assignment]  # as torch has it where there are none
+        kept = [(leaf, leaf.grad) for leaf in self._sources]
+        for leaf, _ in kept:
+            leaf.grad = None
         try:
-            with without_parameter_hooks(self._sources):
+            with without_gradient_hooks(self._sources), without_accumulation_hooks(self._sources):
                 loss.backward()
             return [_whole(source.grad) for source in self._sources]
         finally:
-            for leaf, gradient, hooks in kept:
-                leaf.grad, leaf._post_accumulate_grad_hooks = gradient, hooks
+            for leaf, gradient in kept:
+                leaf.grad = gradient
 
 
 def _whole(gradient: Any) -> Tensor | None:

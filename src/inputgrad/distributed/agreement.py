@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from inputgrad.distributed.fsdp import tensor_parallel_mesh
 from inputgrad.errors import warn
 from inputgrad.memory import memory
+from inputgrad.torch_internals import pytree
 from inputgrad.variables import ModelInputs
 
 
@@ -55,7 +55,7 @@ def _state(kind: str) -> int:
 
 
 def _digest(inputs: ModelInputs, target: Any) -> int:
-    leaves = [*(tensor for _, tensor in inputs.tensors()), *tree_leaves(target)]
+    leaves = [*(tensor for _, tensor in inputs.tensors()), *pytree.leaves(target)]
     tensors = [leaf for leaf in leaves if type(leaf) in (Tensor, nn.Parameter) and leaf.layout is torch.strided and not leaf.is_complex()]
     with torch.no_grad():
         values = [tensor.detach().double().nan_to_num().flatten() for tensor in tensors]

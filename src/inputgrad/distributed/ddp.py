@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from inputgrad.torch_internals import ddp
 from inputgrad.torch_internals.autograd_graph import leaves_of
 
 if TYPE_CHECKING:
@@ -58,22 +59,22 @@ class _TouchAllParameters(torch.autograd.Function):
 
 def _reduce_at_the_end(module: DistributedDataParallel) -> None:
     """The first backward pass of a static graph is reduced when it is over; its own sign for that is at the output, where the loss need not come by."""
-    if module.static_graph and not module._static_graph_delay_allreduce_enqueued:
-        torch.autograd.Variable._execution_engine.queue_callback(getattr(module.reducer, "_delay_all_reduce"))  # noqa: B009  # the stubs do not know it
-        module._static_graph_delay_allreduce_enqueued = True
+    if ddp.is_first_reduction_open(module):
+        ddp.reduce_after_backward(module)
+        ddp.set_first_reduction(module, is_open=False)
 
 
 @contextmanager
 def pause_static_graph(held: Sequence[DistributedDataParallel]) -> Iterator[None]:
     """Around a backward pass that stops short of the parameters: a static graph does not take it for its first one."""
-    waiting = [module for module in held if module.static_graph and not module._static_graph_delay_allreduce_enqueued]
+    waiting = [module for module in held if ddp.is_first_reduction_open(module)]
     for module in waiting:
-        module._static_graph_delay_allreduce_enqueued = True
+        ddp.set_first_reduction(module, is_open=False)
     try:
         yield
     finally:
         for module in waiting:
-            module._static_graph_delay_allreduce_enqueued = False
+            ddp.set_first_reduction(module, is_open=True)
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def active_ddp(model: nn.Module) -> DistributedDataParallel | None:
     """The replica in whose own forward pass this call is made, a training step that is wrapped whole; None where none holds the model."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return None
-    active: DistributedDataParallel | None = DistributedDataParallel._get_active_ddp_module()
+    active = ddp.active_replica()
     held = {id(parameter) for parameter in active.parameters()} if active is not None else set()
     return active if any(id(parameter) in held for parameter in model.parameters()) else None
 
@@ -170,9 +171,6 @@ def as_forward_pass(model: nn.Module, made: Callable[[], Tensor]) -> Tensor:
     """``made()``, a loss that hands out gradients, as the forward pass of a replica, so that its reducer waits for them as for any others."""
     if not isinstance(model, DistributedDataParallel):
         return touch_all_parameters(made(), model, replicas(model))
-    model.__dict__["_run_ddp_forward"] = lambda *_, **__: made()
-    try:
+    with ddp.forward_replaced(model, made):
         found: Tensor = model(None)
-    finally:
-        del model.__dict__["_run_ddp_forward"]
     return touch_all_parameters(found, model, replicas(model), found)

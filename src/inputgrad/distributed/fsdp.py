@@ -5,7 +5,7 @@ theirs does: averaged over the processes, in the dtype of the mixed-precision po
 take the memory of a model that is not sharded; gradients and the optimiser's state stay sharded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 from inputgrad.errors import EngineError
+from inputgrad.torch_internals import fsdp, pytree
 from inputgrad.torch_internals.checkpoints import recomputed_in
+from inputgrad.torch_internals.modules import own_parameters, refresh_weight_list
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,24 @@ class UnshardedParameters:
 
     def __init__(self, model: nn.Module) -> None:
         self._units = fsdp_modules(model)
-        grouped = {id(unit._get_fsdp_state()): unit for unit in self._units}.values()
+        grouped = {id(fsdp.state_of(unit)): unit for unit in self._units}.values()
         self._places = [place for unit in grouped for place in _parameter_sites(unit)]
         for unit in grouped:
             unit.reshard()  # after a pass of its own the root keeps its parameters together
         wholes: dict[int, Any] = {}
         for place in self._places:
-            share = place.module._parameters[place.name]
+            share = own_parameters(place.module)[place.name]
             wholes[id(share)] = wholes[id(share)] if id(share) in wholes else _Gather.apply(share, place.how)
-        self._wholes = [wholes[id(place.module._parameters[place.name])] for place in self._places]
+        self._wholes = [wholes[id(own_parameters(place.module)[place.name])] for place in self._places]
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass of the model, and around a checkpointed region of it that runs again in the backward pass."""
-        shares = [place.module._parameters[place.name] for place in self._places]
+        shares = [own_parameters(place.module)[place.name] for place in self._places]
         hooks = [(entries, key, entries[key], other) for unit in self._units for entries, key, other in _hooks(unit)]
         try:
             for place, whole in zip(self._places, self._wholes, strict=True):
-                place.module._parameters[place.name] = whole  # no leaf, so no nn.Parameter
+                own_parameters(place.module)[place.name] = whole  # no leaf, so no nn.Parameter
             for entries, key, _, other in hooks:
                 entries[key] = other
             self._flatten()
@@ -67,7 +68,7 @@ class UnshardedParameters:
                 yield
         finally:
             for place, share in zip(self._places, shares, strict=True):
-                place.module._parameters[place.name] = share
+                own_parameters(place.module)[place.name] = share
             for entries, key, own, _ in hooks:
                 entries[key] = own
             self._flatten()
@@ -76,7 +77,7 @@ class UnshardedParameters:
         """Recurrent layers keep a list of their weights."""
         for module in dict.fromkeys(place.module for place in self._places):
             if isinstance(module, nn.RNNBase):
-                module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
+                refresh_weight_list(module)
 
 
 class _RecomputedIn(TorchFunctionMode):
@@ -106,7 +107,7 @@ def tensor_parallel_mesh(model: nn.Module) -> Any:
         return None
     from torch.distributed.tensor import DTensor
 
-    shards = {id(item.sharded_param): group.mesh_info.mesh.ndim for unit in fsdp_modules(model) for group in _groups(unit) for item in group.fsdp_params}
+    shards = {id(share): fsdp.mesh_of(group).ndim for unit in fsdp_modules(model) for group in fsdp.groups_of(unit) for share in fsdp.shares_of(group)}
     for parameter in model.parameters():
         if isinstance(parameter, DTensor):
             first = shards.get(id(parameter), 0)
@@ -119,7 +120,7 @@ def tensor_parallel_mesh(model: nn.Module) -> Any:
 def reset_after_error(modules: Sequence[Any]) -> None:
     """After a pass that was broken off: units of sharding would take the next one for its continuation."""
     for unit in modules:
-        if unit._get_fsdp_state()._is_root and hasattr(unit, "reset_iter_state"):
+        if hasattr(unit, "reset_iter_state") and fsdp.is_root(unit):
             unit.reset_iter_state()
 
 
@@ -127,70 +128,40 @@ def _parameter_sites(unit: Any) -> Iterator[_ParameterSite]:
     """Where the parameters of a unit stand; a shared one at each of its places."""
     from torch.distributed.fsdp import CPUOffloadPolicy
 
-    state = unit._get_fsdp_state()
-    try:
-        for group in _groups(unit):
-            _refuse_pending_state(unit, group)
-            if isinstance(group.offload_policy, CPUOffloadPolicy):
-                raise EngineError(
-                    "engine 'double_backward' puts sharded parameters together where they lie, and CPUOffloadPolicy has them where the model does not "
-                    "compute. engine='reverse_over_forward' leaves them to fully_shard"
-                )
-            mesh = group.mesh_info.mesh
-            how = _Sharding(state._mp_policy, group.gradient_divide_factor or mesh.size(), mesh)
-            for parameter in group.fsdp_params:
-                own = parameter._module_info
-                for module, name in zip([own.module, *own.shared_modules], [own.param_name, *own.shared_param_names], strict=True):
-                    yield _ParameterSite(module, name, how)
-    except AttributeError as error:
-        raise EngineError(
-            f"engine 'double_backward' does not know fully_shard of torch {torch.__version__} (tested: 2.13). engine='reverse_over_forward' leaves it as it is"
-        ) from error
+    for group in fsdp.groups_of(unit):
+        _refuse_pending_state(unit, group)
+        if isinstance(fsdp.offload_policy_of(group), CPUOffloadPolicy):
+            raise EngineError(
+                "engine 'double_backward' puts sharded parameters together where they lie, and CPUOffloadPolicy has them where the model does not "
+                "compute. engine='reverse_over_forward' leaves them to fully_shard"
+            )
+        how = _Sharding(fsdp.policy_of(unit), fsdp.divisor_of(group), fsdp.mesh_of(group))
+        yield from (_ParameterSite(module, name, how) for module, name in fsdp.sites_of(group))
 
 
 def _refuse_pending_state(unit: Any, group: Any) -> None:
     """What would be lost by a pass that `fully_shard` does not see."""
-    held = [item.unsharded_accumulated_grad is not None or _gradient(item) is not None for item in group.fsdp_params]
-    if any(held) or group._partial_reduce_output is not None:
+    if fsdp.holds_gradients(group):
         raise EngineError(
             f"engine 'double_backward' puts the parameters of {type(unit).__name__} together, and gradients of an earlier pass are kept back in them "
             "(set_requires_gradient_sync(False) or set_requires_all_reduce(False)): they would be lost. Let every pass reduce its gradients, which adds "
             "them up all the same, or take engine='reverse_over_forward'"
         )
-    if group._all_reduce_hook is not None:
+    if fsdp.has_reduction_hook(group):
         raise EngineError(
             "engine 'double_backward' would pass by the hook of set_all_reduce_hook. engine='reverse_over_forward' leaves communication to fully_shard"
         )
 
 
-def _gradient(parameter: Any) -> Any:
-    return getattr(getattr(parameter, "_unsharded_param", None), "grad", None)
-
-
-def _methods(unit: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Methods that were given the same hooks (`register_fsdp_forward_method`), and what they were before."""
-    for name, value in vars(unit).items():
-        function = getattr(value, "__func__", None)
-        if function is not None and hasattr(function, "__wrapped__") and "_fully_shard" in function.__code__.co_filename:
-            yield vars(unit), name, function.__wrapped__
-
-
-def _groups(unit: Any) -> list[Any]:
-    state = unit._get_fsdp_state()
-    if hasattr(state, "_fsdp_param_groups"):
-        return list(state._fsdp_param_groups)
-    return [state._fsdp_param_group] if state._fsdp_param_group else []  # of earlier releases
-
-
-def _hooks(unit: Any) -> Iterator[tuple[dict[Any, Any], Any, Any]]:
+def _hooks(unit: Any) -> Iterator[tuple[MutableMapping[Any, Any], Any, Any]]:
     """What acts around a unit's methods, by its dict and key, and what stands in its place."""
     yield from _casting_alone(unit)
-    yield from _methods(unit)
+    yield from fsdp.methods_with_hooks(unit)
 
 
-def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:
+def _casting_alone(unit: Any) -> Iterator[tuple[MutableMapping[Any, Any], Any, Any]]:
     """The hooks of ``fully_shard`` on a unit, by their dict and key, and what is left of each: the casts of the mixed-precision policy."""
-    policy = unit._get_fsdp_state()._mp_policy
+    policy = fsdp.policy_of(unit)
     inputs = policy.param_dtype if policy.cast_forward_inputs else None
 
     def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -199,15 +170,11 @@ def _casting_alone(unit: Any) -> Iterator[tuple[dict[int, Any], int, Any]]:
     def after(_module: nn.Module, _args: Any, output: Any) -> Any:
         return _cast(output, policy.output_dtype)
 
-    for entries, other in ((unit._forward_pre_hooks, before), (unit._forward_hooks, after)):
-        yield from ((entries, key, other) for key, hook in entries.items() if str(getattr(hook, "__module__", "")).startswith(_TORCHS))
-
-
-_TORCHS = "torch.distributed.fsdp"
+    yield from ((entries, key, before if is_before else after) for entries, key, is_before in fsdp.hooks_on_forward(unit))
 
 
 def _cast(values: Any, dtype: torch.dtype | None) -> Any:
-    return values if dtype is None else tree_map_only(Tensor, lambda value: value.to(dtype) if value.is_floating_point() else value, values)
+    return values if dtype is None else pytree.map_only(Tensor, lambda value: value.to(dtype) if value.is_floating_point() else value, values)
 
 
 class _Gather(torch.autograd.Function):

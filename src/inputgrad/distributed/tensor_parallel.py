@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.torch_internals.function_modes import unseen_by_modes
+
 
 class _FromLocal(torch.autograd.Function):
     @staticmethod
@@ -57,7 +59,7 @@ def _exchange(step: int) -> None:
 
 
 def _from_local(local_tensor: Tensor, device_mesh: Any = None, placements: Any = None, **settings: Any) -> Any:
-    with torch._C.DisableTorchFunction():  # no doing of the model's, whatever follows its functions
+    with unseen_by_modes():  # no doing of the model's, whatever follows its functions
         if not local_tensor.requires_grad or not torch.is_grad_enabled():
             return _TORCHS(local_tensor, device_mesh, placements, **settings)
         from torch.distributed.tensor import Replicate

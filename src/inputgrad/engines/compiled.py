@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from inputgrad.distributed.placement import Placement
 from inputgrad.engines.base import Engine, GradientRequest, Linearization, Traits
@@ -23,8 +22,9 @@ from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.precision import LOSS_SCALE, Rows
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.second_derivative import without_parameter_hooks
+from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.tracing.guards import captured_state, model_form
 from inputgrad.tracing.records import StepRequest, StepResult
 
@@ -141,7 +141,7 @@ class Compiled(Engine):
             loss, _, _, own = request.step(*arguments)
             known = own | {id(parameter) for parameter in parameters.values()}
             foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
-            with without_parameter_hooks(parameters.values()):
+            with without_gradient_hooks(parameters.values()):
                 expected = _gradients(loss, parameters, request.model)
         if foreign:
             return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
@@ -179,7 +179,7 @@ def _autocast(device: torch.device) -> torch.dtype | None:
 
 def _form(request: StepRequest, held: dict[int, Tensor]) -> Hashable:
     """All that a compiled step is made for. Another form gets one of its own."""
-    leaves, structure = pytree.tree_flatten((request.inputs, request.target))
+    leaves, structure = pytree.flatten((request.inputs, request.target))
     shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
     wanted = tuple(parameter.requires_grad for parameter in request.model.parameters())
     autocast = _autocast(next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), torch.device("cpu")))
@@ -198,7 +198,7 @@ def _frozen(compiled: "CompiledStep", model: nn.Module, held: dict[int, Tensor])
 
 def _inputs_require_grad(steps: _CompiledSteps, request: StepRequest) -> bool:
     """Whether inputs or target require grad: a compiled step hands its gradients to the parameters only. Said once, and no reason to give up."""
-    leaves, _ = pytree.tree_flatten((request.inputs, request.target))
+    leaves, _ = pytree.flatten((request.inputs, request.target))
     if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
         return False
     if not steps.told:

@@ -4,13 +4,14 @@ Knows autograd alone: no model, no batch and no engine. Samples are independent:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.errors import EngineError
+from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.autograd_graph import is_fused_attention, is_without_derivative, nodes_of
 
 
 def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[object] | None = None) -> tuple[Tensor, ...]:
@@ -34,18 +35,10 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
 
 def check_derivatives(quantities: Sequence[Tensor]) -> None:
     """Raises `EngineError` where the graph holds an operation without a further derivative, so that it is said here and not in ``loss.backward()``."""
-    waiting = [quantity.grad_fn for quantity in quantities]
-    seen: set[Any] = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        waiting.extend(following for following, _ in node.next_functions)
-        if node.name() in ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError"):
-            attention = any("ScaledDotProduct" in other.name() for other in [*seen, *filter(None, waiting)])
-            operation = "scaled_dot_product attention" if attention else "an operation"
-            raise _told(RuntimeError(f"the derivative of {operation} is not implemented")) or RuntimeError("not implemented")
+    nodes = nodes_of(quantities)
+    if any(map(is_without_derivative, nodes)):
+        operation = "scaled_dot_product attention" if any(map(is_fused_attention, nodes)) else "an operation"
+        raise _told(RuntimeError(f"the derivative of {operation} is not implemented")) or RuntimeError("not implemented")
 
 
 def rows(output: Tensor) -> list[Tensor]:
@@ -107,15 +100,7 @@ def _mean(parts: Sequence[Tensor]) -> Tensor:
 
 def _told(error: RuntimeError) -> EngineError | None:
     """What torch cannot differentiate again, and the way out."""
-    text = str(error)
-    if "scaled_dot_product" in text:
-        way = "Run the model within `with torch.nn.attention.sdpa_kernel(SDPBackend.MATH):`, whose attention has derivatives of every order"
-    elif "once_differentiable" in text:
-        way = "Write the backward of this autograd.Function in operations that can be differentiated, without @once_differentiable"
-    elif "double backward" in text:
-        way = "Give the model as it was before torch.compile"
-    elif "is not implemented" in text or "checkpoint" in text:
-        way = "Replace the operation by one with derivatives of every order; for checkpoints give use_reentrant=False"
-    else:
+    way = messages.way_to_further_derivatives(error)
+    if way is None:
         return None
-    return EngineError(f"a derivative of a derivative in the input is not to be had for this model (torch: {text.splitlines()[0]!r}). {way}")
+    return EngineError(f"a derivative of a derivative in the input is not to be had for this model (torch: {str(error).splitlines()[0]!r}). {way}")

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
+
+from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.function_modes import switches_gradients
+from inputgrad.torch_internals.functorch import is_transformed
 
 DETACHING = {torch.detach, Tensor.detach, Tensor.data.__get__}  # type: ignore[attr-defined]  # the stubs do not know the descriptor
 
@@ -22,7 +25,7 @@ class NoGradRegion:
 
     def follow(self, func: Any, args: tuple[Any, ...]) -> None:
         """To be called before each function runs."""
-        if func is torch._C._set_grad_enabled:
+        if switches_gradients(func):
             self.inside = not args[0] and (self.inside or torch.is_grad_enabled())
 
 
@@ -37,9 +40,9 @@ class ConstantsWithoutTangent(TorchFunctionMode):
         self._region.follow(func, args)
         result = func(*args, **(kwargs or {}))
         if self._region.inside or func in DETACHING:
-            return pytree.tree_map_only(Tensor, _without_tangent, result)
+            return pytree.map_only(Tensor, _without_tangent, result)
         return result
 
 
 def _without_tangent(tensor: Tensor) -> Tensor:
-    return tensor.detach() if torch._C._functorch.is_functorch_wrapped_tensor(tensor) else tensor
+    return tensor.detach() if is_transformed(tensor) else tensor

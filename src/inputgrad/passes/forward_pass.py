@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
@@ -19,6 +18,7 @@ from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.outputs import check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
 Change = Callable[[Tensor], Tensor]
@@ -215,7 +215,7 @@ def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Call
             raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
         if key in variables:
             raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
-        with torch._C.DisableTorchFunction():  # opening a variable is no doing of the model's, and no decision
+        with unseen_by_modes():  # opening a variable is no doing of the model's, and no decision
             variables[key] = change(first)
         handed = variables[key].clone()
         return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from inputgrad.errors import EngineError
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, Rows, is_float16_autocast
-from inputgrad.torch_internals.autograd_graph import leaves_of, reentrant
+from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.autograd_graph import is_reentrant, leaves_of
 from inputgrad.variables import Key
 
 
@@ -51,12 +52,12 @@ def input_gradient(
 
 
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
-    spent = forward.may_free_graph and last and not reentrant([total])  # what raises half-way must still be there for the second attempt
+    spent = forward.may_free_graph and last and not is_reentrant([total])  # what raises half-way must still be there for the second attempt
     try:
         with forward.placement.unnoticed_backward():
             return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
-        if create_graph or "checkpoint" not in str(error):
+        if create_graph or not messages.CHECKPOINT.is_in(error):
             raise
         if forward.placement.is_fsdp:
             forward.placement.reset_after_error()

@@ -6,8 +6,7 @@ Under autocast to float16 both are taken of the scaled score (`half`). G is a su
 apart, so that g never gets a smaller scale on its account.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,9 @@ from torch import Tensor, nn
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, all_finite, is_float16_autocast
-from inputgrad.torch_internals.autograd_graph import leaves_of, reentrant
+from inputgrad.torch_internals.autograd_graph import is_reentrant, leaves_of
+from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
+from inputgrad.torch_internals.tensors import scaled
 from inputgrad.variables import Key
 
 _TOO_LARGE = "too large for joint gradients"
@@ -33,8 +34,8 @@ class InputAndParameterGradients:
 
     def times(self, factor: float) -> list[tuple[Tensor, Tensor]]:
         """Each leaf with factor·G."""
-        scaled = torch._foreach_mul([gradient for _, gradient in self.leaves], factor / self.scale) if self.leaves else []
-        return [(leaf, part) for (leaf, _), part in zip(self.leaves, scaled, strict=True)]
+        parts = scaled([gradient for _, gradient in self.leaves], factor / self.scale)
+        return [(leaf, part) for (leaf, _), part in zip(self.leaves, parts, strict=True)]
 
 
 def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> InputAndParameterGradients | None:
@@ -51,7 +52,7 @@ def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tup
         return None
     total = scores.sum()
     scale = _scale(forward.model, total, [*variables, *leaves])
-    if scale is None or reentrant([total]):
+    if scale is None or is_reentrant([total]):
         return None
     found = _taken(forward, total, variables, leaves, scale)
     inputs = found[: len(variables)]
@@ -74,7 +75,7 @@ def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float 
 def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves: list[Tensor], scale: float) -> tuple[Tensor | None, ...]:
     half = is_float16_autocast(total.device)  # then the graph must still be there for a second attempt
     seed = total.new_tensor(scale) if half else None
-    with _unhooked(leaves), forward.placement.unnoticed_backward():
+    with without_gradient_hooks(leaves), forward.placement.unnoticed_backward():
         return torch.autograd.grad(total, [*variables, *leaves], seed, retain_graph=half or not forward.may_free_graph, allow_unused=True)
 
 
@@ -87,16 +88,3 @@ def _overflows(model: nn.Module, found: Sequence[Tensor | None], scale: float) -
 
 def _plain(leaf: Tensor) -> bool:
     return type(leaf) in (Tensor, torch.nn.Parameter) and leaf.layout == torch.strided
-
-
-@contextmanager
-def _unhooked(leaves: list[Tensor]) -> Iterator[None]:
-    """Without the leaves' tensor hooks, which ``autograd.grad`` would run: autograd reads the dicts that hold them."""
-    kept = [(hooks, dict(hooks)) for leaf in leaves if (hooks := leaf._backward_hooks)]
-    for hooks, _ in kept:
-        hooks.clear()
-    try:
-        yield
-    finally:
-        for hooks, entries in kept:
-            hooks.update(entries)

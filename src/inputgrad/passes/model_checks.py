@@ -1,15 +1,12 @@
 """What is checked about a call that no signature can say: the model, inference tensors, coupled samples, numbers that are not finite."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-if TYPE_CHECKING:
-    pass
-
-_COUPLING = (nn.modules.batchnorm._BatchNorm,)
+from inputgrad.torch_internals.modules import is_batch_norm
 
 
 def check_model(model: Any) -> None:
@@ -41,5 +38,5 @@ def without_inference_tensors(value: Any) -> Any:
 def coupled_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules that couple the samples of a batch by its statistics, with their names."""
     for name, module in model.named_modules():
-        if isinstance(module, _COUPLING) and (module.training or module.running_mean is None):
+        if is_batch_norm(module) and (module.training or module.running_mean is None):
             yield name, module

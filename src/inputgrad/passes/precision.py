@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.memory import memory
-from inputgrad.passes.traced_draws import is_tracing
+from inputgrad.torch_internals.tensors import largest_magnitudes, stored_values
+from inputgrad.torch_internals.tracing import is_tracing
 
 Rows = list[Sequence[Tensor | None]]
 
@@ -59,7 +60,7 @@ def all_finite(parts: Iterable[Tensor | None]) -> bool:
     others: list[Tensor] = []
     for part in found:
         (plain if type(part) in (Tensor, nn.Parameter) and part.layout == torch.strided else others).append(part)
-    largest = torch._foreach_norm(plain, float("inf")) if plain else ()
+    largest = largest_magnitudes(plain)
     if largest and not bool(torch.stack([part.isfinite().to(largest[0].device) for part in largest]).all()):
         return False
-    return all(bool((part._values() if part.layout == torch.sparse_coo else part).isfinite().all()) for part in others)
+    return all(bool((stored_values(part) if part.layout == torch.sparse_coo else part).isfinite().all()) for part in others)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from inputgrad.distributed.fsdp import UnshardedParameters
 from inputgrad.distributed.placement import Placement
-from inputgrad.passes.traced_draws import TracedDraws, is_tracing
+from inputgrad.passes.traced_draws import TracedDraws
+from inputgrad.torch_internals.modules import own_buffers
+from inputgrad.torch_internals.tracing import is_tracing
 
 
 class RandomAndBufferState:
@@ -68,19 +70,19 @@ class RandomAndBufferState:
         live = list(_buffers(self._model))
         _set_random_state(self._random, self.device)
         for module, name, buffer in self._buffers:
-            module._buffers[name] = buffer.clone()
+            own_buffers(module)[name] = buffer.clone()
         try:
             with self._draws(), self.placement.further_pass():
                 yield
         finally:
             _set_random_state(now, self.device)
             for module, name, buffer in live:
-                module._buffers[name] = buffer
+                own_buffers(module)[name] = buffer
 
 
 def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
     for module in model.modules():
-        for name, buffer in module._buffers.items():
+        for name, buffer in own_buffers(module).items():
             if buffer is not None:
                 yield module, name, buffer
 

@@ -3,8 +3,7 @@
 So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
 """
 
-import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
@@ -15,8 +14,11 @@ from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.traced_draws import is_tracing
-from inputgrad.torch_internals.autograd_graph import leaves_of, nodes_of
+from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
+from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
+from inputgrad.torch_internals.modules import forward_hooks, forward_pre_hooks
+from inputgrad.torch_internals.tracing import is_tracing
 
 
 class Named(Hashable, Protocol):
@@ -38,15 +40,15 @@ def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score,
     if is_checked(engine, forward, score):
         return
     for node in nodes_of(results):
-        if node.name() in ("torch::autograd::Error", "torch::autograd::DelayedError"):
-            raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
-    if any(node.name() == "_FromTorchTensorBackward" for node in nodes_of([forward.primal().output])):
+        if is_once_differentiable(node):
+            raise RuntimeError(messages.ONCE_DIFFERENTIABLE)
+    if any(is_from_local(node) for node in nodes_of([forward.primal().output])):
         raise RuntimeError("DTensor.from_local of torch cuts off the second derivative")
     differentiable = [result for result in results if result.requires_grad]
     learning = leaves_of(differentiable) if forward.placement.is_fsdp else forward.model.parameters()  # a sharded unit puts others in the parameters' place
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
     if differentiable and sources:
-        with without_parameter_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
+        with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
             torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
     memory(forward.model).checked.add(_signature(engine, forward, score))
 
@@ -73,26 +75,13 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
 
 def model_fingerprint(model: nn.Module) -> int:
     """What a model is made of, as a number: another one after a layer was exchanged, a mode changed or a hook added."""
-    return hash(tuple((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()))
+    return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m))) for m in model.modules()))
 
 
 def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     """All that decides whether a second derivative is there; not the size of the batch or the length of a sequence."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())  # no size: processes may pad differently, and prove in step all the same
     return (engine, score.head.identity(), kinds, forward.wrt, model_fingerprint(forward.model))
-
-
-@contextmanager
-def without_parameter_hooks(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """The user's hooks on the parameters hear nothing of what is differentiated for a proof alone."""
-    kept = [(parameter, parameter._backward_hooks) for parameter in parameters if parameter._backward_hooks]
-    for parameter, _ in kept:
-        parameter._backward_hooks = None
-    try:
-        yield
-    finally:
-        for parameter, hooks in kept:
-            parameter._backward_hooks = hooks
 
 
 @contextmanager
@@ -104,35 +93,11 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         forward.placement.reset_after_error()
         raise
     except RuntimeError as error:
-        if "gloo" in str(error).lower() or "nccl" in str(error).lower():
-            raise  # another process is gone, or waits for something else
+        if messages.OTHER_PROCESS.is_in(error):
+            raise
         forward.placement.reset_after_error()
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
-            f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {_obstacle(str(error))} "
+            f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {messages.obstacle(error)} "
             f"(torch: {first_line!r}). engine='finite_difference' needs first derivatives only, and engine='auto' takes what serves."
         ) from error
-
-
-def _obstacle(text: str) -> str:
-    """What stood in the way, in words."""
-    for sign, words in _MACHINERY.items():
-        if sign in text:
-            return words
-    match = _OPERATION.search(text)
-    return f"{next(filter(None, match.groups())) if match else 'an operation'} has no such derivative here"
-
-
-_MACHINERY = {
-    "use_reentrant=True": "re-entrant checkpointing allows no such derivative; checkpoint(..., use_reentrant=False) can be differentiated twice",
-    "torch.utils.checkpoint": "torch.utils.checkpoint computes its region again outside of this derivative",
-    "setStorage": "sharded parameters are taken apart again before this derivative needs them",
-    "DTensor.from_local": "torch's own DTensor.from_local was called by a kept reference; call it as DTensor.from_local, so that the exchange is seen",
-    "Tensor.requires_grad_()": "Tensor.requires_grad_(), called inside the model or by re-entrant checkpointing, is not possible in this derivative",
-    "setup_context": "a custom autograd.Function without setup_context and jvp has no such derivative here",
-}
-"""What torch says where no single operation is to blame -> what it means."""
-
-_OPERATION = re.compile(
-    r"derivative (?:for|of) '?(?:aten::|torch::)?(\w+)'?|forward AD with (\w+)|(\w+Backward\w*)|(once_differentiable)|(torch\.compile)|(autograd\.Function)"
-)

@@ -1,34 +1,27 @@
-"""While a step is traced into a graph: knowing that it is, and drawing the same random numbers in every pass of the step.
+"""While a step is traced into a graph: drawing the same random numbers in every pass of the step.
 
 In eager mode `replay` sets the generator back; in a graph there is none to set back, so the first pass's draws themselves are handed to the later ones.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from inputgrad.errors import EngineError
-
-
-def is_tracing() -> bool:
-    """Whether a step is being traced: then no number of it can be looked at."""
-    proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
-    return proxies is not None and proxies.get_proxy_mode() is not None
+from inputgrad.torch_internals.kernels import is_fused_attention
+from inputgrad.torch_internals.tracing import TorchDispatchMode, argument_names, operation_name, writes_in_place
 
 
 def draws_random_numbers(operation: Any, args: Any, kwargs: Any) -> bool:
     """Whether an operation of a graph, called so, draws random numbers. Fused attention is tagged so, and draws none without dropout."""
     if torch.Tag.nondeterministic_seeded not in getattr(operation, "tags", ()):
         return False
-    if "_scaled_dot_product" not in operation._schema.name:
+    if not is_fused_attention(operation_name(operation)):
         return True
-    names = [argument.name for argument in operation._schema.arguments]
-    return bool({**dict(zip(names, args, strict=False)), **kwargs}.get("dropout_p", 0.0))
+    return bool({**dict(zip(argument_names(operation), args, strict=False)), **kwargs}.get("dropout_p", 0.0))
 
 
 class TracedDraws(TorchDispatchMode):
@@ -51,8 +44,8 @@ class TracedDraws(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         if not draws_random_numbers(func, args, kwargs or {}):
             return func(*args, **(kwargs or {}))
-        in_place = func._schema.is_mutable
-        name = func._schema.name.removeprefix("aten::")
+        in_place = writes_in_place(func)
+        name = operation_name(func).removeprefix("aten::")
         if self._next is None:
             result = func(*args, **(kwargs or {}))
             if name in _REPLAYED:

@@ -5,13 +5,14 @@ neither its attention nor its normalisation. Traced inside ``torch.func.jvp`` it
 uncompiled too. With the compiler standing by for the pass, none of that happens, and what was compiled before stays so for everybody else.
 """
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+from inputgrad.torch_internals import compiler
 
 _LOCK = threading.Lock()
 _STANDING_BY: list[ExitStack] = []
@@ -21,16 +22,11 @@ _STANDING_BY: list[ExitStack] = []
 @contextmanager
 def uncompiled() -> Iterator[None]:
     """``torch.compiler.set_stance("force_eager")`` that several threads may enter and leave in any order."""
-    if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and the import is slow
+    if not compiler.is_loaded():
         yield
         return
-    frames = torch._C._dynamo.eval_frame
-    tracing = frames.set_eval_frame(None)  # where the criterion runs inside a compiled function, no stance may be taken
-    try:
-        with _standing_by():
-            yield
-    finally:
-        frames.set_eval_frame(tracing)
+    with compiler.outside_compiled_code(), _standing_by():  # the criterion may run inside a compiled function
+        yield
 
 
 @contextmanager
@@ -52,8 +48,6 @@ def _standing_by() -> Iterator[None]:
 def compiled_part(model: nn.Module) -> str | None:
     """The first part of the model that ``torch.compile`` was applied to, in words: a module, its forward, or a function that it holds."""
     for name, module in model.named_modules():
-        held = [type(module).forward, *vars(module).values()]
-        compiled = type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
-        if compiled or any(hasattr(value, "_torchdynamo_orig_callable") for value in held):
+        if compiler.is_compiled(module):
             return f"module {name!r}" if name else "the model"
     return None

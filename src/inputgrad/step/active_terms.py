@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from inputgrad.batch import Batch
 from inputgrad.errors import warn
 from inputgrad.memory import memory
-from inputgrad.passes.traced_draws import is_tracing
 from inputgrad.terms.base import Term, TermSum, Weighted
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, ModelInputs, canonical
 
 Terms = Term | Weighted | TermSum | Iterable[Term | Weighted]

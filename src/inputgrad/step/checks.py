@@ -11,7 +11,7 @@ from inputgrad.distributed.placement import Placement
 from inputgrad.errors import warn
 from inputgrad.memory import memory
 from inputgrad.passes.model_checks import coupled_modules
-from inputgrad.passes.traced_draws import is_tracing
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:

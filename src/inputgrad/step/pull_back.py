@@ -14,6 +14,7 @@ from inputgrad.engines.base import Cotangents, KnownGradients, Linearization
 from inputgrad.step.evaluation import Evaluation
 from inputgrad.step.surrogate_gradient import SurrogateGradient
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks
 
 Roots = list[tuple[Tensor, Tensor | None]]
 """Where a backward pass starts, each with its cotangent; None for the 0-d ones, which start from 1."""
@@ -79,7 +80,7 @@ class PullBack:
 
     def _gradient_is_listened_to(self) -> bool:
         """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
-        return bool(self._placement.replicas) or self._placement.is_sharded or any(p._post_accumulate_grad_hooks for p in self._model.parameters())
+        return bool(self._placement.replicas) or self._placement.is_sharded or any(has_accumulation_hooks(p) for p in self._model.parameters())
 
     def _to_leaves(self, roots: Roots, own: set[int]) -> None:
         roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.errors import EngineError
+from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks, has_gradient_hooks
 
 
 class SurrogateGradient(torch.autograd.Function):
@@ -53,7 +54,7 @@ def accumulate(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():  # wrappers listen at places that cannot be seen from here
         listened = list(gradients)
     else:
-        listened = [name for name in gradients if parameters[name]._backward_hooks or parameters[name]._post_accumulate_grad_hooks]
+        listened = [name for name in gradients if has_gradient_hooks(parameters[name]) or has_accumulation_hooks(parameters[name])]
     for name in gradients.keys() - set(listened):
         parameter, gradient = parameters[name], gradients[name]
         if parameter.grad is None:

@@ -14,6 +14,7 @@ from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key, Wrt, keys_of
 
@@ -167,7 +168,7 @@ class SpectralNorm(Term):
         try:
             return _power_iteration(scores, tuple(variables.values()), steps)
         except RuntimeError as error:
-            if "not implemented" not in str(error) and "double backward" not in str(error):
+            if not messages.NO_SECOND_DERIVATIVE.is_in(error):
                 raise
             raise ValueError("SpectralNorm: iterations needs a second derivative of every operation of the model; leave it out for the exact one") from error
 

@@ -5,17 +5,15 @@ for the shapes, the modes and the schedule that it was made with; `compiled` kee
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.utils.stateless import _reparametrize_module
-from torch.utils import _pytree as pytree
 
 from inputgrad.passes.precision import LOSS_SCALE, Rows, is_float16_autocast
 from inputgrad.passes.traced_draws import draws_random_numbers
+from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.tracing import holding, trace
 from inputgrad.tracing.records import StepFunction, StepRequest, StepResult
 
 _TENSOR = object()
@@ -29,11 +27,11 @@ class CompiledStep:
         model, step, inputs, target, weights = request.model, request.step, request.inputs, request.target, request.weights
         self._names: list[str] = []
         self._reached: list[str] = []
-        leaves, self._structure = pytree.tree_flatten((inputs, target, list(weights)))
+        leaves, self._structure = pytree.flatten((inputs, target, list(weights)))
         self._static = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._half = computes_in_float16(model)
         arguments = (*self._arguments(model, inputs, target, weights, copied=True), torch.ones(()))
-        traced = make_fx(lambda *given: self._run(model, step, *given), tracing_mode="real")(*arguments)
+        traced = trace(lambda *given: self._run(model, step, *given), *arguments)
         self._compiled = torch.compile(traced, dynamic=False, backend=backend)
         self.traced = traced
         self.random = any(draws_random_numbers(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
@@ -72,7 +70,7 @@ class CompiledStep:
     def _arguments(
         self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
-        leaves, _ = pytree.tree_flatten((inputs, target, list(weights)))
+        leaves, _ = pytree.flatten((inputs, target, list(weights)))
         tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
         parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
         buffers = {name: buffer.clone() if copied else buffer for name, buffer in model.named_buffers()}
@@ -83,13 +81,13 @@ class CompiledStep:
     ) -> Any:
         waiting = iter(tensors)
         leaves = [next(waiting) if static is _TENSOR else static for static in self._static]
-        inputs, target, weights = pytree.tree_unflatten(leaves, self._structure)
+        inputs, target, weights = pytree.unflatten(leaves, self._structure)
         wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         if any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules()):  # convolutions are fastest on this layout
             parameters = {name: _channels_last(parameter) for name, parameter in parameters.items()}
-            inputs, target = pytree.tree_map_only(Tensor, _channels_last, (inputs, target))
+            inputs, target = pytree.map_only(Tensor, _channels_last, (inputs, target))
         opened = {name: p.detach().requires_grad_(name in wanted) for name, p in parameters.items()}
-        with torch.enable_grad(), _holding(model, {**opened, **buffers}):
+        with torch.enable_grad(), holding(model, {**opened, **buffers}):
             loss, parts, output, _ = step(inputs, target, weights)
             sources = {name: p for name, p in opened.items() if p.requires_grad}
             found = torch.autograd.grad(loss, list(sources.values()), scale.to(loss) if self._half else None, allow_unused=True)
@@ -110,8 +108,3 @@ _LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.d
 
 def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
-
-
-def _holding(model: nn.Module, tensors: dict[str, Tensor]) -> AbstractContextManager[Any]:
-    """The model with its parameters and buffers exchanged, tied ones together; what `torch.func.functional_call` does around one call."""
-    return _reparametrize_module(model, tensors, tie_weights=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from inputgrad.torch_internals.modules import forward_hooks, forward_pre_hooks
+
 _DEPTH = 5
 """How far tensors are followed through containers, closures and fields."""
 
@@ -21,7 +23,7 @@ _LARGE = 1000
 def model_form(model: nn.Module) -> Hashable:
     """Everything about a model that a trace takes in and that can change: its modules, their modes, hooks, plain settings and loose tensors."""
     return tuple(
-        (id(module), type(module), module.training, tuple(module._forward_hooks), tuple(module._forward_pre_hooks), _settings(module))
+        (id(module), type(module), module.training, tuple(forward_hooks(module)), tuple(forward_pre_hooks(module)), _settings(module))
         for module in model.modules()
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from inputgrad.passes.branches.grid_sample import grid_sample
 from inputgrad.passes.branches.norms import division, norm, remainder
 from inputgrad.passes.constants import DETACHING
+from inputgrad.torch_internals.function_modes import homes_of_functions
 
 if TYPE_CHECKING:
     from inputgrad.passes.branches.tape import BranchTape
@@ -183,8 +184,7 @@ _HARDSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x), la
 def _everywhere(names: str, rule: Rule) -> dict[Any, Rule]:
     """The rule under every form of the named functions: torch's, functional's, the tensor's methods, and those in place."""
     forms = [form for name in names.split() for form in (name, f"{name}_", f"__{name}__")]
-    homes = (torch, F, Tensor, torch._C._nn)
-    return {getattr(home, form): rule for form in forms for home in homes if hasattr(home, form)}
+    return {getattr(home, form): rule for form in forms for home in homes_of_functions() if hasattr(home, form)}
 
 
 RULES: dict[Any, Rule] = {

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from inputgrad.errors import EngineError
 from inputgrad.passes.branches.rules import RULES
 from inputgrad.passes.constants import NoGradRegion
+from inputgrad.torch_internals.checkpoints import in_checkpoint
 
 
 class BranchTape:
@@ -86,8 +87,7 @@ class _BranchMode(TorchFunctionMode):
 
 def _runs_again() -> bool:
     """Whether this is a checkpointed region: a re-entrant one runs without gradients first, the other kind packs what it saves."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
-    return not torch.is_grad_enabled() or (hooks is not None and "_checkpoint_hook" in getattr(hooks[0], "__qualname__", ""))
+    return not torch.is_grad_enabled() or in_checkpoint()
 
 
 def module_with_hidden_branches(model: nn.Module) -> str | None:

@@ -1,0 +1,61 @@
+"""What an ``nn.Module`` keeps in its private fields, and kinds of modules that have no public base class."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from inputgrad.torch_internals.required import Required
+
+
+def forward_hooks(module: nn.Module) -> MutableMapping[int, Any]:
+    """The hooks that run after its forward, by key; what replaces one runs in its place. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with _HOOKS:
+        return module._forward_hooks
+
+
+def forward_pre_hooks(module: nn.Module) -> MutableMapping[int, Any]:
+    """The hooks that run before its forward, likewise. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with _HOOKS:
+        return module._forward_pre_hooks
+
+
+def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
+    """Its own parameters by name; here a tensor that is no parameter may take the place of one. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with Required("torch.nn.Module._parameters", "fully_shard under engine 'double_backward'", "Use engine='reverse_over_forward'"):
+        return module._parameters
+
+
+def own_buffers(module: nn.Module) -> MutableMapping[str, Tensor | None]:
+    """Its own buffers by name; here one may be exchanged without a check. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with Required("torch.nn.Module._buffers", "running a model several times a step without a trace in its buffers"):
+        return module._buffers
+
+
+def refresh_weight_list(module: nn.RNNBase) -> None:
+    """Have a recurrent layer read its weights again, of which it keeps a list. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with Required("torch.nn.RNNBase._flat_weights", "fully_shard on a recurrent layer", "Use engine='reverse_over_forward'"):
+        module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether it normalises by statistics of the batch. Read in torch 2.6 to 2.15. Missing: told by the public classes, without others of the same base."""
+    base = getattr(nn.modules.batchnorm, "_BatchNorm", None)
+    return isinstance(module, base or (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm))
+
+
+def is_dropout(module: nn.Module) -> bool:
+    """Whether it is one of torch's dropouts, with a share ``p``. Read in torch 2.6 to 2.15. Missing: False."""
+    return _is_from("torch.nn.modules.dropout", module)
+
+
+def is_loss(base: Any) -> bool:
+    """Whether it is one of torch's loss modules, all of which need a target. Read in torch 2.6 to 2.15. Missing: False."""
+    return isinstance(base, nn.Module) and _is_from("torch.nn.modules.loss", base)
+
+
+def _is_from(home: str, module: nn.Module) -> bool:
+    return any(kind.__module__ == home for kind in type(module).__mro__)
+
+
+_HOOKS = Required("torch.nn.Module._forward_hooks", "telling whether a model has changed since it was checked")

@@ -1,0 +1,38 @@
+"""Operations on several tensors at once, and what a tensor keeps in private."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from inputgrad.torch_internals.required import Required
+
+
+def scaled(tensors: Sequence[Tensor], factor: float) -> Sequence[Tensor]:
+    """Each of them times the factor, by one kernel where torch has it. Read in torch 2.6 to 2.15. Missing: one after the other."""
+    if not tensors:
+        return []
+    at_once = getattr(torch, "_foreach_mul", None)
+    return at_once(list(tensors), factor) if at_once else [tensor * factor for tensor in tensors]
+
+
+def largest_magnitudes(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The largest absolute value of each, 0-d; NaN where it has one. Read in torch 2.6 to 2.15. Missing: one after the other."""
+    if not tensors:
+        return []
+    at_once = getattr(torch, "_foreach_norm", None)
+    return at_once(list(tensors), float("inf")) if at_once else [torch.linalg.vector_norm(tensor, float("inf")) for tensor in tensors]
+
+
+def stored_values(tensor: Tensor) -> Tensor:
+    """The numbers that a sparse tensor (COO) stores, duplicates apart. Read in torch 2.6 to 2.15. Missing: duplicates are added up."""
+    return tensor._values() if hasattr(tensor, "_values") else tensor.coalesce().values()
+
+
+def times_written(tensor: Tensor) -> int:
+    """How often it was written in place. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with _VERSION:
+        return tensor._version
+
+
+_VERSION = Required("torch.Tensor._version", "telling whether a model writes in place on its inputs")
