@@ -179,7 +179,7 @@ def test_every_public_class_says_what_it_is_in_its_own_words(module: ModuleType)
         for method, function in inspect.getmembers(value, inspect.isfunction) if name in ig.__all__ else ():
             if not method.startswith("_") and function.__module__.startswith("inputgrad") and function.__qualname__.startswith(name):
                 documented = inspect.getdoc(getattr(value, method))
-                assert documented or method in ("weighted", "get_extra_state", "set_extra_state", "extra_repr", "at_step"), f"{name}.{method}"
+                assert documented or method in ("get_extra_state", "set_extra_state", "extra_repr"), f"{name}.{method}"
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=room)

@@ -37,6 +37,7 @@ class _Summand:
     __array_ufunc__ = None  # numpy's numbers leave the product to the term
 
     def weighted(self) -> tuple["Weighted", ...]:
+        """Its terms, each with its weight."""
         raise NotImplementedError
 
     def __mul__(self, factor: Any) -> Any:
@@ -166,12 +167,14 @@ class Weighted(_Summand):
         return (self,)
 
     def at_step(self, step: int) -> float:
+        """The weight at the step of this number."""
         weight = at_step(self.weight, step)
         if not isinstance(weight, Real) or not math.isfinite(weight):
             raise ValueError(f"the weight of {self.term.name} at step {step} must be a finite number, got {weight!r}")
         return float(weight)
 
     def times(self, factor: Weight) -> "Weighted":
+        """The same with ``factor`` times the weight."""
         return replace(self, weight=factor if self.weight == 1 else product(factor, self.weight))
 
     def thinned(self, every: int, fraction: float) -> "Weighted":
