@@ -1,6 +1,6 @@
-"""The catalogue: every published loss that the library holds, read from its own docstring. Knows recipes, terms and perturbations.
+"""The catalogue: every published loss in the library, read from its own docstring. Knows recipes, terms and perturbations.
 
-A docstring there has a fixed form: what it is in one line; an indented formula; symbols and departures; "When not: …"; "Source: …"; an example.
+These docstrings have a fixed form: a summary in one line; an indented formula; symbols and departures; "When not: …"; "Source: …"; an example.
 """
 
 import dataclasses
@@ -41,8 +41,8 @@ class Entry:
     @property
     def cited(self) -> str:
         """The source in short: authors and year."""
-        found = re.match(r"(.+? \d{4})", self.source)
-        return found[1] if found else self.source
+        authors_and_year = re.match(r"(.+? \d{4})", self.source)
+        return authors_and_year[1] if authors_and_year else self.source
 
 
 def entries() -> list[Entry]:
@@ -52,9 +52,9 @@ def entries() -> list[Entry]:
 
 def entry(name: str) -> Entry:
     """The entry of this name. Raises `ValueError` with the nearest one for an unknown name."""
-    known = {found.name: found for found in entries()}
+    known = {entry.name: entry for entry in entries()}
     if name not in known:
-        raise ValueError(f"{name!r} is no entry of the catalogue; {nearest(name, known)}")
+        raise ValueError(f"unknown term {name!r}; {nearest(name, known)}")
     return known[name]
 
 
@@ -94,8 +94,8 @@ def _entry(name: str, kind: Kind, made_of: Any) -> Entry:
 
 def _said(word: str, text: str) -> str:
     """What follows ``word:`` at the beginning of a line, to the end of the paragraph or the next such word."""
-    found = re.search(rf"^{word}s?:\s*(.*?)(?=\n\s*\n|\n(?:Sources?|When not):|\Z)", text, re.DOTALL | re.MULTILINE)
-    return _joined(found[1]) if found else ""
+    said = re.search(rf"^{word}s?:\s*(.*?)(?=\n\s*\n|\n(?:Sources?|When not):|\Z)", text, re.DOTALL | re.MULTILINE)
+    return _joined(said[1]) if said else ""
 
 
 def _settings(made_of: Any) -> str:

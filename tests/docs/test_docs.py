@@ -14,7 +14,7 @@ import torch
 import inputgrad
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(path for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")) if "_build" not in path.parts)
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if "_build" not in path.parts)
 TEXTS = sorted([*PAGES, ROOT / "CITATION.cff", *(ROOT / "docs").glob("*.py"), *(ROOT / "examples").glob("*.py")])
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")

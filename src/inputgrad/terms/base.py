@@ -1,7 +1,7 @@
 """What a term is: a formula on the input gradient that gives one number a sample. And how terms are weighted and added.
 
 A term never calls autograd for its gradient and knows no engine: it asks its batch. A new term is one file with a frozen dataclass, one import
-line in ``terms/__init__.py``, and one row in the tests' table of cases.
+line in ``terms/__init__.pyi``, and one row in the tests' table of cases (CONTRIBUTING.md).
 """
 
 import math
@@ -174,7 +174,7 @@ class Weighted(_Summand):
         return float(weight)
 
     def times(self, factor: Weight) -> "Weighted":
-        """The same with ``factor`` times the weight."""
+        """The same term with ``factor`` times its weight."""
         return replace(self, weight=factor if self.weight == 1 else product(factor, self.weight))
 
     def thinned(self, every: int, fraction: float) -> "Weighted":
