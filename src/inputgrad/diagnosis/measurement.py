@@ -23,12 +23,10 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Call, Objective
+from inputgrad.step.parameter_gradients import Gradients, parameter_gradients
 from inputgrad.step.whole_step import whole_step
-from inputgrad.torch_internals import messages
-from inputgrad.torch_internals.gradient_hooks import without_accumulation_hooks, without_gradient_hooks
 from inputgrad.variables import ModelInputs
 
-Gradients = list[Tensor | None]
 Caught = list[warnings.WarningMessage]
 
 
@@ -135,7 +133,7 @@ class Measurements:
 
     def _step(self, objective: Objective) -> Gradients:
         with self.replayed(), self._opened(objective) as call:
-            return self._gradients(call.attached(call.total(call.values())))
+            return parameter_gradients(call.attached(call.total(call.values())), self.model, self._sources)
 
     def _timed(self, objective: Objective) -> float:
         began = _now(self._sources)
@@ -155,37 +153,6 @@ class Measurements:
         replay.remember()
         with replay.run(), uncompiled() if eager else nullcontext():
             yield
-
-    def _gradients(self, loss: Tensor) -> Gradients:
-        if not self._sources or not loss.requires_grad:
-            return [None for _ in self._sources]
-        if Placement(self.model).is_fsdp:
-            return self._by_backward(loss)
-        try:
-            return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]
-        except RuntimeError as error:
-            if not messages.CHECKPOINT.is_in(error):
-                raise
-            return self._by_backward(loss)
-
-    def _by_backward(self, loss: Tensor) -> Gradients:
-        """The same by ``.backward()``, which is all that re-entrant checkpointing and ``fully_shard`` allow; ``.grad`` is put back, and no hook is told."""
-        kept = [(leaf, leaf.grad) for leaf in self._sources]
-        for leaf, _ in kept:
-            leaf.grad = None
-        try:
-            with without_gradient_hooks(self._sources), without_accumulation_hooks(self._sources):
-                loss.backward()
-            return [_whole(source.grad) for source in self._sources]
-        finally:
-            for leaf, gradient in kept:
-                leaf.grad = gradient
-
-
-def _whole(gradient: Any) -> Tensor | None:
-    """Of shares the whole, for figures."""
-    whole: Tensor | None = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
-    return whole
 
 
 def _now(tensors: list[Any]) -> float:

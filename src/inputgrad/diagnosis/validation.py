@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from inputgrad.diagnosis.inspection import findings_of_refusals, inspect_model, inspect_run, suggested
-from inputgrad.diagnosis.measurement import Gradients, Measurement, Measurements, isolated, relative, warning_texts
+from inputgrad.diagnosis.measurement import Measurement, Measurements, isolated, relative, warning_texts
 from inputgrad.diagnosis.records import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
 from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
 from inputgrad.step.objective import Objective
+from inputgrad.step.parameter_gradients import Gradients
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.variables import ModelInputs
 

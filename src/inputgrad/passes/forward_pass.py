@@ -195,9 +195,14 @@ class ForwardPass:
                 handle.remove()
 
 
-def displacement(key: Key, value: Tensor, here: Tensor) -> Change:
-    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
+def displacement(key: Key, value: Tensor, here: Tensor, *, frozen: bool = False) -> Change:
+    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it.
+
+    frozen: z may be another one than ``here`` was, and then the value moves with it.
+    """
     value = shaped(key, value, here)
+    if frozen and not value.requires_grad:
+        return lambda z: value + (z - here)
     return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
 
 

@@ -25,6 +25,8 @@ class BranchTape:
     def __init__(self) -> None:
         self._decisions: list[Tensor] = []
         self._next: int | None = None
+        self.paused = False
+        """Whether functions run as they are for the moment, neither recorded nor replayed."""
         self.unseen: str | None = None
         """Where a decision was met that will not be replayed: in a checkpointed region, which runs again in the backward pass, or under no_grad."""
 
@@ -72,6 +74,8 @@ class _BranchMode(TorchFunctionMode):
         self._region = NoGradRegion()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if self._tape.paused:
+            return func(*args, **(kwargs or {}))
         self._region.follow(func, args)
         floating = [value for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor) and value.is_floating_point()]
         if self._region.inside and any(value.requires_grad and not value.is_leaf for value in floating):
