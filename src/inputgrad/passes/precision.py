@@ -59,6 +59,11 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def widened_under_autocast(output: Tensor) -> Tensor:
+    """What autocast hands to a loss: half precision as float32; outside of autocast the output as it is."""
+    return widened(output) if torch.is_autocast_enabled(output.device.type) else output
+
+
 def all_finite(parts: Iterable[Tensor | None]) -> bool:
     """Whether all numbers are finite; for plain tensors by one look at the device."""
     found = [part for part in parts if part is not None and part.numel()]

@@ -18,7 +18,7 @@ from inputgrad.engines.base import Engine, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions, displacement, is_module, shaped
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.precision import widened
+from inputgrad.passes.precision import widened_under_autocast
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.shared_base_loss import PendingCotangents, Roots, SharedBaseLoss, as_multiple
@@ -73,9 +73,7 @@ class Evaluation:
 
     def output(self) -> Tensor:
         if self._output is None:
-            output = self._forward.values().output.detach()
-            autocast = torch.is_autocast_enabled(output.device.type)
-            self._output = (widened(output) if autocast else output).requires_grad_()  # autocast widens for a loss too; small cotangents must not vanish
+            self._output = widened_under_autocast(self._forward.values().output.detach()).requires_grad_()  # small cotangents must not vanish
         return self._output
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
