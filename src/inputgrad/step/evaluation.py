@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
@@ -18,6 +17,7 @@ from inputgrad.passes.displaced import FrozenBranches
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions, displacement, is_module, shaped
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.precision import widened_under_autocast
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
@@ -84,9 +84,7 @@ class Evaluation:
 
     def output(self) -> Tensor:
         if self._output is None:
-            output = self.primal_pass.values().output.detach()
-            half = torch.is_autocast_enabled(output.device.type) and output.dtype in (torch.float16, torch.bfloat16)
-            self._output = (output.float() if half else output).requires_grad_()  # autocast widens for a loss too; small cotangents must not vanish
+            self._output = widened_under_autocast(self.primal_pass.values().output.detach()).requires_grad_()  # small cotangents must not vanish
         return self._output
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:

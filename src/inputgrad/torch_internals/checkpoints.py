@@ -68,9 +68,9 @@ def _region_on_the_stack() -> Any:
         if frame.f_code.co_filename == source:
             if frame.f_code.co_name == "unpack_hook":  # a region that runs again
                 return None
-            region = frame.f_locals.get("gen") if frame.f_code.co_name == "checkpoint" else None
-            if region is not None and region.gi_frame is not None:
-                return region.gi_frame.f_locals.get("new_frame", _UNKNOWN)
+            running = getattr(frame.f_locals.get("gen"), "gi_frame", None)
+            if running is not None:
+                return running.f_locals.get("new_frame", _UNKNOWN)
         frame = frame.f_back
     return None
 
