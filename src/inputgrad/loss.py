@@ -15,6 +15,7 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Step
 from inputgrad.diagnosis.records import Explanation
 from inputgrad.diagnosis.validation import explain
+from inputgrad.diagnosis.verification_table import VerificationTable, verify
 from inputgrad.distributed.agreement import check_agreement
 from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
@@ -130,6 +131,14 @@ class InputGradientLoss(nn.Module):
         themselves, and `ValueError` for a criterion without terms; what an engine raises stands in its row.
         """
         return explain(self.objective, self.step_number, model, inputs, target, compile=compile)
+
+    def verify(self, model: nn.Module, inputs: Any, target: Any = None) -> VerificationTable:
+        """Compare every engine's gradient of the terms with the change of their value when the parameters move. Printed, it is a table.
+
+        Thorough: in float64, on a copy of the model, along six directions, where the model can be copied and cast; else in its own precision. Nothing is
+        touched. Raises what the model itself raises, and `ValueError` for a criterion without terms.
+        """
+        return verify(self.objective, self.step_number, model, inputs, target)
 
     @contextmanager
     def _call(self, model: nn.Module, inputs: Any, target: Any, *, immediate: bool = False) -> Iterator[Call]:

@@ -130,7 +130,7 @@ def _without_path(output: Tensor, opened: dict[Key, Tensor], parameters: dict[st
 
 def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> list[Finding]:
     """A finding for each engine that was refused and is not the subject of a finding yet; one for all where they say the same."""
-    refused = [verdict for verdict in explanation.verdicts if verdict.serves in ("refused", "doubtful") and verdict.engine in _WORDS]
+    refused = [verdict for verdict in explanation.verdicts if verdict.serves in ("refused", "doubtful", "wrong") and verdict.engine in _WORDS]
     spoken = {engine for finding in known for engine in finding.hinders}
     without_path = any(finding.what == "no path" for finding in known)
     groups: dict[str, list[Verdict]] = {}

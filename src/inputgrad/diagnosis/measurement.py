@@ -24,6 +24,7 @@ from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.parameter_gradients import Gradients, parameter_gradients
+from inputgrad.step.verification import Verification, Verifier
 from inputgrad.step.whole_step import whole_step
 from inputgrad.variables import ModelInputs
 
@@ -55,6 +56,7 @@ class Measurement:
 
     gradients: Gradients
     seconds: float
+    verification: Verification | None = None
 
 
 class Measurements:
@@ -93,9 +95,14 @@ class Measurements:
             return error
         try:
             seconds = self._timed(whole)
-            return Measurement(gradients or _minus(self._step(whole), self._step(self._plain())), seconds)
+            return Measurement(gradients or _minus(self._step(whole), self._step(self._plain())), seconds, self._verified(engine))
         except Exception as error:
             return error
+
+    def _verified(self, engine: Engine) -> Verification:
+        """The engine's gradient against the change of the terms' value."""
+        active = active_terms(self.objective.terms, self._step_number, training=False)
+        return Verifier(self.objective, self.model, self.inputs, self.target, active).verify(engine)
 
     def _plain(self) -> Objective:
         return replace(self.objective, base=self.objective.base or _mean_of_output, terms=(), engine=Auto())

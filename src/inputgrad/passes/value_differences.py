@@ -31,7 +31,9 @@ class Misfit:
     settled: bool = True
 
 
-def compare(value: Callable[[], float], gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], tolerance: float) -> Misfit | None:
+def compare(
+    value: Callable[[], float], gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], tolerance: float, directions: int = DIRECTIONS
+) -> Misfit | None:
     """The misfit of the worst of a few directions; None where the value is too flat for its rounding in every direction.
 
     value: V at the present parameters, always with the same random draws and decisions. Parameters are exchanged for displaced ones, not written to.
@@ -39,7 +41,7 @@ def compare(value: Callable[[], float], gradients: Sequence[Tensor | None], para
     worst: Misfit | None = None
     middle, h = value(), min(STEPS.get(parameter.dtype, 0.0) for parameter in parameters)
     rounding = max(torch.finfo(parameter.dtype).eps for parameter in parameters)
-    for direction in _directions(gradients, parameters):
+    for direction in _directions(gradients, parameters, directions):
         expected = sum(float((g.double() * u.double()).sum()) for g, u in zip(gradients, direction, strict=True) if g is not None)
         quotient, size = _quotient(value, parameters, direction, h)
         noise = 8 * rounding * max(size, abs(middle)) / h
@@ -72,7 +74,7 @@ def _quotient(value: Callable[[], float], parameters: Sequence[Tensor], directio
     return (above - below) / (2 * h), max(abs(above), abs(below))
 
 
-def _directions(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+def _directions(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], count: int) -> Iterator[list[Tensor]]:
     """Directions in which each tensor moves by its own size, partly along its gradient, partly at random, and in which weak tensors count too.
 
     Along the gradient alone an error across it stays hidden; at random alone it drowns in rounding. The signs differ from direction to direction, so that
@@ -82,7 +84,7 @@ def _directions(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]
     sizes = _sizes(parameters)
     pulls = [0.0 if g is None else float(g.double().norm()) * size for g, size in zip(gradients, sizes, strict=True)]
     typical = sum(pulls) / max(1, sum(pull > 0 for pull in pulls))
-    for number in range(DIRECTIONS):
+    for number in range(count):
         signs = torch.randint(0, 2, (len(parameters),), generator=generator) * 2 - 1 if number else torch.ones(len(parameters))
         direction = []
         for p, g, size, pull, sign in zip(parameters, gradients, sizes, pulls, signs.tolist(), strict=True):

@@ -22,7 +22,7 @@ from inputgrad.passes.first_derivative import first_derivative_misfit
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
-from inputgrad.passes.value_differences import STEPS, compare
+from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.objective import Objective
 from inputgrad.step.parameter_gradients import parameter_gradients
@@ -53,7 +53,10 @@ class Verification:
 class Verifier:
     """The terms of one call, their gradient and their value, on one batch from which nothing remains."""
 
-    def __init__(self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
+    def __init__(
+        self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], directions: int = DIRECTIONS
+    ) -> None:
+        self._directions = directions
         self._objective = replace(objective, base_counts=False)
         self._model, self._inputs, self._target = model, inputs, target
         self._active = [replace(item, weight=item.weight or 1.0) for item in active]
@@ -68,7 +71,7 @@ class Verifier:
         gradients = self._gradients(engine)
         frozen = FrozenDecisions()
         try:
-            misfit = compare(lambda: self._value(frozen), gradients, self._parameters, self._tolerance(engine))
+            misfit = compare(lambda: self._value(frozen), gradients, self._parameters, self._tolerance(engine), self._directions)
         except torch.OutOfMemoryError:
             return Verification("not verified", reason="memory ran out")
         except EngineError as error:
@@ -189,12 +192,15 @@ def _refuse(verifier: Verifier, engine: Engine, model: nn.Module, result: Verifi
 def _form(objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> Hashable:
     """All that decides whether a gradient is right; not the size of the batch."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in inputs.tensors())
-    terms = tuple((item.fraction, _sketch_of_term(item.term)) for item in active)
-    base = identity_of(objective.base) if objective.base is not None else None
+    terms = tuple((item.fraction, _alike(item.term)) for item in active)
     learning = tuple(parameter.requires_grad for parameter in model.parameters())
-    return (objective.engine, base, terms, kinds, model_fingerprint(model), learning)
+    return (objective.engine, _alike(objective.base), terms, kinds, model_fingerprint(model), learning)
 
 
-def _sketch_of_term(term: Any) -> Hashable:
-    settings = tuple(sketch(getattr(term, field.name)) for field in fields(term)) if is_dataclass(term) else ()
-    return (type(term), settings)
+def _alike(value: Any) -> Hashable:
+    """What settings made anew alike have in common: of records their fields, of modules their description, of functions their code."""
+    if is_dataclass(value):
+        return (type(value), *(_alike(getattr(value, field.name)) for field in fields(value)))
+    if isinstance(value, nn.Module):
+        return (type(value), value.extra_repr())
+    return identity_of(value) if callable(value) and not isinstance(value, type) else sketch(value)
