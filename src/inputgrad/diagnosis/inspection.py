@@ -145,7 +145,7 @@ def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> 
 def _kind(group: list[Verdict]) -> str:
     if len(group) > 1:
         return "no input gradient"
-    return "engines disagree" if group[0].serves == "doubtful" else _WORDS[group[0].engine]
+    return {"doubtful": "engines disagree", "wrong": "wrong gradient"}.get(group[0].serves, _WORDS[group[0].engine])
 
 
 _WORDS = {"double_backward": "no second derivative", "reverse_over_forward": "no forward mode", "finite_difference": "no differences"}
