@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import inputgrad as ig
 from inputgrad import engines, heads, perturb, places, terms
+from tests.core.ordinary import ordinary
 
 ROOT = Path(ig.__file__).parent
 EVERYTHING = sorted(ROOT.rglob("*.py"))
@@ -277,30 +278,6 @@ def test_no_warning_without_coupling() -> None:
         ig.InputGradientLoss("mse")(normed(), x, y)  # no term, no input gradient
 
     assert warned(sound) == []
-
-
-class Springs(nn.Module):
-    """An energy of positions ``[N, A, 3]`` and a cell ``[N, 3, 3]``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stiffness = nn.Parameter(torch.ones(()))
-
-    def forward(self, positions: Tensor, cell: Tensor) -> Tensor:
-        return self.stiffness * (positions.square().sum((1, 2)) + cell.square().sum((1, 2)))
-
-
-def ordinary(kind: type) -> tuple[nn.Module, Any, Any, Any]:
-    """A model, inputs, a target and a base loss that suit a term's example."""
-    x, labels = torch.randn(5, 3), torch.arange(5) % 2
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    of_its_own: dict[type, tuple[nn.Module, Any, Any, Any]] = {
-        terms.MisclassificationAware: (model, x, labels, None),
-        terms.PairwiseCosine: (nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Unflatten(1, (3, 2))), x, labels, None),
-        terms.SlicedScoreMatching: (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), x, None, None),
-        terms.StressMatch: (Springs(), {"positions": torch.randn(5, 4, 3), "cell": torch.eye(3).repeat(5, 1, 1)}, {"stress": torch.zeros(5, 3, 3)}, None),
-    }
-    return of_its_own.get(kind, (model, x, torch.randn(5, 2), "mse"))
 
 
 def test_every_term_has_an_example_that_runs() -> None:

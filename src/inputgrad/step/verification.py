@@ -22,7 +22,7 @@ from inputgrad.passes.first_derivative import first_derivative_misfit
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
-from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare
+from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare, displaced
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.objective import Objective
 from inputgrad.step.parameter_gradients import parameter_gradients
@@ -80,12 +80,14 @@ class Verifier:
             return self._flat(frozen, gradients)
         if misfit.relative <= self._tolerance(engine):
             return Verification("verified", misfit.relative)
-        return self._misfit(engine, misfit.relative, frozen, settled=misfit.settled)
+        if not misfit.settled:
+            return Verification("not verified", misfit.relative, "the value does not change smoothly enough in the parameters")
+        if self._rounding(engine, gradients) > 0.1 * misfit.relative:
+            return Verification("not verified", misfit.relative, "rounding decides the gradient")
+        return self._misfit(engine, misfit.relative, frozen)
 
-    def _misfit(self, engine: Engine, misfit: float, frozen: FrozenDecisions, *, settled: bool) -> Verification:
+    def _misfit(self, engine: Engine, misfit: float, frozen: FrozenDecisions) -> Verification:
         hidden = module_with_hidden_branches(self._model) or frozen.hidden
-        if not settled:
-            return Verification("not verified", misfit, "the value does not change smoothly enough in the parameters")
         with self._state.run():
             first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
         if first is not None and first > self._tolerance(engine):
@@ -93,6 +95,15 @@ class Verifier:
         if hidden is not None:
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
         return Verification("wrong", misfit)
+
+    def _rounding(self, engine: Engine, gradients: list[Tensor | None]) -> float:
+        """How far the gradient moves, relative, when the parameters are rounded otherwise: one of numbers that cancel moves by its own size."""
+        kinds = {parameter.dtype for parameter in self._parameters}
+        generator = torch.Generator().manual_seed(1)
+        jitter = [p.detach() * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for p in self._parameters]
+        with displaced(self._parameters, jitter, 4 * max(torch.finfo(kind).eps for kind in kinds)):
+            others = self._gradients(engine)
+        return _distance(others, gradients)
 
     def _flat(self, frozen: FrozenDecisions, gradients: list[Tensor | None]) -> Verification:
         nothing = all(g is None or not bool(g.any()) for g in gradients)
@@ -126,6 +137,15 @@ class Verifier:
         call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
         with self._state.run(), frozen.evaluation(), call as opened:
             return float(opened.total(opened.values()).detach().double())
+
+
+def _distance(found: list[Tensor | None], expected: list[Tensor | None]) -> float:
+    """‖found − expected‖ / ‖expected‖, absent ones counted as zero."""
+    off, size = 0.0, 0.0
+    for a, b in zip(found, expected, strict=True):
+        a, b = (torch.zeros(()) if part is None else part.detach().double() for part in (a, b))
+        off, size = off + float((a - b).square().sum()), size + float(b.square().sum())
+    return (off / size) ** 0.5 if size else off
 
 
 def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
