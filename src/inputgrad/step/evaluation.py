@@ -207,7 +207,7 @@ class Evaluation:
             return known
         inputs = known.inputs if known is not None else self.inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
-        watch = PassOptions(whole=True) if plain else self.setting.engine.pass_options(self.model)
+        watch = PassOptions(whole=True, any_order=True) if plain else self.setting.engine.pass_options(self.model)
         self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, self.setting.pick, self.state, watch, output_module)
         return made
 
