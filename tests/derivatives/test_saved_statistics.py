@@ -1,6 +1,6 @@
 """Third derivatives of layer, batch and instance normalisation, however they are called: the parameter gradient of a double derivative, by differences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 import inputgrad as ig
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentiable_to_any_order
-from tests.derivatives.against_torch import normal
+from tests.derivatives.against_torch import misfit, normal
 
 aten = torch.ops.aten
 AGREES = 1e-5
@@ -43,26 +43,6 @@ CASES: dict[str, Function] = {
     "group_norm": lambda x, w, b: F.group_norm(x, 2, w, b),
 }
 NEVER_WRONG = {"batch_norm_evaluated", "batch_norm_no_update", "group_norm"}
-
-
-def misfit(value: Callable[[], Tensor], parameters: Sequence[Tensor], step: float = 1e-6) -> float:
-    """How far the value's gradient is from its central difference along one random direction, relative."""
-    directions = [torch.randn_like(parameter) for parameter in parameters]
-    found = torch.autograd.grad(value(), parameters, allow_unused=True)
-    gradient = sum(float((part * d).sum().detach()) for part, d in zip(found, directions, strict=True) if part is not None)
-
-    def at(t: float) -> float:
-        with torch.no_grad():
-            for parameter, d in zip(parameters, directions, strict=True):
-                parameter.add_(d, alpha=t)
-        here = float(value().detach())
-        with torch.no_grad():
-            for parameter, d in zip(parameters, directions, strict=True):
-                parameter.sub_(d, alpha=t)
-        return here
-
-    difference = (at(step) - at(-step)) / (2 * step)
-    return abs(gradient - difference) / abs(difference)
 
 
 def third_derivative_off(function: Function, *, ours: bool, order: int = 2) -> float:
