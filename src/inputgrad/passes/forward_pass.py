@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inputgrad.derivatives import BackwardTarget, SecondDerivatives
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentiable_to_any_order
 from inputgrad.distributed.ddp import without_wrapper_branches
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.passes.branches.tape import BranchTape
@@ -41,6 +41,8 @@ class PassOptions:
     phase: BackwardTarget | None = None
     whole: bool = False
     """Whether sharded parameters must be whole for the step."""
+    any_order: bool = False
+    """Whether the output will be differentiated more than twice."""
 
 
 class ForwardPass:
@@ -70,6 +72,7 @@ class ForwardPass:
         self._output_module = output_module
         self._tape = watch.tape if watch else None
         self._phase = watch.phase if watch else None
+        self._any_order = watch.any_order if watch else False
         if watch and watch.whole:
             replay.gather()
         self._primal: Run | None = None
@@ -98,11 +101,18 @@ class ForwardPass:
         if self._primal is not None and self._replay.whole and not self._whole:
             self.free_graph()
         if self._primal is None or self._spent:
-            with SecondDerivatives(self._phase) if self._phase else nullcontext():
+            with self._own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
+            if self._any_order:
+                differentiable_to_any_order([self._primal.output])
             if self.wrt:
                 check_graph(self._primal.output)
         return self._primal
+
+    def _own_derivatives(self) -> AbstractContextManager[Any]:
+        if self._any_order:
+            return SecondDerivatives(BackwardTarget(), any_order=True)
+        return SecondDerivatives(self._phase) if self._phase else nullcontext()
 
     def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""

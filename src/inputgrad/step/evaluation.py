@@ -220,8 +220,8 @@ class Evaluation:
 
     def _options(self, *, plain: bool = False) -> PassOptions:
         if self.setting.frozen is not None:
-            return PassOptions(tape=self.setting.frozen.tape())
-        return PassOptions(whole=True) if plain else self.setting.engine.pass_options(self.model)
+            return PassOptions(tape=self.setting.frozen.tape(), any_order=plain)
+        return PassOptions(whole=True, any_order=True) if plain else self.setting.engine.pass_options(self.model)
 
     def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:
         """A pass of its own, which no term shares."""

@@ -4,6 +4,7 @@ Nodes are recognised by name. One that torch renames is not recognised any more,
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -53,6 +54,41 @@ def is_fused_attention(node: Any) -> bool:
 def is_from_local(node: Any) -> bool:
     """Whether it is torch's own ``DTensor.from_local``, whose backward pass cuts off the second derivative. Read in torch 2.6 to 2.15."""
     return node.name() == "_FromTorchTensorBackward"
+
+
+@dataclass(frozen=True)
+class SavedNormalisation:
+    """What the derivative of a normalisation's first derivative has saved. shape: of a layer normalisation; None: each channel over the batch."""
+
+    input: Tensor
+    weight: Tensor | None
+    inverse_deviation: Tensor
+    shape: tuple[int, ...] | None
+
+
+def saves_statistics(node: Any) -> bool:
+    """Whether it belongs to a layer or batch normalisation (instance normalisation is one of these), on any device. Read in torch 2.6 to 2.15."""
+    return "LayerNorm" in node.name() or "BatchNorm" in node.name()
+
+
+def saved_normalisation(gradient: Tensor | None) -> SavedNormalisation | None:
+    """Read from the first derivative of a layer normalisation, or of a batch normalisation in training mode; None for any other tensor.
+
+    Read in torch 2.6 to 2.15.
+    """
+    node = None if gradient is None else gradient.grad_fn
+    if node is None or not saves_statistics(node):
+        return None
+    if not getattr(node, "_saved_train", getattr(node, "_saved_update", True)):
+        return None
+    inverse_deviation = next((kept for name in _INVERSE_DEVIATION if (kept := getattr(node, name, None)) is not None), None)
+    if inverse_deviation is None:
+        return None
+    shape = getattr(node, "_saved_normalized_shape", None)
+    return SavedNormalisation(node._saved_input, node._saved_weight, inverse_deviation, None if shape is None else tuple(shape))  # type: ignore[attr-defined]
+
+
+_INVERSE_DEVIATION = ("_saved_rstd", "_saved_save_invstd", "_saved_save_var")
 
 
 def is_reentrant(tensors: Iterable[Tensor]) -> bool:
