@@ -86,7 +86,7 @@ def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any
 
 @contextmanager
 def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator[None]:
-    """What torch raises inside becomes an `EngineError` that names the operation."""
+    """What torch raises inside becomes an `EngineError` that names the operation; what says nothing about the model comes out as it is."""
     try:
         yield
     except EngineError:
@@ -96,6 +96,8 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         if messages.OTHER_PROCESS.is_in(error):
             raise
         forward.placement.reset_after_error()
+        if messages.is_out_of_memory(error):
+            raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {messages.obstacle(error)} "
