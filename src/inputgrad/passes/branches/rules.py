@@ -43,12 +43,23 @@ def _constant(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict
 def _detached(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A constant: its value at x. A parameter is the same in every pass."""
     found = func(*args, **kwargs)
-    return found if isinstance(args[0], nn.Parameter) else tape.decide(found.clone).clone()
+    return found if isinstance(args[0], nn.Parameter) else kept_value(tape, found)
+
+
+def kept_value(tape: "BranchTape", value: Tensor) -> Tensor:
+    """A constant: ``value`` itself while recording, and later what it was then. In copies, since a model may go on working in place."""
+    at_x = tape.decide(value.clone)
+    return at_x.clone() if tape.recorded else value
 
 
 def _number(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A Python number or bool made of a tensor."""
     return func(tape.decide(lambda: args[0].detach().clone()), *args[1:], **kwargs)
+
+
+def _answer(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A question whose answer is a Python bool."""
+    return tape.remember(lambda: func(*args, **kwargs))
 
 
 def _cast(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -208,6 +219,7 @@ RULES: dict[Any, Rule] = {
     ),
     **_everywhere("long int short char byte bool to type type_as", _cast),
     **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
+    **_everywhere("equal allclose is_nonzero", _answer),
     **dict.fromkeys(DETACHING, _detached),
     **_everywhere("remainder fmod frac mod", remainder),
     **_everywhere("div divide", division),
@@ -219,6 +231,8 @@ RULES: dict[Any, Rule] = {
     **_everywhere("l1_loss", _l1),
     **_everywhere("grid_sample grid_sampler", grid_sample),
 }
+VALUES = {func for func, rule in RULES.items() if rule in (_detached, _number) and func is not Tensor.__bool__}
+"""Constants and Python numbers, which say something about derivatives where autograd is on only."""
 for _name in (
     "max_pool1d",
     "max_pool2d",
