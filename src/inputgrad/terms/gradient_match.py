@@ -147,6 +147,8 @@ def summed(rows: Tensor, index: Tensor, size: int) -> Tensor:
     try:
         return rows.new_zeros((size, *rows.shape[1:])).index_add(0, index.to(rows.device), rows)
     except (IndexError, RuntimeError) as error:  # asked afterwards: to look at the numbers first would wait for the device at each step
+        if all(0 <= sample < size for sample in set(index.tolist())):
+            raise
         raise ValueError(f"index names samples outside 0..{size - 1}, and the output has {size} rows: {sorted(set(index.tolist()))[-3:]}") from error
 
 
