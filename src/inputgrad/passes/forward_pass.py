@@ -170,7 +170,7 @@ class ForwardPass:
         if self._tape is None:
             yield
             return
-        with self._tape.run(), without_wrapper_branches(self.placement.replicas, self._tape):
+        with self._tape.run(), without_wrapper_branches(self.placement.replicas, self.placement.fsdp_modules, self._tape):
             yield
 
     def _output(self, inputs: ModelInputs) -> Tensor:

@@ -159,7 +159,7 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
     if key in known.checked or os.environ.get(SWITCH) == "0":
         return
     engine = Auto() if isinstance(objective.engine, Compiled) else objective.engine
-    result = Verifier(objective, model, inputs, target, active).verify(engine)
+    result = _agreed(Verifier(objective, model, inputs, target, active).verify(engine), model)
     if result.status == "wrong" or (result.status == "on purpose" and not _means_double_backward(engine, model)):
         _refuse(Verifier(objective, model, inputs, target, active), engine, model, result)
     elif result.status == "on purpose" and known.once("gradients changed on purpose"):
@@ -174,6 +174,16 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
             "so is a derivative that does not depend on the parameters"
         )
     known.checked.add(key)
+
+
+def _agreed(result: Verification, model: nn.Module) -> Verification:
+    """The same on all processes that hold replicas of the model: what is wrong on one of them is wrong."""
+    placement = Placement(model)
+    worst = _SEVERITY[round(placement.largest(_SEVERITY.index(result.status)))]
+    return result if worst == result.status else Verification(worst, placement.largest(result.misfit or 0.0), result.reason or "another process found it so")
+
+
+_SEVERITY: tuple[Status, ...] = ("verified", "not verified", "zero", "on purpose", "wrong")
 
 
 def _means_double_backward(engine: Engine, model: nn.Module) -> bool:
@@ -195,7 +205,7 @@ def _refuse(verifier: Verifier, engine: Engine, model: nn.Module, result: Verifi
         if other.name == before.name or (result.status == "on purpose" and other.name != "double_backward"):
             continue
         try:
-            found = verifier.verify(other)
+            found = _agreed(verifier.verify(other), model)
         except EngineError:
             continue
         if found.status in ("verified", "not verified"):

@@ -46,7 +46,10 @@ def dtypes_between(outputs: Iterable[Tensor], variables: Iterable[Tensor]) -> se
 
 
 def _node_of(tensor: Tensor) -> Any:
-    return tensor.grad_fn if tensor.grad_fn is not None else tensor.expand_as(tensor).grad_fn.next_functions[0][0] if tensor.requires_grad else None
+    if tensor.grad_fn is not None or not tensor.requires_grad:
+        return tensor.grad_fn
+    view = tensor.expand_as(tensor).grad_fn
+    return view.next_functions[0][0] if view is not None else None
 
 
 def _leading_to(ends: set[Any], starts: Iterable[Any]) -> set[Any]:

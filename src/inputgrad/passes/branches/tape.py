@@ -60,16 +60,6 @@ class BranchTape:
         kept = self._decisions[self._next - 1]
         return kept
 
-    @property
-    def length(self) -> int:
-        """How many decisions have been recorded."""
-        return len(self._decisions)
-
-    def cut(self, length: int) -> None:
-        """Forget what was recorded after the first ``length`` decisions: it was no doing of the model's."""
-        if not self.recorded:
-            del self._decisions[length:]
-
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass: the first one records, the later ones replay."""
