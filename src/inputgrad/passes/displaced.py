@@ -31,9 +31,14 @@ class FrozenBranches(Score):
 
 def score_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float, row: int | None = None) -> Tensor:
     """Σ_n s_n at z + step·v, 0-d, with the graph of its own pass; of one row where the head has several."""
+    return sum_of_scores(scores_at_displacement(forward, scored, v, step), row)
+
+
+def scores_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float) -> Tensor:
+    """s_n at z + step·v, ``[N]`` or ``[N, K]``, with the graph of its own pass."""
     changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
     forward.placement.forget_casts()
-    return sum_of_scores(scored(forward.run(changes).output), row)
+    return scored(forward.run(changes).output)
 
 
 def sum_of_scores(scores: Tensor, row: int | None = None) -> Tensor:

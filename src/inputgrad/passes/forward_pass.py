@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentiable_to_any_order
@@ -139,6 +140,11 @@ class ForwardPass:
     def unseen_branches(self) -> str | None:
         """Where a branch decision was met that will not be replayed when it counts, in words."""
         return self._tape.unseen if self._tape is not None else None
+
+    @property
+    def dtypes_of_functions(self) -> set[torch.dtype]:
+        """The types of what custom Functions computed inside, where the first run was recorded; no graph shows them."""
+        return self._tape.dtypes_of_functions if self._tape is not None else set()
 
     def input_gradient_phase(self) -> AbstractContextManager[None]:
         """Around the backward pass that gives the input gradient alone."""

@@ -31,7 +31,7 @@ class Named(Hashable, Protocol):
 
 def is_checked(engine: "Named", forward: ForwardPass, score: Score) -> bool:
     """Whether the engine has met this model in this mode with inputs of these shapes; taken for granted while a step is traced."""
-    return is_tracing() or _signature(engine, forward, score) in memory(forward.model).checked
+    return is_tracing() or signature(engine, forward, score) in memory(forward.model).checked
 
 
 def check_second_derivative(
@@ -60,7 +60,7 @@ def check_second_derivative(
             by_seed = torch.autograd.grad(totals, sources, retain_graph=True, allow_unused=True)[-1]
     if expected:
         check_linear_in_seed(engine.name, forward, score, wrt, results, by_seed, expected)
-    memory(forward.model).checked.add(_signature(engine, forward, score))
+    memory(forward.model).checked.add(signature(engine, forward, score))
 
 
 def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
@@ -68,8 +68,8 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
-    signature = ("replay", *_signature(engine, forward, score))
-    if is_tracing() or signature in memory(forward.model).checked:
+    key = ("replay", *signature(engine, forward, score))
+    if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
     again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
@@ -80,7 +80,7 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
             "it draws from a generator of its own, or keeps a state that is no buffer. Use torch's default generator and buffers, "
             "or engine='double_backward', which runs it once"
         )
-    memory(forward.model).checked.add(signature)
+    memory(forward.model).checked.add(key)
 
 
 def model_fingerprint(model: nn.Module) -> int:
@@ -88,7 +88,7 @@ def model_fingerprint(model: nn.Module) -> int:
     return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m))) for m in model.modules()))
 
 
-def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:
+def signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     """All that decides whether a second derivative is there; not the size of the batch or the length of a sequence."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())  # no size: processes may pad differently, and prove in step all the same
     return (engine, score.head.identity(), kinds, forward.wrt, model_fingerprint(forward.model))

@@ -18,8 +18,8 @@ from inputgrad.errors import EngineError, warn
 from inputgrad.identity import identity_of, sketch
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import module_with_hidden_branches
-from inputgrad.passes.first_derivative import first_derivative_misfit
 from inputgrad.passes.frozen import FrozenDecisions
+from inputgrad.passes.output_derivative import first_derivative_misfit
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare, displaced

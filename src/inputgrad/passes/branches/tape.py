@@ -34,6 +34,8 @@ class BranchTape:
         self._next: int | None = None
         self.paused = False
         """Whether functions run as they are for the moment, neither recorded nor replayed."""
+        self.dtypes_of_functions: set[torch.dtype] = set()
+        """The types in which custom Functions computed, which run without a graph."""
         self.unseen: str | None = None
         """Where a decision was met that will not be replayed: in a checkpointed region, which runs again in the backward pass, or in a write under no_grad."""
 
@@ -100,7 +102,10 @@ class _BranchMode(TorchFunctionMode):
         """The function as it is; where it is Python of torch's, so that the functions it calls are seen."""
         body = own_body(func)
         if body is None or func in self._entered:  # a method of Tensor calls that of its base class, which goes by the same name
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if isinstance(result, Tensor) and result.is_floating_point() and not self._tape.recorded and self._region.in_function:
+                self._tape.dtypes_of_functions.add(result.dtype)
+            return result
         self._entered.append(func)
         try:
             with self:
