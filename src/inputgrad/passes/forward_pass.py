@@ -101,7 +101,7 @@ class ForwardPass:
         if self._primal is not None and self._replay.whole and not self._whole:
             self.free_graph()
         if self._primal is None or self._spent:
-            with self._own_derivatives():
+            with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
             if self._any_order:
                 differentiable_to_any_order([self._primal.output])
@@ -109,7 +109,8 @@ class ForwardPass:
                 check_graph(self._primal.output)
         return self._primal
 
-    def _own_derivatives(self) -> AbstractContextManager[Any]:
+    def own_derivatives(self) -> AbstractContextManager[Any]:
+        """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
         if self._any_order:
             return SecondDerivatives(BackwardTarget(), any_order=True)
         return SecondDerivatives(self._phase) if self._phase else nullcontext()

@@ -14,6 +14,7 @@ from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.undefined_derivatives import hold_nan, undefined_module
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
@@ -49,8 +50,21 @@ def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score,
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
     if differentiable and sources:
         with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
-            torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
+        if forward.placement.local and hold_nan(found) and not hold_nan(results):
+            _refuse_undefined(engine, forward)
     memory(forward.model).checked.add(_signature(engine, forward, score))
+
+
+def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
+    """Raises `EngineError` where a module is found whose second derivative is not a number. Where none is, the first derivatives are none either."""
+    undefined = undefined_module(forward)
+    if undefined is not None:
+        raise EngineError(
+            f"engine {engine.name!r}: the second derivative of module {undefined[0] or 'the model itself'!r} ({type(undefined[1]).__name__}) is not a number "
+            "on this batch, and would make every parameter so: look for a root, a power or a determinant that is taken at 0, and add a small number "
+            "inside it. engine='finite_difference' does without second derivatives"
+        )
 
 
 def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
