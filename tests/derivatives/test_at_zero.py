@@ -146,4 +146,4 @@ def test_a_gradient_that_is_not_a_number_at_all_names_no_module() -> None:
     """Where torch's first derivative is NaN, plain training is so too: no fault of an engine."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
     model[0].weight.data[0, 0] = torch.nan
-    ig.InputGradientLoss(None, [ig.GradientNorm()], engine="double_backward")(model, normal(4, 3)).backward()
+    ig.InputGradientLoss(None, [ig.GradientNorm()], engine="double_backward", verify=False)(model, normal(4, 3)).backward()

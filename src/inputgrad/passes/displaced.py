@@ -16,12 +16,13 @@ from inputgrad.passes.forward_pass import Change, ForwardPass
 from inputgrad.variables import Key
 
 
-class FrozenBranches:
+class FrozenBranches(Score):
     """A score whose own branch decisions (the sign in an absolute error) are those that it took first."""
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: Score, tape: BranchTape | None = None) -> None:
+        self.head = score.head
         self._score = score
-        self._tape = BranchTape()
+        self._tape = tape or BranchTape()
 
     def __call__(self, output: Tensor) -> Tensor:
         with self._tape.run():

@@ -66,14 +66,12 @@ class ForwardPass:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
-        self._pick = pick
-        self._replay = replay
+        self._pick, self._replay = pick, replay
         self.placement = replay.placement
         self._output_module = output_module
-        self._tape = watch.tape if watch else None
-        self._phase = watch.phase if watch else None
-        self._any_order = watch.any_order if watch else False
-        if watch and watch.whole:
+        watch = watch or PassOptions()
+        self._tape, self._phase, self._any_order = watch.tape, watch.phase, watch.any_order
+        if watch.whole:
             replay.gather()
         self._primal: Run | None = None
         self._spent = self._whole = False
@@ -111,9 +109,8 @@ class ForwardPass:
 
     def own_derivatives(self) -> AbstractContextManager[Any]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
-        if self._any_order:
-            return SecondDerivatives(BackwardTarget(), any_order=True)
-        return SecondDerivatives(self._phase) if self._phase else nullcontext()
+        phase = BackwardTarget() if self._any_order else self._phase
+        return SecondDerivatives(phase, any_order=self._any_order) if phase else nullcontext()
 
     def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""
@@ -206,9 +203,14 @@ class ForwardPass:
                 handle.remove()
 
 
-def displacement(key: Key, value: Tensor, here: Tensor) -> Change:
-    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
+def displacement(key: Key, value: Tensor, here: Tensor, *, frozen: bool = False) -> Change:
+    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it.
+
+    frozen: z may be another one than ``here`` was, and then the value moves with it.
+    """
     value = shaped(key, value, here)
+    if frozen and not value.requires_grad:
+        return lambda z: value + (z - here)
     return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
 
 

@@ -14,12 +14,14 @@ from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.seed_check import check_linear_in_seed, linear_functional
 from inputgrad.passes.undefined_derivatives import hold_nan, undefined_module
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.torch_internals.modules import forward_hooks, forward_pre_hooks
 from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.variables import Key
 
 
 class Named(Hashable, Protocol):
@@ -33,10 +35,13 @@ def is_checked(engine: "Named", forward: ForwardPass, score: Score) -> bool:
     return is_tracing() or _signature(engine, forward, score) in memory(forward.model).checked
 
 
-def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
+def check_second_derivative(
+    engine: "Named", forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None, wrt: tuple[Key, ...] = ()
+) -> None:
     """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
 
-    A once_differentiable Function is looked for by name: what it hands on is cut off, so that nothing would raise on the way to the parameters.
+    seed, wrt: of the backward pass that gave the results, input gradients with respect to ``wrt``: what is cut off is found by the seed (`seed_check`). A
+    once_differentiable Function is looked for by name first, for the sake of the message.
     """
     if is_checked(engine, forward, score):
         return
@@ -48,11 +53,17 @@ def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score,
     differentiable = [result for result in results if result.requires_grad]
     learning = leaves_of(differentiable) if forward.placement.is_fsdp else forward.model.parameters()  # a sharded unit puts others in the parameters' place
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
-    if differentiable and sources:
+    functional, expected = linear_functional(results) if seed is not None else (None, 0)
+    totals = [result.sum() for result in differentiable] if functional is None else [functional]
+    by_seed = None
+    if totals and sources:
         with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
-            found = torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
-        if forward.placement.local and hold_nan(found) and not hold_nan(results):
+            gradients = torch.autograd.grad(totals, sources, retain_graph=True, allow_unused=True)
+        by_seed = gradients[-1]
+        if forward.placement.local and hold_nan(gradients) and not hold_nan(results):
             _refuse_undefined(engine, forward)
+    if expected:
+        check_linear_in_seed(engine.name, forward, score, wrt, results, by_seed, expected)
     memory(forward.model).checked.add(_signature(engine, forward, score))
 
 
@@ -100,7 +111,7 @@ def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any
 
 @contextmanager
 def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator[None]:
-    """What torch raises inside becomes an `EngineError` that names the operation."""
+    """What torch raises inside becomes an `EngineError` that names the operation; what says nothing about the model comes out as it is."""
     try:
         yield
     except EngineError:
@@ -110,6 +121,8 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         if messages.OTHER_PROCESS.is_in(error):
             raise
         forward.placement.reset_after_error()
+        if messages.is_out_of_memory(error):
+            raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {messages.obstacle(error)} "

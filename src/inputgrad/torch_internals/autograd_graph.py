@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _WITHOUT_DERIVATIVE = ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError")
@@ -29,6 +30,51 @@ def nodes_of(tensors: Iterable[Tensor]) -> set[Any]:
             seen.add(node)
             waiting.extend(following for following, _ in node.next_functions)
     return seen
+
+
+def dtypes_between(outputs: Iterable[Tensor], variables: Iterable[Tensor]) -> set[torch.dtype]:
+    """The types in which the outputs were computed from the variables; what leads to parameters alone is left out.
+
+    Read in torch 2.6 to 2.15. Missing: the types of the outputs and the variables themselves.
+    """
+    outputs, variables = list(outputs), list(variables)
+    ends = {_node_of(variable) for variable in variables}
+    found = {tensor.dtype for tensor in (*outputs, *variables)}
+    for node in _leading_to(ends, [tensor.grad_fn for tensor in outputs]):
+        found |= {metadata.dtype for metadata in getattr(node, "_input_metadata", ())}
+    return found
+
+
+def _node_of(tensor: Tensor) -> Any:
+    return tensor.grad_fn if tensor.grad_fn is not None else tensor.expand_as(tensor).grad_fn.next_functions[0][0] if tensor.requires_grad else None
+
+
+def _leading_to(ends: set[Any], starts: Iterable[Any]) -> set[Any]:
+    """The nodes below ``starts`` from which a way leads to one of ``ends``, the ends left out."""
+    users: dict[Any, set[Any]] = {}
+    waiting, seen = [node for node in starts if node is not None], set(starts)
+    while waiting:
+        node = waiting.pop()
+        for following, _ in node.next_functions:
+            if following is None:
+                continue
+            users.setdefault(following, set()).add(node)
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    leading, waiting = set[Any](), [end for end in ends if end in seen]
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in leading and user not in ends:
+                leading.add(user)
+                waiting.append(user)
+    return leading
+
+
+def custom_functions(tensors: Iterable[Tensor]) -> list[str]:
+    """The names of the ``torch.autograd.Function`` of others that the graph holds. Read in torch 2.6 to 2.15."""
+    kinds = {type(node) for node in nodes_of(tensors) if isinstance(node, torch.autograd.function.BackwardCFunction)}
+    return sorted({kind.__name__.removesuffix("Backward") for kind in kinds if not kind.__module__.startswith("inputgrad.")})
 
 
 def is_leaf_node(node: Any) -> bool:
