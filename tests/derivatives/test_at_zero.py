@@ -124,3 +124,26 @@ def test_a_model_whose_deviation_is_zero(term: ig.Term, last: str) -> None:
     model, x = Pooling(last).double(), normal(4, 3)
     criterion = ig.InputGradientLoss(None, [term])
     assert misfit(lambda: criterion(model, x), list(model.parameters())) < 1e-5
+
+
+class Nuclear(nn.Module):
+    """What no rule of ours covers: torch's double backward of a singular value decomposition at 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.linalg.matrix_norm(0 * x.view(-1, 2, 2), "nuc")[:, None]
+
+
+def test_the_module_is_named_and_auto_goes_on() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Tanh(), Nuclear()), nn.Linear(4, 2)).double(), normal(4, 3)
+    with pytest.raises(ig.EngineError, match=r"second derivative of module '1\.1' \(Nuclear\) is not a number"):
+        ig.InputGradientLoss(None, [ig.GradientNorm()], engine="double_backward")(model, x)
+    with pytest.warns(UserWarning, match="takes 'finite_difference'"):
+        ig.InputGradientLoss(None, [ig.GradientNorm()])(model, x).backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_gradient_that_is_not_a_number_at_all_names_no_module() -> None:
+    """Where torch's first derivative is NaN, plain training is so too: no fault of an engine."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    model[0].weight.data[0, 0] = torch.nan
+    ig.InputGradientLoss(None, [ig.GradientNorm()], engine="double_backward", verify=False)(model, normal(4, 3)).backward()

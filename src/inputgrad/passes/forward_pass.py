@@ -67,14 +67,12 @@ class ForwardPass:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
-        self._pick = pick
-        self._replay = replay
+        self._pick, self._replay = pick, replay
         self.placement = replay.placement
         self._output_module = output_module
-        self._tape = watch.tape if watch else None
-        self._phase = watch.phase if watch else None
-        self._any_order = watch.any_order if watch else False
-        if watch and watch.whole:
+        watch = watch or PassOptions()
+        self._tape, self._phase, self._any_order = watch.tape, watch.phase, watch.any_order
+        if watch.whole:
             replay.gather()
         self._primal: Run | None = None
         self._spent = self._whole = False
@@ -102,7 +100,7 @@ class ForwardPass:
         if self._primal is not None and self._replay.whole and not self._whole:
             self.free_graph()
         if self._primal is None or self._spent:
-            with self._own_derivatives():
+            with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
             if self._any_order:
                 differentiable_to_any_order([self._primal.output])
@@ -110,10 +108,10 @@ class ForwardPass:
                 check_graph(self._primal.output)
         return self._primal
 
-    def _own_derivatives(self) -> AbstractContextManager[Any]:
-        if self._any_order:
-            return SecondDerivatives(BackwardTarget(), any_order=True)
-        return SecondDerivatives(self._phase) if self._phase else nullcontext()
+    def own_derivatives(self) -> AbstractContextManager[Any]:
+        """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
+        phase = BackwardTarget() if self._any_order else self._phase
+        return SecondDerivatives(phase, any_order=self._any_order) if phase else nullcontext()
 
     def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""

@@ -15,6 +15,7 @@ from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.seed_check import check_linear_in_seed, linear_functional
+from inputgrad.passes.undefined_derivatives import hold_nan, undefined_module
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
@@ -57,10 +58,24 @@ def check_second_derivative(
     by_seed = None
     if totals and sources:
         with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
-            by_seed = torch.autograd.grad(totals, sources, retain_graph=True, allow_unused=True)[-1]
+            gradients = torch.autograd.grad(totals, sources, retain_graph=True, allow_unused=True)
+        by_seed = gradients[-1]
+        if forward.placement.local and hold_nan(gradients) and not hold_nan(results):
+            _refuse_undefined(engine, forward)
     if expected:
         check_linear_in_seed(engine.name, forward, score, wrt, results, by_seed, expected)
     memory(forward.model).checked.add(signature(engine, forward, score))
+
+
+def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
+    """Raises `EngineError` where a module is found whose second derivative is not a number. Where none is, the first derivatives are none either."""
+    undefined = undefined_module(forward)
+    if undefined is not None:
+        raise EngineError(
+            f"engine {engine.name!r}: the second derivative of module {undefined[0] or 'the model itself'!r} ({type(undefined[1]).__name__}) is not a number "
+            "on this batch, and would make every parameter so: look for a root, a power or a determinant that is taken at 0, and add a small number "
+            "inside it. engine='finite_difference' does without second derivatives"
+        )
 
 
 def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
