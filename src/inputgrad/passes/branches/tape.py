@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from inputgrad.errors import EngineError
 from inputgrad.passes.branches.rules import RULES
 from inputgrad.passes.constants import NoGradRegion
+from inputgrad.passes.scripted import watched_scripts
 from inputgrad.torch_internals.checkpoints import in_checkpoint
 
 
@@ -26,7 +27,7 @@ class BranchTape:
         self._decisions: list[Tensor] = []
         self._next: int | None = None
         self.unseen: str | None = None
-        """Where a decision was met that will not be replayed: in a checkpointed region, which runs again in the backward pass, or under no_grad."""
+        """Where decisions were met that will not be replayed: in a checkpointed region, which runs again in the backward pass, under no_grad, in a script."""
 
     @property
     def recorded(self) -> bool:
@@ -60,9 +61,12 @@ class BranchTape:
         recording = not self.recorded
         if not recording:
             self._next = 0
-        with _BranchMode(self):
+        with _BranchMode(self), watched_scripts(self._meet_script):
             yield
         self._next = 0
+
+    def _meet_script(self, name: str) -> None:
+        self.unseen = f"the scripted function {name!r}"
 
 
 class _BranchMode(TorchFunctionMode):
