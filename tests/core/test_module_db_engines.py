@@ -32,7 +32,7 @@ ENGINES: dict[str, tuple[Any, float]] = {
 """Engine -> what the criterion is given, and the error allowed beyond rounding, relative to the term's own gradient; compiled without its compiler."""
 
 ALONE = {
-    "reverse_over_forward": {"nn.GLU": "glu_jvp", **dict.fromkeys(ATTENTION - {"nn.MultiheadAttention"}, "_scaled_dot_product_flash_attention")},
+    "reverse_over_forward": dict.fromkeys(ATTENTION - {"nn.MultiheadAttention"}, "_scaled_dot_product_flash_attention"),
     "finite_difference": {},
     "compiled": {},
 }

@@ -1,6 +1,5 @@
 """What no tape and no mode can see: `auto` refuses or takes an exact engine, and who is named all the same says what may be wrong."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -75,17 +74,6 @@ def test_once_differentiable_as_the_last_operation() -> None:
     assert "once_differentiable" in messages[0]
     with pytest.raises(ig.EngineError, match="once_differentiable"):
         ours(model, *batch, engine="double_backward")
-
-
-@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.BatchNorm1d])
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # scripting itself
-@pytest.mark.filterwarnings("ignore:module .* couples the samples:UserWarning")
-def test_scripted_normalisation_is_refused_by_reverse_over_forward(norm: Callable[[int], nn.Module]) -> None:
-    """torch's own second derivative of its forward-mode formula is wrong there, by 20 to 80 %, and ours cannot be put in place."""
-    model, batch = models.Scripted(norm).double(), _batch()
-    assert distance(ours(model, *batch, engine="double_backward"), plain(model, *batch)) < EXACT
-    with pytest.raises(ig.EngineError, match=r"norm inside 'body' .*: scripted.*engine='double_backward'"):
-        ours(model, *batch, engine="reverse_over_forward")
 
 
 def test_flex_attention_on_the_cpu_has_no_backward_at_all() -> None:

@@ -82,7 +82,7 @@ CASES = [
     Case("once_differentiable", models.Once, ONCE, "finite_difference", once),
     Case("once_differentiable_relu", lambda: models.Once(nn.ReLU), ONCE, "finite_difference", once),
     Case("hardsigmoid", models.HardSigmoid, "derivative for aten::hardsigmoid_backward is not implemented", refused={"reverse_over_forward": "hardsigmoid"}),
-    Case("glu", models.GatedLinear, None, refused={"reverse_over_forward": "glu_jvp"}),
+    Case("glu", models.GatedLinear, None),
     Case("rnn", lambda: models.Recurrent(nn.RNN), None),
     Case("gru", lambda: models.Recurrent(nn.GRU), None),
     Case("lstm", lambda: models.Recurrent(nn.LSTM), None),

@@ -12,15 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
-
-class PrimitiveNormalisation(TorchFunctionMode):
-    """While active, the three normalisations run in primitive operations; everything else, and evaluation mode, is torch's."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        written_out = _WRITTEN_OUT.get(func)
-        return (written_out or func)(*args, **(kwargs or {}))
 
 
 def layer_norm(
@@ -89,7 +80,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return scaled if bias is None else scaled + bias.view(channels)
 
 
-_WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {
+WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {
     F.layer_norm: layer_norm,
     torch.layer_norm: layer_norm,
     F.batch_norm: batch_norm,

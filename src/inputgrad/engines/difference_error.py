@@ -31,7 +31,7 @@ def estimated_error(criterion: Any, narrow: Any, wide: Any, order: int, model: n
     for engine in (narrow, wide):
         with replay.run():
             gradients.append(criterion.gradient_of_terms(model, inputs, target, engine=engine))
-    return by_doubling(*gradients, order)
+    return by_doubling(gradients[0], gradients[1], order)
 
 
 def by_doubling(narrow: Sequence[Tensor], wide: Sequence[Tensor], order: int) -> float:

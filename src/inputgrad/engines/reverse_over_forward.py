@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from inputgrad.derivatives.normalisation import PrimitiveNormalisation
+from inputgrad.derivatives.forward_mode import ForwardModeDerivatives
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.constants import ConstantsWithoutTangent
-from inputgrad.passes.dropout import SameMask
+from inputgrad.passes.displaced import joint_norm
+from inputgrad.passes.forward_mode_check import ForwardModeCheck
 from inputgrad.passes.forward_pass import Change, ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.second_derivative import as_engine_error, check_replay, check_second_derivative
+from inputgrad.passes.scripted import scripts_by_backward
+from inputgrad.passes.second_derivative import as_engine_error, check_replay, check_second_derivative, is_checked
 from inputgrad.variables import Key
 
 
@@ -38,22 +40,22 @@ class ReverseOverForward(Engine):
     def linearize(self, request: GradientRequest) -> Linearization:
         forward, score, wrt = request.forward, request.score, request.wrt
         _refuse_fsdp1(forward)
-        _refuse_scripted_normalisation(forward.model)
-        check_replay(self, forward, score)
+        with ForwardModeCheck():
+            check_replay(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
         def extra_passes(v: Cotangents, _c: float) -> Iterator[Tensor]:
             if v[0].dim() == forward.primal().variables[wrt[0]].dim():
-                yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)))
+                yield _derivative(self, forward, score, None, dict(zip(wrt, v, strict=True)), gradient)
                 return
             for k in range(v[0].shape[1]):
                 directions = dict(zip(wrt, (part[:, k] for part in v), strict=True))
-                yield _derivative(self, forward, score, k, directions)
+                yield _derivative(self, forward, score, k, directions, tuple(part[:, k] for part in gradient))
 
         return Linearization(gradient, extra_passes=extra_passes)
 
 
-def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | None, v: dict[Key, Tensor]) -> Tensor:
+def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | None, v: dict[Key, Tensor], gradient: Cotangents) -> Tensor:
     def displaced(*displacements: Tensor) -> Tensor:
         changes: dict[Key, Change] = {key: _added(shift) for key, shift in zip(v, displacements, strict=True)}
         scores = score(forward.run(changes).output)
@@ -61,10 +63,35 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
 
     directions = tuple(v.values())
     with as_engine_error(engine, forward, "forward and then backward"):
-        with ConstantsWithoutTangent(), PrimitiveNormalisation(), SameMask():
+        with ConstantsWithoutTangent(), ForwardModeDerivatives(), scripts_by_backward(forward.model):
             tangent: Tensor = torch.func.jvp(displaced, tuple(torch.zeros_like(part) for part in directions), directions)[1]
+        if not is_checked(engine, forward, score):
+            _check_value(forward, tangent, v, gradient)
         check_second_derivative(engine, forward, score, [tangent])
     return tangent
+
+
+def _check_value(forward: ForwardPass, tangent: Tensor, v: dict[Key, Tensor], gradient: Cotangents) -> None:
+    """Raise `EngineError` where the backward pass gave another ⟨v, g⟩ than forward mode: then it does not follow the derivative of the forward pass."""
+    here, directions = forward.primal(), list(v.values())
+    expected = float(sum((part * g).double().sum() for part, g in zip(directions, gradient, strict=True)))
+    off, length = abs(float(tangent.detach()) - expected), joint_norm(directions)
+    size = joint_norm([here.variables[key].detach() for key in v]) or 1.0
+    rounding = 100 * torch.finfo(tangent.dtype).eps * joint_norm([here.output.detach()]) / size
+    if off > length * max(_allowed(tangent) * joint_norm(list(gradient)), rounding):
+        raise EngineError(
+            f"engine 'reverse_over_forward': {type(forward.model).__name__} changes its gradients in the backward pass, which forward mode does not run: "
+            f"the one gives ⟨v, g⟩ = {expected:.3g}, the other {float(tangent.detach()):.3g}. Looked for are hooks on tensors (register_hook) or modules "
+            "(register_full_backward_hook) that return another gradient, and an autograd.Function whose jvp and backward disagree. "
+            "engine='double_backward' runs what the backward pass runs"
+        )
+
+
+def _allowed(tangent: Tensor) -> float:
+    """The largest relative difference that rounding may make, inside a model that may compute in a lower precision than it returns."""
+    if tangent.dtype.itemsize == 2 or torch.is_autocast_enabled(tangent.device.type):
+        return 0.1
+    return 1e-3 if tangent.dtype is torch.float64 else 1e-2
 
 
 def _refuse_fsdp1(forward: ForwardPass) -> None:
@@ -74,19 +101,6 @@ def _refuse_fsdp1(forward: ForwardPass) -> None:
             "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' serves it; under "
             "fully_shard (FSDP2), its successor, the exact engines do"
         )
-
-
-def _refuse_scripted_normalisation(model: nn.Module) -> None:
-    """A scripted module calls torch's own normalisation, whose forward-mode formula is silently wrong in reverse (`derivatives.normalisation`)."""
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            graph = str(getattr(module, "inlined_graph", ""))
-            hidden = [norm for norm in ("layer_norm", "batch_norm", "instance_norm") if f"aten::{norm}" in graph]
-            if hidden:
-                raise EngineError(
-                    f"engine 'reverse_over_forward': the {hidden[0]} inside {name or 'the model'!r} ({type(module).__name__}: scripted) would be "
-                    "differentiated wrongly by torch, and is not seen from outside. engine='double_backward' and engine='finite_difference' serve it"
-                )
 
 
 def _added(displacement: Tensor) -> Change:

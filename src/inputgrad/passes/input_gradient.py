@@ -69,7 +69,7 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
         return gradients_by_backward(total, variables, forward.model)
 
 
-def gradients_by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> list[Tensor | None]:
+def gradients_by_backward(total: Tensor, variables: Sequence[Tensor], model: nn.Module) -> list[Tensor | None]:
     """The gradients by ``.backward()``, all that re-entrant checkpointing allows; what it leaves in the ``.grad`` of other leaves is taken back."""
     touched = {id(leaf): leaf for leaf in (*leaves_of([total]), *model.parameters(), *variables)}  # the region's parameters are not in the graph
     kept = [(leaf, leaf.grad) for leaf in touched.values()]

@@ -32,7 +32,7 @@ class RandomAndBufferState:
         """What the first pass gave, with its graph: the one pass that replicas hear of."""
         self._gathered: UnshardedParameters | None = None
         self._random: list[Any] | None = None
-        self._buffers: list[tuple[nn.Module, str, Tensor]] = []
+        self._buffers: Buffers = []
         self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
 
     @property
@@ -47,11 +47,11 @@ class RandomAndBufferState:
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
-        self._random = _random_state(self.device)
+        self._random = random_state(self.device)
         self._remember_buffers()
 
     def _remember_buffers(self) -> None:
-        self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
+        self._buffers = copied_buffers(self._model)
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -66,18 +66,33 @@ class RandomAndBufferState:
             with self._draws(), self.placement.first_pass(self._remember_buffers):
                 yield
             return
-        now = _random_state(self.device)
-        live = list(_buffers(self._model))
-        _set_random_state(self._random, self.device)
-        for module, name, buffer in self._buffers:
-            own_buffers(module)[name] = buffer.clone()
-        try:
-            with self._draws(), self.placement.further_pass():
-                yield
-        finally:
-            _set_random_state(now, self.device)
-            for module, name, buffer in live:
-                own_buffers(module)[name] = buffer
+        with replayed(self._model, self._random, self._buffers, self.device), self._draws(), self.placement.further_pass():
+            yield
+
+
+Buffers = list[tuple[nn.Module, str, Tensor]]
+"""Modules with a buffer each, by name, and its value."""
+
+
+@contextmanager
+def replayed(model: nn.Module | None, random_before: list[Any], buffers_before: Buffers, device: torch.device) -> Iterator[None]:
+    """Around a run that starts from this random state and these buffers, and leaves no trace in either."""
+    now = random_state(device)
+    live = copied_buffers(model, copy=False)
+    set_random_state(random_before, device)
+    for module, name, buffer in buffers_before:
+        own_buffers(module)[name] = buffer.clone()
+    try:
+        yield
+    finally:
+        set_random_state(now, device)
+        for module, name, buffer in live:
+            own_buffers(module)[name] = buffer
+
+
+def copied_buffers(model: nn.Module | None, *, copy: bool = True) -> Buffers:
+    """The buffers of the model and of all that it holds; without ``copy``, themselves."""
+    return [] if model is None else [(module, name, buffer.detach().clone() if copy else buffer) for module, name, buffer in _buffers(model)]
 
 
 def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
@@ -87,7 +102,8 @@ def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
                 yield module, name, buffer
 
 
-def _random_state(device: torch.device) -> list[Any]:
+def random_state(device: torch.device) -> list[Any]:
+    """The state of every generator that a model may draw from by default."""
     state: list[Any] = [torch.get_rng_state(), random.getstate()]
     numpy = sys.modules.get("numpy.random")
     state.append(numpy.get_state() if numpy else None)
@@ -95,7 +111,8 @@ def _random_state(device: torch.device) -> list[Any]:
     return state
 
 
-def _set_random_state(state: list[Any], device: torch.device) -> None:
+def set_random_state(state: list[Any], device: torch.device) -> None:
+    """Put such a state back."""
     torch.set_rng_state(state[0])
     random.setstate(state[1])
     numpy = sys.modules.get("numpy.random")

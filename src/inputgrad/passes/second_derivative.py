@@ -19,7 +19,7 @@ from inputgrad.passes.undefined_derivatives import hold_nan, undefined_module
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
-from inputgrad.torch_internals.modules import forward_hooks, forward_pre_hooks
+from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
 
@@ -87,7 +87,9 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
     if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
-    again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
+    run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
+    score(run_again)  # whoever watches this run watches the score too
+    again = run_again.detach()
     off, size = float((again - here).double().norm()), float(here.double().norm())
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
@@ -100,7 +102,7 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
 
 def model_fingerprint(model: nn.Module) -> int:
     """What a model is made of, as a number: another one after a layer was exchanged, a mode changed or a hook added."""
-    return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m))) for m in model.modules()))
+    return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m)), backward_hooks(m)) for m in model.modules()))
 
 
 def signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:

@@ -32,6 +32,6 @@ def outside_compiled_code() -> Iterator[None]:
 
 def is_compiled(module: nn.Module) -> bool:
     """Whether ``torch.compile`` was applied to the module, its forward, or a function that it holds. Read in torch 2.6 to 2.15. Missing: False."""
-    held = [type(module).forward, *vars(module).values()]
+    held = [getattr(type(module), "forward", None), *vars(module).values()]  # a scripted module's class has none
     compiled = type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
     return compiled or any(hasattr(value, "_torchdynamo_orig_callable") for value in held)

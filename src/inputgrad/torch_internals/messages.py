@@ -43,6 +43,7 @@ _OBSTACLES = (
         ("Tensor.requires_grad_()",),
         "Tensor.requires_grad_(), called inside the model or by re-entrant checkpointing, is not possible in this derivative",
     ),
+    Message(("cannot register a hook",), "the model puts a hook on a gradient (register_hook), which this derivative has no place for"),
     Message(("setup_context",), "a custom autograd.Function without setup_context and jvp has no such derivative here"),
 )
 """Where no single operation is to blame."""

@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad.torch_internals.required import Required
@@ -18,6 +19,12 @@ def forward_pre_hooks(module: nn.Module) -> MutableMapping[int, Any]:
     """The hooks that run before its forward, likewise. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
     with _HOOKS:
         return module._forward_pre_hooks
+
+
+def backward_hooks(module: nn.Module) -> int:
+    """How many hooks run before or after its backward pass. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with _HOOKS:
+        return len(module._backward_hooks) + len(module._backward_pre_hooks)
 
 
 def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
@@ -52,6 +59,13 @@ def is_dropout(module: nn.Module) -> bool:
 def is_loss(base: Any) -> bool:
     """Whether it is one of torch's loss modules, all of which need a target. Read in torch 2.6 to 2.15. Missing: False."""
     return isinstance(base, nn.Module) and _is_from("torch.nn.modules.loss", base)
+
+
+def scripted_module_of(method: Any, model: nn.Module) -> nn.Module | None:
+    """The scripted module of the model whose method it is; None where the model holds none such. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with Required("torch.ScriptMethod.owner", "a scripted module under engine 'reverse_over_forward'", "Use engine='double_backward'"):
+        owner = method.owner
+    return next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and getattr(m, "_c", None) == owner), None)
 
 
 def _is_from(home: str, module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from inputgrad.errors import EngineError
 from inputgrad.passes.branches.no_grad import under_no_grad
 from inputgrad.passes.branches.rules import RULES, VALUES
 from inputgrad.passes.constants import NoGradRegion
+from inputgrad.passes.scripted import watched_scripts
 from inputgrad.torch_internals.checkpoints import in_checkpoint, in_reentrant_checkpoint
 from inputgrad.torch_internals.function_modes import own_body
 
@@ -37,7 +38,8 @@ class BranchTape:
         self.dtypes_of_functions: set[torch.dtype] = set()
         """The types in which custom Functions computed, which run without a graph."""
         self.unseen: str | None = None
-        """Where a decision was met that will not be replayed: in a checkpointed region, which runs again in the backward pass, or in a write under no_grad."""
+        """Where decisions were met that will not be replayed: in a checkpointed region, which runs again in the backward pass, in a script, or in a write
+        under no_grad."""
 
     @property
     def recorded(self) -> bool:
@@ -68,9 +70,12 @@ class BranchTape:
         recording = not self.recorded
         if not recording:
             self._next = 0
-        with _BranchMode(self):
+        with _BranchMode(self), watched_scripts(self._meet_script):
             yield
         self._next = 0
+
+    def _meet_script(self, name: str) -> None:
+        self.unseen = f"the scripted function {name!r}"
 
 
 class _BranchMode(TorchFunctionMode):

@@ -11,18 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 
-class SameMask(TorchFunctionMode):
-    """While active, `F.dropout` and ``torch.dropout`` on the CPU draw as they do outside of functorch."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        written_out = _WRITTEN_OUT.get(func)
-        return (written_out or func)(*args, **(kwargs or {}))
-
-
-def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`torch.nn.functional.dropout`; on the CPU, drawn as outside of functorch."""
     if not training or not 0 < p < 1 or input.device.type != "cpu" or input.numel() == 0:  # elsewhere one kernel draws and multiplies
         return F.dropout(input, p, training, inplace)
     mask = torch.empty_like(input).bernoulli_(1 - p).div_(1 - p)
@@ -30,11 +22,11 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
 
 
 def _torch_dropout(input: Tensor, p: float, train: bool) -> Tensor:
-    return _dropout(input, p, train)
+    return dropout(input, p, train)
 
 
 def _torch_dropout_(input: Tensor, p: float, train: bool) -> Tensor:
-    return _dropout(input, p, train, True)
+    return dropout(input, p, train, True)
 
 
-_WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {F.dropout: _dropout, torch.dropout: _torch_dropout, torch.dropout_: _torch_dropout_}
+WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {F.dropout: dropout, torch.dropout: _torch_dropout, torch.dropout_: _torch_dropout_}

@@ -1,0 +1,73 @@
+"""Scripted and traced parts of a model (TorchScript) inside ``torch.func.jvp``.
+
+Called there as they are, they go wrong in three ways: modes do not see what they do, an optimised script loses its tangents, and one that first runs inside
+a transform is optimised for inputs without gradients, in the whole process and for good. So each call runs outside of the transform, with a tangent made
+from its backward passes (`derivatives.by_backward`): what a script does then is what it does in plain training.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.derivatives.by_backward import by_backward
+from inputgrad.errors import EngineError
+from inputgrad.passes.replay import Buffers, copied_buffers, random_state, replayed
+from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.modules import scripted_module_of
+from inputgrad.torch_internals.scripts import scripted_calls
+
+
+def scripts_by_backward(model: nn.Module) -> AbstractContextManager[None]:
+    """Around ``torch.func.jvp``: calls of the model into TorchScript are differentiated by backward passes."""
+
+    def through(script: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        module = _owner(script, model)
+        captured = [] if module is None else [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return by_backward(_SameRun(call, module), args, kwargs, captured)
+
+    return scripted_calls(through)
+
+
+@contextmanager
+def watched_scripts(called: Callable[[str], None]) -> Iterator[None]:
+    """Around a run of a model: ``called`` is told the name of every script that Python calls."""
+
+    def through(script: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        called(script.name)
+        return call(*args, **kwargs)
+
+    with scripted_calls(through):
+        yield
+
+
+def _owner(script: Any, model: nn.Module) -> nn.Module | None:
+    """The scripted module whose method it is; None for a function. Raises `EngineError` for a module whose parameters are not the model's."""
+    if isinstance(script, torch.jit.ScriptFunction):
+        return None
+    module = scripted_module_of(script, model)
+    if module is None:
+        raise EngineError(
+            f"engine 'reverse_over_forward': the model calls the scripted method {script.name!r} of a module that it does not hold as a submodule, so its "
+            "parameters are not known. Assign that module to an attribute of the model, or use engine='double_backward'"
+        )
+    return module
+
+
+class _SameRun:
+    """A script that draws in every run what it drew in the first, and starts from the same buffers; only the first run leaves a trace."""
+
+    def __init__(self, call: Callable[..., Any], module: nn.Module | None) -> None:
+        self._call = call
+        self._module = module
+        self._state: tuple[list[Any], Buffers] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        device = next((leaf.device for leaf in pytree.leaves((args, kwargs)) if isinstance(leaf, Tensor)), torch.device("cpu"))
+        if self._state is None:
+            self._state = random_state(device), copied_buffers(self._module)
+            return self._call(*args, **kwargs)
+        with replayed(self._module, *self._state, device):
+            return self._call(*args, **kwargs)
