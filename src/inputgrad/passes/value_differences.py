@@ -5,6 +5,7 @@
 It knows no operation: the value is computed with first derivatives only, and only the gradient can be wrong. Must not know terms and engines.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ def compare(
         quotient, size = _quotient(value, parameters, direction, h)
         noise = 8 * rounding * max(size, abs(middle)) / h
         scale = max(abs(expected), abs(quotient))
+        if not math.isfinite(scale):
+            return Misfit(math.inf)
         if scale <= 30 * noise:
             continue
         misfit = Misfit(abs(quotient - expected) / scale)

@@ -74,6 +74,8 @@ class Call:
         frozen = self.evaluation.setting.frozen
         if self.objective.base is not None and self.objective.base_counts:
             values["base"] = self.evaluation.base_value()
+        elif self.objective.base is not None:
+            self.evaluation.output()  # its size is what terms are held against
         for item in self.active:
             part = self.evaluation.subset(item.fraction)
             with frozen.formulas() if frozen else nullcontext():

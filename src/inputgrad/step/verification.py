@@ -3,6 +3,7 @@
 What torch, a custom Function, a hook or a compiler breaks is found without knowing which: the value is right, and the gradient is not its derivative.
 """
 
+import math
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -76,6 +77,8 @@ class Verifier:
             return Verification("not verified", reason="memory ran out")
         except EngineError as error:
             return Verification("not verified", reason=str(error))
+        if misfit is not None and not math.isfinite(misfit.relative):
+            return Verification("not verified", reason="numbers are not finite")
         if misfit is None:
             return self._flat(frozen, gradients)
         if misfit.relative <= self._tolerance(engine):
@@ -156,7 +159,7 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
     """
     key = ("verified", _form(objective, model, inputs, active))
     known = memory(model)
-    if key in known.checked or os.environ.get(SWITCH) == "0":
+    if os.environ.get(SWITCH) == "0" or not _is_hashable(key) or key in known.checked:
         return
     engine = Auto() if isinstance(objective.engine, Compiled) else objective.engine
     result = _agreed(Verifier(objective, model, inputs, target, active).verify(engine), model)
@@ -225,6 +228,15 @@ def _form(objective: Objective, model: nn.Module, inputs: ModelInputs, active: l
     terms = tuple((item.fraction, _alike(item.term)) for item in active)
     learning = tuple(parameter.requires_grad for parameter in model.parameters())
     return (objective.engine, _alike(objective.base), terms, kinds, model_fingerprint(model), learning)
+
+
+def _is_hashable(key: Any) -> bool:
+    """Whether every setting can be told from others; where one cannot, the step itself says so."""
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def _alike(value: Any) -> Hashable:
