@@ -144,6 +144,36 @@ def test_the_node_of_a_reentrant_checkpoint() -> None:
     assert not autograd_graph.is_reentrant([checkpoint(torch.exp, x, use_reentrant=False)])
 
 
+@canary("autograd_graph.saves_statistics", "autograd_graph.saved_normalisation", "autograd_graph.SavedNormalisation")
+@pytest.mark.parametrize("shape", [None, (5,)], ids=["batch", "layer"])
+def test_what_a_normalisation_saves(shape: tuple[int, ...] | None) -> None:
+    x, w = torch.randn(4, 5, requires_grad=True), torch.randn(5)
+    y = F.batch_norm(x, None, None, w, training=True) if shape is None else F.layer_norm(x, shape, w)
+    assert autograd_graph.saves_statistics(y.grad_fn)
+    assert not autograd_graph.saves_statistics(F.group_norm(x, 1).grad_fn)
+    saved = autograd_graph.saved_normalisation(gradient(y.sin(), x))
+    assert saved is not None
+    assert (saved.shape, saved.input.grad_fn) == (shape, x.grad_fn)
+    assert torch.equal(saved.weight, w)
+    torch.testing.assert_close(saved.inverse_deviation.flatten(), torch.rsqrt(x.var(0 if shape is None else 1, correction=0) + 1e-5))
+
+
+@canary("autograd_graph.saved_normalisation")
+def test_what_saves_no_statistics() -> None:
+    x = torch.randn(4, 5, requires_grad=True)
+    assert autograd_graph.saved_normalisation(None) is None
+    assert autograd_graph.saved_normalisation(gradient(x.sin(), x)) is None
+    assert autograd_graph.saved_normalisation(gradient(F.batch_norm(x, torch.zeros(5), torch.ones(5)).sin(), x)) is None
+
+
+@missing("autograd_graph.saved_normalisation")
+def test_without_saved_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autograd_graph, "_INVERSE_DEVIATION", ("_saved_by_another_name",))
+    x = torch.randn(4, 5, requires_grad=True)
+    with pytest.raises(MissingInternalError, match="saved statistics"):
+        autograd_graph.saved_normalisation(gradient(F.layer_norm(x, (5,)).sin(), x))
+
+
 # checkpoints
 
 

@@ -208,6 +208,23 @@ def test_a_row_in_which_nothing_takes_part_is_zero() -> None:
     torch.testing.assert_close(kernels.safe_softmax(scores), expected)
 
 
+@canary("kernels.suggested_memory_format")
+def test_the_memory_format_that_kernels_give() -> None:
+    x = torch.randn(2, 3, 4, 4)
+    last = x.to(memory_format=torch.channels_last)
+    for given in (x, last, x.transpose(2, 3), torch.randn(2, 3, 4), torch.randn(2, 3, 2, 2, 2).to(memory_format=torch.channels_last_3d)):
+        assert F.group_norm(given, 1).is_contiguous(memory_format=kernels.suggested_memory_format(given))
+    assert kernels.suggested_memory_format(last[..., ::2]) == torch.channels_last
+
+
+@missing("kernels.suggested_memory_format")
+def test_without_suggested_memory_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch._prims_common", None)
+    x = torch.randn(2, 3, 4, 4)
+    assert kernels.suggested_memory_format(x) == torch.contiguous_format
+    assert kernels.suggested_memory_format(x.to(memory_format=torch.channels_last)) == torch.channels_last
+
+
 @missing(
     "kernels.safe_softmax",
     "kernels.is_fused_attention",

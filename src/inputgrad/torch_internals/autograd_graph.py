@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.torch_internals.required import Required
+
 _WITHOUT_DERIVATIVE = ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError")
 
 
@@ -107,7 +109,10 @@ def is_from_local(node: Any) -> bool:
 
 @dataclass(frozen=True)
 class SavedNormalisation:
-    """What the derivative of a normalisation's first derivative has saved. shape: of a layer normalisation; None: each channel over the batch."""
+    """What the node of a normalisation's first derivative has saved. shape: of a layer normalisation; None: each channel over the batch.
+
+    Read in torch 2.6 to 2.15.
+    """
 
     input: Tensor
     weight: Tensor | None
@@ -123,20 +128,18 @@ def saves_statistics(node: Any) -> bool:
 def saved_normalisation(gradient: Tensor | None) -> SavedNormalisation | None:
     """Read from the first derivative of a layer normalisation, or of a batch normalisation in training mode; None for any other tensor.
 
-    Read in torch 2.6 to 2.15.
+    Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
-    node = None if gradient is None else gradient.grad_fn
-    if node is None or not saves_statistics(node):
+    node: Any = None if gradient is None else gradient.grad_fn
+    if node is None or not saves_statistics(node) or not getattr(node, "_saved_train", getattr(node, "_saved_update", True)):
         return None
-    if not getattr(node, "_saved_train", getattr(node, "_saved_update", True)):
-        return None
-    inverse_deviation = next((kept for name in _INVERSE_DEVIATION if (kept := getattr(node, name, None)) is not None), None)
-    if inverse_deviation is None:
-        return None
-    shape = getattr(node, "_saved_normalized_shape", None)
-    return SavedNormalisation(node._saved_input, node._saved_weight, inverse_deviation, None if shape is None else tuple(shape))  # type: ignore[attr-defined]
+    with _STATISTICS:
+        inverse_deviation = getattr(node, next((name for name in _INVERSE_DEVIATION if hasattr(node, name)), _INVERSE_DEVIATION[0]))
+        shape = getattr(node, "_saved_normalized_shape", None)
+        return SavedNormalisation(node._saved_input, node._saved_weight, inverse_deviation, None if shape is None else tuple(shape))
 
 
+_STATISTICS = Required("the saved statistics of a normalisation", "a third derivative through layer or batch normalisation")
 _INVERSE_DEVIATION = ("_saved_rstd", "_saved_save_invstd", "_saved_save_var")
 
 
