@@ -12,7 +12,8 @@ from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
-from inputgrad.passes.forward_pass import Change, ForwardPass
+from inputgrad.passes.changes import Change
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.variables import Key
 
 

@@ -16,14 +16,11 @@ from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentia
 from inputgrad.distributed.ddp import without_wrapper_branches
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.passes.branches.tape import BranchTape
+from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
 from inputgrad.passes.outputs import check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
-from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
-
-Change = Callable[[Tensor], Tensor]
-"""What the model goes on with in place of a variable's own value."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,11 @@ class ForwardPass:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
         variables: dict[Key, Tensor] = {}
         handed: dict[Key, Tensor] = {}
-        unchanged = _same if changes else _opened
+        default = unchanged if changes else opened
         for key in self.wrt:
             if not is_module(key):
-                changed = changes.get(key, unchanged)(self.inputs.variable(key))
-                variables[key] = _opened(changed) if self.reentrant else changed
+                changed = changes.get(key, default)(self.inputs.variable(key))
+                variables[key] = opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
@@ -181,14 +178,15 @@ class ForwardPass:
         if self._output_module is None:
             return self._pick(inputs.call(self.model))
         caught: dict[Key, Tensor] = {}
-        handle = inner_module(self.model, f"{MODULE}{self._output_module}").register_forward_hook(_module_hook(f"{MODULE}{self._output_module}", caught, _same))
+        key = f"{MODULE}{self._output_module}"
+        handle = inner_module(self.model, key).register_forward_hook(module_hook(key, caught, unchanged))
         try:
             inputs.call(self.model)
         finally:
             handle.remove()
         if not caught:
             raise ValueError(f"heads.Inner({self._output_module!r}): this module was not called in the model's forward pass")
-        return caught[f"{MODULE}{self._output_module}"]
+        return caught[key]
 
     def at(self, values: Mapping[Key, Tensor]) -> "ForwardPass":
         """This pass, with its own values of the variables replaced by these leaves: the run that `here` gives."""
@@ -200,57 +198,10 @@ class ForwardPass:
         handles = []
         for key in self.wrt:
             if isinstance(key, str) and is_module(key):
-                hook = _module_hook(key, variables, changes.get(key, _same if changes else _opened))
+                hook = module_hook(key, variables, changes.get(key, unchanged if changes else opened))
                 handles.append(inner_module(self.model, key).register_forward_hook(hook))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def displacement(key: Key, value: Tensor, here: Tensor, *, frozen: bool = False) -> Change:
-    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it.
-
-    frozen: z may be another one than ``here`` was, and then the value moves with it.
-    """
-    value = shaped(key, value, here)
-    if frozen and not value.requires_grad:
-        return lambda z: value + (z - here)
-    return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
-
-
-def shaped(key: Key, value: Tensor, here: Tensor) -> Tensor:
-    """``value`` for the variable under ``key``, in the type of its own value ``here``. Raises `ValueError` for another shape."""
-    if value.shape != here.shape:
-        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
-    return value.to(here.dtype)
-
-
-def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        first = output[0] if isinstance(output, (tuple, list)) else output
-        if not isinstance(first, Tensor) or not first.is_floating_point():
-            raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
-        if key in variables:
-            raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
-        with unseen_by_modes():  # opening a variable is no doing of the model's, and no decision
-            variables[key] = change(first)
-        handed = variables[key].clone()
-        return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
-
-    return hook
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _opened(tensor: Tensor) -> Tensor:
-    """A variable of its own that can be differentiated: attached to the caller's graph where there is one, else a leaf that shares the values."""
-    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
-
-
-def is_module(key: Key) -> bool:
-    """Whether a key names the output of an inner module, not an input."""
-    return isinstance(key, str) and key.startswith(MODULE)

@@ -13,8 +13,9 @@ from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
 from inputgrad.engines.base import Engine, GradientRequest, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
+from inputgrad.passes.changes import displacement, is_module, shaped
 from inputgrad.passes.displaced import FrozenBranches
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions, displacement, is_module, shaped
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.precision import widened_under_autocast
