@@ -124,8 +124,8 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, *v: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        return tuple(_Tangent.apply(ctx.call, *tensors, *v))
+        tangents = _Tangent.apply(ctx.call, *ctx.saved_tensors, *v)
+        return tuple(tangent if is_differentiable(tangent) else None for tangent in tangents)
 
 
 class _Tangent(torch.autograd.Function):

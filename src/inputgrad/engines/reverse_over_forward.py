@@ -1,7 +1,8 @@
 """Reverse over forward: ⟨v, g⟩ is the forward-mode derivative of the score along v, and then one ordinary backward pass. Exact.
 
 Nothing is differentiated backward twice, so it serves where a double backward raises for a reason of the machinery (sharded parameters).
-Needs a forward-mode derivative for every operation; fused attention has none. Slower than double backward: a rescue.
+Needs a forward-mode derivative for every operation, or two backward passes to make one from (`passes.forward_mode_check`); fused attention has neither.
+Slower than double backward: a rescue.
 """
 
 from collections.abc import Iterator
