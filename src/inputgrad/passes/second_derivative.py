@@ -3,8 +3,8 @@
 So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -63,8 +63,10 @@ def check_second_derivative(
     memory(forward.model).checked.add(signature(engine, forward, score))
 
 
-def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
+def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
+
+    watched: what is around this run.
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
@@ -72,7 +74,8 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
     if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
-    again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
+    with watched():
+        again = forward.run({}).output.detach()  # with gradients enabled: user code that looks at that must take the same way
     off, size = float((again - here).double().norm()), float(here.double().norm())
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
