@@ -201,5 +201,5 @@ class FiniteDifference(Engine):
         return {"one_sided": e**0.5, "central": e ** (1 / 3) / 2, "richardson": (e / 12) ** (1 / 5) / 2}[self.scheme]
 
 
-_USABLE, _USABLE_IN_HALF = 0.1, 0.5
+_USABLE, _USABLE_IN_HALF = 0.05, 0.5
 """The largest error of the gradient at which ``auto`` takes differences."""
