@@ -31,13 +31,12 @@ from inputgrad.engines.difference_error import by_doubling, estimated_error, par
 from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement, sum_of_scores
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, joint_norm, score_at_displacement, sum_of_scores
 from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.joint_gradients import input_and_parameter_gradients
-from inputgrad.passes.rounding import dtypes_inside, rounding
-from inputgrad.passes.second_derivative import check_replay
+from inputgrad.passes.rounding import HALF, dtypes_inside, rounding
 from inputgrad.variables import Key
 
 Scheme = Literal["central", "one_sided", "richardson"]
@@ -96,9 +95,7 @@ class FiniteDifference(Engine):
 
     def _scored(self, request: GradientRequest) -> FrozenBranches:
         """The score with its own branch decisions kept, once the model is known to give the same output again."""
-        request.forward.record_branches()
-        check_replay(self, request.forward, request.score)
-        refuse_hidden_branches(self.name, request.forward, strict=self.strict)
+        check_run_again(self, request.forward, request.score, strict=self.strict)
         return FrozenBranches(request.score)
 
     def _by_itself(self, request: GradientRequest, scored: FrozenBranches) -> Linearization:
@@ -172,7 +169,7 @@ class FiniteDifference(Engine):
         doubled = Linearization(linearization.gradient, *replace(self, step_factor=2 * self.step_factor)._shares(request, scored))
         narrow, wide = (parameter_gradient(forward, at_step, v) for at_step in (linearization, doubled))
         error = by_doubling(narrow, wide, ERROR_ORDER[self.scheme])
-        if not error <= (_USABLE if rounding(self._dtypes(forward, request.score)) < _HALF else _USABLE_IN_HALF):
+        if not error <= (_USABLE if rounding(self._dtypes(forward, request.score)) < HALF else _USABLE_IN_HALF):
             raise EngineError(
                 f"engine {self.name!r} is off by about {error:.0%} of the parameter gradient, measured at twice the step: the model has branches that cannot "
                 "be replayed, rounds in a place that is not seen, or bends within the step"
@@ -204,7 +201,5 @@ class FiniteDifference(Engine):
         return {"one_sided": e**0.5, "central": e ** (1 / 3) / 2, "richardson": (e / 12) ** (1 / 5) / 2}[self.scheme]
 
 
-_HALF = 1e-4
-"""A rounding above this is that of half precision."""
-_USABLE, _USABLE_IN_HALF = 0.1, 0.5
+_USABLE, _USABLE_IN_HALF = 0.05, 0.5
 """The largest error of the gradient at which ``auto`` takes differences."""

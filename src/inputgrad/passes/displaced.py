@@ -4,6 +4,7 @@ Random draws, buffers and branch decisions are those of the pass at x (`replay`,
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
 from inputgrad.passes.changes import Change
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.second_derivative import Named, check_replay, signature
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
 
 
@@ -52,13 +55,22 @@ def joint_norm(tensors: list[Tensor]) -> float:
     return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
 
 
-def refuse_hidden_branches(engine: str, forward: ForwardPass, *, strict: bool) -> None:
-    """Say once a model, or by an error, where branch decisions cannot be replayed."""
-    hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches
+def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict: bool) -> None:
+    """Record the decisions of the pass at x; the first time that the model is met, see whether a replay is one, and whether it misses a decision.
+
+    strict: raise `EngineError` where branch decisions cannot be replayed, where otherwise one warning says so.
+    """
+    forward.record_branches()
+    kernels = forward.deciding_kernels()
+    check_replay(engine, forward, score, nullcontext if kernels is None else lambda: kernels)
+    known, key = memory(forward.model).measured, ("deciding kernel", signature(engine, forward, score))
+    if kernels is not None and key not in known and not is_tracing():
+        known[key] = kernels.noted
+    hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches or known.get(key)
     if hidden is None:
         return
     told = (
-        f"engine '{engine}': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
+        f"engine '{engine.name}': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
         "of the terms may be wrong by more than its own size; with smooth activations it is right"
     )
     if strict:

@@ -15,6 +15,7 @@ from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.displaced import FrozenBranches, joint_norm, scores_at_displacement
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.rounding import HALF
 from inputgrad.passes.second_derivative import Named, signature
 from inputgrad.torch_internals.autograd_graph import custom_functions
 from inputgrad.torch_internals.tracing import is_tracing
@@ -24,14 +25,17 @@ _STEPS = (0.5, 2.0, 4.0)
 _STEADY = 0.2
 """By how much of the misfit the differences at other steps may differ, for it to be none of the step's."""
 
+_MARGIN = 30.0
+"""How far above the rounding of the gradient the misfit must be."""
+
 
 def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, scored: FrozenBranches, gradient: dict[Key, Tensor], rounding: float) -> None:
     """Raises `EngineError` where the gradient of a variable is not the derivative of the score. Once for each form of a model; two passes for each variable.
 
-    Not of sharded models, whose processes would have to agree on the number of passes.
+    Not of sharded models, whose processes would have to agree on the number of passes; nor in half precision, where the gradient is rounded too coarsely.
     """
     key = ("first derivative", signature(engine, forward, score))
-    if is_tracing() or forward.placement.is_fsdp or key in memory(forward.model).checked:
+    if is_tracing() or rounding > HALF or forward.placement.is_fsdp or key in memory(forward.model).checked:
         return
     for variable, whole in gradient.items():
         here = forward.values().variables[variable]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentiable_to_any_order
 from inputgrad.distributed.ddp import without_wrapper_branches
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
+from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
 from inputgrad.passes.outputs import check_graph, check_output
@@ -135,6 +136,10 @@ class ForwardPass:
     def unseen_branches(self) -> str | None:
         """Where a branch decision was met that will not be replayed when it counts, in words."""
         return self._tape.unseen if self._tape is not None else None
+
+    def deciding_kernels(self) -> DecidingKernels | None:
+        """What notes decisions out of the tape's sight, to be active around one replay; None where there is no tape, or parameters are sharded."""
+        return None if self._tape is None or self.placement.is_sharded or self.placement.is_fsdp else DecidingKernels(self._tape)
 
     @property
     def dtypes_of_functions(self) -> set[torch.dtype]:

@@ -15,6 +15,9 @@ from inputgrad.passes.second_derivative import Named, signature
 from inputgrad.torch_internals.autograd_graph import dtypes_between
 from inputgrad.torch_internals.tracing import is_tracing
 
+HALF = 1e-4
+"""A rounding above this is that of half precision."""
+
 
 def dtypes_inside(engine: Named, forward: ForwardPass, score: Score) -> frozenset[torch.dtype]:
     """The types between the variables and the output, read from the first graph that the engine meets of this model in this form."""

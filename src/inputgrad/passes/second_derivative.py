@@ -3,8 +3,8 @@
 So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -78,8 +78,10 @@ def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
         )
 
 
-def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
+def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
+
+    watched: what is around this run.
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
@@ -87,8 +89,9 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
     if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
-    run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
-    score(run_again)  # whoever watches this run watches the score too
+    with watched():
+        run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
+        score(run_again)  # whoever watches this run watches the score too
     again = run_again.detach()
     off, size = float((again - here).double().norm()), float(here.double().norm())
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.input_gradient import nonlinearity
 from inputgrad.torch_internals.autograd_graph import custom_functions, dtypes_between
 from inputgrad.variables import Key
 
@@ -45,7 +45,7 @@ def check_linear_in_seed(
     here = forward.primal()
     if not off > _tolerance(dtypes_between([here.output], [here.variables[key] for key in wrt])):
         return
-    if not off > _MARGIN * _nonlinearity(forward, score, wrt, gradient):
+    if not off > _MARGIN * nonlinearity(forward, score, wrt, gradient):
         return
     functions = custom_functions([here.output])
     raise EngineError(
@@ -58,14 +58,6 @@ def check_linear_in_seed(
 
 _MARGIN = 100.0
 """How far above the rounding of the first derivative the misfit of the second must be."""
-
-
-def _nonlinearity(forward: ForwardPass, score: Score, wrt: tuple[Key, ...], gradient: Sequence[Tensor]) -> float:
-    """How far three times the seed is from giving three times the gradient: by rounding, large where the gradient is nothing but that; or by design."""
-    three = forward.primal().output.new_full((), 3.0)
-    tripled = input_gradient(forward, score, wrt, create_graph=False, seed=three)
-    lengths = [(float(a.norm()), float((b.detach() / 3 - a).norm())) for a, b in zip([part.detach() for part in gradient], tripled, strict=True)]
-    return max((off / length for length, off in lengths if length), default=0.0)
 
 
 def _tolerance(dtypes: set[torch.dtype]) -> float:

@@ -37,6 +37,18 @@ def writes_to(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 _AUGMENTED = {f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "matmul")}
 
 
+@cache
+def public_form(function: Any) -> Any:
+    """The function of torch that ``torch.ops.aten.*``, as exported programs call it, is another form of; any other function itself.
+
+    Read in torch 2.6 to 2.15. Missing: the function itself.
+    """
+    schema = str(function) if type(function).__name__ in ("OpOverload", "OpOverloadPacket") else ""
+    namespace, _, rest = schema.partition(".")
+    forms = [getattr(home, rest.split(".")[0], None) for home in homes_of_functions()] if namespace == "aten" else []
+    return next((form for form in forms if form is not None), function)
+
+
 def homes_of_functions() -> tuple[Any, ...]:
     """Where a mode's functions come from: modules and types that may hold several forms of one. Read in torch 2.6 to 2.15. Missing: without it."""
     private = getattr(torch._C, "_nn", None)

@@ -18,11 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from inputgrad.errors import EngineError
 from inputgrad.passes.branches.no_grad import under_no_grad
-from inputgrad.passes.branches.rules import RULES, VALUES
+from inputgrad.passes.branches.rules import RULES, VALUES, Rule
 from inputgrad.passes.constants import NoGradRegion
 from inputgrad.passes.scripted import watched_scripts
 from inputgrad.torch_internals.checkpoints import in_checkpoint, in_reentrant_checkpoint
-from inputgrad.torch_internals.function_modes import own_body
+from inputgrad.torch_internals.function_modes import own_body, public_form
 
 Value = TypeVar("Value")
 
@@ -37,6 +37,10 @@ class BranchTape:
         """Whether functions run as they are for the moment, neither recorded nor replayed."""
         self.dtypes_of_functions: set[torch.dtype] = set()
         """The types in which custom Functions computed, which run without a graph."""
+        self.under_rule = False
+        """Whether a rule runs, so that what its kernels decide is on the tape."""
+        self.function: Any = None
+        """The function of torch that runs without a rule."""
         self.unseen: str | None = None
         """Where decisions were met that will not be replayed: in a checkpointed region, which runs again in the backward pass, in a script, or in a write
         under no_grad."""
@@ -91,32 +95,47 @@ class _BranchMode(TorchFunctionMode):
             return func(*args, **kwargs)
         self._region.follow(func, args)
         if self._region.inside:
-            return under_no_grad(self._tape, func, args, kwargs)
+            return self._ruled(under_no_grad, func, args, kwargs)
         if not any(isinstance(value, Tensor) and value.is_floating_point() for value in (*args, *kwargs.values())):
             return self._enter(func, args, kwargs)
+        func, given = public_form(func), func
         rule = RULES.get(func)
         if rule is None:
-            return self._enter(func, args, kwargs)
+            return self._enter(given, args, kwargs)
         in_function = self._region.in_function
         if in_checkpoint() or (in_function and in_reentrant_checkpoint()):
             self._tape.unseen = "a checkpointed region"
             return func(*args, **kwargs)
-        return func(*args, **kwargs) if in_function and func in VALUES else rule(self._tape, func, args, kwargs)
+        return func(*args, **kwargs) if in_function and func in VALUES else self._ruled(rule, func, args, kwargs)
+
+    def _ruled(self, rule: Rule, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._tape.under_rule = True
+        try:
+            return rule(self._tape, func, args, kwargs)
+        finally:
+            self._tape.under_rule = False
 
     def _enter(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The function as it is; where it is Python of torch's, so that the functions it calls are seen."""
         body = own_body(func)
         if body is None or func in self._entered:  # a method of Tensor calls that of its base class, which goes by the same name
-            result = func(*args, **kwargs)
-            if isinstance(result, Tensor) and result.is_floating_point() and not self._tape.recorded and self._region.in_function:
-                self._tape.dtypes_of_functions.add(result.dtype)
-            return result
+            return self._direct(func, args, kwargs)
         self._entered.append(func)
         try:
             with self:
                 return body(*args, **kwargs)
         finally:
             self._entered.pop()
+
+    def _direct(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._tape.function = func
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self._tape.function = None
+        if isinstance(result, Tensor) and result.is_floating_point() and not self._tape.recorded and self._region.in_function:
+            self._tape.dtypes_of_functions.add(result.dtype)
+        return result
 
 
 def module_with_hidden_branches(model: nn.Module) -> str | None:
