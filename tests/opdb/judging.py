@@ -23,8 +23,9 @@ OWN = (ig.EngineError, ValueError, TypeError)
 """What the library raises itself, from its own files; anything else, or from elsewhere, is a raw error."""
 ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference")
 LAPLACIAN = "laplacian"
-EXACT, COARSE = 1e-5, 1e-3
-"""Misfits up to which a gradient is right, and up to which one of an engine that differences inputs is approximate."""
+EXACT, COARSE, VALUE = 1e-5, 1e-3, 1e-6
+"""Misfits up to which a gradient is right, and up to which one of an engine that differences inputs is approximate; how far the value may be off (torch's own
+hardsigmoid takes its slope in single precision)."""
 
 Gradient = tuple[float, list[Tensor | None]]
 Tried = Callable[[nn.Module, Any, Any], Gradient]
@@ -82,6 +83,10 @@ def _judged(case: Case, value: Callable[[nn.Module, Any], float], tried: Mapping
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            case.model()
+        except Exception as error:  # the operation itself, without derivatives
+            return Judged(case, {}, f"cannot be run in the model: {type(error).__name__}: {first_words(error)}")
+        try:
             case = case.of_what_counts()
             model, inputs = case.model()
             known = reference(list(model.parameters()), partial(value, model, inputs))
@@ -92,19 +97,25 @@ def _judged(case: Case, value: Callable[[nn.Module, Any], float], tried: Mapping
 
 def _verdict(case: Case, known: Reference | str, name: str, tried: Tried) -> Verdict:
     model, inputs = case.model()
+    return verdict(known, name, lambda: tried(model, *one_or_all(inputs)))
+
+
+def verdict(known: Reference | str, engine: str, tried: Callable[[], Gradient]) -> Verdict:
+    """What an engine gives, held against the reference."""
     try:
-        value, gradient = tried(model, *one_or_all(inputs))
+        value, gradient = tried()
     except Exception as error:  # what else is raised is what this looks for
         file, own = _place(error)
         words = first_words(error) if isinstance(error, ig.EngineError) else f"{type(error).__name__}: {first_words(error)}"
         return Verdict(REFUSED, detail=words) if own and isinstance(error, OWN) else Verdict(RAW, detail=f"{words} ({file})")
     if isinstance(known, str):
         return Verdict(NO_REFERENCE)
-    if not math.isclose(value, known.value, rel_tol=1e-9, abs_tol=1e-12):
-        return Verdict(WRONG, math.inf, f"value {value:.6g}, by plain torch {known.value:.6g}")
+    if not math.isclose(value, known.value, rel_tol=VALUE, abs_tol=1e-12):
+        return Verdict(WRONG, math.inf, f"value {value:.8g}, by plain torch {known.value:.8g}")
     misfit = known.misfit(gradient)
-    may_be_coarse = name in ("auto", "finite_difference")
-    return Verdict(RIGHT if misfit <= EXACT else APPROXIMATE if may_be_coarse and misfit <= COARSE else WRONG, misfit)
+    may_be_coarse = engine in ("auto", "finite_difference")
+    detail = "NaN" if math.isinf(misfit) else ""
+    return Verdict(RIGHT if misfit <= EXACT else APPROXIMATE if may_be_coarse and misfit <= COARSE else WRONG, misfit, detail)
 
 
 def first_words(error: BaseException, count: int = 12) -> str:

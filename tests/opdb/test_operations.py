@@ -53,9 +53,10 @@ def test_all_operations_and_modules() -> None:
 
 
 def test_the_page_is_the_records() -> None:
-    record, text = page.read(), page.PAGE.read_text(encoding="utf-8")
-    assert page.rewritten(text, record) == text
-    assert page.RECORD.read_text(encoding="utf-8") == page.text_of(record)
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.rewritten(text, page.tables(page.read()) | page.zoo_tables(page.read(page.ZOO))) == text
+    for path in (page.RECORD, page.ZOO):
+        assert path.read_text(encoding="utf-8") == page.text_of(page.read(path))
 
 
 def test_what_the_record_calls_wrong_is_what_is_known() -> None:
