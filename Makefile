@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test demo lint docs bench bench-full study audit-corpus compat package clean
+.PHONY: help setup test demo lint docs bench bench-full study audit-corpus compat zoo package clean
 
 help: ## print this list
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -53,6 +53,10 @@ audit-corpus: setup ## run the audit on its corpus of good and bad scripts
 # In an environment of its own under build/compat; needs no set-up. docs/versions.md shows what came of it.
 compat: ## run the core's tests on another torch: make compat TORCH=2.15.0 [PYTHON=python3.12]
 	$(PYTHON) -m tools.compat --torch $(TORCH)
+
+# In an environment of its own under build/zoo. docs/operations.md shows what came of it.
+zoo: ## try every engine on real architectures from public packages; takes an hour or more: make zoo [EVERY=10]
+	$(PYTHON) -m tools.zoo --every $(or $(EVERY),1)
 
 package: ## build wheel and sdist, install each into an empty environment and try it there
 	$(PYTHON) -m tools.package

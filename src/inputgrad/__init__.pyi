@@ -3,6 +3,7 @@
 from inputgrad import adaptive as adaptive
 from inputgrad import attributions as attributions
 from inputgrad import audit as audit
+from inputgrad import engines as engines
 from inputgrad import heads as heads
 from inputgrad import perturb as perturb
 from inputgrad import places as places

@@ -37,7 +37,7 @@ def _without_typer(arguments: list[str]) -> int:
         case ["env"] | ["env", "--json"]:
             import json
 
-            from inputgrad.report.environment import as_text, environment
+            from inputgrad.bench.system import as_text, environment
 
             print(json.dumps(environment(), indent=2) if arguments[1:] else as_text(environment()).rstrip())
         case _:

@@ -120,7 +120,7 @@ def terms(
 @app.command()
 def env(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Print the versions of Python, torch and the optional packages, the platform, devices and threads: for bug reports."""
-    from inputgrad.report.environment import as_text, environment
+    from inputgrad.bench.system import as_text, environment
 
     facts = environment()
     typer.echo(dumps(facts, indent=2) if json else as_text(facts).rstrip())

@@ -15,17 +15,17 @@ def identity_of(function: Callable[..., Any]) -> Hashable:
     A weak reference for other objects, where it can be had.
     """
     if isinstance(function, functools.partial):
-        return (identity_of(function.func), *map(_sketch, function.args), *((name, _sketch(value)) for name, value in function.keywords.items()))
+        return (identity_of(function.func), *map(sketch, function.args), *((name, sketch(value)) for name, value in function.keywords.items()))
     if not isinstance(code := getattr(function, "__code__", None), CodeType):
         try:
             return weakref.ref(function)
         except TypeError:
             return id(function)
     held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if cell != CellType()]  # an empty cell holds nothing
-    return (code, *map(_sketch, (getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ()), *held)))
+    return (code, *map(sketch, (getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ()), *held)))
 
 
-def _sketch(value: Any) -> Hashable:
+def sketch(value: Any) -> Hashable:
     """What a function holds: numbers of outputs and names by value, objects by a weak reference, what is made anew at each step, as tensors are, by type."""
     kind: Any = type(value)
     if isinstance(value, (int, str)):

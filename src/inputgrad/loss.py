@@ -15,13 +15,16 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Step
 from inputgrad.diagnosis.records import Explanation
 from inputgrad.diagnosis.validation import explain
+from inputgrad.diagnosis.verification_table import VerificationTable, verify
 from inputgrad.distributed.agreement import check_agreement
+from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.objective import Call, Objective
+from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
 from inputgrad.terms.base import Term, TermSum, Weighted, register_loss
 from inputgrad.variables import ModelInputs
@@ -34,13 +37,17 @@ class InputGradientLoss(nn.Module):
     terms: terms or weighted terms, ``0.01 * GradientNorm()``; also their sum.
     engine: how the parameter gradient of the terms is obtained: "auto", a name of `inputgrad.engines.ENGINES`, or an engine object.
     output: picks the output tensor ``[N, ...]`` from what the model returns; by default the tensor itself, the first of a tuple, or ``.logits``.
+    verify: compare the terms' parameter gradient with the change of their value when they first meet a model in some form: a few evaluations of the value,
+    once. Where they disagree, "auto" takes another engine and says so, and a named engine raises `EngineError`.
 
     ``nn.MSELoss() + 0.01 * GradientNorm()`` builds the same. The weight of a term may be a callable of the step number; steps are counted where
     gradients are enabled and the criterion is in training mode (`step_number`, kept in its ``state_dict``).
     Under ``no_grad`` and ``inference_mode`` value and parts are right, and the loss carries no graph.
     """
 
-    def __init__(self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: Callable[[Any], Tensor] | None = None) -> None:
+    def __init__(
+        self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: Callable[[Any], Tensor] | None = None, verify: bool = True
+    ) -> None:
         super().__init__()
         self.base = base_losses.resolve(base)
         self.terms = weighted_terms(terms)
@@ -50,6 +57,7 @@ class InputGradientLoss(nn.Module):
             raise TypeError(f"output must be a callable that picks a tensor from what the model returns, got {type(output).__name__}")
         self.engine = engines.resolve(engine)
         self.output = output
+        self.verify_first_step = verify
         self.step_number = 0
 
     def forward(self, model: nn.Module, inputs: Any, target: Any = None) -> Tensor:
@@ -124,6 +132,14 @@ class InputGradientLoss(nn.Module):
         """
         return explain(self.objective, self.step_number, model, inputs, target, compile=compile)
 
+    def verify(self, model: nn.Module, inputs: Any, target: Any = None) -> VerificationTable:
+        """Compare every engine's gradient of the terms with the change of their value when the parameters move. Printed, it is a table.
+
+        Thorough: in float64, on a copy of the model, along six directions, where the model can be copied and cast; else in its own precision. Nothing is
+        touched. Raises what the model itself raises, and `ValueError` for a criterion without terms.
+        """
+        return verify(self.objective, self.step_number, model, inputs, target)
+
     @contextmanager
     def _call(self, model: nn.Module, inputs: Any, target: Any, *, immediate: bool = False) -> Iterator[Call]:
         """Prepare one call on a batch: checks, the terms that are due, and the passes' setting."""
@@ -135,6 +151,8 @@ class InputGradientLoss(nn.Module):
             warn_if_split(self, model, self.terms)
             given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
             due = active_terms(self.terms, self.step_number, training=differentiable)
+            if differentiable and due and self.verify_first_step and active_ddp(model) is None:
+                verify_first_step(self.objective, model, given, target, due)
             call = self.objective.on(model, given, target, due, differentiable=differentiable, is_training_step=counted, immediate=immediate)
             with twice_differentiable_from_local(), check_agreement(model, given, target), call as opened:
                 yield opened

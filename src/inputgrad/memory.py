@@ -21,6 +21,7 @@ class Memory:
     engine: the form of the model, and the engine that "auto" took for it in place of double backward.
     scales: by purpose, the scale at which float16 gradients neither overflow nor vanish, and those that were too large.
     compiled: by criterion, the compiled steps of this model.
+    measured: what was measured at the first step, such as the precision of a pass, under the same keys as ``checked``.
     """
 
     warned: set[Hashable] = field(default_factory=set)
@@ -28,6 +29,7 @@ class Memory:
     engine: tuple[int, Any] | None = None
     scales: dict[str, float] = field(default_factory=dict)
     compiled: "weakref.WeakKeyDictionary[Any, Any]" = field(default_factory=weakref.WeakKeyDictionary)
+    measured: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, topic: Hashable) -> bool:
         """Whether this is the first time that the topic comes up."""

@@ -162,6 +162,7 @@ def test_a_frozen_model_can_be_measured() -> None:
     assert found.loss.item() == pytest.approx(founding()(BY_NAME["mlp"].make(), x, y).item(), rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:the parameter gradient of direction_match is exactly zero")
 @pytest.mark.parametrize("engine", NAMES)
 @pytest.mark.parametrize(
     "term", [ig.GradientNorm(), ig.GradientNorm(p=1), ig.GradientNorm(p=3), ig.DirectionMatch(DIRECTION), ig.Adversarial(ig.FGSM(0.1))], ids=str

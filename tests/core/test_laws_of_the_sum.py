@@ -64,6 +64,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_halves(name: str) -> None:
     assert_same(whole, ((first[0] + second[0]) / 2, mean))
 
 
+@pytest.mark.usefixtures("unverified")  # what the term saw is collected
 def test_a_sample_is_judged_by_itself_whatever_its_neighbours() -> None:
     """Row n of the input gradient is the same in any batch."""
     model, (x, y) = BY_NAME["mlp"].make(), data()

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import inputgrad as ig
 from inputgrad import engines, heads, perturb, places, terms
+from tests.core.ordinary import ordinary
 
 ROOT = Path(ig.__file__).parent
 EVERYTHING = sorted(ROOT.rglob("*.py"))
@@ -46,7 +47,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """The rooms from the ground up: a file imports from its own room and from those of the layers below."""
 ABOVE = {
     "attributions.attribute_model": "it evaluates a batch by a loss; the methods, which terms import, are in attributions.methods",
-    "terms": "its __init__ has the loss register what a base loss plus terms is",
 }
 """Files that import from a layer above their room's, and why; none of them is part of a circle."""
 APART = LAYERS[-2] + LAYERS[-1]
@@ -141,6 +141,34 @@ def test_every_room_has_its_layer_and_imports_from_below() -> None:
     assert {name.split(".")[0] for name in MODULES if name} == {room for rooms in LAYERS for room in rooms}
     wrong = [f"{name} imports {other}" for name, others in IMPORTS.items() for other in others if name and other and layer(other) > layer(name)]
     assert {line.split()[0] for line in wrong} == set(ABOVE), wrong
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """In a process of its own: what hangs on the order of imports is a circle that no import statement shows."""
+    names = ["inputgrad." + name for name, path in MODULES.items() if path in CORE and name and not name.startswith("perturb.")]
+    program = """
+import importlib, os, sys
+import torch
+
+for name in sys.argv[1:]:
+    pid = os.fork()
+    if not pid:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(name, error)
+            os._exit(1)
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program, *names], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_a_term_imported_by_itself_adds_to_a_base_loss() -> None:
+    program = "from torch import nn; from inputgrad.terms.gradient_norm import GradientNorm; print(type(nn.MSELoss() + 0.1 * GradientNorm()).__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "InputGradientLoss"
 
 
 def test_terms_know_no_engine_and_engines_no_term() -> None:
@@ -250,30 +278,6 @@ def test_no_warning_without_coupling() -> None:
         ig.InputGradientLoss("mse")(normed(), x, y)  # no term, no input gradient
 
     assert warned(sound) == []
-
-
-class Springs(nn.Module):
-    """An energy of positions ``[N, A, 3]`` and a cell ``[N, 3, 3]``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stiffness = nn.Parameter(torch.ones(()))
-
-    def forward(self, positions: Tensor, cell: Tensor) -> Tensor:
-        return self.stiffness * (positions.square().sum((1, 2)) + cell.square().sum((1, 2)))
-
-
-def ordinary(kind: type) -> tuple[nn.Module, Any, Any, Any]:
-    """A model, inputs, a target and a base loss that suit a term's example."""
-    x, labels = torch.randn(5, 3), torch.arange(5) % 2
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    of_its_own: dict[type, tuple[nn.Module, Any, Any, Any]] = {
-        terms.MisclassificationAware: (model, x, labels, None),
-        terms.PairwiseCosine: (nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Unflatten(1, (3, 2))), x, labels, None),
-        terms.SlicedScoreMatching: (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), x, None, None),
-        terms.StressMatch: (Springs(), {"positions": torch.randn(5, 4, 3), "cell": torch.eye(3).repeat(5, 1, 1)}, {"stress": torch.zeros(5, 3, 3)}, None),
-    }
-    return of_its_own.get(kind, (model, x, torch.randn(5, 2), "mse"))
 
 
 def test_every_term_has_an_example_that_runs() -> None:

@@ -137,3 +137,23 @@ def agrees_with_differences(function: Function, tensors: Sequence[Tensor], input
     """Whether the gradient of ⟨v, g⟩ is what finite differences of it give, in every tensor."""
     leaves = [leaf(tensor) for tensor in tensors]
     return torch.autograd.gradcheck(second_gradient(function, [fixed(t) for t in leaves[:inputs]]), leaves)
+
+
+def misfit(value: Callable[[], Tensor], parameters: Sequence[Tensor], step: float = 1e-6) -> float:
+    """How far the value's gradient is from its central difference along one random direction, relative."""
+    directions = [torch.randn_like(parameter) for parameter in parameters]
+    found = torch.autograd.grad(value(), parameters, allow_unused=True)
+    gradient = sum(float((part * d).sum().detach()) for part, d in zip(found, directions, strict=True) if part is not None)
+
+    def at(t: float) -> float:
+        with torch.no_grad():
+            for parameter, d in zip(parameters, directions, strict=True):
+                parameter.add_(d, alpha=t)
+        here = float(value().detach())
+        with torch.no_grad():
+            for parameter, d in zip(parameters, directions, strict=True):
+                parameter.sub_(d, alpha=t)
+        return here
+
+    difference = (at(step) - at(-step)) / (2 * step)
+    return abs(gradient - difference) / abs(difference)

@@ -6,6 +6,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives, attention
+from inputgrad.torch_internals import kernels
 from tests.derivatives.against_torch import EXACT, agrees_with_differences, derivatives, difference, fixed, normal, off, second_derivative_off, substituted
 
 SHAPES = ((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 4))
@@ -225,3 +226,10 @@ def test_long_sequences_take_bounded_memory(monkeypatch):
     with Largest():
         attention.ATTENTION.second(attention.Settings(None, False, 0.5), tuple(tensors), fixed(tensors[0]), tuple(tensors), (), [True] * 4)
     assert max(largest) <= 2**10
+
+
+@pytest.mark.parametrize("name", ["causal", "mask"])
+def test_without_torchs_unnamed_kernels(monkeypatch, name):
+    """As on other devices: torch's public function, differentiated once by torch and once by us."""
+    monkeypatch.setattr(kernels, "aten", object())
+    assert difference(CASES[name], inputs(), 3) < EXACT

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives, convolution
 from inputgrad.derivatives.substitution import SUBSTITUTES
 from inputgrad.torch_internals import checkpoints
-from tests.derivatives.against_torch import EXACT, derivatives, fixed, normal, off, substituted
+from tests.derivatives.against_torch import EXACT, derivatives, fixed, misfit, normal, off, substituted
 
 
 def network():
@@ -158,12 +158,10 @@ def test_create_graph_for_everything():
 
 
 def test_third_derivatives():
+    """By differences, for torch's own third derivative of LayerNorm is wrong."""
     model, x = network().eval(), normal(3, 2, 8, 8)
-    results = []
-    for ours in (True, False):
-        gradients = penalty_gradients(model, x, ours=ours, create_graph=True)
-        results.append(torch.autograd.grad(sum(g.square().sum() for g in gradients), list(model.parameters())))
-    assert_close(*results, tolerance=1e-10)
+    value = lambda: sum(g.square().sum() for g in penalty_gradients(model, x, ours=True, create_graph=True))  # noqa: E731
+    assert misfit(value, list(model.parameters())) < 1e-5
 
 
 def test_in_evaluation_without_a_graph():

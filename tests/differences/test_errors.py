@@ -74,14 +74,11 @@ def test_the_figures_under_bfloat16_autocast(scheme: Any) -> None:
 
 
 def test_the_step_follows_the_precision_of_the_pass() -> None:
-    single, half = torch.zeros(3), torch.zeros(3, dtype=torch.bfloat16)
-    fractions = {scheme: FiniteDifference(scheme)._fraction(single, [single]) for scheme in SCHEMES}
+    fractions = {scheme: FiniteDifference(scheme)._fraction([torch.float32]) for scheme in SCHEMES}
     assert fractions == pytest.approx({"one_sided": 3.5e-4, "central": 2.5e-3, "richardson": 1.25e-2}, rel=0.05)
-    coarse = {scheme: FiniteDifference(scheme)._fraction(half, [single]) for scheme in SCHEMES}
+    coarse = {scheme: FiniteDifference(scheme)._fraction([torch.float32, torch.bfloat16]) for scheme in SCHEMES}
     assert coarse == pytest.approx({"one_sided": 4.4e-2, "central": 6.2e-2, "richardson": 8.7e-2}, rel=0.05)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert FiniteDifference("one_sided")._fraction(single, [single]) == coarse["one_sided"]
-    assert FiniteDifference("richardson", step=0.02)._fraction(half, [half]) == 0.02
+    assert FiniteDifference("richardson", step=0.02)._fraction([torch.bfloat16]) == 0.02
 
 
 @pytest.mark.parametrize("row", ["norm_squared", "norm_of_projection", "direction"])
@@ -101,7 +98,7 @@ def test_the_estimate_is_within_a_factor_of_ten(name: str, scheme: Any, dtype: t
     """At the step of the rule, where rounding and curvature share the error, and at a wider one, where curvature makes it."""
     model, x, y = made(name)
     model, x = model.to(dtype), x.to(dtype)
-    engine = FiniteDifference(scheme, step=widened * FiniteDifference(scheme)._fraction(x, [x]))
+    engine = FiniteDifference(scheme, step=widened * FiniteDifference(scheme)._fraction([dtype]))
     true = off(engine, model, x, y)
     told = engine.estimate(ig.InputGradientLoss("cross_entropy", OWN_LOSS), model, x, y)
     assert true / 10 <= told <= 10 * true
@@ -149,6 +146,9 @@ class Restless(FiniteDifference):
         scored = super()._scored(request)
         request.forward._replay = Live()  # type: ignore[assignment]
         return scored
+
+    def _check(self, *_: Any) -> None:
+        """Nothing: further passes would count on, too."""
 
 
 class Live:

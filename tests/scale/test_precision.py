@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.passes import precision as half
+from inputgrad.passes import precision
 
 ENGINES = {"double_backward": 3e-3, "finite_difference": 1e-2}
 SMALL = 1e-7
@@ -51,7 +51,7 @@ def test_a_small_input_gradient_does_not_underflow(engine: str) -> None:
 
 
 def test_without_the_scale_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half.INPUTS, "first", 1.0)
+    monkeypatch.setattr(precision.INPUT_GRADIENT_SCALE, "first", 1.0)
     assert not error("double_backward") < 0.1
 
 
@@ -61,7 +61,7 @@ def test_a_scale_that_is_too_large_is_lowered_and_kept() -> None:
     with torch.autocast("cpu", torch.float16):
         loss = large(net, x, y)
     assert loss.isfinite()
-    assert half.INPUTS.of(net) == half.INPUTS.first / half.INPUTS.step
+    assert precision.INPUT_GRADIENT_SCALE.of(net) == precision.INPUT_GRADIENT_SCALE.first / precision.INPUT_GRADIENT_SCALE.step
 
 
 def test_an_overflow_skips_the_step() -> None:
@@ -227,7 +227,7 @@ def test_small_gradients_of_a_program_do_not_underflow(small: float) -> None:
 
 @coupled
 def test_without_a_scale_those_of_a_program_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half.LOSSES, "first", 1.0)
+    monkeypatch.setattr(precision.LOSS_SCALE, "first", 1.0)
     expected = written_out(1e-3, *many())
     assert not (in_half(deep(), scaled_down(1e-3, PROGRAM), *many()) - expected).norm() < 5e-2 * expected.norm()
 
@@ -237,12 +237,12 @@ def test_a_scale_that_is_too_large_for_a_program_is_lowered_within_the_step() ->
     """A later batch overflows: the step is taken again, running statistics and all, and is no step more."""
     net, eager, (x, y) = deep(), deep(), many()
     program, plain = scaled_down(1.0, PROGRAM), scaled_down(1.0, "double_backward")
-    first = half.LOSSES.first
+    first = precision.LOSS_SCALE.first
     for net_, criterion in ((net, program), (eager, plain)):
         in_half(net_, criterion, x, y, 1.0)
-    kept = half.LOSSES.of(net)
+    kept = precision.LOSS_SCALE.of(net)
     found, expected = in_half(net, program, x, 1e4 * y, 1.0), in_half(eager, plain, x, 1e4 * y, 1.0)
-    assert half.LOSSES.of(net) < kept <= first
+    assert precision.LOSS_SCALE.of(net) < kept <= first
     assert (found - expected).norm() < 5e-3 * expected.norm()
     for a, b in zip(net.buffers(), eager.buffers(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)

@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 import inputgrad
+from inputgrad.bench.system import as_text, environment, optional_packages
 from inputgrad.cli import app
-from inputgrad.report.environment import as_text, environment, optional_packages
 
 ROOT = Path(__file__).parents[2]
 

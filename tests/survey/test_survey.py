@@ -141,7 +141,7 @@ def test_a_term_that_is_not_due_and_one_of_weight_zero_are_tried_all_the_same() 
     assert loss.step_number == 3
 
 
-def test_an_engine_that_is_wrong_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from inputgrad.engines import ReverseOverForward, reverse_over_forward
 
     right = reverse_over_forward._derivative
@@ -149,9 +149,10 @@ def test_an_engine_that_is_wrong_is_doubted(monkeypatch: pytest.MonkeyPatch) -> 
     assert ReverseOverForward.traits.exact
     model = models.mlp().double()
     found = criterion().explain(model, *batch())
-    assert found["reverse_over_forward"].serves == "doubtful"
+    assert found["reverse_over_forward"].serves == "wrong"
+    assert found["reverse_over_forward"].misfit == pytest.approx(0.1 / 1.1)
     assert found["reverse_over_forward"].difference == pytest.approx(0.1)
-    assert "engines disagree" in kinds(ig.validate(model, batch()[0]))
+    assert "wrong gradient" in kinds(ig.validate(model, batch()[0]))
 
 
 # validate

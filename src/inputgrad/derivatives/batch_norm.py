@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inputgrad.derivatives import normalisation
 from inputgrad.derivatives.group_norm import exact
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
@@ -59,7 +60,7 @@ def _sums(t: Tensor, x: Tensor, kept: Tensors, eps: float) -> Sums:
 
 BATCH_NORM = Operation(
     inputs=1,
-    torchs_own=lambda settings, x, w, b: torch.batch_norm(x, w, b, None, None, True, 0.0, settings[3], False),
+    torchs_own=lambda settings, x, w, b: normalisation.batch_norm(x, None, None, w, b, True, 0.0, settings[3]),
     forward=_forward,
     backward=_backward,
     second=_second,

@@ -15,6 +15,7 @@ from inputgrad.derivatives import group_norm_traced
 from inputgrad.derivatives.standardised import Sums, combined, second_derivative
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
+from inputgrad.torch_internals.kernels import suggested_memory_format
 from inputgrad.torch_internals.tracing import is_tracing
 
 aten = torch.ops.aten
@@ -28,7 +29,7 @@ def _forward(settings: Settings, x: Tensor, w: Tensor | None, b: Tensor | None) 
     if is_tracing():
         return group_norm_traced.forward(_average(x, groups), eps, x, w, b)
     n, c = x.shape[:2]
-    y, mean, r = aten.native_group_norm(x.contiguous(), w, b, n, c, x[0, 0].numel(), groups, eps)
+    y, mean, r = aten.native_group_norm(_laid_out(x, x), w, b, n, c, x[0, 0].numel(), groups, eps)
     return y, (mean, r)
 
 
@@ -37,7 +38,7 @@ def _backward(settings: Settings, gy: Tensor, tensors: Tensors, kept: Tensors, w
     if is_tracing():
         return group_norm_traced.backward(_average(x, settings[0]), gy, tensors, kept, wanted)
     n, c = x.shape[:2]
-    return tuple(aten.native_group_norm_backward(gy.contiguous(), x.contiguous(), *kept, w, n, c, x[0, 0].numel(), settings[0], list(wanted)))
+    return tuple(aten.native_group_norm_backward(_laid_out(gy, x), _laid_out(x, x), *kept, w, n, c, x[0, 0].numel(), settings[0], list(wanted)))
 
 
 def _second(settings: Settings, u: Tensors, gy: Tensor, tensors: Tensors, kept: Tensors, wanted: Wanted) -> Tensors:
@@ -58,6 +59,11 @@ def _second(settings: Settings, u: Tensors, gy: Tensor, tensors: Tensors, kept: 
         found.gw.sum((0, 2)) if wanted[2] else None,
         None,
     )
+
+
+def _laid_out(t: Tensor, x: Tensor) -> Tensor:
+    """In the memory layout that torch's group normalisation of x would use: dropout draws in the order of memory, so another one changes its mask."""
+    return t.contiguous(memory_format=suggested_memory_format(x) if x.device.type == "cpu" else torch.contiguous_format)
 
 
 def _average(x: Tensor, groups: int) -> Callable[[Tensor], Tensor]:
@@ -108,7 +114,7 @@ def instance_norm(
     """``torch.nn.functional.instance_norm`` of ``[N, C, *spatial]``; running statistics are torch's."""
     if not use_input_stats or running_mean is not None or running_var is not None or input.dim() < 3 or input[0, 0].numel() < 2:
         return NotImplemented
-    return group_norm(phase, input, input.shape[1], weight, bias, eps)
+    return group_norm(phase, input.contiguous(), input.shape[1], weight, bias, eps)  # as torch, in every layout
 
 
 def exact(*tensors: Tensor | None) -> bool:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inputgrad.derivatives import normalisation
 from inputgrad.derivatives.group_norm import exact
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, run
@@ -58,7 +59,7 @@ def _second(settings: Settings, u: Tensors, gy: Tensor, tensors: Tensors, kept: 
 
 LAYER_NORM = Operation(
     inputs=1,
-    torchs_own=lambda settings, x, w, b: torch.layer_norm(x, settings[0], w, b, settings[1]),
+    torchs_own=lambda settings, x, w, b: normalisation.layer_norm(x, settings[0], w, b, settings[1]),
     forward=_forward,
     backward=_backward,
     second=_second,

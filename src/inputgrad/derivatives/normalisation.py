@@ -37,7 +37,7 @@ def batch_norm(
     """`torch.nn.functional.batch_norm`; leaves running statistics alone, which the pass at x has updated."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    return _affine(_standardised(input, (0, *range(2, input.dim())), eps), weight, bias)
+    return _affine(_standardised(input, dimensions_of_batch(input), eps), weight, bias)
 
 
 def instance_norm(
@@ -62,6 +62,11 @@ def _torch_batch_norm(input: Tensor, weight: Any, bias: Any, mean: Any, var: Any
 
 def _torch_instance_norm(input: Tensor, weight: Any, bias: Any, mean: Any, var: Any, own: bool, momentum: float, eps: float, cudnn: bool) -> Tensor:
     return instance_norm(input, mean, var, weight, bias, own, momentum, eps)
+
+
+def dimensions_of_batch(x: Tensor) -> tuple[int, ...]:
+    """What a batch normalisation of ``[N, C, *spatial]`` normalises together: all but the channel."""
+    return (0, *range(2, x.dim()))
 
 
 def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:

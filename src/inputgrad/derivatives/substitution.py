@@ -42,14 +42,21 @@ Substitute = Callable[..., Any]
 
 
 class SecondDerivatives(TorchFunctionMode):
-    """While active, the functions that have a substitute run as it, in the given phase."""
+    """While active, the functions that have a substitute run as it, in the given phase.
 
-    def __init__(self, phase: BackwardTarget) -> None:
+    any_order: only those substitutes that can be differentiated to any order.
+    """
+
+    def __init__(self, phase: BackwardTarget, *, any_order: bool = False) -> None:
         super().__init__()
         self._phase = phase
+        self._any_order = any_order
+        self._substitutes = OF_ANY_ORDER if any_order else SUBSTITUTES
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        substitute = SUBSTITUTES.get(func)
+        if func in BEFORE:
+            BEFORE[func](*args, **(kwargs or {}))
+        substitute = self._substitutes.get(func)
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
             result = substitute(self._phase, *args, **(kwargs or {}))
             if result is not NotImplemented:
@@ -67,11 +74,17 @@ class SecondDerivatives(TorchFunctionMode):
         self._held.__exit__(*raised)
 
     def _again(self) -> "SecondDerivatives":
-        return SecondDerivatives(self._phase)
+        return SecondDerivatives(self._phase, any_order=self._any_order)
 
 
 SUBSTITUTES: dict[Any, Substitute] = {}
 """torch's function -> ours, gathered from the files of this folder."""
+
+OF_ANY_ORDER: dict[Any, Substitute] = {}
+"""Those of them that are written in operations which torch differentiates rightly to any order."""
+
+BEFORE: dict[Any, Callable[..., None]] = {}
+"""torch's function -> what is done, with its arguments, before it is called; inside a transform of ``torch.func`` too."""
 
 
 def _ordinary(types: Any) -> bool:

@@ -130,7 +130,7 @@ def _without_path(output: Tensor, opened: dict[Key, Tensor], parameters: dict[st
 
 def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> list[Finding]:
     """A finding for each engine that was refused and is not the subject of a finding yet; one for all where they say the same."""
-    refused = [verdict for verdict in explanation.verdicts if verdict.serves in ("refused", "doubtful") and verdict.engine in _WORDS]
+    refused = [verdict for verdict in explanation.verdicts if verdict.serves in ("refused", "doubtful", "wrong") and verdict.engine in _WORDS]
     spoken = {engine for finding in known for engine in finding.hinders}
     without_path = any(finding.what == "no path" for finding in known)
     groups: dict[str, list[Verdict]] = {}
@@ -145,7 +145,7 @@ def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> 
 def _kind(group: list[Verdict]) -> str:
     if len(group) > 1:
         return "no input gradient"
-    return "engines disagree" if group[0].serves == "doubtful" else _WORDS[group[0].engine]
+    return {"doubtful": "engines disagree", "wrong": "wrong gradient"}.get(group[0].serves, _WORDS[group[0].engine])
 
 
 _WORDS = {"double_backward": "no second derivative", "reverse_over_forward": "no forward mode", "finite_difference": "no differences"}

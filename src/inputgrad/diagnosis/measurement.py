@@ -23,12 +23,11 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Call, Objective
+from inputgrad.step.parameter_gradients import Gradients, parameter_gradients
+from inputgrad.step.verification import Verification, Verifier
 from inputgrad.step.whole_step import whole_step
-from inputgrad.torch_internals import messages
-from inputgrad.torch_internals.gradient_hooks import without_accumulation_hooks, without_gradient_hooks
 from inputgrad.variables import ModelInputs
 
-Gradients = list[Tensor | None]
 Caught = list[warnings.WarningMessage]
 
 
@@ -57,6 +56,7 @@ class Measurement:
 
     gradients: Gradients
     seconds: float
+    verification: Verification | None = None
 
 
 class Measurements:
@@ -95,9 +95,14 @@ class Measurements:
             return error
         try:
             seconds = self._timed(whole)
-            return Measurement(gradients or _minus(self._step(whole), self._step(self._plain())), seconds)
+            return Measurement(gradients or _minus(self._step(whole), self._step(self._plain())), seconds, self._verified(engine))
         except Exception as error:
             return error
+
+    def _verified(self, engine: Engine) -> Verification:
+        """The engine's gradient against the change of the terms' value."""
+        active = active_terms(self.objective.terms, self._step_number, training=False)
+        return Verifier(self.objective, self.model, self.inputs, self.target, active).verify(engine)
 
     def _plain(self) -> Objective:
         return replace(self.objective, base=self.objective.base or _mean_of_output, terms=(), engine=Auto())
@@ -135,7 +140,7 @@ class Measurements:
 
     def _step(self, objective: Objective) -> Gradients:
         with self.replayed(), self._opened(objective) as call:
-            return self._gradients(call.attached(call.total(call.values())))
+            return parameter_gradients(call.attached(call.total(call.values())), self.model, self._sources)
 
     def _timed(self, objective: Objective) -> float:
         began = _now(self._sources)
@@ -155,37 +160,6 @@ class Measurements:
         replay.remember()
         with replay.run(), uncompiled() if eager else nullcontext():
             yield
-
-    def _gradients(self, loss: Tensor) -> Gradients:
-        if not self._sources or not loss.requires_grad:
-            return [None for _ in self._sources]
-        if Placement(self.model).is_fsdp:
-            return self._by_backward(loss)
-        try:
-            return [_whole(part) for part in torch.autograd.grad(loss, self._sources, allow_unused=True, retain_graph=True)]
-        except RuntimeError as error:
-            if not messages.CHECKPOINT.is_in(error):
-                raise
-            return self._by_backward(loss)
-
-    def _by_backward(self, loss: Tensor) -> Gradients:
-        """The same by ``.backward()``, which is all that re-entrant checkpointing and ``fully_shard`` allow; ``.grad`` is put back, and no hook is told."""
-        kept = [(leaf, leaf.grad) for leaf in self._sources]
-        for leaf, _ in kept:
-            leaf.grad = None
-        try:
-            with without_gradient_hooks(self._sources), without_accumulation_hooks(self._sources):
-                loss.backward()
-            return [_whole(source.grad) for source in self._sources]
-        finally:
-            for leaf, gradient in kept:
-                leaf.grad = gradient
-
-
-def _whole(gradient: Any) -> Tensor | None:
-    """Of shares the whole, for figures."""
-    whole: Tensor | None = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
-    return whole
 
 
 def _now(tensors: list[Any]) -> float:

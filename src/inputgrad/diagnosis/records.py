@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 WIDTH = 120
-Serves = Literal["exactly", "approximately", "doubtful", "refused", "not tried"]
+Serves = Literal["exactly", "approximately", "doubtful", "wrong", "refused", "not tried"]
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,12 @@ class Verdict:
     """One engine for one criterion, model and batch.
 
     serves: "exactly", "approximately", "refused", "not tried" (``compiled``, which takes long), or "doubtful": an exact engine that gives another gradient
-    than the first exact one does.
+    than the first exact one does, where neither could be verified; "wrong": its gradient is not the derivative of the value.
     reason: why it was refused, not tried or doubted, in one line; None where it serves.
     needs, passes, memory: what the engine asks of a model and what a step costs by arithmetic, in words.
     difference: how far the parameter gradient of the terms, formed by themselves, is from that of the best exact engine that serves, relative.
+    misfit: how far that gradient is from the change of the terms' value when the parameters move, relative; None where this could not be verified, for the
+    reason in ``unverified``.
     time: seconds of one step (base loss and terms) on this batch, divided by those of the plain step (base loss alone). A single shot.
     """
 
@@ -32,6 +34,8 @@ class Verdict:
     memory: str = ""
     difference: float | None = None
     time: float | None = None
+    misfit: float | None = None
+    unverified: str = ""
 
     @property
     def served(self) -> bool:
@@ -75,6 +79,7 @@ class Explanation:
 
     def __str__(self) -> str:
         told = [f"{verdict.engine}: {verdict.reason}" for verdict in self.verdicts if verdict.reason and verdict.engine != "auto"]
+        told += [f"{verdict.engine}: not verified: {verdict.unverified}" for verdict in self.verdicts if verdict.unverified and verdict.engine != "auto"]
         return "\n".join([*self.heading(), "", *self.table(), "", *_bullets([*told, *_warned(self.warnings)])]).rstrip()
 
     def heading(self) -> list[str]:
@@ -84,9 +89,16 @@ class Explanation:
 
     def table(self) -> list[str]:
         """One row an engine, with what it costs below."""
-        head = ("engine", "serves", "error", "time", "needs")
+        head = ("engine", "serves", "error", "misfit", "time", "needs")
         rows = [
-            (("► " if verdict.engine == self.taken else "  ") + verdict.engine, verdict.serves, _error(verdict, self.reference), _time(verdict), verdict.needs)
+            (
+                ("► " if verdict.engine == self.taken else "  ") + verdict.engine,
+                verdict.serves,
+                _error(verdict, self.reference),
+                _misfit(verdict),
+                _time(verdict),
+                verdict.needs,
+            )
             for verdict in self.verdicts
             if verdict.engine != "auto"  # the heading tells
         ]
@@ -99,11 +111,15 @@ class Explanation:
         legend = [*_wrapped(self._legend()), *_bullets(costs)] if costs else []
         return [lines[0], "─" * max(map(len, lines)), *lines[1:], "", *legend]
 
+    def _marked(self, verdict: Verdict) -> str:
+        return ("► " if verdict.engine == self.taken else "  ") + verdict.engine
+
     def _legend(self) -> str:
         against = f"against {self.reference!r}" if self.reference else "not known, since no exact engine serves"
         plain = f", which took {self.plain_seconds * 1000:.3g} ms" if self.plain_seconds is not None else ""
         return (
-            f"error: of the terms' own parameter gradient, relative, {against}. time: one step on this batch, in plain steps (base loss alone{plain}); "
+            f"error: of the terms' own parameter gradient, relative, {against}. misfit: of that gradient against the change of the terms' value. "
+            f"time: one step on this batch, in plain steps (base loss alone{plain}); "
             "a single shot, so only its order counts. By arithmetic:"
         )
 
@@ -155,6 +171,10 @@ def _error(verdict: Verdict, reference: str | None) -> str:
     if verdict.difference is None:
         return "-"
     return "reference" if verdict.engine == reference else f"{verdict.difference:.0e}"
+
+
+def _misfit(verdict: Verdict) -> str:
+    return "-" if verdict.misfit is None else f"{verdict.misfit:.0e}"
 
 
 def _time(verdict: Verdict) -> str:

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from inputgrad.diagnosis.inspection import findings_of_refusals, inspect_model, inspect_run, suggested
-from inputgrad.diagnosis.measurement import Gradients, Measurement, Measurements, isolated, relative, warning_texts
+from inputgrad.diagnosis.measurement import Measurement, Measurements, isolated, relative, warning_texts
 from inputgrad.diagnosis.records import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
 from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
 from inputgrad.step.objective import Objective
+from inputgrad.step.parameter_gradients import Gradients
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.variables import ModelInputs
 
@@ -63,7 +64,7 @@ def _explanation(trials: Measurements, *, compile: bool) -> Explanation:
     tried: dict[str, Measurement | Exception | None] = {engine.name: trials.tried(engine) for engine in trials.engines()}
     tried["compiled"] = trials.tried_compiled() if compile else None
     traits = {engine.name: engine.traits for engine in (*trials.engines(), Compiled())}
-    exact = [(name, result) for name, result in tried.items() if isinstance(result, Measurement) and traits[name].exact]
+    exact = [(name, result) for name, result in tried.items() if isinstance(result, Measurement) and traits[name].exact and not _is_wrong(result)]
     reference = exact[0] if exact else None
     verdicts = [_verdict(name, result, traits[name], reference, plain) for name, result in tried.items()]
     own = trials.objective.engine
@@ -81,10 +82,21 @@ def _verdict(name: str, result: Measurement | Exception | None, traits: Traits, 
         return replace(blank, serves="refused", reason=_told(result))
     difference = relative(result.gradients, reference[1].gradients) if reference else None
     found = replace(blank, serves="exactly" if traits.exact else "approximately", reason=None, difference=difference, time=result.seconds / plain)
+    verification = result.verification
+    if verification is not None:
+        unverified = verification.reason if verification.status == "not verified" else ""
+        found = replace(found, misfit=None if unverified else verification.misfit, unverified=unverified)
+    if _is_wrong(result):
+        off = f"its parameter gradient is {found.misfit:.0%} off the change of the terms' value: it is not the derivative of the loss"
+        return replace(found, serves="wrong", reason=off)
     if traits.exact and reference and not (difference or 0.0) <= _rounding(result.gradients):
         doubt = f"the gradient of {name!r} is not that of {reference[0]!r}, though both are exact: one of the two is wrong for this model. Please report it"
         return replace(found, serves="doubtful", reason=doubt)
     return found
+
+
+def _is_wrong(result: Measurement) -> bool:
+    return result.verification is not None and result.verification.status == "wrong"
 
 
 def _rounding(gradients: Gradients) -> float:

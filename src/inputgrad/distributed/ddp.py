@@ -81,13 +81,17 @@ def pause_static_graph(held: Sequence[DistributedDataParallel]) -> Iterator[None
 def bypass_ddp(held: Sequence[DistributedDataParallel]) -> Iterator[None]:
     """Around a further pass of a step: replicas hand the call on to the module inside."""
     bypassed = [module for module in held if module.mixed_precision is None and not module.device_ids]
+    kept = [(module, module.__dict__.get("forward")) for module in bypassed]
     for module in bypassed:
         module.__dict__["forward"] = module.module.__call__
     try:
         yield
     finally:
-        for module in bypassed:
-            del module.__dict__["forward"]
+        for module, forward in kept:
+            if forward is None:
+                del module.__dict__["forward"]
+            else:  # one bypass inside another
+                module.__dict__["forward"] = forward
 
 
 @contextmanager
@@ -102,22 +106,26 @@ def after_broadcast(held: Sequence[DistributedDataParallel], act: Callable[[], N
 
 
 @contextmanager
-def without_wrapper_branches(held: Sequence[DistributedDataParallel], tape: "BranchTape") -> Iterator[None]:
-    """Around a pass that is recorded: what a replica computes before and after the module inside, its broadcast above all, is taken off the tape."""
-    handles, before = [], [0]
+def without_wrapper_branches(held: Sequence[DistributedDataParallel], sharded: Sequence[nn.Module], tape: "BranchTape") -> Iterator[None]:
+    """Around a pass that is recorded or replayed: the tape is paused while a replica or a sharded module does its own work around the module's forward."""
 
-    def mark(*_: Any) -> None:
-        before[0] = tape.length
+    def pause(*_: Any) -> None:
+        tape.paused = True
 
-    def cut(*_: Any) -> None:
-        tape.cut(before[0])
+    def resume(*_: Any) -> None:
+        tape.paused = False
 
+    handles = []
     for module in held:
-        handles += [module.register_forward_pre_hook(mark), module.module.register_forward_pre_hook(cut)]
-        handles += [module.module.register_forward_hook(mark), module.register_forward_hook(cut)]
+        handles += [module.register_forward_pre_hook(pause), module.module.register_forward_pre_hook(resume)]
+        handles += [module.module.register_forward_hook(pause), module.register_forward_hook(resume)]
+    for unit in sharded:  # its own hooks come first before the forward, and last after it: these stand around them
+        handles += [unit.register_forward_pre_hook(pause, prepend=True), unit.register_forward_pre_hook(resume)]
+        handles += [unit.register_forward_hook(pause, prepend=True), unit.register_forward_hook(resume)]
     try:
         yield
     finally:
+        tape.paused = False
         for handle in handles:
             handle.remove()
 

@@ -74,7 +74,7 @@ class UnshardedParameters:
             self._flatten()
 
     def _flatten(self) -> None:
-        """Recurrent layers keep a list of their weights."""
+        """Recurrent layers keep a list of the weights of their last pass."""
         for module in dict.fromkeys(place.module for place in self._places):
             if isinstance(module, nn.RNNBase):
                 refresh_weight_list(module)

@@ -55,6 +55,15 @@ class Placement:
         """What a compiled step would pass by unseen, in words."""
         return ddp.why_untraceable(self.model)
 
+    def largest(self, number: float) -> float:
+        """The largest of the numbers of all replicas' processes, so that they decide alike; the number itself where there is one process."""
+        if not self.replicas:
+            return number
+        tensor = torch.tensor(number, dtype=torch.float64, device=next(self.model.parameters()).device)
+        for module in self.replicas:
+            torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX, group=module.process_group)
+        return float(tensor)
+
     # around passes
 
     def gathered(self) -> fsdp.UnshardedParameters | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad.heads import Score
@@ -103,6 +104,14 @@ class Engine(ABC):
     @abstractmethod
     def linearize(self, request: GradientRequest) -> Linearization:
         """The input gradient that is asked for, and how it goes on to the parameters. Raises `EngineError` where it cannot."""
+
+    def tried(self, request: GradientRequest, linearization: Linearization) -> float | None:
+        """Have its shares made once, for nothing: the relative error of their parameter gradient, measured; None where the engine is exact or cannot tell.
+
+        Raises `EngineError` where they cannot be made, or are too far off to be of use.
+        """
+        linearization.shares(tuple(torch.ones_like(part) for part in linearization.gradient))
+        return None
 
     def take_step(self, request: StepRequest) -> StepResult | None:
         """The whole step at once, with parameter gradients; None where it is to be made gradient by gradient (`linearize`)."""

@@ -22,7 +22,7 @@ from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.precision import LOSS_SCALE, Rows
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.autograd_graph import leaves_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.tracing.guards import captured_state, model_form
@@ -123,6 +123,8 @@ class Compiled(Engine):
                 compiled = CompiledStep(request, self.backend)
             reason = _frozen(compiled, model, held) or self._difference(replay, compiled, request)
         except Exception as error:  # tracers and compilers raise anything
+            if messages.is_out_of_memory(error):
+                raise
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
         if reason is None:
             LOG.info("compiled a step of %s in %.1f s; the compiler keeps what it made for the next process", type(model).__name__, time.perf_counter() - began)

@@ -47,7 +47,7 @@ class DoubleBackward(Engine):
                 seed = forward.primal().output.new_ones(()).requires_grad_()
                 forward.own_leaves.append(seed)
             gradient = input_gradient(forward, score, request.wrt, create_graph=True, seed=seed)
-            check_second_derivative(self, forward, score, gradient, seed)
+            check_second_derivative(self, forward, score, gradient, seed, request.wrt)
 
         def same_pass(v: Cotangents) -> Tensor:
             return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()

@@ -19,7 +19,7 @@ Two passes in all: where s is the sample's own base loss and the base loss is c�
 G = ∂Σs/∂θ, and with G' = ∂Σs(z + hv)/∂θ the gradient of the whole loss is (c − 1/h)·G + G'/h; for the other schemes c·G and the displaced passes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -27,14 +27,16 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, KnownGradients, Linearization, Share, Traits
-from inputgrad.engines.difference_error import estimated_error
-from inputgrad.errors import nearest
+from inputgrad.engines.difference_error import by_doubling, estimated_error, parameter_gradient
+from inputgrad.errors import EngineError, nearest
+from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement, sum_of_scores
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, joint_norm, score_at_displacement, sum_of_scores
+from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.joint_gradients import input_and_parameter_gradients
-from inputgrad.passes.second_derivative import check_replay
+from inputgrad.passes.rounding import HALF, dtypes_inside, rounding
 from inputgrad.variables import Key
 
 Scheme = Literal["central", "one_sided", "richardson"]
@@ -44,6 +46,8 @@ PASSES: dict[str, tuple[tuple[int, float], ...]] = {
     "richardson": ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12)),
 }
 """Scheme -> its displaced passes: the multiple of h, and what its score is multiplied by, over h."""
+SamePass = Callable[[Cotangents], Tensor]
+ExtraPasses = Callable[[Cotangents, float], Iterator[Share]]
 ERROR_ORDER = {"one_sided": 1, "central": 2, "richardson": 4}
 """Scheme -> k, where its error is of order h^k."""
 
@@ -91,47 +95,56 @@ class FiniteDifference(Engine):
 
     def _scored(self, request: GradientRequest) -> FrozenBranches:
         """The score with its own branch decisions kept, once the model is known to give the same output again."""
-        request.forward.record_branches()
-        check_replay(self, request.forward, request.score)
-        refuse_hidden_branches(self.name, request.forward, strict=self.strict)
+        check_run_again(self, request.forward, request.score, strict=self.strict)
         return FrozenBranches(request.score)
 
     def _by_itself(self, request: GradientRequest, scored: FrozenBranches) -> Linearization:
-        forward, wrt = request.forward, request.wrt
+        forward = request.forward
         forward.may_free_graph = False
-        gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
+        gradient = tuple(part.detach() for part in input_gradient(forward, scored, request.wrt, create_graph=False))
+        self._check(request, scored, gradient)
+        return Linearization(gradient, *self._shares(request, scored))
+
+    def _check(self, request: GradientRequest, scored: FrozenBranches, gradient: Sequence[Tensor]) -> None:
+        dtypes = self._dtypes(request.forward, request.score)
+        check_first_derivative(self, request.forward, request.score, scored, dict(zip(request.wrt, gradient, strict=True)), rounding(dtypes))
+
+    def _shares(self, request: GradientRequest, scored: FrozenBranches) -> tuple[SamePass | None, ExtraPasses]:
+        forward, wrt = request.forward, request.wrt
         primal_scores = scored(forward.primal().output)
         several = primal_scores.dim() == 2
+        dtypes = self._dtypes(forward, request.score)
 
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
             for row in range(primal_scores.shape[1]) if several else (None,):
                 directions = dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True))
-                yield row, directions, self._step(forward, directions)
+                yield row, directions, self._step(forward, directions, dtypes)
 
         def same_pass(v: Cotangents) -> Tensor:
             shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h]
             return torch.stack(shares).sum() if shares else primal_scores.new_zeros(())
 
-        def extra_passes(v: Cotangents, _c: float) -> Iterator[Tensor]:
+        def extra_passes(v: Cotangents, _c: float) -> Iterator[Share]:
             for row, directions, h in rows(v):
                 for multiple, weight in PASSES[self.scheme] if h or forward.placement.is_fsdp else ():  # shards are gathered by all processes or by none
                     yield score_at_displacement(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
 
-        return Linearization(gradient, same_pass if self.scheme == "one_sided" else None, extra_passes)
+        return (same_pass if self.scheme == "one_sided" else None), extra_passes
 
     def _with_base_loss(self, request: GradientRequest, scored: FrozenBranches) -> Linearization | None:
         """One backward pass at z for both g and G, where all leaf gradients are collected at once; None where that is not possible."""
-        forward = request.forward
+        forward, dtypes = request.forward, self._dtypes(request.forward, request.score)
         both = input_and_parameter_gradients(forward, scored(forward.primal().output), request.wrt)
         if both is None:
             return None
         if forward.may_free_graph:
             forward.free_graph()
+        self._check(request, scored, both.inputs)
 
         def extra_passes(v: Cotangents, c: float) -> Iterator[Share]:
             forward.free_graph()
             directions = dict(zip(request.wrt, v, strict=True))
-            h = self._step(forward, directions)
+            h = self._step(forward, directions, dtypes)
             yield KnownGradients(both.times(c - 1 / h if h and self.scheme == "one_sided" else c))
             for multiple, weight in PASSES[self.scheme] if h else ():
                 yield score_at_displacement(forward, scored, directions, multiple * h) * (weight / h)
@@ -146,7 +159,32 @@ class FiniteDifference(Engine):
         narrow, wide = (replace(self, step_factor=factor * self.step_factor) for factor in (1.0, 2.0))
         return estimated_error(criterion, narrow, wide, ERROR_ORDER[self.scheme], model, inputs, target)
 
-    def _step(self, forward: ForwardPass, v: dict[Key, Tensor]) -> float:
+    def tried(self, request: GradientRequest, linearization: Linearization) -> float | None:
+        """The error for v along g, from that at twice the step. Raises `EngineError` where it is a large part of the gradient itself."""
+        forward = request.forward
+        if forward.placement.is_fsdp:  # no gradients to be had apart from the shares
+            return super().tried(request, linearization)
+        scored = FrozenBranches(request.score)
+        v = tuple(part if bool(part.any()) else torch.ones_like(part) for part in linearization.gradient)
+        doubled = Linearization(linearization.gradient, *replace(self, step_factor=2 * self.step_factor)._shares(request, scored))
+        narrow, wide = (parameter_gradient(forward, at_step, v) for at_step in (linearization, doubled))
+        error = by_doubling(narrow, wide, ERROR_ORDER[self.scheme])
+        if not error <= (_USABLE if rounding(self._dtypes(forward, request.score)) < HALF else _USABLE_IN_HALF):
+            raise EngineError(
+                f"engine {self.name!r} is off by about {error:.0%} of the parameter gradient, measured at twice the step: the model has branches that cannot "
+                "be replayed, rounds in a place that is not seen, or bends within the step"
+            )
+        return error
+
+    def _dtypes(self, forward: ForwardPass, score: Score) -> set[torch.dtype]:
+        """The types that the pass goes through."""
+        here = forward.values()
+        dtypes = {tensor.dtype for tensor in (here.output, *here.variables.values())} | dtypes_inside(self, forward, score)
+        if torch.is_autocast_enabled(here.output.device.type):
+            dtypes.add(torch.get_autocast_dtype(here.output.device.type))
+        return dtypes
+
+    def _step(self, forward: ForwardPass, v: dict[Key, Tensor], dtypes: Iterable[torch.dtype]) -> float:
         here = forward.values()
         variables = [here.variables[key].detach() for key in v]
         size, length = joint_norm(variables), joint_norm(list(v.values()))
@@ -154,18 +192,14 @@ class FiniteDifference(Engine):
             return 0.0
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1
             size = sum(z.numel() for z in variables) ** 0.5
-        return self.step_factor * self._fraction(here.output, variables) * size / length
+        return self.step_factor * self._fraction(dtypes) * size / length
 
-    def _fraction(self, output: Tensor, variables: list[Tensor]) -> float:
+    def _fraction(self, dtypes: Iterable[torch.dtype]) -> float:
         if self.step is not None:
             return self.step
-        dtypes = [tensor.dtype for tensor in (output, *variables)]
-        if torch.is_autocast_enabled(output.device.type):
-            dtypes.append(torch.get_autocast_dtype(output.device.type))
-        rounding = max(map(_rounding, dtypes))
-        fractions = {"one_sided": rounding**0.5, "central": rounding ** (1 / 3) / 2, "richardson": (rounding / 12) ** (1 / 5) / 2}
-        return fractions[self.scheme]
+        e = rounding(dtypes)
+        return {"one_sided": e**0.5, "central": e ** (1 / 3) / 2, "richardson": (e / 12) ** (1 / 5) / 2}[self.scheme]
 
 
-def _rounding(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps / (4 if dtype.itemsize == 2 else 1)
+_USABLE, _USABLE_IN_HALF = 0.05, 0.5
+"""The largest error of the gradient at which ``auto`` takes differences."""

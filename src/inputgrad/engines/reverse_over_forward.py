@@ -16,10 +16,11 @@ from inputgrad.derivatives.forward_mode import ForwardModeDerivatives
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
+from inputgrad.passes.changes import Change
 from inputgrad.passes.constants import ConstantsWithoutTangent
 from inputgrad.passes.displaced import joint_norm
 from inputgrad.passes.forward_mode_check import ForwardModeCheck
-from inputgrad.passes.forward_pass import Change, ForwardPass
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.scripted import scripts_by_backward
 from inputgrad.passes.second_derivative import as_engine_error, check_replay, check_second_derivative, is_checked

@@ -26,9 +26,11 @@ from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Lineariz
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, joint_norm, refuse_hidden_branches, score_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, joint_norm, score_at_displacement
+from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.rounding import dtypes_inside, rounding
 from inputgrad.variables import Key
 
 _ONE_GRADIENT_ALONE = (
@@ -69,10 +71,12 @@ class WeightAsStep(Engine):
         if not request.base_loss_offered:
             raise EngineError(_ONE_GRADIENT_ALONE.format(head=request.score.head))
         forward, wrt = request.forward, request.wrt
-        forward.record_branches()
-        refuse_hidden_branches(self.name, forward, strict=self.strict)
+        check_run_again(self, forward, request.score, strict=self.strict)
         scored = FrozenBranches(request.score)
+        here = forward.values()
+        dtypes = dtypes_inside(self, forward, request.score) | {tensor.dtype for tensor in (here.output, *here.variables.values())}
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, wrt, create_graph=False))
+        check_first_derivative(self, forward, request.score, scored, dict(zip(wrt, gradient, strict=True)), rounding(dtypes))
         if forward.may_free_graph:
             forward.free_graph()
 

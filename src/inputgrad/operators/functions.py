@@ -43,7 +43,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     with torch.inference_mode(False), torch.enable_grad():
         given = ModelInputs.of(without_inference_tensors(inputs))
         keys = canonical(wrt, given, model)
-        forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True))
+        forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True))
         output = forward.primal().output
         gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, without_inference_tensors(target)), keys, create_graph=True)
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
@@ -161,7 +161,7 @@ def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     _warn_if_coupled(model)
     given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    here = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True)).primal()
+    here = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)).primal()
     return here.output, tuple(here.variables[key] for key in keys)
 
 

@@ -4,6 +4,7 @@ Random draws, buffers and branch decisions are those of the pass at x (`replay`,
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -12,16 +13,20 @@ from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
-from inputgrad.passes.forward_pass import Change, ForwardPass
+from inputgrad.passes.changes import Change
+from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.second_derivative import Named, check_replay, signature
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
 
 
-class FrozenBranches:
+class FrozenBranches(Score):
     """A score whose own branch decisions (the sign in an absolute error) are those that it took first."""
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: Score, tape: BranchTape | None = None) -> None:
+        self.head = score.head
         self._score = score
-        self._tape = BranchTape()
+        self._tape = tape or BranchTape()
 
     def __call__(self, output: Tensor) -> Tensor:
         with self._tape.run():
@@ -30,9 +35,14 @@ class FrozenBranches:
 
 def score_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float, row: int | None = None) -> Tensor:
     """Σ_n s_n at z + step·v, 0-d, with the graph of its own pass; of one row where the head has several."""
+    return sum_of_scores(scores_at_displacement(forward, scored, v, step), row)
+
+
+def scores_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float) -> Tensor:
+    """s_n at z + step·v, ``[N]`` or ``[N, K]``, with the graph of its own pass."""
     changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
     forward.placement.forget_casts()
-    return sum_of_scores(scored(forward.run(changes).output), row)
+    return scored(forward.run(changes).output)
 
 
 def sum_of_scores(scores: Tensor, row: int | None = None) -> Tensor:
@@ -45,13 +55,22 @@ def joint_norm(tensors: list[Tensor]) -> float:
     return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
 
 
-def refuse_hidden_branches(engine: str, forward: ForwardPass, *, strict: bool) -> None:
-    """Say once a model, or by an error, where branch decisions cannot be replayed."""
-    hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches
+def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict: bool) -> None:
+    """Record the decisions of the pass at x; the first time that the model is met, see whether a replay is one, and whether it misses a decision.
+
+    strict: raise `EngineError` where branch decisions cannot be replayed, where otherwise one warning says so.
+    """
+    forward.record_branches()
+    kernels = forward.deciding_kernels()
+    check_replay(engine, forward, score, nullcontext if kernels is None else lambda: kernels)
+    known, key = memory(forward.model).measured, ("deciding kernel", signature(engine, forward, score))
+    if kernels is not None and key not in known and not is_tracing():
+        known[key] = kernels.noted
+    hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches or known.get(key)
     if hidden is None:
         return
     told = (
-        f"engine '{engine}': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
+        f"engine '{engine.name}': the branch decisions inside {hidden} cannot be replayed. If it holds ReLU-like units or max-pools, the gradient "
         "of the terms may be wrong by more than its own size; with smooth activations it is right"
     )
     if strict:

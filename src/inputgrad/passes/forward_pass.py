@@ -9,20 +9,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from inputgrad.derivatives import BackwardTarget, SecondDerivatives
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentiable_to_any_order
 from inputgrad.distributed.ddp import without_wrapper_branches
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
+from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
+from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
 from inputgrad.passes.outputs import check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
-from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
-
-Change = Callable[[Tensor], Tensor]
-"""What the model goes on with in place of a variable's own value."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ class PassOptions:
     phase: BackwardTarget | None = None
     whole: bool = False
     """Whether sharded parameters must be whole for the step."""
+    any_order: bool = False
+    """Whether the output will be differentiated more than twice."""
 
 
 class ForwardPass:
@@ -64,13 +65,12 @@ class ForwardPass:
         self.model = model
         self.inputs = inputs
         self.wrt = wrt
-        self._pick = pick
-        self._replay = replay
+        self._pick, self._replay = pick, replay
         self.placement = replay.placement
         self._output_module = output_module
-        self._tape = watch.tape if watch else None
-        self._phase = watch.phase if watch else None
-        if watch and watch.whole:
+        watch = watch or PassOptions()
+        self._tape, self._phase, self._any_order = watch.tape, watch.phase, watch.any_order
+        if watch.whole:
             replay.gather()
         self._primal: Run | None = None
         self._spent = self._whole = False
@@ -98,11 +98,18 @@ class ForwardPass:
         if self._primal is not None and self._replay.whole and not self._whole:
             self.free_graph()
         if self._primal is None or self._spent:
-            with SecondDerivatives(self._phase) if self._phase else nullcontext():
+            with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
+            if self._any_order:
+                differentiable_to_any_order([self._primal.output])
             if self.wrt:
                 check_graph(self._primal.output)
         return self._primal
+
+    def own_derivatives(self) -> AbstractContextManager[Any]:
+        """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
+        phase = BackwardTarget() if self._any_order else self._phase
+        return SecondDerivatives(phase, any_order=self._any_order) if phase else nullcontext()
 
     def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""
@@ -130,6 +137,15 @@ class ForwardPass:
         """Where a branch decision was met that will not be replayed when it counts, in words."""
         return self._tape.unseen if self._tape is not None else None
 
+    def deciding_kernels(self) -> DecidingKernels | None:
+        """What notes decisions out of the tape's sight, to be active around one replay; None where there is no tape, or parameters are sharded."""
+        return None if self._tape is None or self.placement.is_sharded or self.placement.is_fsdp else DecidingKernels(self._tape)
+
+    @property
+    def dtypes_of_functions(self) -> set[torch.dtype]:
+        """The types of what custom Functions computed inside, where the first run was recorded; no graph shows them."""
+        return self._tape.dtypes_of_functions if self._tape is not None else set()
+
     def input_gradient_phase(self) -> AbstractContextManager[None]:
         """Around the backward pass that gives the input gradient alone."""
         return self._phase.input_gradient() if self._phase else twice_differentiable_from_local()
@@ -138,11 +154,11 @@ class ForwardPass:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
         variables: dict[Key, Tensor] = {}
         handed: dict[Key, Tensor] = {}
-        unchanged = _same if changes else _opened
+        default = unchanged if changes else opened
         for key in self.wrt:
             if not is_module(key):
-                changed = changes.get(key, unchanged)(self.inputs.variable(key))
-                variables[key] = _opened(changed) if self.reentrant else changed
+                changed = changes.get(key, default)(self.inputs.variable(key))
+                variables[key] = opened(changed) if self.reentrant else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
@@ -160,21 +176,22 @@ class ForwardPass:
         if self._tape is None:
             yield
             return
-        with self._tape.run(), without_wrapper_branches(self.placement.replicas, self._tape):
+        with self._tape.run(), without_wrapper_branches(self.placement.replicas, self.placement.fsdp_modules, self._tape):
             yield
 
     def _output(self, inputs: ModelInputs) -> Tensor:
         if self._output_module is None:
             return self._pick(inputs.call(self.model))
         caught: dict[Key, Tensor] = {}
-        handle = inner_module(self.model, f"{MODULE}{self._output_module}").register_forward_hook(_module_hook(f"{MODULE}{self._output_module}", caught, _same))
+        key = f"{MODULE}{self._output_module}"
+        handle = inner_module(self.model, key).register_forward_hook(module_hook(key, caught, unchanged))
         try:
             inputs.call(self.model)
         finally:
             handle.remove()
         if not caught:
             raise ValueError(f"heads.Inner({self._output_module!r}): this module was not called in the model's forward pass")
-        return caught[f"{MODULE}{self._output_module}"]
+        return caught[key]
 
     def at(self, values: Mapping[Key, Tensor]) -> "ForwardPass":
         """This pass, with its own values of the variables replaced by these leaves: the run that `here` gives."""
@@ -186,52 +203,10 @@ class ForwardPass:
         handles = []
         for key in self.wrt:
             if isinstance(key, str) and is_module(key):
-                hook = _module_hook(key, variables, changes.get(key, _same if changes else _opened))
+                hook = module_hook(key, variables, changes.get(key, unchanged if changes else opened))
                 handles.append(inner_module(self.model, key).register_forward_hook(hook))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def displacement(key: Key, value: Tensor, here: Tensor) -> Change:
-    """z -> the value, by a displacement that is a constant: what computed z (an encoder, a generator) still learns through it."""
-    value = shaped(key, value, here)
-    return lambda z: value + (z - z.detach()) if z.requires_grad and not value.requires_grad else value
-
-
-def shaped(key: Key, value: Tensor, here: Tensor) -> Tensor:
-    """``value`` for the variable under ``key``, in the type of its own value ``here``. Raises `ValueError` for another shape."""
-    if value.shape != here.shape:
-        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
-    return value.to(here.dtype)
-
-
-def _module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        first = output[0] if isinstance(output, (tuple, list)) else output
-        if not isinstance(first, Tensor) or not first.is_floating_point():
-            raise TypeError(f"wrt={key!r}: the module must return a floating-point tensor (or a tuple that starts with one), got {type(first).__name__}")
-        if key in variables:
-            raise ValueError(f"wrt={key!r}: the module is called several times in one forward pass, so its output is not one variable; choose another")
-        with unseen_by_modes():  # opening a variable is no doing of the model's, and no decision
-            variables[key] = change(first)
-        handed = variables[key].clone()
-        return (handed, *output[1:]) if isinstance(output, (tuple, list)) else handed
-
-    return hook
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _opened(tensor: Tensor) -> Tensor:
-    """A variable of its own that can be differentiated: attached to the caller's graph where there is one, else a leaf that shares the values."""
-    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
-
-
-def is_module(key: Key) -> bool:
-    """Whether a key names the output of an inner module, not an input."""
-    return isinstance(key, str) and key.startswith(MODULE)

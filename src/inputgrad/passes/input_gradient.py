@@ -51,6 +51,14 @@ def input_gradient(
     return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))
 
 
+def nonlinearity(forward: ForwardPass, score: Callable[[Tensor], Tensor], wrt: tuple[Key, ...], gradient: Sequence[Tensor]) -> float:
+    """How far three times the seed is from giving three times the gradient: by rounding, large where the gradient is nothing but that; or by design."""
+    three = forward.primal().output.new_full((), 3.0)
+    tripled = input_gradient(forward, score, wrt, create_graph=False, seed=three)
+    lengths = [(float(a.norm()), float((b.detach() / 3 - a).norm())) for a, b in zip([part.detach() for part in gradient], tripled, strict=True)]
+    return max((off / length for length, off in lengths if length), default=0.0)
+
+
 def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], seed: Tensor | None, *, create_graph: bool, last: bool) -> Sequence[Tensor | None]:
     spent = forward.may_free_graph and last and not is_reentrant([total])  # what raises half-way must still be there for the second attempt
     try:
@@ -66,10 +74,10 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
                 "shares here. Use checkpoint(..., use_reentrant=False)"
             ) from error
         forward.reentrant = True
-        return _by_backward(total, variables, forward.model)
+        return gradients_by_backward(total, variables, forward.model, seed)
 
 
-def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> list[Tensor | None]:
+def gradients_by_backward(total: Tensor, variables: Sequence[Tensor], model: nn.Module, seed: Tensor | None = None) -> list[Tensor | None]:
     """The gradients by ``.backward()``, all that re-entrant checkpointing allows; what it leaves in the ``.grad`` of other leaves is taken back."""
     touched = {id(leaf): leaf for leaf in (*leaves_of([total]), *model.parameters(), *variables)}  # the region's parameters are not in the graph
     kept = [(leaf, leaf.grad) for leaf in touched.values()]
@@ -78,7 +86,7 @@ def _by_backward(total: Tensor, variables: list[Tensor], model: nn.Module) -> li
     for variable in variables:
         variable.retain_grad()
     try:
-        total.backward(retain_graph=True)
+        total.backward(seed, retain_graph=True)
         return [variable.grad for variable in variables]
     finally:
         for leaf, gradient in kept:

@@ -53,6 +53,16 @@ def is_float16_autocast(device: torch.device) -> bool:
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """Half precision as float32, so that squares, sums and products of scales neither overflow nor vanish; other types as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def widened_under_autocast(output: Tensor) -> Tensor:
+    """What autocast hands to a loss: half precision as float32; outside of autocast the output as it is."""
+    return widened(output) if torch.is_autocast_enabled(output.device.type) else output
+
+
 def all_finite(parts: Iterable[Tensor | None]) -> bool:
     """Whether all numbers are finite; for plain tensors by one look at the device."""
     found = [part for part in parts if part is not None and part.numel()]

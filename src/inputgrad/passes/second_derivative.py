@@ -3,8 +3,8 @@
 So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -14,11 +14,14 @@ from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.seed_check import check_linear_in_seed, linear_functional
+from inputgrad.passes.undefined_derivatives import hold_nan, undefined_module
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
 from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.variables import Key
 
 
 class Named(Hashable, Protocol):
@@ -29,13 +32,16 @@ class Named(Hashable, Protocol):
 
 def is_checked(engine: "Named", forward: ForwardPass, score: Score) -> bool:
     """Whether the engine has met this model in this mode with inputs of these shapes; taken for granted while a step is traced."""
-    return is_tracing() or _signature(engine, forward, score) in memory(forward.model).checked
+    return is_tracing() or signature(engine, forward, score) in memory(forward.model).checked
 
 
-def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None) -> None:
+def check_second_derivative(
+    engine: "Named", forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None, wrt: tuple[Key, ...] = ()
+) -> None:
     """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
 
-    A once_differentiable Function is looked for by name: what it hands on is cut off, so that nothing would raise on the way to the parameters.
+    seed, wrt: of the backward pass that gave the results, input gradients with respect to ``wrt``: what is cut off is found by the seed (`seed_check`). A
+    once_differentiable Function is looked for by name first, for the sake of the message.
     """
     if is_checked(engine, forward, score):
         return
@@ -47,23 +53,45 @@ def check_second_derivative(engine: "Named", forward: ForwardPass, score: Score,
     differentiable = [result for result in results if result.requires_grad]
     learning = leaves_of(differentiable) if forward.placement.is_fsdp else forward.model.parameters()  # a sharded unit puts others in the parameters' place
     sources = [parameter for parameter in learning if parameter.requires_grad] + ([seed] if seed is not None else [])
-    if differentiable and sources:
+    functional, expected = linear_functional(results) if seed is not None else (None, 0)
+    totals = [result.sum() for result in differentiable] if functional is None else [functional]
+    by_seed = None
+    if totals and sources:
         with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
-            torch.autograd.grad([result.sum() for result in differentiable], sources, retain_graph=True, allow_unused=True)
-    memory(forward.model).checked.add(_signature(engine, forward, score))
+            gradients = torch.autograd.grad(totals, sources, retain_graph=True, allow_unused=True)
+        by_seed = gradients[-1]
+        if forward.placement.local and hold_nan(gradients) and not hold_nan(results):
+            _refuse_undefined(engine, forward)
+    if expected:
+        check_linear_in_seed(engine.name, forward, score, wrt, results, by_seed, expected)
+    memory(forward.model).checked.add(signature(engine, forward, score))
 
 
-def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
+def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
+    """Raises `EngineError` where a module is found whose second derivative is not a number. Where none is, the first derivatives are none either."""
+    undefined = undefined_module(forward)
+    if undefined is not None:
+        raise EngineError(
+            f"engine {engine.name!r}: the second derivative of module {undefined[0] or 'the model itself'!r} ({type(undefined[1]).__name__}) is not a number "
+            "on this batch, and would make every parameter so: look for a root, a power or a determinant that is taken at 0, and add a small number "
+            "inside it. engine='finite_difference' does without second derivatives"
+        )
+
+
+def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
+
+    watched: what is around this run.
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
-    signature = ("replay", *_signature(engine, forward, score))
-    if is_tracing() or signature in memory(forward.model).checked:
+    key = ("replay", *signature(engine, forward, score))
+    if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
-    run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
-    score(run_again)  # whoever watches this run watches the score too
+    with watched():
+        run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
+        score(run_again)  # whoever watches this run watches the score too
     again = run_again.detach()
     off, size = float((again - here).double().norm()), float(here.double().norm())
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
@@ -72,7 +100,7 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score) -> None:
             "it draws from a generator of its own, or keeps a state that is no buffer. Use torch's default generator and buffers, "
             "or engine='double_backward', which runs it once"
         )
-    memory(forward.model).checked.add(signature)
+    memory(forward.model).checked.add(key)
 
 
 def model_fingerprint(model: nn.Module) -> int:
@@ -80,7 +108,7 @@ def model_fingerprint(model: nn.Module) -> int:
     return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m)), backward_hooks(m)) for m in model.modules()))
 
 
-def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:
+def signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:
     """All that decides whether a second derivative is there; not the size of the batch or the length of a sequence."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())  # no size: processes may pad differently, and prove in step all the same
     return (engine, score.head.identity(), kinds, forward.wrt, model_fingerprint(forward.model))
@@ -88,7 +116,7 @@ def _signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any
 
 @contextmanager
 def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator[None]:
-    """What torch raises inside becomes an `EngineError` that names the operation."""
+    """What torch raises inside becomes an `EngineError` that names the operation; what says nothing about the model comes out as it is."""
     try:
         yield
     except EngineError:
@@ -98,6 +126,8 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         if messages.OTHER_PROCESS.is_in(error):
             raise
         forward.placement.reset_after_error()
+        if messages.is_out_of_memory(error):
+            raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {messages.obstacle(error)} "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.errors import nearest
+from inputgrad.passes.precision import widened
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def scaled(gradient: Tensor, scaling: Scaling) -> Tensor:
 
 def lengths(tensor: Tensor, p: float) -> Tensor:
     """‖·‖_p of each sample, in a shape that divides the tensor; half precision is widened, whose squares overflow."""
-    wide = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    wide = widened(tensor)
     return torch.linalg.vector_norm(wide, p, dim=tuple(range(1, wide.dim())), keepdim=True) if wide.dim() > 1 else wide.abs()
 
 

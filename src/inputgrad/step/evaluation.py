@@ -7,17 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
 from inputgrad.engines.base import Engine, GradientRequest, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions, displacement, is_module, shaped
+from inputgrad.passes.changes import displacement, is_module, shaped
+from inputgrad.passes.displaced import FrozenBranches
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.precision import widened_under_autocast
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
+from inputgrad.step.paused_source import PausedSource
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
@@ -30,7 +34,8 @@ class Setting:
 
     pick: the output tensor of what the model returns. differentiable: whether gradients go on to the parameters. is_training_step: whether running
     statistics of terms go on. immediate: whether `PullBack.run` is what comes of the evaluation, so that all leaf gradients are collected in one go.
-    single_term: whether one term is due, which hardly asks for a second gradient.
+    single_term: whether one term is due, which hardly asks for a second gradient. frozen: what is recorded or replayed, where the value is wanted as a
+    function of the parameters alone (`verification`).
     """
 
     base: Callable[[Tensor, Any], Tensor] | None
@@ -40,6 +45,7 @@ class Setting:
     is_training_step: bool = False
     immediate: bool = False
     single_term: bool = False
+    frozen: FrozenDecisions | None = None
 
 
 @dataclass(frozen=True)
@@ -65,34 +71,35 @@ class Evaluation:
     ) -> None:
         self.model, self.inputs, self.target, self.setting = model, inputs, target, setting
         self.state = state or RandomAndBufferState(model, inputs.device(model))
-        options = setting.engine.pass_options(model) if wrt else None
-        self.primal_pass = ForwardPass(model, inputs, wrt, setting.pick, self.state, options)
+        self.primal_pass = ForwardPass(model, inputs, wrt, setting.pick, self.state, self._options() if wrt or setting.frozen else None)
         self.shared_base: SharedBaseLoss | None = None
         self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self.primal_pass}
         self._gradients: dict[Any, SharedGradient] = {}
         self._output: Tensor | None = None
         self._base_value: Tensor | None = None
         self._subsets: dict[float, Evaluation] = {}
-        self.batch = Batch(model, inputs.as_given(), target, self, is_training_step=setting.is_training_step)
+        source = PausedSource(self, setting.frozen) if setting.frozen else self
+        self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)
 
     # what a batch asks for
 
     def output(self) -> Tensor:
         if self._output is None:
-            output = self.primal_pass.values().output.detach()
-            half = torch.is_autocast_enabled(output.device.type) and output.dtype in (torch.float16, torch.bfloat16)
-            self._output = (output.float() if half else output).requires_grad_()  # autocast widens for a loss too; small cotangents must not vanish
+            self._output = widened_under_autocast(self.primal_pass.values().output.detach()).requires_grad_()  # small cotangents must not vanish
         return self._output
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
-        keys = self._canonical(wrt)
-        constant = constant or not self.setting.differentiable
-        asked = (of, keys, at)
+        asked = (of, self._canonical(wrt), at)
+        if constant and self.setting.frozen:
+            return tuple(self.setting.frozen.constants(self._shared(asked, constant=True)))
+        return self._shared(asked, constant=constant or not self.setting.differentiable)
+
+    def _shared(self, asked: tuple[Of, tuple[Key, ...], Place | None], *, constant: bool) -> Leaves:
         if (*asked, False) in self._gradients:  # one that carries a graph serves as a constant too
             leaves = self._gradients[*asked, False].leaves
             return tuple(leaf.detach() for leaf in leaves) if constant else leaves
         if (*asked, constant) not in self._gradients:
-            self._gradients[*asked, constant] = self._linearize(of, keys, at, constant)
+            self._gradients[*asked, constant] = self._linearize(*asked, constant)
         return self._gradients[*asked, constant].leaves
 
     def _linearize(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> SharedGradient:
@@ -119,23 +126,25 @@ class Evaluation:
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor:
         (key,) = self._canonical(key)
         leaf = shaped(key, value, self.variable(key)).detach().requires_grad_()
-        forward = ForwardPass(self.model, self.inputs, (key,), self.setting.pick, self.state).at({key: leaf})
+        forward = self._further_pass((key,)).at({key: leaf})
         forward.may_free_graph = True
         (gradient,) = input_gradient(forward, self._score(of, forward), (key,), create_graph=False)
-        return gradient.detach()
+        return self._constant(gradient.detach())
 
     def variable(self, key: Key) -> Tensor:
         (key,) = self._canonical(key)
-        here = self._pass((key,), None).values().variables[key] if is_module(key) else self.inputs.variable(key)  # an input is known without a pass
-        return here.detach()
+        if is_module(key):
+            return self._constant(self._pass((key,), None).values().variables[key].detach())
+        return self.inputs.variable(key).detach()  # known without a pass
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
         keys = self._canonical(wrt)
         return (here := self._pass(keys, at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key)) for key, value in values.items()}
-        return ForwardPass(self.model, self.inputs, tuple(changes), self.setting.pick, self.state).run(changes).output
+        frozen = self.setting.frozen is not None
+        changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key), frozen=frozen) for key, value in values.items()}
+        return self._further_pass(tuple(changes)).run(changes).output
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
@@ -207,10 +216,24 @@ class Evaluation:
             return known
         inputs = known.inputs if known is not None else self.inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
-        watch = PassOptions(whole=True) if plain else self.setting.engine.pass_options(self.model)
-        self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, self.setting.pick, self.state, watch, output_module)
+        self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, self.setting.pick, self.state, self._options(plain=plain), output_module)
         return made
+
+    def _options(self, *, plain: bool = False) -> PassOptions:
+        if self.setting.frozen is not None:
+            return PassOptions(tape=self.setting.frozen.tape(), any_order=plain)
+        return PassOptions(whole=True, any_order=True) if plain else self.setting.engine.pass_options(self.model)
+
+    def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:
+        """A pass of its own, which no term shares."""
+        options = self._options() if self.setting.frozen else None
+        return ForwardPass(self.model, self.inputs, wrt, self.setting.pick, self.state, options)
+
+    def _constant(self, value: Tensor) -> Tensor:
+        """A constant for the parameter gradient: as it was recorded, where the evaluation is frozen."""
+        return value if self.setting.frozen is None else self.setting.frozen.constants([value])[0]
 
     def _score(self, of: Of, forward: ForwardPass) -> Score:
         output = forward.values().output
-        return Score(base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), output, self.target)
+        score = Score(base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), output, self.target)
+        return score if self.setting.frozen is None else FrozenBranches(score, self.setting.frozen.tape())

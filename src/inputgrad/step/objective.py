@@ -4,7 +4,7 @@ prepare (`Objective.on`) → linearize (the evaluation asks the engine) → pull
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.engines.base import Engine
+from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.outputs import default_output
 from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, evaluate_term, reduce_term
 from inputgrad.step.checks import check_finite
@@ -32,6 +33,11 @@ class Objective:
     base_counts: bool = True
     """Whether the base loss is part of the total; where it is not, heads know it all the same."""
 
+    @property
+    def pick(self) -> Callable[[Any], Tensor]:
+        """What picks the output of what the model returns."""
+        return self.output or default_output
+
     @contextmanager
     def on(
         self,
@@ -43,11 +49,10 @@ class Objective:
         differentiable: bool = True,
         is_training_step: bool = False,
         immediate: bool = False,
+        frozen: FrozenDecisions | None = None,
     ) -> Iterator["Call"]:
         """A call on a batch with the terms that are active; every pass that it makes is let go of at the end."""
-        setting = Setting(
-            self.base, self.engine, self.output or default_output, differentiable, is_training_step, immediate=immediate, single_term=len(active) == 1
-        )
+        setting = Setting(self.base, self.engine, self.pick, differentiable, is_training_step, immediate, len(active) == 1, frozen)
         evaluation = Evaluation(model, inputs, target, setting, wrt=differentiated_inputs(active, inputs, model))
         try:
             yield Call(self, evaluation, active)
@@ -66,11 +71,16 @@ class Call:
     def values(self) -> dict[str, Tensor]:
         """The parts by name, each 0-d, without its weight. Raises `ValueError` where inputs that are not finite made one of them so."""
         values: dict[str, Tensor] = {}
+        frozen = self.evaluation.setting.frozen
         if self.objective.base is not None and self.objective.base_counts:
             values["base"] = self.evaluation.base_value()
+        elif self.objective.base is not None:
+            self.evaluation.output()  # its size is what terms are held against
         for item in self.active:
             part = self.evaluation.subset(item.fraction)
-            values[item.name] = reduce_term(item.term, evaluate_term(item.term, part.batch), part.sizes())
+            with frozen.formulas() if frozen else nullcontext():
+                result = evaluate_term(item.term, part.batch)
+            values[item.name] = reduce_term(item.term, result, part.sizes())
         if not values:  # no base loss, and no term active at this step
             values["base"] = self.evaluation.output().sum() * 0
         check_finite(values, self.evaluation.batch)

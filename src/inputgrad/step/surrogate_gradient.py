@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.errors import EngineError
+from inputgrad.passes.precision import widened
 from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks, has_gradient_hooks
 
 
@@ -30,12 +31,7 @@ class SurrogateGradient(torch.autograd.Function):
                 "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
             )
         owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
-        return (grads[0], None, *[(_widened(grads[0]) * _widened(cotangent)).to(dtype) for cotangent, dtype in owed])
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    """Half precision as float32: a loss scale and a small cotangent multiplied there neither overflow nor vanish."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        return (grads[0], None, *[(widened(grads[0]) * widened(cotangent)).to(dtype) for cotangent, dtype in owed])
 
 
 def with_gradients(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:

@@ -3,5 +3,3 @@
 from inputgrad.lazy import lazily
 
 __getattr__, __dir__ = lazily(__name__)
-
-import inputgrad.loss  # noqa: E402, F401  # it registers what a base loss plus terms is (`terms.base.register_loss`)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inputgrad.attributions.methods import Attribution, InputGradient, check_attribution
 from inputgrad.batch import Batch
+from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_match import broadcast, root, shaped
@@ -36,7 +37,7 @@ class _OfAttributions(Term):
         phi = self.attribution(batch)
         if not isinstance(phi, Tensor) or phi.dim() < 2:
             raise ValueError(f"{type(self).__name__}: attributions must be a tensor [N, D, ...], one number for each feature of a sample; got {described(phi)}")
-        return phi.float() if phi.dtype in (torch.float16, torch.bfloat16) else phi
+        return widened(phi)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ line in ``terms/__init__.pyi``, and one row in the tests' table of cases (CONTRI
 
 import math
 import re
+import sys
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,11 @@ def register_loss(cls: type) -> None:
     """Make ``cls`` the class of a base loss plus terms; ``cls(base, weighted_terms)`` builds one."""
     global _LOSS_CLASSES
     _LOSS_CLASSES = (cls,)
+
+
+def _loss_class() -> Any:
+    """The registered class. Where only terms have been imported so far, the package's public name brings the loss, which registers itself."""
+    return _LOSS_CLASSES[0] if _LOSS_CLASSES else sys.modules[__package__.partition(".")[0]].InputGradientLoss
 
 
 class _Summand:
@@ -82,7 +88,7 @@ class _Summand:
         if isinstance(base, _LOSS_CLASSES):
             return base + TermSum(self.weighted())
         if callable(base) or isinstance(base, str):
-            return _LOSS_CLASSES[0](base, self.weighted())
+            return _loss_class()(base, self.weighted())
         return NotImplemented
 
     def __rsub__(self, base: Any) -> Any:

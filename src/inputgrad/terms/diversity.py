@@ -11,6 +11,7 @@ from inputgrad.base_losses import Base
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Head, Of
+from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, keys_of
@@ -106,7 +107,7 @@ class PairwiseCosine(Term):
 def pairwise_cosines(gradient: Tensor) -> Tensor:
     """cos(g_i, g_j) of the rows i < j of ``[N, M, *input]``: ``[N, M(M − 1)/2]``; 0, with derivative 0, where either has length zero."""
     rows = gradient.flatten(2) if gradient.dim() > 2 else gradient[:, :, None]
-    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    rows = widened(rows)
     length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
     unit = torch.where(length > 0, rows / torch.where(length > 0, length, 1), 0)
     first, second = torch.triu_indices(rows.shape[1], rows.shape[1], 1, device=rows.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
+from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
@@ -77,7 +78,7 @@ class GradientMatch(Term):
 
     def __call__(self, batch: Batch) -> Tensor:
         gradient = batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at)
-        gradient = gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
+        gradient = widened(gradient)
         counts, gap = torch.ones_like(gradient, dtype=torch.bool), self.sign * gradient
         if self.wanted is not None:
             wanted = self._labels("wanted", batch, gradient)
@@ -146,6 +147,8 @@ def summed(rows: Tensor, index: Tensor, size: int) -> Tensor:
     try:
         return rows.new_zeros((size, *rows.shape[1:])).index_add(0, index.to(rows.device), rows)
     except (IndexError, RuntimeError) as error:  # asked afterwards: to look at the numbers first would wait for the device at each step
+        if all(0 <= sample < size for sample in set(index.tolist())):
+            raise
         raise ValueError(f"index names samples outside 0..{size - 1}, and the output has {size} rows: {sorted(set(index.tolist()))[-3:]}") from error
 
 

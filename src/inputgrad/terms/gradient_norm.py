@@ -10,6 +10,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
+from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Wrt
@@ -74,4 +75,4 @@ def flattened(gradient: Tensor | tuple[Tensor, ...]) -> Tensor:
     parts = gradient if isinstance(gradient, tuple) else (gradient,)
     rows = [part.flatten(1) if part.dim() > 1 else part[:, None] for part in parts]
     joined = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
-    return joined.float() if joined.dtype in (torch.float16, torch.bfloat16) else joined
+    return widened(joined)

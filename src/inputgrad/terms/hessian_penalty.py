@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
+from inputgrad.passes.precision import widened
 from inputgrad.terms.base import Per, Term
 from inputgrad.variables import MODULE, Key, inner_module
 
@@ -75,7 +76,8 @@ class HessianPenalty(Term):
     def _second_differences(self, batch: Batch, z: Tensor, here: list[Tensor], v: Tensor) -> list[Tensor]:
         """One a layer, of its shape ``[N, ...]``."""
         up, down = (self._activations(batch, z + sign * self.epsilon * v) for sign in (1, -1))
-        return [(_wide(a) - 2 * _wide(b) + _wide(c)) / self.epsilon**2 for a, b, c in zip(up, here, down, strict=True)]
+        # widened, since ε² divides the rounding
+        return [(widened(a) - 2 * widened(b) + widened(c)) / self.epsilon**2 for a, b, c in zip(up, here, down, strict=True)]
 
     def _activations(self, batch: Batch, z: Tensor) -> list[Tensor]:
         """The outputs of the layers at another z, or that of the model."""
@@ -99,8 +101,3 @@ def _catch(caught: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, An
         caught[name] = output
 
     return hook
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """Half precision as float32, since ε² divides the rounding."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import EachOutput, Head, Inner, Of, RandomProjection, resolve
+from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
@@ -208,9 +209,9 @@ def _unit(u: Tensor) -> Tensor:
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """⟨a_k, b_i⟩ ``[N, K, I]`` of rows ``[N, K, D]`` and ``[N, I, D]``; half precision is widened, also where autocast would narrow it."""
-    kind = torch.promote_types(a.dtype, torch.float32)
+    a = widened(a)
     with torch.autocast(a.device.type, enabled=False):
-        return a.to(kind) @ b.to(kind).transpose(1, 2)
+        return a @ b.to(a.dtype).transpose(1, 2)
 
 
 def _directions(given: Tensor, gradient: Tensor, several_rows: bool) -> tuple[Tensor, bool]:

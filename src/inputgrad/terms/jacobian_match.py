@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
+from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
@@ -104,7 +105,7 @@ class JacobianMatch(Term):
     def _rows(self, gradient: Tensor, features: int) -> Tensor:
         """``[N, K, D]``, widened from half precision, at unit length where that is wanted."""
         rows = gradient.reshape(len(gradient), -1, features)
-        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+        rows = widened(rows)
         if not self.unit:
             return rows
         length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)

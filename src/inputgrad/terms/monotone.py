@@ -12,6 +12,7 @@ from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
+from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.terms.base import Per, Term
 from inputgrad.variables import Key, keys_of
@@ -78,10 +79,10 @@ class Monotone(Term):
         """sign_i · ∂s/∂x_i of every row and feature, ``[N, …]``."""
         parts = batch.gradient(of=self.of, wrt=self.variables(), at=self.at)
         if self._by_name():
-            return torch.cat([sign * _wide(gradient.flatten(1)) for sign, gradient in zip(self.features.values(), parts, strict=True)], 1)
+            return torch.cat([sign * widened(gradient.flatten(1)) for sign, gradient in zip(self.features.values(), parts, strict=True)], 1)
         (gradient,) = parts
         here = batch.variable(keys_of(self.wrt)[0])
-        flat = _wide(gradient.reshape(gradient.shape[0], -1, math.prod(here.shape[1:])))  # [N, K, D]
+        flat = widened(gradient.reshape(gradient.shape[0], -1, math.prod(here.shape[1:])))  # [N, K, D]
         return _picked("Monotone", flat, self.features).flatten(1)
 
 
@@ -137,7 +138,7 @@ class Convex(Term):
         (slope,) = gradients(self._score(batch, output), [x], [key])
         slope = slope.flatten(1) if slope.dim() > 1 else slope[:, None]
         signed = [sign * self._second(slope, _column("Convex", feature, slope.shape[1]), x) for feature, sign in self.features.items()]
-        return _wide(torch.stack(signed, 1))
+        return widened(torch.stack(signed, 1))
 
     def _second(self, slope: Tensor, column: int, x: Tensor) -> Tensor:
         (second,) = gradients(slope[:, column], [x])
@@ -165,10 +166,6 @@ def _column(name: str, feature: int, size: int) -> int:
     if -size <= feature < size:
         return feature % size
     raise ValueError(f"{name}: features names entry {feature}, and one sample of the input has {size}: choose from 0..{size - 1}")
-
-
-def _wide(gradient: Tensor) -> Tensor:
-    return gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
 
 
 def _check_features(name: str, features: Any, *, names: bool) -> None:

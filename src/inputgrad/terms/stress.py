@@ -9,6 +9,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
+from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, check_scale, distance, shaped, summed
@@ -77,7 +78,7 @@ class StressMatch(Term):
     def __call__(self, batch: Batch) -> Tensor:
         keys = keys_of(self.wrt)
         gradients = batch.gradient(of=self.of, wrt=keys)
-        strained = self._of_positions(_wide(gradients[0]), _wide(batch.variable(keys[0])), batch)
+        strained = self._of_positions(widened(gradients[0]), widened(batch.variable(keys[0])), batch)
         volume = torch.ones_like(strained[:, :1, :1])
         if len(keys) == 2:
             cell = _cells(batch.variable(keys[1]), batch.size)
@@ -118,12 +119,8 @@ class StressMatch(Term):
         return six[..., picked].unflatten(-1, (3, 3))
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
 def _cells(tensor: Tensor, size: int) -> Tensor:
     """Lattice vectors, or gradients with respect to them, ``[N, 3, 3]``."""
     if tensor.shape not in ((size, 3, 3), (3 * size, 3)):
         raise ValueError(f"StressMatch: the cell must give each structure its own, [N, 3, 3] = [{size}, 3, 3] or [{3 * size}, 3]; got {list(tensor.shape)}")
-    return _wide(tensor).reshape(size, 3, 3)
+    return widened(tensor).reshape(size, 3, 3)

@@ -4,9 +4,13 @@ Nodes are recognised by name. One that torch renames is not recognised any more,
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from inputgrad.torch_internals.required import Required
 
 _WITHOUT_DERIVATIVE = ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError")
 
@@ -28,6 +32,54 @@ def nodes_of(tensors: Iterable[Tensor]) -> set[Any]:
             seen.add(node)
             waiting.extend(following for following, _ in node.next_functions)
     return seen
+
+
+def dtypes_between(outputs: Iterable[Tensor], variables: Iterable[Tensor]) -> set[torch.dtype]:
+    """The types in which the outputs were computed from the variables; what leads to parameters alone is left out.
+
+    Read in torch 2.6 to 2.15. Missing: the types of the outputs and the variables themselves.
+    """
+    outputs, variables = list(outputs), list(variables)
+    ends = {_node_of(variable) for variable in variables}
+    found = {tensor.dtype for tensor in (*outputs, *variables)}
+    for node in _leading_to(ends, [tensor.grad_fn for tensor in outputs]):
+        found |= {metadata.dtype for metadata in getattr(node, "_input_metadata", ())}
+    return found
+
+
+def _node_of(tensor: Tensor) -> Any:
+    if tensor.grad_fn is not None or not tensor.requires_grad:
+        return tensor.grad_fn
+    view = tensor.expand_as(tensor).grad_fn
+    return view.next_functions[0][0] if view is not None else None
+
+
+def _leading_to(ends: set[Any], starts: Iterable[Any]) -> set[Any]:
+    """The nodes below ``starts`` from which a way leads to one of ``ends``, the ends left out."""
+    users: dict[Any, set[Any]] = {}
+    waiting, seen = [node for node in starts if node is not None], set(starts)
+    while waiting:
+        node = waiting.pop()
+        for following, _ in node.next_functions:
+            if following is None:
+                continue
+            users.setdefault(following, set()).add(node)
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    leading, waiting = set[Any](), [end for end in ends if end in seen]
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in leading and user not in ends:
+                leading.add(user)
+                waiting.append(user)
+    return leading
+
+
+def custom_functions(tensors: Iterable[Tensor]) -> list[str]:
+    """The names of the ``torch.autograd.Function`` of others that the graph holds. Read in torch 2.6 to 2.15."""
+    kinds = {type(node) for node in nodes_of(tensors) if isinstance(node, torch.autograd.function.BackwardCFunction)}
+    return sorted({kind.__name__.removesuffix("Backward") for kind in kinds if not kind.__module__.startswith("inputgrad.")})
 
 
 def is_leaf_node(node: Any) -> bool:
@@ -53,6 +105,42 @@ def is_fused_attention(node: Any) -> bool:
 def is_from_local(node: Any) -> bool:
     """Whether it is torch's own ``DTensor.from_local``, whose backward pass cuts off the second derivative. Read in torch 2.6 to 2.15."""
     return node.name() == "_FromTorchTensorBackward"
+
+
+@dataclass(frozen=True)
+class SavedNormalisation:
+    """What the node of a normalisation's first derivative has saved. shape: of a layer normalisation; None: each channel over the batch.
+
+    Read in torch 2.6 to 2.15.
+    """
+
+    input: Tensor
+    weight: Tensor | None
+    inverse_deviation: Tensor
+    shape: tuple[int, ...] | None
+
+
+def saves_statistics(node: Any) -> bool:
+    """Whether it belongs to a layer or batch normalisation (instance normalisation is one of these), on any device. Read in torch 2.6 to 2.15."""
+    return "LayerNorm" in node.name() or "BatchNorm" in node.name()
+
+
+def saved_normalisation(gradient: Tensor | None) -> SavedNormalisation | None:
+    """Read from the first derivative of a layer normalisation, or of a batch normalisation in training mode; None for any other tensor.
+
+    Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    """
+    node: Any = None if gradient is None else gradient.grad_fn
+    if node is None or not saves_statistics(node) or not getattr(node, "_saved_train", getattr(node, "_saved_update", True)):
+        return None
+    with _STATISTICS:
+        inverse_deviation = getattr(node, next((name for name in _INVERSE_DEVIATION if hasattr(node, name)), _INVERSE_DEVIATION[0]))
+        shape = getattr(node, "_saved_normalized_shape", None)
+        return SavedNormalisation(node._saved_input, node._saved_weight, inverse_deviation, None if shape is None else tuple(shape))
+
+
+_STATISTICS = Required("the saved statistics of a normalisation", "a third derivative through layer or batch normalisation")
+_INVERSE_DEVIATION = ("_saved_rstd", "_saved_save_invstd", "_saved_save_var")
 
 
 def is_reentrant(tensors: Iterable[Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""Checkpointed regions (``torch.utils.checkpoint``, not reentrant): run again in the backward pass, they must save what they saved in the first run.
+"""Checkpointed regions (``torch.utils.checkpoint``): run again in the backward pass. Those that are not re-entrant must save what they saved at first.
 
 So a mode under which a region ran has to be active when it runs again. torch offers no place for that, so the region's own record of how to run again is
 wrapped. Must not know what the mode does.
@@ -19,6 +19,18 @@ _UNKNOWN = object()
 def in_checkpoint() -> bool:
     """Whether this is the first run of such a region. Read in torch 2.6 to 2.15. Missing (before 2.8): read from the call stack."""
     return _region() is not None
+
+
+def in_reentrant_checkpoint() -> bool:
+    """Whether this is the first run of a region that is checkpointed in the re-entrant way, which is the forward of a Function of this name, torch's own or
+    one of another package's. Read from the call stack in torch 2.6 to 2.15.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_qualname.endswith("CheckpointFunction.forward"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def recomputed_in(mode: Callable[[], AbstractContextManager[Any]]) -> bool:
@@ -68,9 +80,9 @@ def _region_on_the_stack() -> Any:
         if frame.f_code.co_filename == source:
             if frame.f_code.co_name == "unpack_hook":  # a region that runs again
                 return None
-            region = frame.f_locals.get("gen") if frame.f_code.co_name == "checkpoint" else None
-            if region is not None and region.gi_frame is not None:
-                return region.gi_frame.f_locals.get("new_frame", _UNKNOWN)
+            running = getattr(frame.f_locals.get("gen"), "gi_frame", None)
+            if running is not None:
+                return running.f_locals.get("new_frame", _UNKNOWN)
         frame = frame.f_back
     return None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -26,10 +27,40 @@ def switches_gradients(function: Any) -> bool:
         return function is torch._C._set_grad_enabled
 
 
+def writes_to(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The tensor that a function of torch writes to, as its name or ``out=`` tells; None where it makes new ones. Read in torch 2.6 to 2.15."""
+    name = getattr(function, "__name__", "")
+    in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or name in _AUGMENTED
+    return args[0] if in_place and args else kwargs.get("out")
+
+
+_AUGMENTED = {f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "matmul")}
+
+
+@cache
+def public_form(function: Any) -> Any:
+    """The function of torch that ``torch.ops.aten.*``, as exported programs call it, is another form of; any other function itself.
+
+    Read in torch 2.6 to 2.15. Missing: the function itself.
+    """
+    schema = str(function) if type(function).__name__ in ("OpOverload", "OpOverloadPacket") else ""
+    namespace, _, rest = schema.partition(".")
+    forms = [getattr(home, rest.split(".")[0], None) for home in homes_of_functions()] if namespace == "aten" else []
+    return next((form for form in forms if form is not None), function)
+
+
 def homes_of_functions() -> tuple[Any, ...]:
     """Where a mode's functions come from: modules and types that may hold several forms of one. Read in torch 2.6 to 2.15. Missing: without it."""
     private = getattr(torch._C, "_nn", None)
     return (torch, F, Tensor, *(() if private is None else (private,)))
+
+
+@cache
+def own_body(function: Any) -> Callable[..., Any] | None:
+    """`body_for_modes` of a function of torch that is Python, None for any other; made once. Read in torch 2.6 to 2.15."""
+    if not isinstance(function, FunctionType) or not function.__module__.startswith("torch."):
+        return None
+    return body_for_modes(function)
 
 
 def body_for_modes(function: Any) -> Callable[..., Any]:

@@ -36,3 +36,18 @@ def safe_softmax(scores: Tensor) -> Tensor:
     if hasattr(aten, "_safe_softmax"):
         return aten._safe_softmax(scores, -1)
     return torch.softmax(scores, -1).masked_fill_((scores == -torch.inf).all(-1, keepdim=True), 0)
+
+
+def suggested_memory_format(x: Tensor) -> torch.memory_format:
+    """The memory format that torch's kernels give to their result: channels last where x's strides are in that order, of a slice too.
+
+    Read in torch 2.6 to 2.15. Missing: channels last where x is wholly in that order.
+    """
+    try:
+        from torch._prims_common import suggest_memory_format
+    except ImportError:
+        for dimensions, kind in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+            if x.dim() == dimensions and x.is_contiguous(memory_format=kind) and not x.is_contiguous():
+                return kind
+        return torch.contiguous_format
+    return suggest_memory_format(x)

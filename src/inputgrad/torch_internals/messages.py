@@ -6,6 +6,8 @@ Read in torch 2.6 to 2.15. A message in other words is not recognised: then torc
 import re
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Message:
@@ -25,6 +27,7 @@ LEAF_ASKED_FOR = Message(("leaf node",), "autograd.grad asks for the gradient of
 CHECKPOINT = Message(("checkpoint",), "a checkpointed region stands in the way")
 NO_SECOND_DERIVATIVE = Message(("not implemented", "double backward"), "an operation has no second derivative")
 OTHER_PROCESS = Message(("gloo", "nccl"), "another process is gone, or waits for something else")
+_OUT_OF_MEMORY = Message(("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED"))
 ONCE_DIFFERENTIABLE = "trying to differentiate twice a function that was marked with @once_differentiable"
 """In torch's own words, for a Function that is recognised by its node."""
 
@@ -65,6 +68,11 @@ _WITHOUT_FURTHER_DERIVATIVE = (
     ),
 )
 """Where a derivative of any order was asked for."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, which says nothing about what can be differentiated. The CPU and the libraries of a device raise it as a plain RuntimeError."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.is_in(error))
 
 
 def obstacle(error: BaseException | str) -> str:

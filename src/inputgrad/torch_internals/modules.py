@@ -39,9 +39,9 @@ def own_buffers(module: nn.Module) -> MutableMapping[str, Tensor | None]:
         return module._buffers
 
 
-def refresh_weight_list(module: nn.RNNBase) -> None:
-    """Have a recurrent layer read its weights again, of which it keeps a list. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
-    with Required("torch.nn.RNNBase._flat_weights", "fully_shard on a recurrent layer", "Use engine='reverse_over_forward'"):
+def refresh_weight_list(module: Any) -> None:
+    """Have a recurrent layer let go of exchanged weights: it keeps a list of those of its last pass. Read in torch 2.6 to 2.15. Missing: nothing to do."""
+    if hasattr(module, "_flat_weights_names"):
         module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
 
 

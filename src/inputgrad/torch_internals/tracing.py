@@ -15,7 +15,7 @@ _ENGINE = ("engine 'compiled'", "Use engine='double_backward'")
 
 def is_tracing() -> bool:
     """Whether a function is being traced: then no number of it can be looked at. Read in torch 2.6 to 2.15. Missing: False, and `trace` raises."""
-    proxies = sys.modules.get(_TRACER)  # the import is slow, and without it nothing is traced
+    proxies = sys.modules.get(_TRACER)  # without it nothing is traced
     return proxies is not None and hasattr(proxies, "get_proxy_mode") and proxies.get_proxy_mode() is not None
 
 

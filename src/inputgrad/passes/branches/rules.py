@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inputgrad.passes.branches.choices import chosen, extreme, larger, pool
 from inputgrad.passes.branches.grid_sample import grid_sample
-from inputgrad.passes.branches.norms import division, norm, remainder
+from inputgrad.passes.branches.norms import cdist, distance, division, linalg_norm, magnitude, norm, pdist, remainder, sides, signed
 from inputgrad.passes.constants import DETACHING
 from inputgrad.torch_internals.function_modes import homes_of_functions
 
@@ -25,9 +26,11 @@ def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
     def rule(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         in_place = bool(kwargs.pop("inplace", False)) or _in_place(func)
         x, *rest = args if args else (kwargs.pop("input"),)
+        given = x
+        x = x.clone() if in_place else x  # what its graph keeps is not to be written over
         rest = [value for value in rest if not isinstance(value, bool)]  # inplace given by position
         result = piece(tape.decide(lambda: side(x, *rest, **kwargs)), x, *rest, **kwargs)
-        return x.copy_(result) if in_place else result
+        return given.copy_(result) if in_place else result
 
     return rule
 
@@ -43,12 +46,23 @@ def _constant(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict
 def _detached(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A constant: its value at x. A parameter is the same in every pass."""
     found = func(*args, **kwargs)
-    return found if isinstance(args[0], nn.Parameter) else tape.decide(found.clone).clone()
+    return found if isinstance(args[0], nn.Parameter) else kept_value(tape, found)
+
+
+def kept_value(tape: "BranchTape", value: Tensor) -> Tensor:
+    """A constant: ``value`` itself while recording, and later what it was then. In copies, since a model may go on working in place."""
+    at_x = tape.decide(value.clone)
+    return at_x.clone() if tape.recorded else value
 
 
 def _number(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A Python number or bool made of a tensor."""
     return func(tape.decide(lambda: args[0].detach().clone()), *args[1:], **kwargs)
+
+
+def _answer(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A question whose answer is a Python bool."""
+    return tape.remember(lambda: func(*args, **kwargs))
 
 
 def _cast(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -85,55 +99,6 @@ def _slope(x: Tensor, weight: Tensor) -> Tensor:
     return weight if weight.numel() == 1 or x.dim() < 2 else weight.view(1, -1, *[1] * (x.dim() - 2))
 
 
-def _chosen(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """max, min, sort, topk, … along a dimension: values gathered at the recorded indices. Without a dimension, or of two tensors: by masks."""
-    x, *rest = args
-    if (rest and isinstance(rest[0], Tensor)) or isinstance(kwargs.get("other"), Tensor):
-        return _larger(tape, func, args, kwargs)
-    found = func(*args, **kwargs)
-    if isinstance(found, Tensor):
-        return _extreme(tape, func, args, kwargs)
-    dim = kwargs.get("dim", _dimension(func.__name__, rest))
-    indices = tape.decide(lambda: found.indices)
-    kept = kwargs.get("keepdim", False) or found.indices.dim() == x.dim()
-    values = x.gather(dim, indices if kept else indices.unsqueeze(dim))
-    return type(found)((values if kept else values.squeeze(dim), indices))
-
-
-def _dimension(name: str, rest: list[Any]) -> int:
-    if name in ("topk", "kthvalue"):
-        return rest[1] if len(rest) > 1 else -1
-    return rest[0] if rest and not isinstance(rest[0], bool) else -1
-
-
-def _extreme(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """amax, amin, or max and min over everything: the mean of the elements that attain it, as in torch's derivative."""
-    x, *rest = args
-    dim = kwargs.get("dim", rest[0] if rest else ())
-    dims = tuple(range(x.dim())) if dim is None or dim == () or dim == [] else dim
-    keep = bool(kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
-    mask = tape.decide(lambda: x == getattr(x, "amax" if "max" in func.__name__ else "amin")(dims, keepdim=True))
-    return torch.where(mask, x, 0).sum(dims, keepdim=keep) / mask.sum(dims, keepdim=keep)
-
-
-def _larger(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    a, b = args if len(args) == 2 else (args[0], kwargs["other"])
-    return torch.where(tape.decide(lambda: a > b if "max" in func.__name__ else a < b), a, b)
-
-
-def _pool(indexed: Callable[..., tuple[Tensor, Tensor]], dimensions: int, *, random: bool = False) -> Rule:
-    def rule(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        x = args[0] if args else kwargs["input"]
-        settings = {name: value for name, value in kwargs.items() if name != "return_indices"}
-        drawn = indexed(*args, **settings)[1] if random else None  # in replays too, so that the random state after it is the same
-        indices = tape.decide(lambda: indexed(*args, **settings)[1] if drawn is None else drawn)
-        values = x.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view(indices.shape)
-        wanted = kwargs.get("return_indices", False) or func.__name__.endswith("_with_indices")
-        return (values, indices) if wanted else values
-
-    return rule
-
-
 def _rrelu(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The random slopes are the decision. The function runs in replays too, so that the random state after it is the same."""
     settings = dict(zip(("input", "lower", "upper", "training", "inplace"), args, strict=False)) | kwargs
@@ -147,9 +112,9 @@ def _rrelu(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[st
 def _l1(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     settings = dict(zip(("input", "target", "size_average", "reduce", "reduction"), args, strict=False)) | kwargs
     difference = settings["input"] - settings["target"]
-    distance = torch.where(tape.decide(lambda: difference < 0), -difference, difference)
+    size = magnitude(tape, difference)
     reduction = settings.get("reduction", "mean")
-    return distance if reduction == "none" else distance.sum() if reduction == "sum" else distance.mean()
+    return size if reduction == "none" else size.sum() if reduction == "sum" else size.mean()
 
 
 def _in_place(func: Any) -> bool:
@@ -171,14 +136,15 @@ _ELU = _sides(
 )
 _SELU = _sides(lambda mask, x: 1.0507009873554805 * torch.where(mask, x, 1.6732632423543772 * torch.expm1(torch.where(mask, 0, x))), _positive)
 _PRELU = _sides(lambda mask, x, weight: torch.where(mask, x, _slope(x, weight) * x), _positive)
-_ABS = _sides(lambda mask, x: torch.where(mask, -x, x), lambda x: x < 0)
+_ABS = _sides(lambda side, x: signed(x, side), sides)
 _RELU6 = _sides(lambda mask, x: _hardtanh(mask, x, 0.0, 6.0), lambda x: _hardtanh_side(x, 0.0, 6.0))
 _HARDTANH = _sides(_hardtanh, _hardtanh_side)
 _HARDSIGMOID = _sides(lambda mask, x: _hardtanh(mask, x / 6 + 0.5, 0.0, 1.0), lambda x: _hardtanh_side(x / 6 + 0.5, 0.0, 1.0))
 _HARDSWISH = _sides(lambda mask, x: x * _hardtanh(mask, x / 6 + 0.5, 0.0, 1.0), lambda x: _hardtanh_side(x / 6 + 0.5, 0.0, 1.0))
 _THRESHOLD = _sides(lambda mask, x, threshold, value: torch.where(mask, x, value), lambda x, threshold, value: x > threshold)
-_SOFTSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x - lambd * mask), lambda x, lambd=0.5: _hardtanh_side(x, -lambd, lambd))
-_HARDSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x), lambda x, lambd=0.5: _hardtanh_side(x, -lambd, lambd))
+_SOFTSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x - lambd * mask), lambda x, lambd=0.5: sides(x - x.clamp(-lambd, lambd)))
+_HARDSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x), lambda x, lambd=0.5: sides(x - x.clamp(-lambd, lambd)))
+_COPYSIGN = _sides(lambda ratio, x, other: x * ratio, lambda x, other: torch.copysign(x.sign(), other) * x.sign())
 
 
 def _everywhere(names: str, rule: Rule) -> dict[Any, Rule]:
@@ -194,6 +160,7 @@ RULES: dict[Any, Rule] = {
     **_everywhere("selu", _SELU),
     **_everywhere("prelu", _PRELU),
     **_everywhere("abs absolute", _ABS),
+    **_everywhere("copysign", _COPYSIGN),
     **_everywhere("relu6", _RELU6),
     **_everywhere("hardtanh", _HARDTANH),
     **_everywhere("hardsigmoid", _HARDSIGMOID),
@@ -208,17 +175,24 @@ RULES: dict[Any, Rule] = {
     ),
     **_everywhere("long int short char byte bool to type type_as", _cast),
     **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
+    **_everywhere("equal allclose is_nonzero", _answer),
     **dict.fromkeys(DETACHING, _detached),
     **_everywhere("remainder fmod frac mod", remainder),
     **_everywhere("div divide", division),
     **dict.fromkeys((torch.linalg.vector_norm, torch.norm, Tensor.norm), norm),
-    **_everywhere("max min cummax cummin sort topk kthvalue median", _chosen),
-    **_everywhere("amax amin", _extreme),
-    **_everywhere("maximum minimum fmax fmin", _larger),
+    **dict.fromkeys((torch.linalg.norm, torch.linalg.matrix_norm), linalg_norm),
+    **_everywhere("pairwise_distance dist", distance),
+    **_everywhere("cdist", cdist),
+    **_everywhere("pdist", pdist),
+    **_everywhere("max min cummax cummin sort topk kthvalue median nanmedian mode", chosen),
+    **_everywhere("amax amin", extreme),
+    **_everywhere("maximum minimum fmax fmin", larger),
     **_everywhere("rrelu", _rrelu),
     **_everywhere("l1_loss", _l1),
     **_everywhere("grid_sample grid_sampler", grid_sample),
 }
+VALUES = {func for func, rule in RULES.items() if rule in (_detached, _number) and func is not Tensor.__bool__}
+"""Constants and Python numbers, which say something about derivatives where autograd is on only."""
 for _name in (
     "max_pool1d",
     "max_pool2d",
@@ -229,5 +203,5 @@ for _name in (
     "fractional_max_pool2d",
     "fractional_max_pool3d",
 ):
-    _rule = _pool(getattr(F, f"{_name}_with_indices"), int(_name[-2]), random=_name.startswith("fractional"))
+    _rule = pool(getattr(F, f"{_name}_with_indices"), int(_name[-2]), random=_name.startswith("fractional"))
     RULES |= _everywhere(f"{_name} {_name}_with_indices", _rule)

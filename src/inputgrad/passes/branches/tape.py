@@ -1,59 +1,72 @@
-"""Branch decisions: which side every ReLU-like unit took and which element every max-pool chose, recorded at x and replayed elsewhere.
+"""Branch decisions and constants: the side of every ReLU-like unit, the choice of every max-pool, recorded at x and replayed elsewhere.
 
 A piecewise smooth model is differentiated on the piece that it is on at x. A displaced pass that changes the side of one unit jumps by O(1), which a
-difference divides by its step; with the decisions of x replayed it does not. Seen are the functions of torch that a model calls from Python; what a
-compiled module, a scripted one or a kernel of its own decides inside is not (`module_with_hidden_branches`).
+difference divides by its step; with the decisions of x replayed it does not. Seen are the functions of torch that a model calls from Python, and those
+that torch's own Python functions call; what a scripted module or a kernel of its own decides inside is not (`module_with_hidden_branches`).
+
+What a model computes under ``torch.no_grad()`` is a constant to autograd, so its value at x is replayed. The forward of a custom Function, which torch
+runs without gradients, is no such place: its decisions are replayed, its values are computed anew, ``detach`` or not.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from inputgrad.errors import EngineError
-from inputgrad.passes.branches.rules import RULES
+from inputgrad.passes.branches.no_grad import under_no_grad
+from inputgrad.passes.branches.rules import RULES, VALUES, Rule
 from inputgrad.passes.constants import NoGradRegion
 from inputgrad.passes.scripted import watched_scripts
-from inputgrad.torch_internals.checkpoints import in_checkpoint
+from inputgrad.torch_internals.checkpoints import in_checkpoint, in_reentrant_checkpoint
+from inputgrad.torch_internals.function_modes import own_body, public_form
+
+Value = TypeVar("Value")
 
 
 class BranchTape:
     """The decisions of one pass, in the order in which they were taken."""
 
     def __init__(self) -> None:
-        self._decisions: list[Tensor] = []
+        self._decisions: list[Any] = []
         self._next: int | None = None
+        self.paused = False
+        """Whether functions run as they are for the moment, neither recorded nor replayed."""
+        self.dtypes_of_functions: set[torch.dtype] = set()
+        """The types in which custom Functions computed, which run without a graph."""
+        self.under_rule = False
+        """Whether a rule runs, so that what its kernels decide is on the tape."""
+        self.function: Any = None
+        """The function of torch that runs without a rule."""
         self.unseen: str | None = None
-        """Where decisions were met that will not be replayed: in a checkpointed region, which runs again in the backward pass, under no_grad, in a script."""
+        """Where decisions were met that will not be replayed: in a checkpointed region, which runs again in the backward pass, in a script, or in a write
+        under no_grad."""
 
     @property
     def recorded(self) -> bool:
+        """Whether the pass at x is over: decisions are read, not taken."""
         return self._next is not None
 
     def decide(self, decision: Callable[[], Tensor]) -> Tensor:
         """The decision taken at x: made and kept while recording, read while replaying."""
+        return self.remember(lambda: decision().detach())
+
+    def remember(self, make: Callable[[], Value]) -> Value:
+        """The same for anything that a pass must have as it was at x."""
         if self._next is None:
-            self._decisions.append(decision().detach())
-            return self._decisions[-1]
+            self._decisions.append(make())
+            kept: Value = self._decisions[-1]
+            return kept
         if self._next >= len(self._decisions):
             raise EngineError(
                 "the displaced pass took more branches than the pass at x: the model's control flow is not the same in both, so differences cannot serve"
             )
         self._next += 1
-        return self._decisions[self._next - 1]
-
-    @property
-    def length(self) -> int:
-        """How many decisions have been recorded."""
-        return len(self._decisions)
-
-    def cut(self, length: int) -> None:
-        """Forget what was recorded after the first ``length`` decisions: it was no doing of the model's."""
-        if not self.recorded:
-            del self._decisions[length:]
+        kept = self._decisions[self._next - 1]
+        return kept
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -74,24 +87,55 @@ class _BranchMode(TorchFunctionMode):
         super().__init__()
         self._tape = tape
         self._region = NoGradRegion()
+        self._entered: list[Any] = []
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if self._tape.paused:
+            return func(*args, **kwargs)
         self._region.follow(func, args)
-        floating = [value for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor) and value.is_floating_point()]
-        if self._region.inside and any(value.requires_grad and not value.is_leaf for value in floating):
-            self._tape.unseen = "what it computes under no_grad"
+        if self._region.inside:
+            return self._ruled(under_no_grad, func, args, kwargs)
+        if not any(isinstance(value, Tensor) and value.is_floating_point() for value in (*args, *kwargs.values())):
+            return self._enter(func, args, kwargs)
+        func, given = public_form(func), func
         rule = RULES.get(func)
-        if rule is None or not floating or self._region.inside:
-            return func(*args, **(kwargs or {}))
-        if _runs_again():
+        if rule is None:
+            return self._enter(given, args, kwargs)
+        in_function = self._region.in_function
+        if in_checkpoint() or (in_function and in_reentrant_checkpoint()):
             self._tape.unseen = "a checkpointed region"
-            return func(*args, **(kwargs or {}))
-        return rule(self._tape, func, args, kwargs or {})
+            return func(*args, **kwargs)
+        return func(*args, **kwargs) if in_function and func in VALUES else self._ruled(rule, func, args, kwargs)
 
+    def _ruled(self, rule: Rule, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._tape.under_rule = True
+        try:
+            return rule(self._tape, func, args, kwargs)
+        finally:
+            self._tape.under_rule = False
 
-def _runs_again() -> bool:
-    """Whether this is a checkpointed region: a re-entrant one runs without gradients first, the other kind packs what it saves."""
-    return not torch.is_grad_enabled() or in_checkpoint()
+    def _enter(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The function as it is; where it is Python of torch's, so that the functions it calls are seen."""
+        body = own_body(func)
+        if body is None or func in self._entered:  # a method of Tensor calls that of its base class, which goes by the same name
+            return self._direct(func, args, kwargs)
+        self._entered.append(func)
+        try:
+            with self:
+                return body(*args, **kwargs)
+        finally:
+            self._entered.pop()
+
+    def _direct(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._tape.function = func
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self._tape.function = None
+        if isinstance(result, Tensor) and result.is_floating_point() and not self._tape.recorded and self._region.in_function:
+            self._tape.dtypes_of_functions.add(result.dtype)
+        return result
 
 
 def module_with_hidden_branches(model: nn.Module) -> str | None:

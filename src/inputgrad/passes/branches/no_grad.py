@@ -1,0 +1,47 @@
+"""What a model computes under ``torch.no_grad()``: its values at x, since they are constants to autograd.
+
+Where a result was made from tensors in the graph it is replayed; what is made from those results is then the same without being kept. Questions for a
+type, a device or a shape have no value to replay.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from inputgrad.passes.branches.rules import VALUES, kept_value
+from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.function_modes import writes_to
+
+if TYPE_CHECKING:
+    from inputgrad.passes.branches.tape import BranchTape
+
+
+def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The call with its value at x. The function runs in replays too, so that the random state after it is the same.
+
+    What stays in the graph, since it is an argument handed back (``contiguous``, ``to``), is no constant.
+    """
+    written = writes_to(func, args, kwargs)
+    if isinstance(written, Tensor):
+        if _in_graph(written):
+            tape.unseen = "what it writes under no_grad"
+            return func(*args, **kwargs)
+        args, kwargs = pytree.map_only(Tensor, lambda value: value if value is written else _at_x(tape, value), (args, kwargs))
+        return func(*args, **kwargs)
+    if func in VALUES and args and isinstance(args[0], Tensor):
+        return func(_at_x(tape, args[0]), *args[1:], **kwargs)
+    result = func(*args, **kwargs)
+    tensors = [value for value in pytree.leaves(result) if isinstance(value, Tensor)]
+    if not tensors or not tape.remember(lambda: any(isinstance(value, Tensor) and _in_graph(value) for value in pytree.leaves((args, kwargs)))):
+        return result
+    return pytree.map_only(Tensor, lambda value: value if tape.remember(lambda: _in_graph(value)) else kept_value(tape, value), result)
+
+
+def _at_x(tape: "BranchTape", value: Tensor) -> Tensor:
+    return kept_value(tape, value) if tape.remember(lambda: _in_graph(value)) else value
+
+
+def _in_graph(value: Tensor) -> bool:
+    """Whether it was computed from what is differentiated, inputs or parameters. In a displaced pass the input requires no grad: this is asked at x alone."""
+    return value.requires_grad and not value.is_leaf

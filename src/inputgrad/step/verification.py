@@ -1,0 +1,248 @@
+"""The first step with a model is verified: the terms' parameter gradient is compared with the change of their value in the parameters.
+
+What torch, a custom Function, a hook or a compiler breaks is found without knowing which: the value is right, and the gradient is not its derivative.
+"""
+
+import math
+import os
+from collections.abc import Hashable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.distributed.placement import Placement
+from inputgrad.engines import Auto, Compiled, Engine, WeightAsStep
+from inputgrad.engines.choice import engine_order, engine_taken_before
+from inputgrad.errors import EngineError, warn
+from inputgrad.identity import identity_of, sketch
+from inputgrad.memory import memory
+from inputgrad.passes.branches.tape import module_with_hidden_branches
+from inputgrad.passes.frozen import FrozenDecisions
+from inputgrad.passes.output_derivative import first_derivative_misfit
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.second_derivative import model_fingerprint
+from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare, displaced
+from inputgrad.step.active_terms import ActiveTerm
+from inputgrad.step.objective import Objective
+from inputgrad.step.parameter_gradients import parameter_gradients
+from inputgrad.variables import ModelInputs
+
+SWITCH = "INPUTGRAD_VERIFY"
+"""The environment variable that switches verification off everywhere, set to 0."""
+TOLERANCES = {True: {torch.float64: 1e-5, torch.float32: 1e-2}, False: {torch.float64: 1e-3, torch.float32: 3e-2}}
+"""Whether the engine is exact -> what its gradient may be off, relative to the change of the value."""
+
+Status = Literal["verified", "wrong", "on purpose", "not verified", "zero"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the comparison of gradient and value says of one engine.
+
+    status: "verified"; "wrong": the gradient is not the derivative of the value; "on purpose": nor is the model's own first derivative, so the model changes
+    gradients on purpose; "zero": the gradient is exactly zero, and so is the change of the value; "not verified": it cannot be told, for the reason given.
+    misfit: relative, where there is one.
+    """
+
+    status: Status
+    misfit: float | None = None
+    reason: str = ""
+
+
+class Verifier:
+    """The terms of one call, their gradient and their value, on one batch from which nothing remains."""
+
+    def __init__(
+        self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], directions: int = DIRECTIONS
+    ) -> None:
+        self._directions = directions
+        self._objective = replace(objective, base_counts=False)
+        self._model, self._inputs, self._target = model, inputs, target
+        self._active = [replace(item, weight=item.weight or 1.0) for item in active]
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._state = RandomAndBufferState(model, inputs.device(model))
+        self._state.remember()
+
+    def verify(self, engine: Engine) -> Verification:
+        """Whether this engine's gradient is the derivative of the value. Raises what the step itself would raise."""
+        if (reason := self._why_not(engine)) is not None:
+            return Verification("not verified", reason=reason)
+        gradients = self._gradients(engine)
+        frozen = FrozenDecisions()
+        try:
+            misfit = compare(lambda: self._value(frozen), gradients, self._parameters, self._tolerance(engine), self._directions)
+        except torch.OutOfMemoryError:
+            return Verification("not verified", reason="memory ran out")
+        except EngineError as error:
+            return Verification("not verified", reason=str(error))
+        if misfit is not None and not math.isfinite(misfit.relative):
+            return Verification("not verified", reason="numbers are not finite")
+        if misfit is None:
+            return self._flat(frozen, gradients)
+        if misfit.relative <= self._tolerance(engine):
+            return Verification("verified", misfit.relative)
+        if not misfit.settled:
+            return Verification("not verified", misfit.relative, "the value does not change smoothly enough in the parameters")
+        if self._rounding(engine, gradients) > 0.1 * misfit.relative:
+            return Verification("not verified", misfit.relative, "rounding decides the gradient")
+        return self._misfit(engine, misfit.relative, frozen)
+
+    def _misfit(self, engine: Engine, misfit: float, frozen: FrozenDecisions) -> Verification:
+        hidden = module_with_hidden_branches(self._model) or frozen.hidden
+        with self._state.run():
+            first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
+        if first is not None and first > self._tolerance(engine):
+            return Verification("on purpose", misfit, f"the model's own first derivative is {first:.0%} off the change of its output")
+        if hidden is not None:
+            return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
+        return Verification("wrong", misfit)
+
+    def _rounding(self, engine: Engine, gradients: list[Tensor | None]) -> float:
+        """How far the gradient moves, relative, when the parameters are rounded otherwise: one of numbers that cancel moves by its own size."""
+        kinds = {parameter.dtype for parameter in self._parameters}
+        generator = torch.Generator().manual_seed(1)
+        jitter = [p.detach() * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for p in self._parameters]
+        with displaced(self._parameters, jitter, 4 * max(torch.finfo(kind).eps for kind in kinds)):
+            others = self._gradients(engine)
+        return _distance(others, gradients)
+
+    def _flat(self, frozen: FrozenDecisions, gradients: list[Tensor | None]) -> Verification:
+        nothing = all(g is None or not bool(g.any()) for g in gradients)
+        if nothing and self._value(frozen) != 0:
+            return Verification("zero", 0.0, "no parameter changes it")
+        return Verification("not verified", reason="the value is too flat in the parameters for its rounding")
+
+    def _why_not(self, engine: Engine) -> str | None:
+        placement = Placement(self._model)
+        if not self._parameters:
+            return "no parameter requires grad"
+        if isinstance(engine, WeightAsStep):
+            return "it is approximate by the size of the weight"
+        if placement.is_sharded or placement.is_fsdp:
+            return "the parameters are sharded"
+        dtypes = {parameter.dtype for parameter in self._parameters}
+        if not dtypes <= STEPS.keys() or torch.is_autocast_enabled(self._parameters[0].device.type):
+            return "half precision is too coarse"
+        return None
+
+    def _tolerance(self, engine: Engine) -> float:
+        exact = engine.traits.exact or isinstance(engine, Auto)
+        return max(TOLERANCES[exact][parameter.dtype] for parameter in self._parameters)
+
+    def _gradients(self, engine: Engine) -> list[Tensor | None]:
+        objective = replace(self._objective, engine=engine)
+        with self._state.run(), objective.on(self._model, self._inputs, self._target, self._active) as call:
+            return parameter_gradients(call.attached(call.total(call.values())), self._model, self._parameters)
+
+    def _value(self, frozen: FrozenDecisions) -> float:
+        call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
+        with self._state.run(), frozen.evaluation(), call as opened:
+            return float(opened.total(opened.values()).detach().double())
+
+
+def _distance(found: list[Tensor | None], expected: list[Tensor | None]) -> float:
+    """‖found − expected‖ / ‖expected‖, absent ones counted as zero."""
+    off, size = 0.0, 0.0
+    for a, b in zip(found, expected, strict=True):
+        a, b = (torch.zeros(()) if part is None else part.detach().double() for part in (a, b))
+        off, size = off + float((a - b).square().sum()), size + float(b.square().sum())
+    return (off / size) ** 0.5 if size else off
+
+
+def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
+    """Verify the gradient of the terms when they first meet a model in this form. See docs/verification.md.
+
+    Where "auto" is given and its engine's gradient is wrong, the first engine whose gradient is right is taken from then on, with a warning.
+    Raises `EngineError` where a named engine's gradient is wrong, or every engine's.
+    """
+    key = ("verified", _form(objective, model, inputs, active))
+    known = memory(model)
+    if os.environ.get(SWITCH) == "0" or not _is_hashable(key) or key in known.checked:
+        return
+    engine = Auto() if isinstance(objective.engine, Compiled) else objective.engine
+    result = _agreed(Verifier(objective, model, inputs, target, active).verify(engine), model)
+    if result.status == "wrong" or (result.status == "on purpose" and not _means_double_backward(engine, model)):
+        _refuse(Verifier(objective, model, inputs, target, active), engine, model, result)
+    elif result.status == "on purpose" and known.once("gradients changed on purpose"):
+        warn(
+            f"{type(model).__name__} changes gradients on purpose ({result.reason}), by a custom autograd.Function or a hook. The gradient of the terms "
+            "is that of plain double backward through it, which is not the derivative of the loss's value"
+        )
+    elif result.status == "zero" and known.once(("zero", *(item.name for item in active))):
+        names = ", ".join(item.name for item in active)
+        warn(
+            f"the parameter gradient of {names} is exactly zero, so it trains nothing: {result.reason}. A second derivative of a ReLU network is zero, and "
+            "so is a derivative that does not depend on the parameters"
+        )
+    known.checked.add(key)
+
+
+def _agreed(result: Verification, model: nn.Module) -> Verification:
+    """The same on all processes that hold replicas of the model: what is wrong on one of them is wrong."""
+    placement = Placement(model)
+    worst = _SEVERITY[round(placement.largest(_SEVERITY.index(result.status)))]
+    return result if worst == result.status else Verification(worst, placement.largest(result.misfit or 0.0), result.reason or "another process found it so")
+
+
+_SEVERITY: tuple[Status, ...] = ("verified", "not verified", "zero", "on purpose", "wrong")
+
+
+def _means_double_backward(engine: Engine, model: nn.Module) -> bool:
+    taken = engine_taken_before(model) if isinstance(engine, Auto) else engine
+    return taken is None or taken.name == "double_backward"
+
+
+def _refuse(verifier: Verifier, engine: Engine, model: nn.Module, result: Verification) -> None:
+    """Take another engine in place of "auto"'s, or raise."""
+    told = f"the parameter gradient of the terms is {result.misfit:.0%} off the change of their value"
+    told += f", and {result.reason}: the model changes gradients on purpose" if result.status == "on purpose" else ""
+    if not isinstance(engine, Auto):
+        raise EngineError(
+            f"engine {engine.name!r} gives a wrong gradient for {type(model).__name__}: {told}. Take another engine (engine='auto' tries them in turn), or "
+            "see criterion.verify(model, inputs, target) for a table; verify=False switches this check off"
+        )
+    before = engine_taken_before(model) or engine_order(model)[0]
+    for other in engine_order(model):
+        if other.name == before.name or (result.status == "on purpose" and other.name != "double_backward"):
+            continue
+        try:
+            found = _agreed(verifier.verify(other), model)
+        except EngineError:
+            continue
+        if found.status in ("verified", "not verified"):
+            memory(model).engine = (model_fingerprint(model), other)
+            how = "exact" if other.traits.exact else "approximate"
+            warn(f"engine {before.name!r} gives a wrong gradient for {type(model).__name__}: {told}. engine='auto' takes {other.name!r} ({how})")
+            return
+    raise EngineError(
+        f"no engine gives a right gradient for {type(model).__name__}: with {before.name!r} {told}. An operation of the model, or of a term that "
+        "differentiates it again, has a wrong derivative of higher order; verify=False switches this check off"
+    )
+
+
+def _form(objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> Hashable:
+    """All that decides whether a gradient is right; not the size of the batch."""
+    kinds = tuple((key, z.dim(), z.dtype) for key, z in inputs.tensors())
+    terms = tuple((item.fraction, _alike(item.term)) for item in active)
+    learning = tuple(parameter.requires_grad for parameter in model.parameters())
+    return (objective.engine, _alike(objective.base), terms, kinds, model_fingerprint(model), learning)
+
+
+def _is_hashable(key: Any) -> bool:
+    """Whether every setting can be told from others; where one cannot, the step itself says so."""
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
+
+
+def _alike(value: Any) -> Hashable:
+    """What settings made anew alike have in common: of records their fields, of modules their description, of functions their code."""
+    if is_dataclass(value):
+        return (type(value), *(_alike(getattr(value, field.name)) for field in fields(value)))
+    if isinstance(value, nn.Module):
+        return (type(value), value.extra_repr())
+    return identity_of(value) if callable(value) and not isinstance(value, type) else sketch(value)

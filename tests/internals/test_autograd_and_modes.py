@@ -1,0 +1,381 @@
+"""Canaries for what is asked of autograd, its hooks and its nodes, of function modes, transforms and checkpoints."""
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+
+from inputgrad.errors import MissingInternalError
+from inputgrad.torch_internals import autograd, autograd_graph, checkpoints, function_modes, functorch, gradient_hooks
+from tests.internals.register import canary, missing
+
+
+def without(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Let the module meet a torch that has none of the parts it looks up."""
+    monkeypatch.setattr(module, "torch", SimpleNamespace(_C=object(), autograd=SimpleNamespace(Variable=object()), __version__="99.0"))
+
+
+class Asking(torch.autograd.Function):
+    """The sum of its arguments; its backward pass asks the engine about each of them."""
+
+    told: list[bool | None]
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        return torch.stack(tensors).sum(0)
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:
+        Asking.told = [autograd.engine_goes_on_to(node) for node, _ in ctx.next_functions]
+        return (gy,) * len(ctx.needs_input_grad)
+
+
+def leaves() -> tuple[Tensor, Tensor]:
+    return torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+
+
+@canary("autograd.engine_goes_on_to")
+def test_the_engine_tells_where_it_goes_on() -> None:
+    x, w = leaves()
+    torch.autograd.grad(Asking.apply(x, w).sum(), x)
+    assert Asking.told == [True, False], "leaves"
+    torch.autograd.grad(Asking.apply(2 * x, 2 * w).sum(), x)
+    assert Asking.told == [True, False], "nodes"
+    Asking.apply(x, 2 * w).sum().backward()
+    assert Asking.told == [True, True], "backward()"
+    assert autograd.engine_goes_on_to((2 * x).grad_fn) is None, "no backward pass is running"
+
+
+@missing("autograd.engine_goes_on_to")
+def test_an_engine_that_cannot_be_asked_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, autograd)
+    x, w = leaves()
+    torch.autograd.grad(Asking.apply(x, w).sum(), x)
+    assert Asking.told == [None, None]
+
+
+class Announcing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, heard: list[str]) -> Tensor:
+        ctx.heard = heard
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, None]:
+        autograd.after_backward(lambda: ctx.heard.append("after"))
+        ctx.heard.append("within")
+        return gy, None
+
+
+@canary("autograd.after_backward")
+def test_a_callback_runs_when_the_backward_pass_is_over() -> None:
+    x, heard = torch.ones(2, requires_grad=True), []
+    y = 2 * x
+    y.register_hook(lambda _: heard.append("later"))
+    Announcing.apply(y, heard).sum().backward()
+    assert heard == ["within", "later", "after"]
+
+
+@missing("autograd.after_backward")
+def test_without_callbacks_there_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, autograd)
+    with pytest.raises(MissingInternalError, match=r"torch \d.* has no .*queue_callback.*static_graph=False"):
+        autograd.after_backward(print)
+
+
+def gradient(output: Tensor, x: Tensor) -> Tensor:
+    """With a graph of its own; its seed requires grad, so that what torch hands on without a derivative is there to be seen."""
+    seed = torch.ones((), requires_grad=True)
+    return torch.autograd.grad(output.sum(), x, seed, create_graph=True)[0]
+
+
+@canary("autograd_graph.leaves_of", "autograd_graph.nodes_of", "autograd_graph.is_leaf_node")
+def test_nodes_and_leaves_of_a_graph() -> None:
+    x, w = leaves()
+    y = (x * w).exp() + x
+    nodes = autograd_graph.nodes_of([y])
+    assert sorted(node.name().rpartition("::")[2] for node in nodes) == ["AccumulateGrad", "AccumulateGrad", "AddBackward0", "ExpBackward0", "MulBackward0"]
+    assert {id(leaf) for leaf in autograd_graph.leaves_of([y])} == {id(x), id(w)}
+    assert {id(node.variable) for node in nodes if autograd_graph.is_leaf_node(node)} == {id(x), id(w)}
+    assert [id(leaf) for leaf in autograd_graph.leaves_of([x])] == [id(x)]
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy: Tensor) -> Tensor:
+        return gy * 2
+
+
+@canary("autograd_graph.is_once_differentiable", "autograd_graph.is_without_derivative")
+def test_the_node_of_a_once_differentiable_function() -> None:
+    x, _ = leaves()
+    nodes = autograd_graph.nodes_of([gradient(Once.apply(x), x)])
+    assert any(map(autograd_graph.is_once_differentiable, nodes))
+    assert any(map(autograd_graph.is_without_derivative, nodes))
+    assert not any(map(autograd_graph.is_without_derivative, autograd_graph.nodes_of([gradient(x.exp(), x)])))
+
+
+@canary("autograd_graph.is_fused_attention", "autograd_graph.is_without_derivative")
+def test_the_nodes_of_fused_attention() -> None:
+    """torch's fused attention has no second derivative: should it get one, the canary falls, and our own may go."""
+    q = torch.randn(1, 2, 4, 8, requires_grad=True)
+    output = F.scaled_dot_product_attention(q, q, q)
+    assert any(map(autograd_graph.is_fused_attention, autograd_graph.nodes_of([output])))
+    nodes = autograd_graph.nodes_of([gradient(output, q)])
+    assert any(map(autograd_graph.is_without_derivative, nodes))
+    assert not any(map(autograd_graph.is_once_differentiable, nodes))
+
+
+@canary("autograd_graph.is_reentrant")
+def test_the_node_of_a_reentrant_checkpoint() -> None:
+    x, _ = leaves()
+    assert autograd_graph.is_reentrant([checkpoint(torch.exp, x, use_reentrant=True)])
+    assert not autograd_graph.is_reentrant([checkpoint(torch.exp, x, use_reentrant=False)])
+
+
+@canary("autograd_graph.saves_statistics", "autograd_graph.saved_normalisation", "autograd_graph.SavedNormalisation")
+@pytest.mark.parametrize("shape", [None, (5,)], ids=["batch", "layer"])
+def test_what_a_normalisation_saves(shape: tuple[int, ...] | None) -> None:
+    x, w = torch.randn(4, 5, requires_grad=True), torch.randn(5)
+    y = F.batch_norm(x, None, None, w, training=True) if shape is None else F.layer_norm(x, shape, w)
+    assert autograd_graph.saves_statistics(y.grad_fn)
+    assert not autograd_graph.saves_statistics(F.group_norm(x, 1).grad_fn)
+    saved = autograd_graph.saved_normalisation(gradient(y.sin(), x))
+    assert saved is not None
+    assert (saved.shape, saved.input.grad_fn) == (shape, x.grad_fn)
+    assert torch.equal(saved.weight, w)
+    torch.testing.assert_close(saved.inverse_deviation.flatten(), torch.rsqrt(x.var(0 if shape is None else 1, correction=0) + 1e-5))
+
+
+@canary("autograd_graph.saved_normalisation")
+def test_what_saves_no_statistics() -> None:
+    x = torch.randn(4, 5, requires_grad=True)
+    assert autograd_graph.saved_normalisation(None) is None
+    assert autograd_graph.saved_normalisation(gradient(x.sin(), x)) is None
+    assert autograd_graph.saved_normalisation(gradient(F.batch_norm(x, torch.zeros(5), torch.ones(5)).sin(), x)) is None
+
+
+@missing("autograd_graph.saved_normalisation")
+def test_without_saved_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autograd_graph, "_INVERSE_DEVIATION", ("_saved_by_another_name",))
+    x = torch.randn(4, 5, requires_grad=True)
+    with pytest.raises(MissingInternalError, match="saved statistics"):
+        autograd_graph.saved_normalisation(gradient(F.layer_norm(x, (5,)).sin(), x))
+
+
+# checkpoints
+
+
+class Seen(TorchFunctionMode):
+    """The functions that a mode is handed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.functions: list[Any] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.functions.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+def under_checkpoint() -> tuple[list[bool], Seen]:
+    """Whether a region was seen as one, in its first run, in its second and after both; and a mode that it was to run again under."""
+    inside, mode = [], Seen()
+
+    def again() -> Seen:
+        return mode
+
+    def region(x: Tensor) -> Tensor:
+        inside.append(checkpoints.in_checkpoint())
+        assert checkpoints.recomputed_in(again)
+        return x.sin().cos()
+
+    y = checkpoint(region, torch.ones(2, requires_grad=True), use_reentrant=False)
+    assert mode.functions == []
+    y.sum().backward()
+    inside.append(checkpoints.in_checkpoint())
+    return inside, mode
+
+
+@canary("checkpoints.in_checkpoint", "checkpoints.recomputed_in")
+def test_a_checkpointed_region_is_seen_and_runs_again_under_a_mode() -> None:
+    inside, mode = under_checkpoint()
+    assert inside == [True, False, False]
+    assert Tensor.sin in mode.functions
+
+
+@canary("checkpoints.in_checkpoint")
+def test_hooks_of_other_kinds_are_no_checkpoint() -> None:
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t), torch.autograd.graph.save_on_cpu():
+        assert not checkpoints.in_checkpoint()
+        assert checkpoints.recomputed_in(Seen)
+
+
+@missing("checkpoints.in_checkpoint", "checkpoints.recomputed_in")
+def test_before_torch_2_8_the_call_stack_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "torch", SimpleNamespace(_C=SimpleNamespace(_autograd=object())))
+    inside, mode = under_checkpoint()
+    assert inside == [True, False, False]
+    assert Tensor.sin in mode.functions
+
+
+@missing("checkpoints.recomputed_in")
+def test_a_region_of_an_unknown_form_cannot_be_made_to_run_again_under_a_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "_region", lambda: object())
+    assert checkpoints.in_checkpoint()
+    assert not checkpoints.recomputed_in(Seen)
+
+
+# hooks
+
+
+@canary(
+    *(f"gradient_hooks.{name}" for name in ("has_gradient_hooks", "has_accumulation_hooks", "without_gradient_hooks", "without_accumulation_hooks")),
+)
+def test_hooks_are_seen_and_can_be_silenced() -> None:
+    (x, _), heard = leaves(), []
+    assert not gradient_hooks.has_gradient_hooks(x)
+    assert not gradient_hooks.has_accumulation_hooks(x)
+    handles = [x.register_hook(lambda _: heard.append("gradient")), x.register_post_accumulate_grad_hook(lambda _: heard.append("accumulated"))]
+    assert gradient_hooks.has_gradient_hooks(x)
+    assert gradient_hooks.has_accumulation_hooks(x)
+    with gradient_hooks.without_gradient_hooks([x]):
+        torch.autograd.grad(x.sum(), x)
+        assert heard == []
+        x.sum().backward()
+        assert heard == ["accumulated"]
+        with gradient_hooks.without_accumulation_hooks([x]):
+            x.sum().backward()
+        assert heard == ["accumulated"]
+    x.sum().backward()
+    assert heard == ["accumulated", "gradient", "accumulated"]
+    for handle in handles:
+        handle.remove()
+    assert not gradient_hooks.has_gradient_hooks(x)
+
+
+@missing(
+    *(f"gradient_hooks.{name}" for name in ("has_gradient_hooks", "has_accumulation_hooks", "without_gradient_hooks", "without_accumulation_hooks")),
+)
+def test_without_the_dicts_of_hooks_there_is_one_error() -> None:
+    """An object stands for a tensor of a torch that keeps its hooks elsewhere."""
+    other: Any = object()
+    for ask in (gradient_hooks.has_gradient_hooks, gradient_hooks.has_accumulation_hooks):
+        with pytest.raises(MissingInternalError, match="hooks"):
+            ask(other)
+    for silence in (gradient_hooks.without_gradient_hooks, gradient_hooks.without_accumulation_hooks):
+        with pytest.raises(MissingInternalError, match="hooks"), silence([other]):
+            pass
+
+
+# function modes
+
+
+@canary("function_modes.unseen_by_modes")
+def test_a_mode_does_not_see_what_is_kept_from_it() -> None:
+    with Seen() as mode:
+        with function_modes.unseen_by_modes():
+            torch.ones(2).exp()
+        assert mode.functions == []
+        torch.ones(2).exp()
+    assert Tensor.exp in mode.functions
+
+
+@missing("function_modes.unseen_by_modes")
+def test_without_it_there_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, function_modes)
+    with pytest.raises(MissingInternalError, match="DisableTorchFunction"):
+        function_modes.unseen_by_modes()
+
+
+@canary("function_modes.switches_gradients")
+@pytest.mark.parametrize("region", [torch.no_grad, lambda: torch.set_grad_enabled(False)])
+def test_a_mode_sees_where_gradients_are_switched_off(region: Any) -> None:
+    with Seen() as mode, region():
+        pass
+    assert any(map(function_modes.switches_gradients, mode.functions))
+    assert not function_modes.switches_gradients(torch.relu)
+
+
+@missing("function_modes.switches_gradients")
+def test_without_the_switch_there_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, function_modes)
+    with pytest.raises(MissingInternalError, match=r"_set_grad_enabled.*engine='double_backward'"):
+        function_modes.switches_gradients(torch.relu)
+
+
+@canary("function_modes.homes_of_functions")
+@pytest.mark.parametrize("call", [F.gelu, F.leaky_relu, F.elu_, F.hardtanh, torch.relu, Tensor.abs], ids=lambda call: call.__name__)
+def test_what_a_mode_sees_has_one_of_these_homes(call: Any) -> None:
+    x = torch.ones(2)
+    with Seen() as mode:
+        call(x)
+    (seen,) = mode.functions
+    assert any(getattr(home, seen.__name__, None) is seen for home in function_modes.homes_of_functions())
+
+
+@missing("function_modes.homes_of_functions")
+def test_a_home_that_is_gone_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, function_modes)
+    assert function_modes.homes_of_functions() == (function_modes.torch, F, Tensor)
+
+
+@canary("function_modes.body_for_modes")
+def test_a_mode_sees_inside_a_function_that_is_python() -> None:
+    attention, x = nn.MultiheadAttention(4, 2), torch.randn(3, 1, 4)
+    given = (x, x, x, 4, 2, attention.in_proj_weight, attention.in_proj_bias, None, None, False, 0.0, attention.out_proj.weight, attention.out_proj.bias)
+    with Seen() as whole:
+        expected, _ = F.multi_head_attention_forward(*given, need_weights=False)
+    assert whole.functions == [F.multi_head_attention_forward]
+    with Seen() as parts:
+        output, _ = function_modes.body_for_modes(F.multi_head_attention_forward)(*given, need_weights=False)
+    assert F.scaled_dot_product_attention in parts.functions
+    torch.testing.assert_close(output, expected)
+
+
+@missing("function_modes.body_for_modes")
+def test_a_function_that_does_not_hand_itself_over_runs_as_it_is() -> None:
+    assert function_modes.body_for_modes(_product)(3, b=4) == 12
+
+
+def _product(a: int, *, b: int = 2) -> int:
+    return a * b
+
+
+# transforms
+
+CONSTANT = torch.ones(2)
+
+
+@canary("functorch.is_transforming", "functorch.is_transformed")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:`torch.jit:FutureWarning")  # of torch.func.jvp itself
+def test_a_transform_is_seen() -> None:
+    told = []
+
+    def function(x: Tensor) -> Tensor:
+        told.append((functorch.is_transforming(), functorch.is_transformed(x), functorch.is_transformed(CONSTANT)))
+        return x.sin()
+
+    torch.func.jvp(function, (torch.ones(2),), (torch.ones(2),))
+    torch.func.grad(lambda x: function(x).sum())(torch.ones(2))
+    function(torch.ones(2))
+    assert told == [(True, True, False), (True, True, False), (False, False, False)]
+
+
+@missing("functorch.is_transforming", "functorch.is_transformed")
+def test_transforms_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, functorch)
+    assert functorch.is_transforming(), "so that no Function of ours meets one"
+    with pytest.raises(MissingInternalError, match=r"is_functorch_wrapped_tensor.*reverse_over_forward.*engine='double_backward'"):
+        functorch.is_transformed(torch.ones(2))

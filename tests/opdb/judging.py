@@ -1,0 +1,131 @@
+"""Each engine's parameter gradient of one case, against the reference: right, approximate, refused, wrong, or a raw error from inside."""
+
+import math
+import re
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from tests.opdb.reference import NO_NUMBER, Reference, laplacian_value, penalty, reference, squared_laplacian
+from tests.opdb.wrapped import Case, one_or_all
+
+RIGHT, APPROXIMATE, REFUSED, WRONG, RAW, NO_REFERENCE = "right", "approximate", "refused", "wrong", "raw error", "no reference"
+OUTCOMES = (RIGHT, APPROXIMATE, REFUSED, WRONG, RAW, NO_REFERENCE)
+OWN = (ig.EngineError, ValueError, TypeError)
+"""What the library raises itself, from its own files; anything else, or from elsewhere, is a raw error."""
+ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference")
+LAPLACIAN = "laplacian"
+EXACT, COARSE, VALUE = 1e-5, 1e-3, 1e-6
+"""Misfits up to which a gradient is right, and up to which one of an engine that differences inputs is approximate; how far the value may be off (torch's own
+hardsigmoid takes its slope in single precision)."""
+
+Gradient = tuple[float, list[Tensor | None]]
+Tried = Callable[[nn.Module, Any, Any], Gradient]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one engine gave. detail: the misfit, or what was raised."""
+
+    outcome: str
+    misfit: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of one case: a verdict for each engine. no_reference: why there is none, or None; then it is only seen whether a raw error comes."""
+
+    case: Case
+    verdicts: Mapping[str, Verdict]
+    no_reference: str | None = None
+
+
+def by_criterion(engine: str, model: nn.Module, inputs: Any, wrt: Any) -> Gradient:
+    """Value and parameter gradient of the squared norm of the input gradient."""
+    criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2, wrt=wrt), engine=engine)
+    torch.manual_seed(1)
+    loss = criterion(model, inputs)
+    loss.backward()
+    return float(loss), [parameter.grad for parameter in model.parameters()]
+
+
+def by_laplacian(model: nn.Module, inputs: Any, wrt: Any) -> Gradient:
+    """Value and parameter gradient of the squared Laplacian: third derivatives."""
+    loss = squared_laplacian(model, inputs, wrt)
+    if loss.requires_grad:  # else it is 0 whatever the parameters, as of ceil
+        loss.backward()
+    return float(loss.detach()), [parameter.grad for parameter in model.parameters()]
+
+
+def judged(case: Case) -> Judged:
+    """One case on every engine, each on a fresh model; at absolute values where there is no number otherwise."""
+    found = _judged(case, penalty, {engine: partial(by_criterion, engine) for engine in ENGINES})
+    return judged(case.made_positive()) if found.no_reference == NO_NUMBER and not case.positive else found
+
+
+def judged_at_third_order(case: Case) -> Judged:
+    """The same of the Laplacian, where there are no engines."""
+    case = replace(case, outer=torch.sin)
+    found = _judged(case, laplacian_value, {LAPLACIAN: by_laplacian})
+    return judged_at_third_order(case.made_positive()) if found.no_reference == NO_NUMBER and not case.positive else found
+
+
+def _judged(case: Case, value: Callable[[nn.Module, Any], float], tried: Mapping[str, Tried]) -> Judged:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            case.model()
+        except Exception as error:  # the operation itself, without derivatives
+            return Judged(case, {}, f"cannot be run in the model: {type(error).__name__}: {first_words(error)}")
+        try:
+            case = case.of_what_counts()
+            model, inputs = case.model()
+            known = reference(list(model.parameters()), partial(value, model, inputs))
+        except Exception as error:  # torch's own, without the library
+            known = f"{type(error).__name__}: {first_words(error)}"
+        return Judged(case, {name: _verdict(case, known, name, one) for name, one in tried.items()}, known if isinstance(known, str) else None)
+
+
+def _verdict(case: Case, known: Reference | str, name: str, tried: Tried) -> Verdict:
+    model, inputs = case.model()
+    return verdict(known, name, lambda: tried(model, *one_or_all(inputs)))
+
+
+def verdict(known: Reference | str, engine: str, tried: Callable[[], Gradient]) -> Verdict:
+    """What an engine gives, held against the reference."""
+    try:
+        value, gradient = tried()
+    except Exception as error:  # what else is raised is what this looks for
+        file, own = _place(error)
+        words = first_words(error) if isinstance(error, ig.EngineError) else f"{type(error).__name__}: {first_words(error)}"
+        return Verdict(REFUSED, detail=words) if own and isinstance(error, OWN) else Verdict(RAW, detail=f"{words} ({file})")
+    if isinstance(known, str):
+        return Verdict(NO_REFERENCE)
+    if not math.isclose(value, known.value, rel_tol=VALUE, abs_tol=1e-12):
+        return Verdict(WRONG, math.inf, f"value {value:.8g}, by plain torch {known.value:.8g}")
+    misfit = known.misfit(gradient)
+    may_be_coarse = engine in ("auto", "finite_difference")
+    detail = "NaN" if math.isinf(misfit) else ""
+    return Verdict(RIGHT if misfit <= EXACT else APPROXIMATE if may_be_coarse and misfit <= COARSE else WRONG, misfit, detail)
+
+
+def first_words(error: BaseException, count: int = 12) -> str:
+    """The beginning of a message, without addresses and numbers."""
+    words = re.sub(r"0x[0-9a-f]+", "…", str(error)).split()
+    return " ".join(words[:count]) + (" …" if len(words) > count else "")
+
+
+def _place(error: BaseException) -> tuple[str, bool]:
+    """The file that raised, and whether it is the library's."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    path = Path(frame.filename)
+    return f"{path.parent.name}/{path.name}", Path(ig.__file__).parent in path.parents

@@ -1,0 +1,102 @@
+"""torch's own operations and modules: every engine is right, or refuses; what is known to be wrong is listed, and the list is exact.
+
+`make test` tries every tenth operation and module, `make study` all of them. torch's lists take seconds to import, so each test does it by itself.
+"""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.opdb import page
+from tests.opdb.known import KNOWN
+from tests.opdb.reference import NO_AGREEMENT, NO_NUMBER, Reference, penalty, reference
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of deprecated operations among its samples
+
+
+def check(names: Iterable[str], judge: Callable[[str], Iterable[object]]) -> None:
+    from tests.opdb.study import bad
+
+    wrong = {name: engines for name in names if (engines := bad(judge(name)))}  # type: ignore[arg-type]
+    known = {name: KNOWN[name] for name in names if name in KNOWN}
+    new = {f"{name}, {engine}": what for name, engines in wrong.items() for engine, what in engines.items() if engine not in known.get(name, ())}
+    mended = [f"{name}, {engine}" for name, engines in known.items() for engine in engines if engine not in wrong.get(name, ())]
+    assert not new, f"wrong, or an error from inside: {new}"
+    assert not mended, f"right by now, or refused; take them out of tests/opdb/known.py: {sorted(mended)}"
+
+
+def test_a_tenth_of_the_operations() -> None:
+    from tests.opdb import operations, study
+
+    names = [name for name in operations.OPERATIONS if operations.in_the_tenth(name)]
+    assert len(names) >= 40
+    check(names, study.of_operation)
+
+
+def test_a_tenth_of_the_modules() -> None:
+    from tests.opdb import modules, operations, study
+
+    names = [name for name in modules.MODULES if operations.in_the_tenth(name)]
+    assert len(names) >= 10
+    check(names, study.of_module)
+
+
+@pytest.mark.study
+def test_all_operations_and_modules() -> None:
+    from tests.opdb import modules, operations, study
+
+    check(operations.OPERATIONS, study.of_operation)
+    check(modules.MODULES, study.of_module)
+    assert KNOWN.keys() <= operations.OPERATIONS.keys() | modules.MODULES.keys()
+
+
+def test_the_page_is_the_records() -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.rewritten(text, page.tables(page.read()) | page.zoo_tables(page.read(page.ZOO))) == text
+    for path in (page.RECORD, page.ZOO):
+        assert path.read_text(encoding="utf-8") == page.text_of(page.read(path))
+
+
+def test_what_the_record_calls_wrong_is_what_is_known() -> None:
+    record = page.read()
+    rows = [row for part in ("operations", "modules") for kind in ("wrong", "raw errors") for row in record[part][kind]]
+    wrong: dict[str, set[str]] = {}
+    for row in rows:
+        wrong.setdefault(row["of"], set()).add(row["engine"])
+    assert wrong == KNOWN
+
+
+def small() -> tuple[nn.Module, tuple[Tensor, ...], Reference]:
+    model, inputs = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double(), (torch.rand(1, 3).double(),)
+    known = reference(list(model.parameters()), lambda: penalty(model, inputs))
+    assert isinstance(known, Reference)
+    return model, inputs, known
+
+
+def gradient_of(model: nn.Module, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return list(torch.autograd.grad(g.square().sum(), list(model.parameters()), allow_unused=True, materialize_grads=True))
+
+
+def test_the_reference_agrees_with_a_right_gradient() -> None:
+    model, (x,), known = small()
+    assert known.misfit(gradient_of(model, x)) < 1e-7
+
+
+@pytest.mark.parametrize("tensor", [0, 1, 2])
+def test_the_reference_sees_one_tensor_that_is_wrong_by_a_thousandth(tensor: int) -> None:
+    model, (x,), known = small()
+    gradient = gradient_of(model, x)
+    gradient[tensor] = gradient[tensor] * 1.001
+    assert known.misfit(gradient) > 1e-5
+
+
+def test_a_kink_and_what_is_no_number_give_no_reference() -> None:
+    at = torch.zeros(1, dtype=torch.float64)
+    assert reference([at], lambda: float(at > 0)) == NO_AGREEMENT
+    assert reference([at], lambda: float(abs(at))) == NO_AGREEMENT
+    assert reference([at], lambda: float(at == 0) + float(at)) == NO_AGREEMENT
+    assert reference([at], lambda: float("nan")) == NO_NUMBER

@@ -1,0 +1,216 @@
+"""The first step is verified: wrong gradients are found, right ones raise no alarm, and nothing of it remains."""
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.step.active_terms import active_terms
+from inputgrad.step.verification import Verification, Verifier
+from inputgrad.variables import ModelInputs
+from tests.verification.models import MISTAKES, SETTINGS, Setting, Wrong
+
+RIGHT = ["double_backward", "reverse_over_forward", "finite_difference"]
+
+
+@pytest.fixture(autouse=True)
+def verifying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
+    torch.manual_seed(0)
+
+
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def verified(setting: Setting, engine: Any, dtype: torch.dtype) -> Verification:
+    criterion = ig.InputGradientLoss(setting.base, setting.term, engine=engine)
+    model, inputs, target = setting.model.to(dtype), cast(setting.inputs, dtype), cast(setting.target, dtype)
+    due = active_terms(criterion.terms, 0, training=True)
+    return Verifier(criterion.objective, model, ModelInputs.of(inputs), target, due).verify(criterion.engine)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "pinn"])
+def test_an_engine_that_is_wrong_is_found(name: str, mistake: Any, dtype: torch.dtype) -> None:
+    found = verified(SETTINGS[name](), Wrong(mistake), dtype)
+    assert found.status == "wrong", found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("engine", RIGHT)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_engine_that_is_right_is_verified(name: str, engine: str, dtype: torch.dtype) -> None:
+    found = verified(SETTINGS[name](), engine, dtype)
+    assert found.status == "verified", found
+    assert found.misfit is not None
+    assert found.misfit < (1e-3 if dtype == torch.float32 else 1e-7)
+
+
+class Hidden(torch.autograd.Function):
+    """tanh, whose derivative is saved as a number: the second derivative is cut, and nothing raises."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.tanh()
+        ctx.save_for_backward(1 - y * y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient * ctx.saved_tensors[0]
+
+
+class Reversal(torch.autograd.Function):
+    """The identity, whose gradient is reversed on purpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return -gradient
+
+
+class Through(nn.Module):
+    """A function as a module, in the middle of a small network."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function, self.first, self.last = function, nn.Linear(3, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.first(x)))
+
+
+def reference(model: Through, x: Tensor) -> Tensor:
+    """The gradient of Σ‖g‖²/N with tanh in the function's place, in plain torch."""
+    plain = copy.deepcopy(model)
+    plain.function = torch.tanh
+    z = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(plain(z).sum(), z, create_graph=True)
+    return torch.cat([p.flatten() for p in torch.autograd.grad(g.square().sum(1).mean(), list(plain.parameters()), materialize_grads=True, allow_unused=True)])
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()])
+
+
+def test_auto_takes_the_engine_whose_gradient_is_right_and_says_so_once() -> None:
+    model, x = Through(Hidden.apply).double(), torch.randn(16, 3, dtype=torch.float64)
+    criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2))
+    for step in range(3):
+        model.zero_grad()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            criterion(model, x).backward()
+        told = [str(warning.message) for warning in caught]
+        assert len(told) == (1 if step == 0 else 0), told
+        if step == 0:
+            assert "off the change of their value" in told[0]
+            assert "'finite_difference'" in told[0]
+        assert (flat(model) - reference(model, x)).norm() < 1e-5 * reference(model, x).norm()
+
+
+def test_a_named_engine_that_is_wrong_raises() -> None:
+    model, x = Through(Hidden.apply), torch.randn(16, 3)
+    with pytest.raises(ig.EngineError, match=r"engine 'double_backward' gives a wrong gradient for Through: .* off the change of their value"):
+        ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine="double_backward")(model, x)
+
+
+def test_a_model_that_changes_gradients_on_purpose_is_told_once_and_means_double_backward() -> None:
+    model, x = Through(lambda h: (h.tanh() + Reversal.apply(h * h)).tanh()), torch.randn(16, 3)
+    criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2))
+    with pytest.warns(UserWarning, match="changes gradients on purpose"):
+        criterion(model, x).backward()
+    z = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+    plain = torch.autograd.grad(g.square().sum(1).mean(), list(model.parameters()), materialize_grads=True, allow_unused=True)
+    assert torch.allclose(flat(model), torch.cat([p.flatten() for p in plain]), rtol=1e-4, atol=1e-7)
+    with pytest.raises(ig.EngineError, match="on purpose"):
+        ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine="finite_difference")(model, x)
+
+
+def test_a_gradient_that_is_zero_is_told_once() -> None:
+    model, x = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)), torch.randn(16, 2)
+    criterion = ig.InputGradientLoss(None, ig.Residual(lambda u: u.d("xx") + u.d("yy") - 1, names="xy"))
+    with pytest.warns(UserWarning, match="the parameter gradient of residual is exactly zero, so it trains nothing"):
+        criterion(model, x).backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        criterion(model, x).backward()
+
+
+def test_a_hinge_that_is_satisfied_is_no_zero_gradient() -> None:
+    model, x = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(16, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ig.InputGradientLoss(None, ig.GradientNorm(center=100, side="above"))(model, x).backward()
+
+
+@pytest.mark.parametrize("way", ["the argument", "the variable"])
+def test_it_can_be_switched_off(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = Through(Hidden.apply), torch.randn(16, 3)
+    if way == "the variable":
+        monkeypatch.setenv("INPUTGRAD_VERIFY", "0")
+    criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine="double_backward", verify=way != "the argument")
+    assert criterion(model, x).isfinite()
+
+
+def test_nothing_remains() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.SiLU(), nn.Linear(8, 1))
+    twin, x, y = copy.deepcopy(model), torch.randn(10, 4), torch.randn(10, 1)
+    heard: list[int] = []
+    model[0].weight.register_hook(lambda gradient: heard.append(1))
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    versions = [parameter._version for parameter in model.parameters()]
+    states = []
+    for net, verify in ((model, True), (twin, False)):
+        torch.manual_seed(3)
+        criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), verify=verify)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss = criterion(net, x, y)
+        heard.clear()
+        loss.backward()
+        states.append((loss.detach(), flat(net), [b.clone() for b in net.buffers()], torch.get_rng_state()))
+        assert criterion.step_number == 1
+    assert heard == []  # the twin's backward pass: the hook is the model's
+    for one, other in zip(*states, strict=True):
+        pairs = zip(one, other, strict=True) if isinstance(one, list) else [(one, other)]
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert [parameter.data_ptr() for parameter in model.parameters()] == addresses
+    assert [parameter._version for parameter in model.parameters()] == versions
+
+
+def test_once_for_criteria_made_alike() -> None:
+    calls = []
+
+    class Counting(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(1)
+            return super().forward(x)
+
+    model, x = Counting(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(5, 3)
+    counts = []
+    for _ in range(3):
+        calls.clear()
+        (nn.MSELoss() + 0.1 * ig.GradientNorm(power=2))(model, x, torch.randn(5, 1)).backward()
+        counts.append(len(calls))
+    assert counts[0] > counts[1] == counts[2] == 1
+
+
+def test_the_table_of_all_engines() -> None:
+    model, x = Through(Hidden.apply), torch.randn(16, 3)
+    table = ig.InputGradientLoss(None, ig.GradientNorm(power=2)).verify(model, x)
+    assert table
+    found = table["double_backward"], table["finite_difference"]
+    assert [result.status for result in found if isinstance(result, Verification)] == ["wrong", "verified"]
+    assert "in float64" in str(table)
+    assert not ig.InputGradientLoss(None, ig.GradientNorm(power=2)).explain(model, x)["double_backward"].served
