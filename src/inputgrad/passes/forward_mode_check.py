@@ -4,8 +4,8 @@
 
 Both sides are the same function of the arguments, so their gradients agree to rounding, or torch's forward-mode formula is wrong when it is differentiated
 in reverse. Such a function, or one that has no such formula, then runs with a derivative made from its backward passes (`derivatives.by_backward`).
-Tried in float64, with random v and w. Not tried: functions that draw random numbers, tensors of a type with rules of its own, very large tensors, and what
-TorchScript or a custom ``autograd.Function`` does inside. Knows no function by its name.
+Tried in float64, with random v and w. Not tried: functions that draw random numbers, collectives, tensors of a type with rules of its own, very large
+tensors, and what TorchScript or a custom ``autograd.Function`` does inside. Must not know which function it is.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -118,6 +118,8 @@ def _agree(tried: list[Tensor], expected: list[Tensor]) -> bool:
 
 def _form(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What a trial holds for: the function, its settings, the shapes of its tensors; None where no trial is possible."""
+    if "c10d" in str(func):  # a collective: processes must call it equally often, and they may have tried different things before
+        return None
     leaves, structure = pytree.flatten((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     if not any(is_differentiable(tensor) and tensor.requires_grad for tensor in tensors) or sum(tensor.numel() for tensor in tensors) > LARGEST:
