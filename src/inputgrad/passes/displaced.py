@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.errors import EngineError, warn
-from inputgrad.heads import Score
+from inputgrad.heads import Head, Score
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
 from inputgrad.passes.forward_pass import Change, ForwardPass
@@ -25,6 +25,10 @@ class FrozenBranches:
     def __init__(self, score: Score) -> None:
         self._score = score
         self._tape = BranchTape()
+
+    @property
+    def head(self) -> Head:
+        return self._score.head
 
     def __call__(self, output: Tensor) -> Tensor:
         with self._tape.run():

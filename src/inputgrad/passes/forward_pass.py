@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.distributed.ddp import without_wrapper_branches
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
+from inputgrad.memory import memory
 from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.outputs import check_graph, check_output
+from inputgrad.passes.outputs import DEPENDS, check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
@@ -102,7 +103,7 @@ class ForwardPass:
         if self._primal is None or self._spent:
             with SecondDerivatives(self._phase) if self._phase else nullcontext():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
-            if self.wrt:
+            if self.wrt and DEPENDS not in memory(self.model).checked:
                 check_graph(self._primal.output)
         return self._primal
 

@@ -33,6 +33,8 @@ class RandomAndBufferState:
         self._gathered: UnshardedParameters | None = None
         self._random: list[Any] | None = None
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []
+        self._renormalising: list[tuple[Any, float]] = []
+        """Embeddings that bring the rows they look up to their ``max_norm``, in place: done once a step, as the later passes find them so."""
         self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
 
     @property
@@ -53,6 +55,10 @@ class RandomAndBufferState:
     def _remember_buffers(self) -> None:
         self._buffers = [(module, name, buffer.detach().clone()) for module, name, buffer in _buffers(self._model)]
 
+    def _find_renormalising(self) -> None:
+        embeddings = (module for module in self._model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag)))
+        self._renormalising = [(module, module.max_norm) for module in embeddings if module.max_norm is not None]
+
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
@@ -63,6 +69,7 @@ class RandomAndBufferState:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
+            self._find_renormalising()
             with self._draws(), self.placement.first_pass(self._remember_buffers):
                 yield
             return
@@ -71,11 +78,15 @@ class RandomAndBufferState:
         _set_random_state(self._random, self.device)
         for module, name, buffer in self._buffers:
             own_buffers(module)[name] = buffer.clone()
+        for embedding, _ in self._renormalising:
+            embedding.max_norm = None
         try:
             with self._draws(), self.placement.further_pass():
                 yield
         finally:
             _set_random_state(now, self.device)
+            for embedding, norm in self._renormalising:
+                embedding.max_norm = norm
             for module, name, buffer in live:
                 own_buffers(module)[name] = buffer
 
