@@ -31,7 +31,8 @@ def estimated_error(criterion: Any, narrow: Any, wide: Any, order: int, model: n
     for engine in (narrow, wide):
         with replay.run():
             gradients.append(criterion.gradient_of_terms(model, inputs, target, engine=engine))
-    return by_doubling(gradients[0], gradients[1], order)
+    narrow_gradients, wide_gradients = gradients
+    return by_doubling(narrow_gradients, wide_gradients, order)
 
 
 def by_doubling(narrow: Sequence[Tensor], wide: Sequence[Tensor], order: int) -> float:

@@ -15,6 +15,7 @@ from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.displaced import FrozenBranches, joint_norm, scores_at_displacement
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.input_gradient import nonlinearity
 from inputgrad.passes.rounding import HALF
 from inputgrad.passes.second_derivative import Named, signature
 from inputgrad.torch_internals.autograd_graph import custom_functions
@@ -24,7 +25,6 @@ from inputgrad.variables import Key
 _STEPS = (0.5, 2.0, 4.0)
 _STEADY = 0.2
 """By how much of the misfit the differences at other steps may differ, for it to be none of the step's."""
-
 _MARGIN = 30.0
 """How far above the rounding of the gradient the misfit must be."""
 
@@ -37,16 +37,19 @@ def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, sc
     key = ("first derivative", signature(engine, forward, score))
     if is_tracing() or rounding > HALF or forward.placement.is_fsdp or key in memory(forward.model).checked:
         return
+    compared = False
     for variable, whole in gradient.items():
         here = forward.values().variables[variable]
         part = whole if whole.shape == here.shape else whole.sum(1)  # of all rows of the head together
         length, size = joint_norm([part]), joint_norm([here.detach()]) or here.numel() ** 0.5
         if not 0 < length < float("inf"):
             continue
+        compared = True
         told, differs = _compared(forward, scored, variable, part, size, rounding)
-        if differs is not None:
+        if differs is not None and abs(differs - told) > _MARGIN * nonlinearity(forward, scored, (variable,), (whole,)) * abs(told):
             raise EngineError(_text(engine, forward, variable, told, differs))
-    memory(forward.model).checked.add(key)
+    if compared:
+        memory(forward.model).checked.add(key)
 
 
 def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: Tensor, size: float, rounding: float) -> tuple[float, float | None]:

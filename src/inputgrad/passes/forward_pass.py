@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives, differentiable_to_any_order
 from inputgrad.distributed.ddp import without_wrapper_branches
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
+from inputgrad.memory import memory
 from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
-from inputgrad.passes.outputs import check_graph, check_output
+from inputgrad.passes.outputs import DEPENDS, check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
@@ -102,7 +103,7 @@ class ForwardPass:
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
             if self._any_order:
                 differentiable_to_any_order([self._primal.output])
-            if self.wrt:
+            if self.wrt and DEPENDS not in memory(self.model).checked:
                 check_graph(self._primal.output)
         return self._primal
 

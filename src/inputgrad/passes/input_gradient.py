@@ -1,12 +1,15 @@
 """The input gradient of a forward pass, by one backward pass for each row of scores. Must not know engines and terms."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inputgrad.errors import EngineError
+from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.outputs import DEPENDS
 from inputgrad.passes.precision import INPUT_GRADIENT_SCALE, Rows, is_float16_autocast
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_reentrant, leaves_of
@@ -20,12 +23,14 @@ def input_gradient(
 
     seed: a 0-d one from which the backward pass starts; where it requires grad, an operation that cuts the second derivative cannot hide at the very end
     of the model, where nothing else that arrives there requires grad.
-    Raises `ValueError` where the scores do not depend on a variable.
+    Raises `ValueError` where the scores do not depend on a variable, and have never done so: a batch without a path, such as isolated atoms, has zeros.
     """
     here = forward.primal()
     variables = [here.variables[key] for key in wrt]
     scores = score(here.output)
     if not scores.requires_grad:
+        if all(_dependence(score, key) in memory(forward.model).checked for key in wrt):
+            return tuple(_no_gradient(scores, z) for z in variables)
         raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
     half = is_float16_autocast(scores.device) and all(z.dtype is not torch.float16 for z in variables)
@@ -40,7 +45,9 @@ def input_gradient(
 
     rows = INPUT_GRADIENT_SCALE.unscaled(forward.model, taken) if half else taken(1)
     for key, *parts in zip(wrt, *rows, strict=True):
-        if all(part is None for part in parts):
+        if any(part is not None for part in parts):
+            memory(forward.model).checked.update((DEPENDS, _dependence(score, key)))
+        elif _dependence(score, key) not in memory(forward.model).checked:
             raise ValueError(
                 f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input "
                 "with wrt=, or look for detach, no_grad, argmax or item in the model"
@@ -49,6 +56,16 @@ def input_gradient(
     if scores.dim() == 1:
         return tuple(filled[0])
     return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))
+
+
+def _dependence(score: Callable[[Tensor], Tensor], key: Key) -> tuple[Any, ...]:
+    """The key under which a model is known to depend on a variable, in the sight of a head."""
+    head = getattr(score, "head", None)
+    return (DEPENDS, key, head.identity() if head is not None else None)
+
+
+def _no_gradient(scores: Tensor, z: Tensor) -> Tensor:
+    return torch.zeros_like(z) if scores.dim() == 1 else z.new_zeros(z.shape[0], scores.shape[1], *z.shape[1:])
 
 
 def nonlinearity(forward: ForwardPass, score: Callable[[Tensor], Tensor], wrt: tuple[Key, ...], gradient: Sequence[Tensor]) -> float:
@@ -65,6 +82,8 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
         with forward.placement.unnoticed_backward():
             return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
+        if messages.WRITTEN_OVER.is_in(error) and not create_graph:
+            raise ValueError(_written_over(forward.model, error)) from error
         if create_graph or not messages.CHECKPOINT.is_in(error):
             raise
         if forward.placement.is_fsdp:
@@ -75,6 +94,14 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
             ) from error
         forward.reentrant = True
         return gradients_by_backward(total, variables, forward.model, seed)
+
+
+def _written_over(model: nn.Module, error: RuntimeError) -> str:
+    told = str(error).split(". Hint")[0]
+    return (
+        f"{type(model).__name__} writes in place on a tensor that its own derivative needs (torch: {told!r}). Replace the operation in place (an "
+        "activation with inplace=True, +=, F.embedding(..., max_norm=...) on a weight that is used elsewhere too) by one that makes a new tensor"
+    )
 
 
 def gradients_by_backward(total: Tensor, variables: Sequence[Tensor], model: nn.Module, seed: Tensor | None = None) -> list[Tensor | None]:

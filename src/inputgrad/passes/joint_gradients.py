@@ -48,7 +48,13 @@ def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tup
     variables = [here.variables[key] for key in wrt]
     own = {id(leaf) for leaf in (*forward.own_leaves, *here.variables.values())}
     leaves = [leaf for leaf in leaves_of([scores]) if id(leaf) not in own]
-    if scores.dim() != 1 or forward.placement.is_fsdp or forward.placement.is_fsdp1 or not all(map(_plain, (*leaves, *forward.model.parameters()))):
+    if (
+        scores.dim() != 1
+        or not scores.requires_grad
+        or forward.placement.is_fsdp
+        or forward.placement.is_fsdp1
+        or not all(map(_plain, (*leaves, *forward.model.parameters())))
+    ):
         return None
     total = scores.sum()
     scale = _scale(forward.model, total, [*variables, *leaves])

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+DEPENDS = "depends on its input"
+"""What is checked of a model: that a path has once led from its output to a variable."""
+
 
 def check_output(output: Any) -> None:
     """Raises `TypeError` for what is no floating-point tensor, `ValueError` for one without samples."""

@@ -33,6 +33,8 @@ class RandomAndBufferState:
         self._gathered: UnshardedParameters | None = None
         self._random: list[Any] | None = None
         self._buffers: Buffers = []
+        self._renormalising: list[tuple[Any, float]] = []
+        """Embeddings that bring the rows they look up to their ``max_norm``, in place: done once a step, as the later passes find them so."""
         self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
 
     @property
@@ -53,6 +55,10 @@ class RandomAndBufferState:
     def _remember_buffers(self) -> None:
         self._buffers = copied_buffers(self._model)
 
+    def _find_renormalising(self) -> None:
+        embeddings = (module for module in self._model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag)))
+        self._renormalising = [(module, module.max_norm) for module in embeddings if module.max_norm is not None]
+
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
@@ -63,11 +69,25 @@ class RandomAndBufferState:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
+            self._find_renormalising()
             with self._draws(), self.placement.first_pass(self._remember_buffers):
                 yield
             return
-        with replayed(self._model, self._random, self._buffers, self.device), self._draws(), self.placement.further_pass():
+        before = replayed(self._model, self._random, self._buffers, self.device)
+        with before, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
             yield
+
+
+@contextmanager
+def _without_renormalising(embeddings: list[tuple[Any, float]]) -> Iterator[None]:
+    """Around a later pass, which finds the rows renormalised already."""
+    for embedding, _ in embeddings:
+        embedding.max_norm = None
+    try:
+        yield
+    finally:
+        for embedding, norm in embeddings:
+            embedding.max_norm = norm
 
 
 Buffers = list[tuple[nn.Module, str, Tensor]]

@@ -160,6 +160,17 @@ class Evaluation:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
         return list(dict.fromkeys(forward.values().output.shape[0] for forward in self._passes.values() if forward.made))
 
+    def rows_apart(self) -> str | None:
+        """In words, where a variable has another number of rows than the output has samples; a term that expects one row a sample then fails."""
+        for forward in self._passes.values():
+            for key, variable in forward.values().variables.items() if forward.made else ():
+                if (samples := forward.values().output.shape[0]) != variable.shape[0]:
+                    return (
+                        f"wrt={key!r} has the shape {list(variable.shape)}, and the output has {samples} samples: terms take one row of the input gradient a "
+                        "sample, so the samples come first. For sequences with time first use batch_first=True, or transpose inside the model's forward"
+                    )
+        return None
+
     # what the loss asks for
 
     def base_value(self) -> Tensor:

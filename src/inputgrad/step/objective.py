@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.engines.base import Engine
+from inputgrad.errors import EngineError
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.outputs import default_output
 from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, evaluate_term, reduce_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.evaluation import Evaluation, Setting
 from inputgrad.step.pull_back import PullBack
-from inputgrad.terms.base import Weighted
+from inputgrad.terms.base import Term, Weighted
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 
@@ -79,8 +81,7 @@ class Call:
         for item in self.active:
             part = self.evaluation.subset(item.fraction)
             with frozen.formulas() if frozen else nullcontext():
-                result = evaluate_term(item.term, part.batch)
-            values[item.name] = reduce_term(item.term, result, part.sizes())
+                values[item.name] = _value_of(item.term, part)
         if not values:  # no base loss, and no term active at this step
             values["base"] = self.evaluation.output().sum() * 0
         check_finite(values, self.evaluation.batch)
@@ -100,6 +101,16 @@ class Call:
     def attached(self, value: Tensor) -> Tensor:
         """``value`` with its way back to the parameters; detached where the call is not differentiable."""
         return self.pull_back().attach(value) if self.evaluation.setting.differentiable else value.detach()
+
+
+def _value_of(term: Term, part: Evaluation) -> Tensor:
+    try:
+        return reduce_term(term, evaluate_term(term, part.batch), part.sizes())
+    except (RuntimeError, ValueError) as error:
+        reason = None if isinstance(error, EngineError) or messages.is_out_of_memory(error) else part.rows_apart()
+        if reason is None:
+            raise
+        raise ValueError(f"the term {term.name} could not be evaluated: {reason} ({(str(error).strip().splitlines() or [''])[0]})") from error
 
 
 def _like(weight: float | Tensor, value: Tensor) -> float | Tensor:

@@ -48,10 +48,11 @@ def dtypes_between(outputs: Iterable[Tensor], variables: Iterable[Tensor]) -> se
 
 
 def _node_of(tensor: Tensor) -> Any:
+    """The node at which a tensor enters the graph: what made it, or what collects the gradient of a leaf."""
     if tensor.grad_fn is not None or not tensor.requires_grad:
         return tensor.grad_fn
-    view = tensor.expand_as(tensor).grad_fn
-    return view.next_functions[0][0] if view is not None else None
+    user: Any = tensor.expand_as(tensor).grad_fn
+    return user.next_functions[0][0]
 
 
 def _leading_to(ends: set[Any], starts: Iterable[Any]) -> set[Any]:

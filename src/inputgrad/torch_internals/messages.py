@@ -26,6 +26,7 @@ class Message:
 LEAF_ASKED_FOR = Message(("leaf node",), "autograd.grad asks for the gradient of this leaf")
 CHECKPOINT = Message(("checkpoint",), "a checkpointed region stands in the way")
 NO_SECOND_DERIVATIVE = Message(("not implemented", "double backward"), "an operation has no second derivative")
+WRITTEN_OVER = Message(("modified by an inplace operation",), "what the graph keeps was written over")
 OTHER_PROCESS = Message(("gloo", "nccl"), "another process is gone, or waits for something else")
 _OUT_OF_MEMORY = Message(("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED"))
 ONCE_DIFFERENTIABLE = "trying to differentiate twice a function that was marked with @once_differentiable"

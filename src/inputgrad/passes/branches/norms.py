@@ -20,9 +20,9 @@ _PIECEWISE = (0, 1, math.inf, -math.inf)
 def remainder(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``x − q · y`` with the quotient q, rounded down (remainder) or towards zero (fmod, frac), decided at x."""
     x = args[0] if args else kwargs["input"]
-    y = 1 if "frac" in func.__name__ else args[1] if len(args) > 1 else kwargs["other"]
+    y: Any = 1 if "frac" in func.__name__ else args[1] if len(args) > 1 else kwargs["other"]
     rounding = "floor" if func.__name__ in ("remainder", "remainder_", "__mod__") else "trunc"
-    dividend = x if isinstance(x, Tensor) else torch.full_like(y, x)  # type: ignore[arg-type]  # one of the two is a tensor
+    dividend = x if isinstance(x, Tensor) else torch.full_like(y, x)
     result = dividend - tape.decide(lambda: torch.div(dividend, y, rounding_mode=rounding)) * y
     return x.copy_(result) if func.__name__.endswith("_") and not func.__name__.endswith("__") else result
 
