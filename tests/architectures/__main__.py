@@ -21,7 +21,7 @@ for operator in ("nms", "qnms"):  # torchvision's build for other devices lacks 
 
 from tests.architectures.base import Architecture, Result, judged  # noqa: E402
 from tests.opdb import page  # noqa: E402
-from tests.opdb.judging import ENGINES, OUTCOMES  # noqa: E402
+from tests.opdb.judging import BAD, ENGINES, OUTCOMES  # noqa: E402
 
 PACKAGES = ("transformers", "timm", "torch_geometric", "e3nn", "mace-torch", "torchdiffeq")
 SOURCES = ("from_others", "from_timm", "from_transformers")
@@ -56,7 +56,7 @@ def _tell(result: Result, everything: bool) -> None:
     if result.left_out and everything:
         print(f"{name} | {result.left_out}", flush=True)
     for engine, one in result.verdicts.items():
-        if everything or one.outcome in ("wrong", "raw error"):
+        if everything or one.outcome in BAD:
             print(f"{name} | {engine} | {one.outcome} | {one.misfit:.1e} | {one.detail}", flush=True)
 
 
@@ -73,7 +73,7 @@ def record(results: Iterable[Result]) -> dict[str, Any]:
         "counts": {f"{package}, {mode}": _counts(tried, package, mode) for package in PACKAGES for mode in ("evaluation", "training")},
         "left out": dict(Counter(f"{one.architecture.package}: {one.left_out}" for one in results if not one.verdicts and not one.training)),
         "no reference": dict(Counter(one.left_out for one in tried if one.left_out)),
-        **{kind: _listed(tried, outcome) for kind, outcome in (("refused", "refused"), ("wrong", "wrong"), ("raw errors", "raw error"))},
+        **{kind: _listed(tried, outcome) for kind, outcome in (("refused", "refused"), ("wrong", "wrong"), ("NaN", "NaN"), ("raw errors", "raw error"))},
     }
 
 

@@ -9,7 +9,7 @@ import sys
 import torch
 
 from tests.opdb import modules, operations, page, study
-from tests.opdb.judging import Judged
+from tests.opdb.judging import BAD, Judged
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def _told(cases: list[Judged], everything: bool) -> list[Judged]:
     """Prints what is wrong or raised, and on demand the rest, as it comes."""
     for one in cases:
         for engine, verdict in one.verdicts.items():
-            if everything or verdict.outcome in study.BAD:
+            if everything or verdict.outcome in BAD:
                 why = verdict.detail or one.no_reference or ""
                 print(f"{one.case.name} | {one.case.sample} | {engine} | {verdict.outcome} | {verdict.misfit:.1e} | {why}", flush=True)
     return cases

@@ -17,8 +17,9 @@ import inputgrad as ig
 from tests.opdb.reference import NO_NUMBER, Reference, laplacian_value, penalty, reference, squared_laplacian
 from tests.opdb.wrapped import Case, one_or_all
 
-RIGHT, APPROXIMATE, REFUSED, WRONG, RAW, NO_REFERENCE = "right", "approximate", "refused", "wrong", "raw error", "no reference"
-OUTCOMES = (RIGHT, APPROXIMATE, REFUSED, WRONG, RAW, NO_REFERENCE)
+RIGHT, APPROXIMATE, REFUSED, WRONG, NAN, RAW, NO_REFERENCE = "right", "approximate", "refused", "wrong", "NaN", "raw error", "no reference"
+OUTCOMES = (RIGHT, APPROXIMATE, REFUSED, WRONG, NAN, RAW, NO_REFERENCE)
+BAD = (WRONG, NAN, RAW)
 OWN = (ig.EngineError, ValueError, TypeError)
 """What the library raises itself, from its own files; anything else, or from elsewhere, is a raw error."""
 ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference")
@@ -113,9 +114,10 @@ def verdict(known: Reference | str, engine: str, tried: Callable[[], Gradient]) 
     if not math.isclose(value, known.value, rel_tol=VALUE, abs_tol=1e-12):
         return Verdict(WRONG, math.inf, f"value {value:.8g}, by plain torch {known.value:.8g}")
     misfit = known.misfit(gradient)
+    if math.isinf(misfit):
+        return Verdict(NAN, misfit, "no number, without a word")
     may_be_coarse = engine in ("auto", "finite_difference")
-    detail = "NaN" if math.isinf(misfit) else ""
-    return Verdict(RIGHT if misfit <= EXACT else APPROXIMATE if may_be_coarse and misfit <= COARSE else WRONG, misfit, detail)
+    return Verdict(RIGHT if misfit <= EXACT else APPROXIMATE if may_be_coarse and misfit <= COARSE else WRONG, misfit)
 
 
 def first_words(error: BaseException, count: int = 12) -> str:

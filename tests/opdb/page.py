@@ -9,7 +9,7 @@ from typing import Any
 
 DOCS = Path(__file__).parents[2] / "docs"
 RECORD, ZOO, PAGE = DOCS / "operations.json", DOCS / "zoo.json", DOCS / "operations.md"
-OUTCOMES = ("right", "approximate", "refused", "wrong", "raw error", "no reference")
+OUTCOMES = ("right", "approximate", "refused", "wrong", "NaN", "raw error", "no reference")
 SHOWN = 8
 """How many operations are named in a row."""
 
@@ -65,6 +65,7 @@ def tables(record: Mapping[str, Any]) -> dict[str, str]:
         "modules": _totals(modules),
         "refused": _refused(operations["refused"] + modules["refused"]),
         "wrong": _listed(operations["wrong"] + modules["wrong"]),
+        "NaN": _listed(operations["NaN"] + modules["NaN"]),
         "raw errors": _listed(operations["raw errors"] + modules["raw errors"]),
         "no reference": _rows(("why there is no reference", "cases"), list((Counter(operations["no reference"]) + Counter(modules["no reference"])).items())),
         "left out": _rows(("left out because", "operations"), list(record["left out"].items())),
@@ -80,7 +81,7 @@ def zoo_tables(record: Mapping[str, Any]) -> dict[str, str]:
     ]
     packages = [(package, version, record["architectures"][package]) for package, version in record["packages"].items()]
     refused = [{**row, "of": f"{row['package']}: {row['of']}"} for row in record["refused"]]
-    wrong = [{**row, "of": f"{row['package']}: {row['of']}"} for row in record["wrong"] + record["raw errors"]]
+    wrong = [{**row, "of": f"{row['package']}: {row['of']}"} for row in record["wrong"] + record["NaN"] + record["raw errors"]]
     sampled = f" One architecture of transformers in {record['one in']} was tried." if record["one in"] > 1 else ""
     return {
         "zoo run": _run(record) + sampled,

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 
 from tests.opdb import modules, operations
-from tests.opdb.judging import ENGINES, LAPLACIAN, OUTCOMES, RAW, REFUSED, WRONG, Judged, judged, judged_at_third_order
+from tests.opdb.judging import BAD, ENGINES, LAPLACIAN, NAN, OUTCOMES, RAW, REFUSED, WRONG, Judged, judged, judged_at_third_order
 
 COLUMNS = (*ENGINES, LAPLACIAN)
-BAD = (WRONG, RAW)
 
 
 def of_operation(name: str) -> Iterator[Judged]:
@@ -29,7 +28,7 @@ def of_module(name: str) -> Iterator[Judged]:
 
 
 def bad(cases: Iterable[Judged]) -> dict[str, str]:
-    """Where a case is wrong or raises from inside: engine -> which of the two, and what it is in the first such sample."""
+    """Where a case is wrong, no number, or raises from inside: engine -> which of these, and what it is in the first such sample."""
     first: dict[str, str] = {}
     for one in cases:
         for engine, verdict in one.verdicts.items():
@@ -59,6 +58,7 @@ def _part(results: Mapping[str, list[Judged]], columns: tuple[str, ...]) -> dict
         "no reference": dict(Counter(one.no_reference for one in everything if one.no_reference).most_common()),
         "refused": _refusals(everything),
         "wrong": _listed(everything, WRONG),
+        "NaN": _listed(everything, NAN),
         "raw errors": _listed(everything, RAW),
     }
 

@@ -61,7 +61,7 @@ def test_the_page_is_the_records() -> None:
 
 def test_what_the_record_calls_wrong_is_what_is_known() -> None:
     record = page.read()
-    rows = [row for part in ("operations", "modules") for kind in ("wrong", "raw errors") for row in record[part][kind]]
+    rows = [row for part in ("operations", "modules") for kind in ("wrong", "NaN", "raw errors") for row in record[part][kind]]
     wrong: dict[str, set[str]] = {}
     for row in rows:
         wrong.setdefault(row["of"], set()).add(row["engine"])
