@@ -121,7 +121,8 @@ class InputGradientLoss(nn.Module):
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not weighted or not parameters:
             return []
-        return list(torch.autograd.grad(torch.stack(weighted).sum(), parameters, allow_unused=True, materialize_grads=True))
+        gradients = torch.autograd.grad(torch.stack(weighted).sum(), parameters, allow_unused=True, materialize_grads=True)
+        return [gradient.detach() for gradient in gradients]
 
     def explain(self, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> Explanation:
         """Which engine this criterion takes for this model and batch, why, and what each of the others gives, needs and costs. Printed, it is a table.

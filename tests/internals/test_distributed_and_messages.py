@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+import inputgrad as ig
 from inputgrad.errors import MissingInternalError
 from inputgrad.torch_internals import autograd_graph, ddp, fsdp, messages
 from tests.internals.register import canary, missing
@@ -193,6 +194,28 @@ def test_gradients_kept_back_are_seen(group: None) -> None:
     assert fsdp.holds_gradients(of_root)
     assert fsdp.is_root(model)
     assert not fsdp.is_root(model[0])
+
+
+@canary("fsdp.works_under_transforms")
+def test_gradients_of_forward_mode_are_averaged_from_torch_2_13_on() -> None:
+    """What is looked up came in that release. That the averages are right from then on is for several processes to show: ``tests/rescue``."""
+    assert fsdp.works_under_transforms() == (torch.__version__ >= "2.13")
+
+
+@missing("fsdp.works_under_transforms")
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="fully_shard of torch 2.6 cannot run on the CPU: its streams have no record_event there")
+def test_where_they_are_not_auto_takes_double_backward(group: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    monkeypatch.setattr(fsdp, "importlib", SimpleNamespace(import_module=lambda _: object()))
+    model = fully_shard(nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)))
+    term, x = ig.GradientNorm(of="output", power=2), torch.ones(3, 2)
+    with pytest.raises(ig.EngineError, match=r"before torch 2.13, fully_shard does not average .*engine='double_backward' is exact"):
+        ig.InputGradientLoss(None, term, engine="reverse_over_forward")(model, x, None)
+    with pytest.warns(UserWarning, match=r"sharded by fully_shard, and engine='auto' takes 'double_backward' \(exact\)"):
+        ig.InputGradientLoss(None, term)(model, x, None).backward()
+    ig.InputGradientLoss(None, term)(model, x, None).backward()  # a second warning would be an error
+    assert all(parameter.grad is not None for parameter in model[0].parameters())
 
 
 SHARDED = ("state_of", "is_root", "policy_of", "groups_of", "mesh_of", "offload_policy_of", "divisor_of", "shares_of", "sites_of", "holds_gradients")

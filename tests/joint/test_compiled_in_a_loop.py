@@ -192,9 +192,17 @@ def test_the_compiler_itself() -> None:
 
 
 def test_half_precision_is_served_though_the_compiler_rounds_elsewhere() -> None:
-    """By the real compiler: only it moves the roundings. A step that is handed on warns, which fails the test."""
+    """By the real compiler: only it moves the roundings. A step that is handed on warns, which fails the test.
+
+    The compilers of torch 2.6 and 2.8 round so far off (1.7e-3) that the first comparison hands this model to the eager step.
+    """
     model, (inputs, target) = network().float(), batch(32)
     criterion = loss(Compiled())
     with torch.autocast("cpu", torch.bfloat16):
-        criterion(model, inputs.float(), target).backward()
-    assert programs(criterion, model)
+        if torch.__version__ >= "2.10":
+            criterion(model, inputs.float(), target).backward()
+            assert programs(criterion, model)
+        else:
+            with pytest.warns(UserWarning, match="its parameter gradient on the first batch differs from the eager one"):
+                criterion(model, inputs.float(), target).backward()
+            assert not programs(criterion, model)

@@ -3,13 +3,17 @@
 from typing import Any
 
 import pytest
+import torch
 
+from inputgrad.torch_internals import fsdp
 from tests import limits
-from tests.rescue.ranks import RANKS, WRAPPERS
+from tests.rescue.ranks import FSDP, RANKS, WRAPPERS
 from tests.rescue.served import EXACT, TOLERANCE
 from tests.scale.spawn import spawned
 
-FSDP = ("fsdp_root", "fsdp_nested")
+UNREDUCED = torch.__version__ < "2.13"
+"""Before, fully_shard does not average the gradients of torch.func.jvp over the processes: reverse over forward has to refuse."""
+SERVED = [(wrapper, engine) for wrapper in WRAPPERS for engine in TOLERANCE if not (UNREDUCED and wrapper in FSDP and engine == "reverse_over_forward")]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,7 @@ def test_plain_double_backward_raises(results: list[dict[str, Any]]) -> None:
         assert "Expected to have finished reduction in the prior iteration before starting a new one." in result["upstream"]["ddp"]
 
 
-@pytest.mark.parametrize("engine", TOLERANCE)
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize(("wrapper", "engine"), SERVED)
 def test_served_on_both_ranks(results: list[dict[str, Any]], wrapper: str, engine: str) -> None:
     """Two steps each, the first of which holds the proof."""
     for row in _rows(results, wrapper, engine):
@@ -48,10 +51,19 @@ def test_auto_takes_an_exact_engine(results: list[dict[str, Any]], wrapper: str)
         assert max(row["errors"]) < EXACT
         if wrapper in FSDP:
             (message,) = row["told"]
-            assert "takes 'reverse_over_forward' (exact)" in message
+            assert f"takes '{'double_backward' if UNREDUCED else 'reverse_over_forward'}' (exact)" in message
             assert "fully_shard" in message
         else:
             assert row["told"] == []
+
+
+def test_fully_shard_averages_gradients_of_forward_mode_from_torch_2_13_on(results: list[dict[str, Any]]) -> None:
+    """torch.func.jvp by hand is silently wrong before that, and reverse over forward refuses it."""
+    assert fsdp.works_under_transforms() == (not UNREDUCED)
+    for result in results:
+        assert [error > 0.1 if UNREDUCED else error < EXACT for error in result["forward_mode"]] == [True] * len(FSDP)
+    for row in [row for wrapper in FSDP if UNREDUCED for row in _rows(results, wrapper, "reverse_over_forward")]:
+        assert "does not average the gradients of torch.func.jvp over the processes. engine='double_backward' is exact" in row["refused"]
 
 
 def test_running_statistics_move_once_a_step(results: list[dict[str, Any]]) -> None:

@@ -1,5 +1,7 @@
-"""`F.grid_sample`: torch 2.13 differentiates it twice; in differences the cell in which a point lies is a branch decision, also on the line between two."""
+"""`F.grid_sample`: torch differentiates it twice (from 2.12 on); in differences the cell of a point is a branch decision, also on the line between two."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from tests.rescue.served import DIFFERENCES, EXACT, WAYS, distance, ours, refere
 SIDE = 5
 KINDS = [(2, "bilinear"), (2, "bicubic"), (3, "bilinear")]
 PADDINGS = ["zeros", "border", "reflection"]
+TWICE = torch.__version__ >= "2.12"
+"""Before, the kernel has no second derivative."""
 
 
 class Warped(nn.Module):
@@ -22,6 +26,7 @@ class Warped(nn.Module):
     def __init__(self, dimensions: int, nudge: float = 1e-9, **settings: Any) -> None:
         super().__init__()
         self.dimensions, self.settings = dimensions, settings
+        self.read: Callable[..., Tensor] = F.grid_sample
         self.image = nn.Parameter(torch.randn(1, 4, *[SIDE] * dimensions))
         self.warp = nn.Linear(dimensions, dimensions)
         self.head = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 3))
@@ -31,8 +36,23 @@ class Warped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.warp(x.unflatten(1, (-1, *[1] * (self.dimensions - 2), self.dimensions))).unsqueeze(0)
-        read = F.grid_sample(self.image, grid, **self.settings)
+        read = self.read(self.image, grid, **self.settings)
         return self.head(read.flatten(3).mean(3).squeeze(0).T)
+
+
+def _expected(model: Warped, aligned: bool, base: str | None = None) -> list[Tensor | None]:
+    """By double backward: of torch's own kernel where it has a second derivative, else of the same written out in plain operations."""
+    if not TWICE:
+        with pytest.raises(RuntimeError, match=r"derivative for aten::grid_sampler_[23]d_backward is not implemented"):
+            reference(model, *_batch(aligned), base)
+        model = copy.deepcopy(model)
+        model.read = _written_out
+    return reference(model, *_batch(aligned), base)
+
+
+def _written_out(*args: Any, **settings: Any) -> Tensor:
+    with BranchTape().run():
+        return F.grid_sample(*args, **settings)
 
 
 def _batch(aligned: bool) -> tuple[Tensor, Tensor]:
@@ -44,17 +64,29 @@ def _batch(aligned: bool) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(("dimensions", "mode"), KINDS)
-def test_served_by_both(dimensions: int, mode: str, padding: str, aligned: bool) -> None:
+def test_differences_are_right_on_a_line_and_between(dimensions: int, mode: str, padding: str, aligned: bool) -> None:
     for nudge in (1e-9, 0.13):  # on a line, and between lines
         model = Warped(dimensions, nudge, mode=mode, padding_mode=padding, align_corners=aligned).double()
         for base, by_call in WAYS[::3]:
-            expected = reference(model, *_batch(aligned), base)
+            expected = _expected(model, aligned, base)
             with told() as messages:
-                exact = ours(model, *_batch(aligned), engine="auto", base=base, by_call=by_call)
                 close = ours(model, *_batch(aligned), engine="finite_difference", base=base, by_call=by_call)
             assert messages == []
-            assert distance(exact, expected) < EXACT
             assert distance(close, expected) < DIFFERENCES
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(("dimensions", "mode"), KINDS)
+def test_auto_is_exact_where_torch_has_a_second_derivative(dimensions: int, mode: str, padding: str, aligned: bool) -> None:
+    """Before torch 2.12 it takes differences and says so, once a model."""
+    for nudge in (1e-9, 0.13):
+        model = Warped(dimensions, nudge, mode=mode, padding_mode=padding, align_corners=aligned).double()
+        with told() as messages:
+            for base, by_call in WAYS[::3]:
+                close = ours(model, *_batch(aligned), engine="auto", base=base, by_call=by_call)
+                assert distance(close, _expected(model, aligned, base)) < (EXACT if TWICE else DIFFERENCES)
+        assert [("takes 'finite_difference'" in text, "grid_sampler" in text) for text in messages] == ([] if TWICE else [(True, True)])
 
 
 @pytest.mark.parametrize("aligned", [True, False])
@@ -91,6 +123,6 @@ def test_without_the_decision_the_difference_is_wrong_by_far(monkeypatch: pytest
     from inputgrad.passes.branches import tape as branches
 
     model = Warped(2, align_corners=True).double()
-    expected = reference(model, *_batch(True))
+    expected = _expected(model, True)
     monkeypatch.setattr(branches, "RULES", {function: rule for function, rule in branches.RULES.items() if rule is not grid_sample})
     assert distance(ours(model, *_batch(True), engine="finite_difference"), expected) > 10

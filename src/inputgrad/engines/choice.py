@@ -16,14 +16,15 @@ from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.uncompiled import compiled_part
+from inputgrad.torch_internals import fsdp
 
 
 @dataclass(frozen=True)
 class Auto(Engine):
     """Double backward where the model allows it; else the exact engine that serves; else differences, where branch decisions can be replayed.
 
-    Of a model under ``fully_shard`` the first is reverse over forward, which leaves it sharded. One warning a model names what stood in the way of double
-    backward and what was taken.
+    Of a model under ``fully_shard`` the first is reverse over forward, which leaves it sharded (from torch 2.13 on). One warning a model names what stood in
+    the way of double backward and what was taken.
     """
 
     name: ClassVar[str] = "auto"
@@ -48,6 +49,7 @@ class Auto(Engine):
             linearization = first.linearize(request)
             if isinstance(first, DoubleBackward):
                 _tell_uncompiled(request.model)
+                _tell_gathered(request.model)
                 return linearization
             first.tried(request, linearization)
             warn(f"{_SHARDED}; name one with engine= to be rid of this warning")
@@ -62,12 +64,18 @@ _SHARDED = (
     "the model is sharded by fully_shard, and engine='auto' takes 'reverse_over_forward' (exact), which leaves it so; engine='double_backward' is exact and "
     "faster, and holds all parameters whole during the step"
 )
+_GATHERED = (
+    "the model is sharded by fully_shard, and engine='auto' takes 'double_backward' (exact), which holds all parameters whole during the step, since "
+    "'reverse_over_forward', which leaves it sharded, needs torch 2.13; engine='finite_difference' (approximate) leaves it sharded too; name one with "
+    "engine= to be rid of this warning"
+)
 
 
 def engine_order(model: nn.Module) -> tuple[Engine, ...]:
     """The engines that "auto" tries for a model, in this order."""
     last = FiniteDifference(strict=True)
-    return (ReverseOverForward(), DoubleBackward(), last) if Placement(model).is_fsdp else (DoubleBackward(), ReverseOverForward(), last)
+    stays_sharded = Placement(model).is_fsdp and fsdp.works_under_transforms()
+    return (ReverseOverForward(), DoubleBackward(), last) if stays_sharded else (DoubleBackward(), ReverseOverForward(), last)
 
 
 def engine_taken_before(model: nn.Module) -> Engine | None:
@@ -103,3 +111,8 @@ def _tell_uncompiled(model: nn.Module) -> None:
             f"torch.compile has no double backward, so engine='auto' takes 'double_backward' (exact) and runs {part}, which is compiled, as plain Python "
             "inside the loss; elsewhere it stays compiled. Name the engine with engine= to be rid of this warning"
         )
+
+
+def _tell_gathered(model: nn.Module) -> None:
+    if Placement(model).is_fsdp and memory(model).once("gathered"):
+        warn(_GATHERED)

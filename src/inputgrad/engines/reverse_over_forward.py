@@ -24,6 +24,7 @@ from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.scripted import scripts_by_backward
 from inputgrad.passes.second_derivative import as_engine_error, check_replay, check_second_derivative, is_checked
+from inputgrad.torch_internals import fsdp
 from inputgrad.variables import Key
 
 
@@ -42,6 +43,7 @@ class ReverseOverForward(Engine):
     def linearize(self, request: GradientRequest) -> Linearization:
         forward, score, wrt = request.forward, request.score, request.wrt
         _refuse_fsdp1(forward)
+        _refuse_fsdp2_before_its_support(forward)
         with ForwardModeCheck():
             check_replay(self, forward, score)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
@@ -102,6 +104,16 @@ def _refuse_fsdp1(forward: ForwardPass) -> None:
         raise EngineError(
             "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' serves it; under "
             "fully_shard (FSDP2), its successor, the exact engines do"
+        )
+
+
+def _refuse_fsdp2_before_its_support(forward: ForwardPass) -> None:
+    """torch before 2.13 gives each process its own gradient in place of their average, and says nothing."""
+    if forward.placement.is_fsdp and not fsdp.works_under_transforms():
+        raise EngineError(
+            f"engine 'reverse_over_forward' cannot run a model under fully_shard in torch {torch.__version__}: before torch 2.13, fully_shard does not "
+            "average the gradients of torch.func.jvp over the processes. engine='double_backward' is exact, and holds all parameters whole during the "
+            "step; engine='finite_difference' is approximate, and leaves them sharded"
         )
 
 

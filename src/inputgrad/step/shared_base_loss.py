@@ -42,7 +42,7 @@ class SharedBaseLoss:
     def _factor(self, value: Tensor) -> float:
         """How often the base loss is in the value: once, or as often as a gradient scaler says. Once too where it is not there at all."""
         (factor,) = torch.autograd.grad(value, self.base, retain_graph=True, allow_unused=True, materialize_grads=True)
-        return float(factor) or 1.0
+        return float(factor.detach()) or 1.0  # torch 2.8's zeros of materialize_grads require a gradient
 
 
 def as_multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:
@@ -55,6 +55,7 @@ def as_multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:
         return None
     (own,) = torch.autograd.grad(scores.sum(), output)
     (whole,) = torch.autograd.grad(value, output, retain_graph=True, allow_unused=True, materialize_grads=True)
+    whole = whole.detach()
     size = float(own.double().square().sum())
     if size == 0:
         return None

@@ -1,5 +1,6 @@
 """Private parts of ``fully_shard`` (FSDP2): how the parameters of a module are sharded, and the hooks that gather and free them."""
 
+import importlib
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -80,6 +81,18 @@ def holds_gradients(group: Any) -> bool:
         accumulated = [parameter.unsharded_accumulated_grad is not None for parameter in group.fsdp_params]
         waiting = [getattr(getattr(parameter, "_unsharded_param", None), "grad", None) is not None for parameter in group.fsdp_params]  # unset before a pass
         return any(accumulated) or any(waiting) or group._partial_reduce_output is not None
+
+
+def works_under_transforms() -> bool:
+    """Whether the gradient of a pass inside ``torch.func.jvp`` is averaged over the processes. Read in torch 2.6 to 2.15. Missing (before 2.13): False.
+
+    Without it each process keeps its own gradient, and torch says nothing: the hooks that start the average go on outputs that require a gradient, and
+    inside a transform none says that it does.
+    """
+    try:
+        return hasattr(importlib.import_module("torch.distributed.fsdp._fully_shard._fsdp_common"), "_disable_functorch_if_active")
+    except ImportError:
+        return False
 
 
 def has_reduction_hook(group: Any) -> bool:
