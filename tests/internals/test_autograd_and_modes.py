@@ -1,5 +1,6 @@
 """Canaries for what is asked of autograd, its hooks and its nodes, of function modes, transforms and checkpoints."""
 
+import operator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
+from inputgrad.derivatives.by_backward import by_backward
 from inputgrad.errors import MissingInternalError
 from inputgrad.torch_internals import autograd, autograd_graph, checkpoints, function_modes, functorch, gradient_hooks
 from tests.internals.register import canary, missing
@@ -104,6 +106,46 @@ def test_nodes_and_leaves_of_a_graph() -> None:
     assert {id(leaf) for leaf in autograd_graph.leaves_of([y])} == {id(x), id(w)}
     assert {id(node.variable) for node in nodes if autograd_graph.is_leaf_node(node)} == {id(x), id(w)}
     assert [id(leaf) for leaf in autograd_graph.leaves_of([x])] == [id(x)]
+
+
+@canary("autograd_graph.dtypes_between")
+def test_the_types_through_which_the_variables_reach_the_output() -> None:
+    x, w = leaves()
+    y = x.half().float() * w.bfloat16()
+    assert autograd_graph.dtypes_between([y], [x]) == {torch.float32, torch.float16}, "what leads to w alone is left out"
+    assert autograd_graph.dtypes_between([y], [w]) == {torch.float32, torch.bfloat16}
+    half = x.half()
+    assert autograd_graph.dtypes_between([half.double()], [half]) == {torch.float16, torch.float64}, "a variable that is no leaf"
+    with torch.autocast("cpu", torch.bfloat16):
+        y = F.linear(x[None], torch.ones(2, 2)).float()
+    assert autograd_graph.dtypes_between([y], [x]) == {torch.float32, torch.bfloat16}
+    assert autograd_graph.dtypes_between([y], [w]) == {torch.float32}, "not reached"
+
+
+@missing("autograd_graph.dtypes_between")
+def test_nodes_that_do_not_tell_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object stands for a node of a torch that keeps no types of its inputs."""
+    monkeypatch.setattr(autograd_graph, "_leading_to", lambda *_: {object()})
+    x, _ = leaves()
+    assert autograd_graph.dtypes_between([x.half().double()], [x]) == {torch.float32, torch.float64}
+
+
+@canary("autograd_graph.custom_functions")
+def test_custom_functions_are_named_but_for_those_of_the_library() -> None:
+    x, w = leaves()
+    assert autograd_graph.custom_functions([Once.apply(Asking.apply(x, w)).exp()]) == ["Asking", "Once"]
+    assert autograd_graph.custom_functions([(x * w).exp()]) == []
+    y = by_backward(torch.sin, (x,), {})
+    assert type(y.grad_fn).__name__ == "_ValueBackward", "it is a Function of the library"
+    assert autograd_graph.custom_functions([y]) == []
+
+
+@missing("autograd_graph.custom_functions")
+def test_a_node_that_does_not_know_its_function_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, _ = leaves()
+    y = by_backward(torch.sin, (x,), {})
+    monkeypatch.delattr(type(y.grad_fn), "_forward_cls")
+    assert autograd_graph.custom_functions([y]) == ["_Value"]
 
 
 class Once(torch.autograd.Function):
@@ -230,6 +272,44 @@ def test_before_torch_2_8_the_call_stack_tells(monkeypatch: pytest.MonkeyPatch) 
     assert Tensor.sin in mode.functions
 
 
+class OfAnotherPackage:
+    """Re-entrant checkpoints of other packages bear torch's name, as those of DeepSpeed and Megatron do."""
+
+    class CheckpointFunction(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, region: Any, x: Tensor) -> Tensor:
+            return region(x)
+
+
+class ByAnotherName(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, region: Any, x: Tensor) -> Tensor:
+        return region(x)
+
+
+@canary("checkpoints.in_reentrant_checkpoint")
+def test_the_first_run_of_a_reentrant_region_is_seen() -> None:
+    inside, x = [], torch.ones(2, requires_grad=True)
+
+    def region(x: Tensor) -> Tensor:
+        inside.append(checkpoints.in_reentrant_checkpoint())
+        return x.sin()
+
+    checkpoint(region, x, use_reentrant=True).sum().backward()
+    assert inside == [True, False], "the second run is the backward pass"
+    OfAnotherPackage.CheckpointFunction.apply(region, x)
+    checkpoint(region, x, use_reentrant=False)
+    region(x)
+    assert inside[2:] == [True, False, False]
+
+
+@missing("checkpoints.in_reentrant_checkpoint")
+def test_a_reentrant_region_by_another_name_is_not_seen() -> None:
+    inside = []
+    ByAnotherName.apply(lambda x: inside.append(checkpoints.in_reentrant_checkpoint()) or x * 2, torch.ones(2))
+    assert inside == [False]
+
+
 @missing("checkpoints.recomputed_in")
 def test_a_region_of_an_unknown_form_cannot_be_made_to_run_again_under_a_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "_region", lambda: object())
@@ -315,6 +395,47 @@ def test_without_the_switch_there_is_one_error(monkeypatch: pytest.MonkeyPatch) 
         function_modes.switches_gradients(torch.relu)
 
 
+class Writes(TorchFunctionMode):
+    """Of each call: what it was expected to write to, and which of its arguments count another write after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, list[Tensor]]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunction():
+            before = [(value, value._version) for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            result = func(*args, **kwargs)
+            self.calls.append((function_modes.writes_to(func, args, kwargs), [tensor for tensor, version in before if tensor._version > version]))
+        return result
+
+
+ARITHMETIC = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod, operator.ipow)
+BITWISE = (operator.iand, operator.ior, operator.ixor, operator.ilshift, operator.irshift)
+WRITING: list[Any] = [
+    *(lambda x, y, write=write: write(x, y) for write in ARITHMETIC),
+    *(lambda x, y, write=write: write(x.long(), y.long()) for write in BITWISE),
+    lambda x, y: x.__setitem__(0, 3.0),
+    lambda x, y: x.copy_(y),
+    lambda x, y: torch.exp_(x),
+    lambda x, y: F.relu_(x),
+    lambda x, y: nn.init.ones_(x),
+    lambda x, y: torch.add(y, 1, out=x),
+]
+MAKING: list[Any] = [torch.add, torch.maximum, F.mse_loss, lambda x, y: x**y, lambda x, y: 2 / x, lambda x, y: x[0], lambda x, y: x.exp()]
+
+
+@canary("function_modes.writes_to")
+@pytest.mark.parametrize(("writes", "call"), [*((True, call) for call in WRITING), *((False, call) for call in MAKING)])
+def test_what_a_function_writes_to_is_told_by_its_name(writes: bool, call: Any) -> None:
+    """Against the count of writes that each tensor keeps."""
+    with Writes() as mode:
+        call(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    assert [[id(told)] if told is not None else [] for told, _ in mode.calls] == [[id(tensor) for tensor in written] for _, written in mode.calls]
+    assert sum(len(written) for _, written in mode.calls) == writes
+
+
 @canary("function_modes.homes_of_functions")
 @pytest.mark.parametrize("call", [F.gelu, F.leaky_relu, F.elu_, F.hardtanh, torch.relu, Tensor.abs], ids=lambda call: call.__name__)
 def test_what_a_mode_sees_has_one_of_these_homes(call: Any) -> None:
@@ -342,6 +463,37 @@ def test_a_mode_sees_inside_a_function_that_is_python() -> None:
         output, _ = function_modes.body_for_modes(F.multi_head_attention_forward)(*given, need_weights=False)
     assert F.scaled_dot_product_attention in parts.functions
     torch.testing.assert_close(output, expected)
+
+
+@canary("function_modes.own_body")
+def test_functions_of_torch_that_are_python_have_a_body() -> None:
+    body = function_modes.own_body(F.multi_head_attention_forward)
+    assert body is not None
+    assert body is function_modes.own_body(F.multi_head_attention_forward), "made once"
+    assert body.__code__ is F.multi_head_attention_forward.__code__
+    assert [function_modes.own_body(other) for other in (torch.relu, Tensor.abs, _product)] == [None] * 3
+
+
+OF_EXPORTED = {"relu": torch.relu, "leaky_relu": torch.nn.functional.leaky_relu, "hardtanh": F.hardtanh, "abs": torch.abs, "maximum": torch.maximum}
+
+
+@canary("function_modes.public_form")
+@pytest.mark.parametrize("name", OF_EXPORTED)
+def test_operations_of_exported_programs_have_a_public_form(name: str) -> None:
+    x = torch.tensor([-1.0, 2.0])
+    given = (x, x) if name == "maximum" else (x,)
+    for called in (getattr(torch.ops.aten, name), getattr(torch.ops.aten, name).default):
+        with Seen() as mode:
+            expected = called(*given)
+        (seen,) = mode.functions
+        assert function_modes.public_form(seen) is OF_EXPORTED[name]
+        torch.testing.assert_close(OF_EXPORTED[name](*given), expected)
+
+
+@missing("function_modes.public_form")
+def test_an_operation_in_another_form_stays_itself() -> None:
+    for other in (torch.relu, object(), _product, torch.ops.prim.device):
+        assert function_modes.public_form(other) is other
 
 
 @missing("function_modes.body_for_modes")

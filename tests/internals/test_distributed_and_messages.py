@@ -332,3 +332,32 @@ def test_a_message_in_other_words_is_passed_on() -> None:
     assert messages.obstacle("something else") == "an operation has no such derivative here"
     assert messages.way_to_further_derivatives("something else") is None
     assert "once_differentiable" in messages.obstacle(messages.ONCE_DIFFERENTIABLE)
+
+
+def too_much() -> Tensor:
+    return torch.empty(2**60)
+
+
+def of_a_device() -> None:
+    raise torch.OutOfMemoryError("as torch's allocators raise it")
+
+
+def of_a_library() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@canary("messages.is_out_of_memory")
+@pytest.mark.parametrize("run", [too_much, of_a_device, of_a_library, lambda: bytearray(2**60)], ids=["CPU", "device", "library", "Python"])
+def test_memory_that_ran_out_is_told(run: Any) -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        run()
+    assert messages.is_out_of_memory(caught.value)
+
+
+@canary("messages.is_out_of_memory")
+@pytest.mark.parametrize("run", [lambda: torch.ones(2) @ torch.ones(3), lambda: second(attention, torch.ones(1, 2, 4, 8, requires_grad=True))])
+def test_other_errors_are_not_taken_for_it(run: Any) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run()
+    assert not messages.is_out_of_memory(caught.value)
+    assert not messages.is_out_of_memory(ValueError("out of memory"))

@@ -33,6 +33,18 @@ def test_a_hook_can_be_exchanged_in_its_dict() -> None:
     assert heard == ["before", "after", "other before", "other after"]
 
 
+@canary("modules.backward_hooks")
+def test_hooks_of_the_backward_pass_are_counted() -> None:
+    layer, heard = nn.Linear(2, 2), []
+    assert modules.backward_hooks(layer) == 0
+    handles = [layer.register_full_backward_pre_hook(lambda *_: heard.append("before")), layer.register_full_backward_hook(lambda *_: heard.append("after"))]
+    layer(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    assert heard == ["before", "after"]
+    for left in (1, 0):
+        handles.pop().remove()
+        assert modules.backward_hooks(layer) == left
+
+
 @canary("modules.own_parameters", "modules.own_buffers")
 def test_another_tensor_can_take_the_place_of_a_parameter_and_of_a_buffer() -> None:
     layer = nn.BatchNorm1d(2).eval()
@@ -61,8 +73,8 @@ def test_a_recurrent_layer_without_a_list_has_nothing_to_let_go_of() -> None:
     modules.refresh_weight_list(object())
 
 
-@missing("modules.forward_hooks", "modules.forward_pre_hooks", "modules.own_parameters", "modules.own_buffers")
-@pytest.mark.parametrize("name", ["forward_hooks", "forward_pre_hooks", "own_parameters", "own_buffers"])
+@missing("modules.forward_hooks", "modules.forward_pre_hooks", "modules.backward_hooks", "modules.own_parameters", "modules.own_buffers")
+@pytest.mark.parametrize("name", ["forward_hooks", "forward_pre_hooks", "backward_hooks", "own_parameters", "own_buffers"])
 def test_a_module_without_the_field_gives_one_error(name: str) -> None:
     with pytest.raises(MissingInternalError, match=r"private part of torch that inputgrad uses: .* does not work"):
         getattr(modules, name)(object())

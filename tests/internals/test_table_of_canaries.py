@@ -17,9 +17,9 @@ import inputgrad
 from inputgrad import torch_internals
 from inputgrad.errors import EngineError, MissingInternalError
 from inputgrad.torch_internals.required import READ_IN, Required
-from tests.internals import register, test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler
+from tests.internals import register, test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler, test_scripts
 
-TESTS: tuple[ModuleType, ...] = (test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler)
+TESTS: tuple[ModuleType, ...] = (test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler, test_scripts)
 """Their import fills the tables of `register`."""
 NO_PART_OF_TORCH = ("required", "draws")
 """Modules whose functions look up nothing private: the error, and draws by public functions."""
@@ -35,8 +35,13 @@ def functions() -> dict[str, object]:
 
 
 def _is_own(module: ModuleType, name: str, value: object) -> bool:
-    own = getattr(value, "__module__", None) == module.__name__ and (inspect.isfunction(value) or inspect.isclass(value))
+    own = getattr(value, "__module__", None) == module.__name__ and (_is_function(value) or inspect.isclass(value))
     return not name.startswith("_") and (own or name == "TorchDispatchMode")
+
+
+def _is_function(value: object) -> bool:
+    """``functools.cache`` hides one."""
+    return inspect.isfunction(inspect.unwrap(value)) if callable(value) else False
 
 
 def test_each_function_has_a_canary_that_exists() -> None:
@@ -46,7 +51,7 @@ def test_each_function_has_a_canary_that_exists() -> None:
 
 
 def test_what_each_function_does_without_its_part_is_tested() -> None:
-    promising = {name for name, value in functions().items() if "Missing" in (inspect.getdoc(value) or "") and inspect.isfunction(value)}
+    promising = {name for name, value in functions().items() if "Missing" in (inspect.getdoc(value) or "") and _is_function(value)}
     assert promising - set(register.MISSING) == set()
     assert len(promising) > 40
 

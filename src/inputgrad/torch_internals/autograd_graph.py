@@ -78,9 +78,13 @@ def _leading_to(ends: set[Any], starts: Iterable[Any]) -> set[Any]:
 
 
 def custom_functions(tensors: Iterable[Tensor]) -> list[str]:
-    """The names of the ``torch.autograd.Function`` of others that the graph holds. Read in torch 2.6 to 2.15."""
+    """The names of the ``torch.autograd.Function`` of others that the graph holds.
+
+    Read in torch 2.6 to 2.15. Missing (the node does not know its Function): the library's own are named too.
+    """
     kinds = {type(node) for node in nodes_of(tensors) if isinstance(node, torch.autograd.function.BackwardCFunction)}
-    return sorted({kind.__name__.removesuffix("Backward") for kind in kinds if not kind.__module__.startswith("inputgrad.")})
+    others = (kind for kind in kinds if not getattr(kind, "_forward_cls", kind).__module__.startswith("inputgrad."))
+    return sorted({kind.__name__.removesuffix("Backward") for kind in others})
 
 
 def is_leaf_node(node: Any) -> bool:

@@ -22,8 +22,10 @@ def in_checkpoint() -> bool:
 
 
 def in_reentrant_checkpoint() -> bool:
-    """Whether this is the first run of a region that is checkpointed in the re-entrant way, which is the forward of a Function of this name, torch's own or
-    one of another package's. Read from the call stack in torch 2.6 to 2.15.
+    """Whether this is the first run of a region that is checkpointed in the re-entrant way.
+
+    That is the forward of a ``CheckpointFunction``, torch's own or another package's, and is read from the call stack.
+    Read in torch 2.6 to 2.15. Missing (a Function of another name): False.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -63,13 +63,15 @@ def is_loss(base: Any) -> bool:
 
 def scripted_module_of(method: Any, model: nn.Module) -> nn.Module | None:
     """The scripted module of the model whose method it is; None where the model holds none such. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
-    with Required("torch.ScriptMethod.owner", "a scripted module under engine 'reverse_over_forward'", "Use engine='double_backward'"):
-        owner = method.owner
-    return next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and getattr(m, "_c", None) == owner), None)
+    with _OWNER:
+        return next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and m._c == method.owner), None)
 
 
 def _is_from(home: str, module: nn.Module) -> bool:
     return any(kind.__module__ == home for kind in type(module).__mro__)
 
 
-_HOOKS = Required("torch.nn.Module._forward_hooks", "telling whether a model has changed since it was checked")
+_OWNER = Required(
+    "torch.ScriptMethod.owner and torch.jit.ScriptModule._c", "a scripted module under engine 'reverse_over_forward'", "Use engine='double_backward'"
+)
+_HOOKS = Required("torch.nn.Module._forward_hooks or _backward_hooks", "telling whether a model has changed since it was checked")
