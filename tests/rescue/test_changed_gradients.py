@@ -14,6 +14,8 @@ from torch import Tensor, nn
 import inputgrad as ig
 from tests.rescue.served import EXACT, distance, ours, plain
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*changes gradients on purpose:UserWarning")  # what the first step says of plain double backward there
+
 CHANGED = "changes its gradients in the backward pass"
 Hook = Callable[[Tensor], Tensor | None]
 

@@ -137,7 +137,8 @@ class _Tangent(torch.autograd.Function):
         tensors, v = tensors_and_tangents[:half], tensors_and_tangents[half:]
         with torch.enable_grad():
             sources, outputs = _run_again(call, tensors, [part is not None for part in v])
-            u = [torch.zeros_like(output).requires_grad_() if is_differentiable(output) else None for output in outputs]
+            # Jᵀu is linear in u, so any u will do; zero will not where torch takes its logarithm (logcumsumexp)
+            u = [torch.ones_like(output).requires_grad_() if is_differentiable(output) else None for output in outputs]
             total = inner_product(pulled_back(outputs, sources, u, create_graph=True), v)
         tangents = [None] * len(outputs) if total is None else gradients(total, u)
         return tuple(torch.zeros_like(output) if tangent is None else tangent for output, tangent in zip(outputs, tangents, strict=True))
