@@ -170,6 +170,11 @@ def test_right_models_are_served(name: str, dtype: torch.dtype) -> None:
 HIDDEN: dict[str, tuple[Part, str]] = {
     "scripted": (_scripted_branches, r"relu \(called by a scripted function or a kernel\)"),
     "triplet": (lambda z: F.triplet_margin_loss(z, 2 * z, 3 * z, reduction="none")[:, None], r"clamp_min \(called by triplet_margin_loss\)"),
+    "scatter_reduce": (
+        lambda z: torch.zeros_like(z).scatter_reduce(1, torch.zeros_like(z, dtype=torch.long), z, "amax"),
+        r"scatter_reduce \(called by scatter_reduce\)",
+    ),
+    "aminmax": (lambda z: z.aminmax(dim=1, keepdim=True).max, r"aminmax \(called by aminmax\)"),
     "quantile": (lambda z: z.quantile(0.3, 1, keepdim=True), r"sort \(called by quantile\)"),
 }
 

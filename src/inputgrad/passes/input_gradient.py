@@ -44,18 +44,23 @@ def input_gradient(
             ]
 
     rows = INPUT_GRADIENT_SCALE.unscaled(forward.model, taken) if half else taken(1)
-    for key, *parts in zip(wrt, *rows, strict=True):
-        if any(part is not None for part in parts):
-            memory(forward.model).checked.update((DEPENDS, _dependence(score, key)))
-        elif _dependence(score, key) not in memory(forward.model).checked:
-            raise ValueError(
-                f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input "
-                "with wrt=, or look for detach, no_grad, argmax or item in the model"
-            )
+    _check_dependence(forward, score, wrt, rows)
     filled = [[torch.zeros_like(z) if part is None else part for part, z in zip(row, variables, strict=True)] for row in rows]
     if scores.dim() == 1:
         return tuple(filled[0])
     return tuple(torch.stack(parts, dim=1) for parts in zip(*filled, strict=True))
+
+
+def _check_dependence(forward: ForwardPass, score: Callable[[Tensor], Tensor], wrt: tuple[Key, ...], rows: Rows) -> None:
+    known = memory(forward.model).checked
+    for key, *parts in zip(wrt, *rows, strict=True):
+        if any(part is not None for part in parts):
+            known.update((DEPENDS, _dependence(score, key)))
+        elif _dependence(score, key) not in known:
+            raise ValueError(
+                f"the output does not depend on wrt={key!r}: no path leads from it to the scores. Choose another input "
+                "with wrt=, or look for detach, no_grad, argmax or item in the model"
+            )
 
 
 def _dependence(score: Callable[[Tensor], Tensor], key: Key) -> tuple[Any, ...]:

@@ -48,6 +48,8 @@ def _decides(func: Any, args: tuple[Any, ...]) -> bool:
     if name in _ORDER_AT:
         at = _ORDER_AT[name]
         return len(args) > at and args[at] in (1, math.inf, -math.inf)
+    if name.removesuffix("_") in _REDUCTIONS:
+        return any(isinstance(value, str) and value in ("amax", "amin", "max", "min") for value in args)
     return name in _ALWAYS
 
 
@@ -61,6 +63,8 @@ def _with_in_place(names: Iterable[str]) -> frozenset[str]:
 
 _ORDER_AT = {"linalg_vector_norm": 1, "norm": 1, "_cdist_forward": 2, "_pdist_forward": 1}
 """Kernel -> the place of the order, of which 1 and infinity decide."""
+_REDUCTIONS = ("scatter_reduce", "index_reduce", "segment_reduce")
+"""Kernels that are told by name how to reduce."""
 _GUARDS = ("cosine_similarity", "linalg_pinv", "pinverse")
 """Functions of torch that decide against dividing by zero, and nothing else."""
 _ACTIVATIONS = "relu leaky_relu _prelu_kernel hardtanh hardsigmoid hardswish threshold softshrink hardshrink clamp clamp_min clamp_max abs copysign renorm"
