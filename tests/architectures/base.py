@@ -47,7 +47,7 @@ def score(output: Tensor, _: Any = None) -> Tensor:
 def value(architecture: Architecture, model: nn.Module, inputs: Mapping[str, Any]) -> float:
     """mean_n ‖g_n‖² by plain torch."""
     x = inputs[architecture.wrt].detach().clone().requires_grad_()
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     (g,) = torch.autograd.grad(score(architecture.pick(model(**{**inputs, architecture.wrt: x}))).sum(), x)
     return float(g.detach().square().sum()) / len(x)
 
@@ -56,7 +56,7 @@ def by_criterion(architecture: Architecture, engine: str, training: bool) -> Gra
     model, inputs = architecture.fresh(training)
     term = ig.GradientNorm(power=2, of=score, wrt=architecture.wrt)
     criterion = ig.InputGradientLoss(None, term, engine=engine, output=architecture.pick)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     loss = criterion(model, inputs)
     loss.backward()
     return float(loss.detach()), [parameter.grad for parameter in model.parameters()]

@@ -1,3 +1,16 @@
-"""torch's lists take seconds to import: the collection of doctests leaves these files alone."""
+"""One thread, for the models are small. torch's lists take seconds to import, so the collection of doctests leaves their files alone."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
 
 collect_ignore = ["__main__.py", "judging.py", "modules.py", "operations.py", "page.py", "reference.py", "study.py", "wrapped.py"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -53,7 +53,7 @@ class Judged:
 def by_criterion(engine: str, model: nn.Module, inputs: Any, wrt: Any) -> Gradient:
     """Value and parameter gradient of the squared norm of the input gradient."""
     criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2, wrt=wrt), engine=engine)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     loss = criterion(model, inputs)
     loss.backward()
     return float(loss), [parameter.grad for parameter in model.parameters()]

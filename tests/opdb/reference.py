@@ -96,7 +96,7 @@ def _direction(part: Tensor) -> Tensor:
 
 def penalty(model: nn.Module, inputs: Sequence[Tensor]) -> float:
     """‖∂s/∂x‖² by plain torch, for a model whose batch is one sample."""
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     gradients = torch.autograd.grad(model(*leaves).sum(), leaves, allow_unused=True)
     return sum(float(part.detach().square().sum()) for part in gradients if part is not None)
@@ -106,7 +106,7 @@ def laplacian_value(model: nn.Module, inputs: Sequence[Tensor]) -> float:
     """(Δs)², by plain torch where the Laplacian is exact."""
     if sum(x.numel() for x in inputs) > FEATURES:
         return float(squared_laplacian(model, *one_or_all(inputs)).detach())
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     gradients = torch.autograd.grad(model(*leaves).sum(), leaves, create_graph=True, materialize_grads=True, allow_unused=True)
     total = 0.0
@@ -120,5 +120,5 @@ def laplacian_value(model: nn.Module, inputs: Sequence[Tensor]) -> float:
 def squared_laplacian(model: nn.Module, inputs: Any, wrt: Any) -> Tensor:
     """(Δs)² by the library, with its graph."""
     features = sum(x.numel() for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     return ig.laplacian(model, inputs, wrt, probes=2 if features > FEATURES else None).square().mean()
