@@ -133,8 +133,8 @@ class _BranchMode(TorchFunctionMode):
             result = func(*args, **kwargs)
         finally:
             self._tape.function = None
-        if isinstance(result, Tensor) and result.is_floating_point() and not self._tape.recorded and self._region.in_function:
-            self._tape.dtypes_of_functions.add(result.dtype)
+        if isinstance(result, Tensor) and result.is_floating_point() and not self._tape.recorded and self._region.in_function and result.numel():
+            self._tape.dtypes_of_functions.add(result.dtype)  # an empty one, as torch.utils.checkpoint made before 2.13, rounds nothing
         return result
 
 
