@@ -14,3 +14,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unverified() -> Iterator[None]:
+    """Without the check of the first step: passes are counted here, and what terms saw is collected. tests/verification has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INPUTGRAD_VERIFY", "0")
+        yield

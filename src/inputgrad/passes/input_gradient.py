@@ -29,9 +29,7 @@ def input_gradient(
     variables = [here.variables[key] for key in wrt]
     scores = score(here.output)
     if not scores.requires_grad:
-        if all(_dependence(score, key) in memory(forward.model).checked for key in wrt):
-            return tuple(_no_gradient(scores, z) for z in variables)
-        raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
+        return _of_constant_scores(forward, score, wrt, scores)
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
     half = is_float16_autocast(scores.device) and all(z.dtype is not torch.float16 for z in variables)
 
@@ -67,6 +65,12 @@ def _dependence(score: Callable[[Tensor], Tensor], key: Key) -> tuple[Any, ...]:
     """The key under which a model is known to depend on a variable, in the sight of a head."""
     head = getattr(score, "head", None)
     return (DEPENDS, key, head.identity() if head is not None else None)
+
+
+def _of_constant_scores(forward: ForwardPass, score: Callable[[Tensor], Tensor], wrt: tuple[Key, ...], scores: Tensor) -> tuple[Tensor, ...]:
+    if all(_dependence(score, key) in memory(forward.model).checked for key in wrt):
+        return tuple(_no_gradient(scores, forward.primal().variables[key]) for key in wrt)
+    raise ValueError("the head's scores carry no graph: it must be computed from the output that it is given, without detach or no_grad")
 
 
 def _no_gradient(scores: Tensor, z: Tensor) -> Tensor:

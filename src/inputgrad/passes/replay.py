@@ -51,6 +51,7 @@ class RandomAndBufferState:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
         self._random = random_state(self.device)
         self._remember_buffers()
+        self._find_renormalising()
 
     def _remember_buffers(self) -> None:
         self._buffers = copied_buffers(self._model)
@@ -69,7 +70,6 @@ class RandomAndBufferState:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
-            self._find_renormalising()
             with self._draws(), self.placement.first_pass(self._remember_buffers):
                 yield
             return

@@ -44,37 +44,55 @@ def compare(
     rounding = max(torch.finfo(parameter.dtype).eps for parameter in parameters)
     for direction in _directions(gradients, parameters, directions):
         expected = sum(float((g.double() * u.double()).sum()) for g, u in zip(gradients, direction, strict=True) if g is not None)
-        quotient, size = _quotient(value, parameters, direction, h)
+        slopes, size = _slopes(value, parameters, direction, h, middle)
+        quotient = sum(slopes) / 2
         noise = 8 * rounding * max(size, abs(middle)) / h
         scale = max(abs(expected), abs(quotient))
         if not math.isfinite(scale):
             return Misfit(math.inf)
         if scale <= 30 * noise:
             continue
-        misfit = Misfit(abs(quotient - expected) / scale)
+        misfit = Misfit(_outside(expected, slopes) / scale)
         if misfit.relative > tolerance:
-            misfit = _at_a_finer_step(value, parameters, direction, h / _FINER, quotient, expected, _FINER * noise)
+            misfit = _at_a_finer_step(value, parameters, direction, h / _FINER, middle, quotient, expected, _FINER * noise)
         if worst is None or (misfit.settled, misfit.relative) > (worst.settled, worst.relative):
             worst = misfit
     return worst
 
 
 def _at_a_finer_step(
-    value: Callable[[], float], parameters: Sequence[Tensor], direction: Sequence[Tensor], h: float, coarse: float, expected: float, noise: float
+    value: Callable[[], float],
+    parameters: Sequence[Tensor],
+    direction: Sequence[Tensor],
+    h: float,
+    middle: float,
+    coarse: float,
+    expected: float,
+    noise: float,
 ) -> Misfit:
-    fine, _ = _quotient(value, parameters, direction, h)
-    off, scale = abs(fine - expected), max(abs(fine), abs(expected))
+    slopes, _ = _slopes(value, parameters, direction, h, middle)
+    fine = sum(slopes) / 2
+    off, scale = _outside(expected, slopes), max(abs(fine), abs(expected))
     settled = abs(fine - coarse) < 0.3 * off and off > 5 * noise
     return Misfit(off / scale if scale else 0.0, settled)
 
 
-def _quotient(value: Callable[[], float], parameters: Sequence[Tensor], direction: Sequence[Tensor], h: float) -> tuple[float, float]:
-    """The difference quotient along a direction, and the larger of the two values."""
+def _outside(expected: float, slopes: tuple[float, float]) -> float:
+    """How far ``expected`` is from the middle of the slopes; 0 between them where they differ: at a kink, such as that of a norm at 0, each is a derivative."""
+    low, high = sorted(slopes)
+    kink = high - low > 0.1 * max(abs(low), abs(high))
+    return (0.0 if low <= expected <= high else min(abs(expected - low), abs(expected - high))) if kink else abs(expected - sum(slopes) / 2)
+
+
+def _slopes(
+    value: Callable[[], float], parameters: Sequence[Tensor], direction: Sequence[Tensor], h: float, middle: float
+) -> tuple[tuple[float, float], float]:
+    """The slopes to either side along a direction, and the larger of the two values."""
     with displaced(parameters, direction, h):
         above = value()
     with displaced(parameters, direction, -h):
         below = value()
-    return (above - below) / (2 * h), max(abs(above), abs(below))
+    return ((middle - below) / h, (above - middle) / h), max(abs(above), abs(below))
 
 
 def _directions(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], count: int) -> Iterator[list[Tensor]]:

@@ -69,14 +69,14 @@ class Verifier:
         """Whether this engine's gradient is the derivative of the value. Raises what the step itself would raise."""
         if (reason := self._why_not(engine)) is not None:
             return Verification("not verified", reason=reason)
-        gradients = self._gradients(engine)
         frozen = FrozenDecisions()
+        gradients = self._gradients(engine)
         try:
             misfit = compare(lambda: self._value(frozen), gradients, self._parameters, self._tolerance(engine), self._directions)
         except torch.OutOfMemoryError:
             return Verification("not verified", reason="memory ran out")
-        except EngineError as error:
-            return Verification("not verified", reason=str(error))
+        except (EngineError, RuntimeError) as error:  # such as re-entrant checkpointing, which allows no gradient but by backward()
+            return Verification("not verified", reason=str(error).splitlines()[0])
         if misfit is not None and not math.isfinite(misfit.relative):
             return Verification("not verified", reason="numbers are not finite")
         if misfit is None:
@@ -91,8 +91,11 @@ class Verifier:
 
     def _misfit(self, engine: Engine, misfit: float, frozen: FrozenDecisions) -> Verification:
         hidden = module_with_hidden_branches(self._model) or frozen.hidden
-        with self._state.run():
-            first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
+        try:
+            with self._state.run():
+                first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
+        except RuntimeError:  # as above
+            first = None
         if first is not None and first > self._tolerance(engine):
             return Verification("on purpose", misfit, f"the model's own first derivative is {first:.0%} off the change of its output")
         if hidden is not None:
@@ -122,6 +125,8 @@ class Verifier:
             return "it is approximate by the size of the weight"
         if placement.is_sharded or placement.is_fsdp:
             return "the parameters are sharded"
+        if any(replica.static_graph for replica in placement.replicas):
+            return "a static graph of DistributedDataParallel allows no further backward pass"
         dtypes = {parameter.dtype for parameter in self._parameters}
         if not dtypes <= STEPS.keys() or torch.is_autocast_enabled(self._parameters[0].device.type):
             return "half precision is too coarse"

@@ -20,7 +20,6 @@ from inputgrad.errors import EngineError
 from inputgrad.passes.branches.no_grad import under_no_grad
 from inputgrad.passes.branches.rules import RULES, VALUES, Rule
 from inputgrad.passes.constants import NoGradRegion
-from inputgrad.passes.scripted import watched_scripts
 from inputgrad.torch_internals.checkpoints import in_checkpoint, in_reentrant_checkpoint
 from inputgrad.torch_internals.function_modes import own_body, public_form
 
@@ -74,12 +73,9 @@ class BranchTape:
         recording = not self.recorded
         if not recording:
             self._next = 0
-        with _BranchMode(self), watched_scripts(self._meet_script):
+        with _BranchMode(self):
             yield
         self._next = 0
-
-    def _meet_script(self, name: str) -> None:
-        self.unseen = f"the scripted function {name!r}"
 
 
 class _BranchMode(TorchFunctionMode):
