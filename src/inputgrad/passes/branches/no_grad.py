@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from inputgrad.passes.branches.rules import VALUES, kept_value
+from inputgrad.passes.branches.rules import VALUES
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.function_modes import writes_to
 
@@ -23,23 +23,33 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
     What stays in the graph, since it is an argument handed back (``contiguous``, ``to``), is no constant.
     """
     written = writes_to(func, args, kwargs)
+    key = (func, *((tuple(value.shape), value.dtype) for value in pytree.leaves((args, kwargs)) if isinstance(value, Tensor)))
     if isinstance(written, Tensor):
         if _in_graph(written):
             tape.unseen = "what it writes under no_grad"
             return func(*args, **kwargs)
-        args, kwargs = pytree.map_only(Tensor, lambda value: value if value is written else _at_x(tape, value), (args, kwargs))
+        args, kwargs = pytree.map_only(Tensor, lambda value: value if value is written else _at_x(tape, key, value), (args, kwargs))
         return func(*args, **kwargs)
     if func in VALUES and args and isinstance(args[0], Tensor):
-        return func(_at_x(tape, args[0]), *args[1:], **kwargs)
+        return func(_at_x(tape, key, args[0]), *args[1:], **kwargs)
     result = func(*args, **kwargs)
     tensors = [value for value in pytree.leaves(result) if isinstance(value, Tensor)]
-    if not tensors or not tape.remember(lambda: any(isinstance(value, Tensor) and _in_graph(value) for value in pytree.leaves((args, kwargs)))):
+    if not tensors:
         return result
-    return pytree.map_only(Tensor, lambda value: value if tape.remember(lambda: _in_graph(value)) else kept_value(tape, value), result)
+    kept = tape.constant(key, lambda: [None if _in_graph(value) else value.clone() for value in tensors] if _any_in_graph((args, kwargs)) else None)
+    if kept is None or not tape.recorded:
+        return result
+    remaining = iter(kept)
+    return pytree.map_only(Tensor, lambda value: value if (at_x := next(remaining)) is None else at_x.clone(), result)
 
 
-def _at_x(tape: "BranchTape", value: Tensor) -> Tensor:
-    return kept_value(tape, value) if tape.remember(lambda: _in_graph(value)) else value
+def _at_x(tape: "BranchTape", key: Any, value: Tensor) -> Tensor:
+    kept = tape.constant((*key, "argument"), lambda: value.detach().clone() if _in_graph(value) else None)
+    return value if kept is None or not tape.recorded else kept.clone()
+
+
+def _any_in_graph(arguments: Any) -> bool:
+    return any(isinstance(value, Tensor) and _in_graph(value) for value in pytree.leaves(arguments))
 
 
 def _in_graph(value: Tensor) -> bool:

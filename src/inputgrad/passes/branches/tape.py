@@ -8,7 +8,8 @@ What a model computes under ``torch.no_grad()`` is a constant to autograd, so it
 runs without gradients, is no such place: its decisions are replayed, its values are computed anew, ``detach`` or not.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -34,6 +35,8 @@ class BranchTape:
         self._next: int | None = None
         self.paused = False
         """Whether functions run as they are for the moment, neither recorded nor replayed."""
+        self._constants: dict[Any, Any] = {}
+        self._calls: Counter[Any] = Counter()
         self.dtypes_of_functions: set[torch.dtype] = set()
         """The types in which custom Functions computed, which run without a graph."""
         self.under_rule = False
@@ -67,9 +70,22 @@ class BranchTape:
         kept = self._decisions[self._next - 1]
         return kept
 
+    def constant(self, key: Hashable, make: Callable[[], Value | None]) -> Value | None:
+        """What ``make`` gave at x in the same call under this key, counted by key; None for nothing.
+
+        Not in the order of decisions: wrappers that shard or replicate a model work under no_grad too, and not alike in every pass.
+        """
+        number = self._calls[key]
+        self._calls[key] += 1
+        if not self.recorded and (made := make()) is not None:
+            self._constants[key, number] = made
+        kept: Value | None = self._constants.get((key, number))
+        return kept
+
     @contextmanager
     def run(self) -> Iterator[None]:
         """Around a pass: the first one records, the later ones replay."""
+        self._calls.clear()
         recording = not self.recorded
         if not recording:
             self._next = 0
