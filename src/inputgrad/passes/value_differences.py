@@ -78,10 +78,9 @@ def _at_a_finer_step(
 
 
 def _outside(expected: float, slopes: tuple[float, float]) -> float:
-    """How far ``expected`` is from the middle of the slopes; 0 between them where they differ: at a kink, such as that of a norm at 0, each is a derivative."""
+    """How far ``expected`` is from the slopes to either side; 0 between them: at a kink, such as that of a norm at 0, each of these is a derivative."""
     low, high = sorted(slopes)
-    kink = high - low > 0.1 * max(abs(low), abs(high))
-    return (0.0 if low <= expected <= high else min(abs(expected - low), abs(expected - high))) if kink else abs(expected - sum(slopes) / 2)
+    return max(0.0, low - expected, expected - high)
 
 
 def _slopes(

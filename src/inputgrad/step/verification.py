@@ -5,8 +5,7 @@ What torch, a custom Function, a hook or a compiler breaks is found without know
 
 import math
 import os
-from collections.abc import Hashable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,6 @@ from inputgrad.distributed.placement import Placement
 from inputgrad.engines import Auto, Compiled, Engine, WeightAsStep
 from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.errors import EngineError, warn
-from inputgrad.identity import identity_of, sketch
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import module_with_hidden_branches
 from inputgrad.passes.frozen import FrozenDecisions
@@ -25,6 +23,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare, displaced
 from inputgrad.step.active_terms import ActiveTerm
+from inputgrad.step.form import form_of_step, is_hashable
 from inputgrad.step.objective import Objective
 from inputgrad.step.parameter_gradients import parameter_gradients
 from inputgrad.variables import ModelInputs
@@ -103,12 +102,16 @@ class Verifier:
         return Verification("wrong", misfit)
 
     def _rounding(self, engine: Engine, gradients: list[Tensor | None]) -> float:
-        """How far the gradient moves, relative, when the parameters are rounded otherwise: one of numbers that cancel moves by its own size."""
-        kinds = {parameter.dtype for parameter in self._parameters}
+        """How far the gradient moves, relative, when parameters and inputs are rounded otherwise: one of numbers that cancel moves by its own size."""
         generator = torch.Generator().manual_seed(1)
-        jitter = [p.detach() * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for p in self._parameters]
-        with displaced(self._parameters, jitter, 4 * max(torch.finfo(kind).eps for kind in kinds)):
-            others = self._gradients(engine)
+        size = 4 * max(torch.finfo(parameter.dtype).eps for parameter in self._parameters)
+
+        def jitter(tensor: Tensor) -> Tensor:
+            return tensor.detach() * torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+
+        moved = self._inputs.replaced({key: z + size * jitter(z) for key, z in self._inputs.tensors() if z.is_floating_point()})
+        with displaced(self._parameters, [jitter(parameter) for parameter in self._parameters], size):
+            others = self._gradients(engine, moved)
         return _distance(others, gradients)
 
     def _flat(self, frozen: FrozenDecisions, gradients: list[Tensor | None]) -> Verification:
@@ -136,9 +139,9 @@ class Verifier:
         exact = engine.traits.exact or isinstance(engine, Auto)
         return max(TOLERANCES[exact][parameter.dtype] for parameter in self._parameters)
 
-    def _gradients(self, engine: Engine) -> list[Tensor | None]:
+    def _gradients(self, engine: Engine, inputs: ModelInputs | None = None) -> list[Tensor | None]:
         objective = replace(self._objective, engine=engine)
-        with self._state.run(), objective.on(self._model, self._inputs, self._target, self._active) as call:
+        with self._state.run(), objective.on(self._model, inputs or self._inputs, self._target, self._active) as call:
             return parameter_gradients(call.attached(call.total(call.values())), self._model, self._parameters)
 
     def _value(self, frozen: FrozenDecisions) -> float:
@@ -162,9 +165,9 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
     Where "auto" is given and its engine's gradient is wrong, the first engine whose gradient is right is taken from then on, with a warning.
     Raises `EngineError` where a named engine's gradient is wrong, or every engine's.
     """
-    key = ("verified", _form(objective, model, inputs, active))
+    key = ("verified", form_of_step(objective, model, inputs, active))
     known = memory(model)
-    if os.environ.get(SWITCH) == "0" or not _is_hashable(key) or key in known.checked:
+    if os.environ.get(SWITCH) == "0" or not is_hashable(key) or key in known.checked:
         return
     engine = Auto() if isinstance(objective.engine, Compiled) else objective.engine
     result = _agreed(Verifier(objective, model, inputs, target, active).verify(engine), model)
@@ -225,29 +228,3 @@ def _refuse(verifier: Verifier, engine: Engine, model: nn.Module, result: Verifi
         f"no engine gives a right gradient for {type(model).__name__}: with {before.name!r} {told}. An operation of the model, or of a term that "
         "differentiates it again, has a wrong derivative of higher order; verify=False switches this check off"
     )
-
-
-def _form(objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> Hashable:
-    """All that decides whether a gradient is right; not the size of the batch."""
-    kinds = tuple((key, z.dim(), z.dtype) for key, z in inputs.tensors())
-    terms = tuple((item.fraction, _alike(item.term)) for item in active)
-    learning = tuple(parameter.requires_grad for parameter in model.parameters())
-    return (objective.engine, _alike(objective.base), terms, kinds, model_fingerprint(model), learning)
-
-
-def _is_hashable(key: Any) -> bool:
-    """Whether every setting can be told from others; where one cannot, the step itself says so."""
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
-
-
-def _alike(value: Any) -> Hashable:
-    """What settings made anew alike have in common: of records their fields, of modules their description, of functions their code."""
-    if is_dataclass(value):
-        return (type(value), *(_alike(getattr(value, field.name)) for field in fields(value)))
-    if isinstance(value, nn.Module):
-        return (type(value), value.extra_repr())
-    return identity_of(value) if callable(value) and not isinstance(value, type) else sketch(value)
