@@ -24,7 +24,7 @@ from tests.opdb import page  # noqa: E402
 from tests.opdb.judging import BAD, ENGINES, OUTCOMES  # noqa: E402
 
 PACKAGES = ("transformers", "timm", "torch_geometric", "e3nn", "mace-torch", "torchdiffeq")
-SOURCES = ("from_others", "from_timm", "from_transformers")
+SOURCES = ("from_transformers", "from_others", "from_timm")
 
 
 def everything(every: int) -> Iterator[Architecture]:

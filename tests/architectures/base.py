@@ -59,7 +59,11 @@ def by_criterion(architecture: Architecture, engine: str, training: bool) -> Gra
     torch.default_generator.manual_seed(1)
     loss = criterion(model, inputs)
     loss.backward()
-    return float(loss.detach()), [parameter.grad for parameter in model.parameters()]
+    return float(loss.detach()), [parameter.grad for parameter in trained(model)]
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def judged(architecture: Architecture, training: bool) -> Result:
     with quiet():
         try:
             model, inputs = architecture.fresh(training)
-            known = reference(list(model.parameters()), partial(value, architecture, model, inputs))
+            known = reference(trained(model), partial(value, architecture, model, inputs))
         except Exception as error:  # the model by itself
             return Result(architecture, training, {}, f"{type(error).__name__}: {first_words(error)}")
         verdicts = {engine: verdict(known, engine, partial(by_criterion, architecture, engine, training)) for engine in ENGINES}

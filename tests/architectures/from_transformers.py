@@ -38,8 +38,7 @@ def tiny(config: Any) -> Any:
 
 
 def make(config_class: Any) -> Made:
-    classes = MODEL_MAPPING[config_class]
-    model_class = classes[0] if isinstance(classes, (tuple, list)) else classes
+    model_class = model_class_of(config_class)
     config = tiny(config_class())
     with torch.device("meta"):
         size = sum(parameter.numel() for parameter in model_class(config).parameters())
@@ -62,10 +61,20 @@ def _inputs(model: Any, config: Any) -> dict[str, Any]:
 
 
 def _key(model: Any) -> str:
+    return "inputs_embeds" if "inputs_embeds" in inspect.signature(model.forward).parameters else "pixel_values"
+
+
+def key_of(config_class: Any) -> str:
+    """The name of the input; where the model cannot be had, any, for making it will say why."""
     try:
-        return "inputs_embeds" if "inputs_embeds" in inspect.signature(model.forward).parameters else "pixel_values"
-    except ImportError:  # a stand-in for a model that needs another package, which says so again when it is made
+        return _key(model_class_of(config_class))
+    except (ImportError, ValueError):
         return "inputs_embeds"
+
+
+def model_class_of(config_class: Any) -> Any:
+    classes = MODEL_MAPPING[config_class]
+    return classes[0] if isinstance(classes, (tuple, list)) else classes
 
 
 def first_tensor(returned: Any) -> torch.Tensor:
@@ -76,6 +85,5 @@ def first_tensor(returned: Any) -> torch.Tensor:
 def architectures() -> Iterator[Architecture]:
     transformers.logging.set_verbosity_error()
     for config_class in MODEL_MAPPING:
-        classes = MODEL_MAPPING[config_class]
-        key = _key(classes[0] if isinstance(classes, (tuple, list)) else classes)
-        yield Architecture("transformers", config_class.__name__.removesuffix("Config"), lambda chosen=config_class: make(chosen), key, first_tensor)
+        name = config_class.__name__.removesuffix("Config")
+        yield Architecture("transformers", name, lambda chosen=config_class: make(chosen), key_of(config_class), first_tensor)
