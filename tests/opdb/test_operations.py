@@ -54,18 +54,22 @@ def test_all_operations_and_modules() -> None:
 
 def test_the_page_is_the_records() -> None:
     text = page.PAGE.read_text(encoding="utf-8")
-    assert page.rewritten(text, page.tables(page.read()) | page.zoo_tables(page.read(page.ZOO))) == text
-    for path in (page.RECORD, page.ZOO):
+    run = [path for path in (page.RECORD, page.ZOO) if path.exists()]  # the record of the zoo is there from its first run on
+    zoo = page.zoo_tables(page.read(page.ZOO)) if page.ZOO in run else {}
+    assert page.rewritten(text, page.tables(page.read()) | zoo) == text
+    for path in run:
         assert path.read_text(encoding="utf-8") == page.text_of(page.read(path))
 
 
-def test_what_the_record_calls_wrong_is_what_is_known() -> None:
+def test_what_is_known_to_be_wrong_is_in_the_record() -> None:
+    """The record is of the last whole run; what was mended since then is no longer known."""
     record = page.read()
     rows = [row for part in ("operations", "modules") for kind in ("wrong", "NaN", "raw errors") for row in record[part][kind]]
     wrong: dict[str, set[str]] = {}
     for row in rows:
         wrong.setdefault(row["of"], set()).add(row["engine"])
-    assert wrong == KNOWN
+    assert KNOWN
+    assert [name for name, engines in KNOWN.items() if not engines <= wrong.get(name, set())] == []
 
 
 def small() -> tuple[nn.Module, tuple[Tensor, ...], Reference]:

@@ -19,6 +19,7 @@ def attribute(method: "Attribution | Callable[[Batch], Tensor]", model: Any, inp
 
     ``base``: the base loss, for ``of="loss"`` only. The model keeps the mode it is in, and nothing of it changes.
 
+    >>> from inputgrad.attributions import IntegratedGradients
     >>> model = torch.nn.Linear(3, 2)
     >>> attribute(IntegratedGradients(steps=1, of="label"), model, torch.ones(4, 3), torch.tensor([0, 1, 0, 1])).shape
     torch.Size([4, 3])
