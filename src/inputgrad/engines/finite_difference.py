@@ -162,7 +162,7 @@ class FiniteDifference(Engine):
     def tried(self, request: GradientRequest, linearization: Linearization) -> float | None:
         """The error for v along g, from that at twice the step. Raises `EngineError` where it is a large part of the gradient itself."""
         forward = request.forward
-        if forward.placement.is_fsdp:  # no gradients to be had apart from the shares
+        if forward.placement.is_fsdp or forward.placement.is_fsdp1:  # no gradients to be had apart from the shares
             return super().tried(request, linearization)
         scored = FrozenBranches(request.score)
         v = tuple(part if bool(part.any()) else torch.ones_like(part) for part in linearization.gradient)
