@@ -69,10 +69,18 @@ def test_the_fourth_derivative(name: str) -> None:
     assert third_derivative_off(CASES[name], ours=True, order=3) < AGREES
 
 
+REFUSED = torch.__version__ >= "2.15"
+"""Torch 2.15 refuses the third derivative of batch and instance norm; before, it was silently wrong."""
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name not in NEVER_WRONG])
 def test_torchs_own_is_wrong(name: str) -> None:
     """What this is for: where torch is right at last, our part can go."""
-    assert third_derivative_off(CASES[name], ours=False) > 1e-3
+    if REFUSED and "layer_norm" not in name:
+        with pytest.raises(RuntimeError, match="does not support 3rd"):
+            third_derivative_off(CASES[name], ours=False)
+    else:
+        assert third_derivative_off(CASES[name], ours=False) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "batch_norm"])

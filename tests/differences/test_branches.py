@@ -97,7 +97,8 @@ def _gradients(model: nn.Module, x: Tensor, engine: str) -> list[Tensor | None]:
 
 def _in_place() -> dict[str, Callable[[], Callable[[Tensor], Tensor]]]:
     modules = {name: getattr(nn, name) for name in nn.modules.activation.__all__ if "inplace" in inspect.signature(getattr(nn, name)).parameters}
-    functions = {name: getattr(F, name) for name in dir(F) if name.endswith("_") and not name.startswith("_") and callable(getattr(F, name))}
+    activations = [name for name in dir(F) if hasattr(F, f"{name}_") and "inplace" in inspect.signature(getattr(F, name)).parameters]
+    functions = {f"{name}_": getattr(F, f"{name}_") for name in activations}
     made = {name: (lambda kind=kind: kind(*((0.1, 20.0) if kind is nn.Threshold else ()), inplace=True)) for name, kind in modules.items()}
     called = {
         name: (lambda function=function: lambda z: function(z, *((0.1, 20.0) if "threshold" in function.__name__ else ())))

@@ -120,14 +120,15 @@ def test_the_gradient_is_that_of_the_value(name: str) -> None:
         assert _misfit(model, x) < 1e-5
 
 
-WRONG_IN_TORCH = ["solve", "det", "slogdet", "logdet", "cholesky_inverse", "householder_product", "native_layer_norm", "aten.batch_norm", "glu"]
+MENDED_IN_TORCH = ["solve", "det", "slogdet", "logdet"] if torch.__version__ >= "2.15" else []
+WRONG_IN_TORCH = {"solve", "det", "slogdet", "logdet", "cholesky_inverse", "householder_product", "native_layer_norm", "aten.batch_norm", "glu"}
 
 
-@pytest.mark.parametrize("name", WRONG_IN_TORCH)
+@pytest.mark.parametrize("name", sorted(WRONG_IN_TORCH))
 def test_the_trial_finds_what_torch_has_wrong(name: str) -> None:
-    """Where torch has mended one, this fails: then it leaves the list here, and nothing else has to change."""
+    """Where torch has mended one, this fails: then it joins the mended ones, and nothing else has to change."""
     a, b = (torch.randn(2, 3, 3, dtype=torch.float64) for _ in range(2))
-    assert not is_right_in_reverse(FUNCTIONS[name], ((2 * EYE + a / 3).requires_grad_(), b.requires_grad_()), {})
+    assert (name in MENDED_IN_TORCH) == is_right_in_reverse(FUNCTIONS[name], ((2 * EYE + a / 3).requires_grad_(), b.requires_grad_()), {})
 
 
 RIGHT_IN_TORCH: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,6 +1,7 @@
 """All that the audit uses of torch and that torch does not document, one plain function each. Knows torch alone: no probe, no rule.
 
-Read in torch 2.13. Each function says what it gives where its part is missing; where nothing can take its place, `MissingTorchPartError` names the part.
+Apart from the folder of that name, because none of it is needed to train. Read in torch 2.6 to 2.15. Each function says what it gives where its part is
+missing; where nothing can take its place, `MissingInternalError` names the part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from inputgrad.errors import MissingInternalError
+from inputgrad.torch_internals.required import READ_IN
 
 # The names of nodes in autograd's graph (`node.name()` is public, the names are torch's own). An unknown name is of no kind, so nothing is said of it.
 SUM_NODES = ("Neg", "Sum", "Mean")
@@ -23,13 +27,9 @@ OBSTACLE_NODES = {"ScaledDotProduct": "attention", "CompiledFunction": "compiled
 _BATCH_NORM, _DTENSOR_ENTRY = "BatchNorm", "_FromTorchTensorBackward"
 
 
-class MissingTorchPartError(RuntimeError):
-    """This torch lacks a private part that the audit cannot do without."""
-
-
 @functools.cache
 def _part(path: str) -> Any:
-    """``torch.a.b``; raises `MissingTorchPartError` where that is missing."""
+    """``torch.a.b``; raises `MissingInternalError` where that is missing."""
     value: Any = torch
     for name in path.split("."):
         value = getattr(value, name, None)
@@ -38,9 +38,9 @@ def _part(path: str) -> Any:
     return value
 
 
-def _missing(part: str) -> MissingTorchPartError:
-    return MissingTorchPartError(
-        f"inputgrad audit uses {part}, which torch {torch.__version__} does not have (it was read in torch 2.13): audit with torch 2.13, or report this version"
+def _missing(part: str) -> MissingInternalError:
+    return MissingInternalError(
+        f"torch {torch.__version__} has no {part}, a private part of torch that inputgrad uses: the audit does not work. Install a torch from {READ_IN}"
     )
 
 

@@ -5,8 +5,8 @@ a transform is optimised for inputs without gradients, in the whole process and 
 from its backward passes (`derivatives.by_backward`): what a script does then is what it does in plain training.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -29,18 +29,6 @@ def scripts_by_backward(model: nn.Module) -> AbstractContextManager[None]:
         return by_backward(_SameRun(call, module), args, kwargs, captured)
 
     return scripted_calls(through)
-
-
-@contextmanager
-def watched_scripts(called: Callable[[str], None]) -> Iterator[None]:
-    """Around a run of a model: ``called`` is told the name of every script that Python calls."""
-
-    def through(script: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        called(script.name)
-        return call(*args, **kwargs)
-
-    with scripted_calls(through):
-        yield
 
 
 def _owner(script: Any, model: nn.Module) -> nn.Module | None:
