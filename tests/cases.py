@@ -134,11 +134,16 @@ class Case:
         """By the textbook."""
         return _expected(self)
 
-    def found(self, engine: Any) -> Measured:
-        """By the library."""
+    def found(self, engine: Any, earlier_steps: int = 0) -> Measured:
+        """By the library, in a step after so many others of the same criterion and model, from the same state as the first."""
         model, inputs, target = self.specimen.make(), self.specimen.data(self.size), self.target()
+        criterion, state = self.criterion(engine), copy.deepcopy(model.state_dict())
+        for _ in range(earlier_steps):
+            criterion(model, inputs, target).backward()
+            model.zero_grad()
+            model.load_state_dict(state)
         torch.manual_seed(4)
-        loss = self.criterion(engine)(model, inputs, target)
+        loss = criterion(model, inputs, target)
         return Measured(loss.item(), parameter_gradients(model, loss), {})
 
 

@@ -24,12 +24,12 @@ WATCHED = [specimen.name for specimen in ZOO if specimen.name != "fused_attentio
 """Models whose second derivatives are the engine's alone; fused attention has a derivative of our own."""
 
 
-def error(case: Case, engine: object) -> float:
+def error(case: Case, engine: object, earlier_steps: int = 0) -> float:
     """The largest of the relative errors of value, parameter gradient, and parameter gradient relative to the terms' own."""
     expected = case.expected()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*couples the samples.*")
-        found = case.found(engine)
+        found = case.found(engine, earlier_steps)
     value = abs(found.value - expected.value) / abs(expected.value)
     assert {name for name, part in found.gradients.items() if part is None} == {name for name, part in expected.gradients.items() if part is None}
     own = distance(expected.terms, dict.fromkeys(expected.terms))

@@ -155,8 +155,7 @@ def _check_target(base: Any, output: Tensor, target: Any) -> None:
         if target is None and _is_of_torch(base):
             raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
         return
-    function = getattr(base, "func", base)  # functools.partial
-    elementwise = isinstance(base, _ELEMENTWISE) or function in _ELEMENTWISE_FUNCTIONS
+    elementwise = isinstance(base, _ELEMENTWISE) if isinstance(base, nn.Module) else getattr(base, "func", base) in _ELEMENTWISE_FUNCTIONS  # functools.partial
     if elementwise and target.shape != output.shape:
         raise ValueError(
             f"target has shape {list(target.shape)} and the model's output {list(output.shape)}: {_name(base)} would broadcast them against each other "

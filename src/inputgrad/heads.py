@@ -23,6 +23,10 @@ class Head(ABC):
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         """Scores ``[N]``, or ``[N, K]`` for K rows, of ``output`` ``[N, ...]``."""
 
+    def total(self, output: Tensor, target: Any) -> Tensor | None:
+        """Σ_n s_n, 0-d, where that is simpler than the sum of what a call gives, and has the same gradient to every order; None where it is not."""
+        return None
+
     def identity(self) -> Hashable:
         """What tells this head from others: small, without keeping anything of the user's alive, and the same again for a head made anew alike."""
         return self if type(self).__eq__ is not object.__eq__ else identity_of(self)
@@ -38,6 +42,9 @@ class SumOfOutputs(Head):
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return output.flatten(1).sum(1) if output.dim() > 1 else output
+
+    def total(self, output: Tensor, target: Any) -> Tensor | None:
+        return output.sum()
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,13 @@ from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
+from inputgrad.step.known_forms import KnownForms
 from inputgrad.step.objective import Call, Objective
+from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
 from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
 from inputgrad.terms.base import Term, TermSum, Weighted, register_loss
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 
@@ -59,6 +62,7 @@ class InputGradientLoss(nn.Module):
         self.output = output
         self.verify_first_step = verify
         self.step_number = 0
+        self._forms = KnownForms()
 
     def forward(self, model: nn.Module, inputs: Any, target: Any = None) -> Tensor:
         """The loss of one batch, 0-d. ``inputs``: a tensor, a tuple (``model(*inputs)``) or a dict (``model(**inputs)``)."""
@@ -71,11 +75,16 @@ class InputGradientLoss(nn.Module):
 
     def evaluate(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """The loss with its parts and the model's output."""
+        if (plain := self._plain(model, inputs, target)) is not None:
+            step, total = plain
+            return Step(step.loss(total), step.detached_output(), _detached(step.values))
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
                 return Step(as_loss(model, result), result.output, result.parts)
             values = call.values()
-            return Step(call.attached(call.total(values)), call.evaluation.detached_output(), _detached(values))
+            loss = call.attached(call.total(values))
+            self._forms.learn(call, verify=self.verify_first_step)
+            return Step(loss, call.evaluation.detached_output(), _detached(values))
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
@@ -88,6 +97,10 @@ class InputGradientLoss(nn.Module):
         """
         check_backward(model, scaler)
         scaled = scaler.scale if scaler is not None else None
+        if (plain := self._plain(model, inputs, target)) is not None:
+            step, total = plain
+            step.backward(scaled(total) if scaled else total)
+            return Step(total.detach(), step.detached_output(), _detached(step.values))
         with self._call(model, inputs, target, immediate=True) as call:
             if (result := whole_step(self, call)) is not None:
                 hand_over(model, result, scaled)
@@ -95,6 +108,7 @@ class InputGradientLoss(nn.Module):
             values = call.values()
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
+            self._forms.learn(call, verify=self.verify_first_step)
             return Step(total.detach(), call.evaluation.detached_output(), _detached(values))
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
@@ -140,6 +154,26 @@ class InputGradientLoss(nn.Module):
         touched. Raises what the model itself raises, and `ValueError` for a criterion without terms.
         """
         return verify(self.objective, self.step_number, model, inputs, target)
+
+    def _plain(self, model: nn.Module, inputs: Any, target: Any) -> tuple[PlainStep, Tensor] | None:
+        """The step and its total, where it can be made as one would by hand; None where it is made in full."""
+        if not self._forms.knows(model):
+            return None
+        given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
+        active = active_terms(self.terms, self.step_number, training=True)
+        step = self._forms.make(self.objective, model, given, target, active, verify=self.verify_first_step)
+        if step is None:
+            return None
+        try:
+            total = step.run(active, is_training_step=self.training)
+        except (UnforeseenRequestError, RuntimeError, ValueError, TypeError) as error:
+            if messages.is_out_of_memory(error):
+                raise
+            self._forms.forget(model)  # the step in full says what is wrong
+            return None
+        if self.training:
+            self.step_number += 1
+        return step, total
 
     @contextmanager
     def _call(self, model: nn.Module, inputs: Any, target: Any, *, immediate: bool = False) -> Iterator[Call]:

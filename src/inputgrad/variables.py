@@ -92,6 +92,8 @@ class ModelInputs:
 
     def replaced(self, values: Mapping[Key, Tensor]) -> "ModelInputs":
         """The same call with the tensors under the given keys replaced. Raises `ValueError` for a key that is no input."""
+        if self.bare and values.keys() == {0}:
+            return ModelInputs((values[0],), self.kwargs, bare=True)
         for key in values.keys() - self.values().keys():
             raise ValueError(
                 f"{key!r} is no input of the model, and a place moves inputs: an inner module's output cannot be moved by one. "

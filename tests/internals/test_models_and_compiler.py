@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -45,6 +46,39 @@ def test_hooks_of_the_backward_pass_are_counted() -> None:
         assert modules.backward_hooks(layer) == left
 
 
+CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
+    "another kind": lambda model: setattr(model, "__class__", type("Other", (nn.Sequential,), {})),
+    "mode": lambda model: model.eval(),
+    "forward hook": lambda model: model.register_forward_hook(lambda *_: None),
+    "hook before forward": lambda model: model.register_forward_pre_hook(lambda *_: None),
+    "backward hook": lambda model: model.register_full_backward_hook(lambda *_: None),
+    "hook before backward": lambda model: model.register_full_backward_pre_hook(lambda *_: None),
+    "forward of its own": lambda model: setattr(model, "forward", lambda x: x),
+    "compiled": lambda model: model.compile(),
+    "part exchanged": lambda model: model.__setitem__(0, nn.Linear(2, 2)),
+    "part added": lambda model: model.append(nn.Linear(2, 2)),
+    "parameter added": lambda model: model.register_parameter("more", nn.Parameter(torch.ones(1))),
+}
+
+
+@canary("modules.running_facts")
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_how_a_module_runs_is_seen(change: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    before = modules.running_facts(model)
+    assert modules.running_facts(model) == before
+    CHANGES[change](model)
+    assert modules.running_facts(model) != before
+
+
+@canary("modules.running_facts")
+def test_which_parameters_learn_is_seen() -> None:
+    layer = nn.Linear(2, 2)
+    before = modules.running_facts(layer)
+    layer.bias.requires_grad_(False)
+    assert modules.running_facts(layer) != before
+
+
 @canary("modules.own_parameters", "modules.own_buffers")
 def test_another_tensor_can_take_the_place_of_a_parameter_and_of_a_buffer() -> None:
     layer = nn.BatchNorm1d(2).eval()
@@ -73,11 +107,14 @@ def test_a_recurrent_layer_without_a_list_has_nothing_to_let_go_of() -> None:
     modules.refresh_weight_list(object())
 
 
-@missing("modules.forward_hooks", "modules.forward_pre_hooks", "modules.backward_hooks", "modules.own_parameters", "modules.own_buffers")
-@pytest.mark.parametrize("name", ["forward_hooks", "forward_pre_hooks", "backward_hooks", "own_parameters", "own_buffers"])
+FIELDS = ["forward_hooks", "forward_pre_hooks", "backward_hooks", "running_facts", "own_parameters", "own_buffers"]
+
+
+@missing(*(f"modules.{name}" for name in FIELDS))
+@pytest.mark.parametrize("name", FIELDS)
 def test_a_module_without_the_field_gives_one_error(name: str) -> None:
     with pytest.raises(MissingInternalError, match=r"private part of torch that inputgrad uses: .* does not work"):
-        getattr(modules, name)(object())
+        getattr(modules, name)(SimpleNamespace())
 
 
 NORMS = (nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2))

@@ -25,6 +25,8 @@ class BackwardTarget:
 
     def __init__(self) -> None:
         self.only_input = False
+        self.has_exchanged = False
+        """Whether an operation was called that has a substitute."""
 
     @contextmanager
     def input_gradient(self) -> Iterator[None]:
@@ -55,8 +57,11 @@ class SecondDerivatives(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func in BEFORE:
+            self._phase.has_exchanged = True
             BEFORE[func](*args, **(kwargs or {}))
         substitute = self._substitutes.get(func)
+        if substitute is not None:
+            self._phase.has_exchanged = True
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
             result = substitute(self._phase, *args, **(kwargs or {}))
             if result is not NotImplemented:

@@ -4,7 +4,6 @@ Random draws, buffers and branch decisions are those of the pass at x (`replay`,
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -63,7 +62,7 @@ def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict
     forward.record_branches()
     kernels = forward.deciding_kernels()
     try:
-        check_replay(engine, forward, score, nullcontext if kernels is None else lambda: kernels)
+        check_replay(engine, forward, score, kernels)
     except NotImplementedError:  # torch 2.6: no operation that takes functions, such as flex_attention, runs under a mode
         kernels = None
         check_replay(engine, forward, score)

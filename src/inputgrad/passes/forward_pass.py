@@ -22,6 +22,7 @@ from inputgrad.passes.changes import Change, is_module, module_hook, opened, unc
 from inputgrad.passes.outputs import DEPENDS, check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
 
@@ -77,6 +78,8 @@ class ForwardPass:
         self._spent = self._whole = False
         self.may_free_graph = False
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
+        self.writes_on_inputs = False
+        """Whether the model worked in place on a variable that it was handed."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
 
@@ -93,6 +96,16 @@ class ForwardPass:
     def made(self) -> bool:
         """Whether the run at the variables' own values has been made."""
         return self._primal is not None
+
+    @property
+    def has_phase(self) -> bool:
+        """Whether the first run is made with our own second derivatives in place."""
+        return self._phase is not None
+
+    @property
+    def has_exchanged(self) -> bool:
+        """Whether the first run called an operation that our own derivatives are for."""
+        return self._phase is not None and self._phase.has_exchanged
 
     def primal(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
@@ -165,6 +178,7 @@ class ForwardPass:
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
         check_output(output)
+        self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
         if self._replay.output is None:
             self._replay.output = output
         for key in self.wrt:

@@ -53,6 +53,17 @@ class RandomAndBufferState:
         self._remember_buffers()
         self._find_renormalising()
 
+    def rewind(self) -> None:
+        """Put back the remembered state, as if no pass had been made since."""
+        assert self._random is not None
+        set_random_state(self._random, self.device)
+        for module, name, buffer in self._buffers:
+            live = own_buffers(module)[name]
+            if live is None or live.shape != buffer.shape:
+                own_buffers(module)[name] = buffer
+            else:
+                live.detach().copy_(buffer)
+
     def _remember_buffers(self) -> None:
         self._buffers = copied_buffers(self._model)
 

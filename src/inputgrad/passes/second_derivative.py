@@ -3,7 +3,7 @@
 So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
@@ -80,7 +80,7 @@ def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
         )
 
 
-def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: AbstractContextManager[Any] | None = None) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
 
     watched: what is around this run.
@@ -91,7 +91,7 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: C
     if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
-    with watched():
+    with watched or nullcontext():
         run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
         score(run_again)  # whoever watches this run watches the score too
     again = run_again.detach()

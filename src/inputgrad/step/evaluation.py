@@ -3,49 +3,31 @@
 Engines and terms meet here without seeing each other: terms ask a `Batch`, the evaluation asks the engine. The way back to the parameters is `pull_back`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
-from inputgrad.engines.base import Engine, GradientRequest, Linearization, constant_gradient
+from inputgrad.engines.base import GradientRequest, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
 from inputgrad.passes.changes import displacement, is_module, shaped
 from inputgrad.passes.displaced import FrozenBranches
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
-from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.precision import widened_under_autocast
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
+from inputgrad.step.setting import Setting
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
 Leaves = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a batch is evaluated.
-
-    pick: the output tensor of what the model returns. differentiable: whether gradients go on to the parameters. is_training_step: whether running
-    statistics of terms go on. immediate: whether `PullBack.run` is what comes of the evaluation, so that all leaf gradients are collected in one go.
-    single_term: whether one term is due, which hardly asks for a second gradient. frozen: what is recorded or replayed, where the value is wanted as a
-    function of the parameters alone (`verification`).
-    """
-
-    base: Callable[[Tensor, Any], Tensor] | None
-    engine: Engine
-    pick: Callable[[Any], Tensor]
-    differentiable: bool = True
-    is_training_step: bool = False
-    immediate: bool = False
-    single_term: bool = False
-    frozen: FrozenDecisions | None = None
+FULL_PRECISION = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -78,6 +60,7 @@ class Evaluation:
         self._output: Tensor | None = None
         self._base_value: Tensor | None = None
         self._subsets: dict[float, Evaluation] = {}
+        self._has_further_passes = False
         source = PausedSource(self, setting.frozen) if setting.frozen else self
         self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)
 
@@ -210,6 +193,17 @@ class Evaluation:
             own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))}
         return own
 
+    def is_plain(self) -> bool:
+        """Whether all that was asked for came of one pass and its backward pass: a step as one would write it by hand."""
+        setting, primal = self.setting, self.primal_pass
+        if not setting.differentiable or setting.frozen or self._has_further_passes or self._subsets or self.shared_base or len(self._passes) > 1:
+            return False
+        if not primal.made or primal.reentrant or primal.writes_on_inputs or not primal.placement.local or any(map(is_module, primal.wrt)):
+            return False
+        tensors = (primal.values().output, *primal.values().variables.values())
+        linearizations = [group.linearization for group in self._gradients.values()]
+        return all(z.dtype in FULL_PRECISION for z in tensors) and all(part.constant or part.extra_passes is None for part in linearizations)
+
     def close(self) -> None:
         """Let go of every pass: what is still needed hangs on the loss, and nothing waits for the garbage collector."""
         for subset in self._subsets.values():
@@ -237,6 +231,7 @@ class Evaluation:
 
     def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:
         """A pass of its own, which no term shares."""
+        self._has_further_passes = True
         options = self._options() if self.setting.frozen else None
         return ForwardPass(self.model, self.inputs, wrt, self.setting.pick, self.state, options)
 

@@ -17,8 +17,9 @@ from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.outputs import default_output
 from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, evaluate_term, reduce_term
 from inputgrad.step.checks import check_finite
-from inputgrad.step.evaluation import Evaluation, Setting
+from inputgrad.step.evaluation import Evaluation
 from inputgrad.step.pull_back import PullBack
+from inputgrad.step.setting import Setting
 from inputgrad.terms.base import Term, Weighted
 from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
@@ -89,10 +90,7 @@ class Call:
 
     def total(self, values: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the parts; one of weight 0 is left out, as if it were not there."""
-        weights = {item.name: item.weight for item in self.active}
-        absent = {name for name, weight in weights.items() if not isinstance(weight, Tensor) and weight == 0}
-        summands = [_like(weights.get(name, 1), value) * value for name, value in values.items() if name not in absent]
-        return torch.stack(summands).sum() if summands else torch.zeros_like(next(iter(values.values())))
+        return weighted_sum(values, self.active)
 
     def pull_back(self) -> PullBack:
         """The way back for values of this call."""
@@ -103,6 +101,21 @@ class Call:
         return self.pull_back().attach(value) if self.evaluation.setting.differentiable else value.detach()
 
 
+def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm]) -> Tensor:
+    """Σ weight · value, 0-d; one of weight 0 is left out, as if it were not there."""
+    weights: dict[str, float | Tensor] = {item.name: item.weight for item in active}
+    total: Tensor | None = None
+    for name, value in values.items():
+        weight = weights.get(name, 1.0)
+        if isinstance(weight, Tensor):
+            value = weight.to(value) * value
+        elif weight != 1:
+            value = weight * value
+        if isinstance(weight, Tensor) or weight != 0:
+            total = value if total is None else total + value
+    return torch.zeros_like(next(iter(values.values()))) if total is None else total
+
+
 def _value_of(term: Term, part: Evaluation) -> Tensor:
     try:
         return reduce_term(term, evaluate_term(term, part.batch), part.sizes())
@@ -111,7 +124,3 @@ def _value_of(term: Term, part: Evaluation) -> Tensor:
         if reason is None:
             raise
         raise ValueError(f"the term {term.name} could not be evaluated: {reason} ({(str(error).strip().splitlines() or [''])[0]})") from error
-
-
-def _like(weight: float | Tensor, value: Tensor) -> float | Tensor:
-    return weight.to(value) if isinstance(weight, Tensor) else weight

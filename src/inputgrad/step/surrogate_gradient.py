@@ -25,13 +25,24 @@ class SurrogateGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise EngineError(
-                "the loss of inputgrad has a first derivative in the parameters, and no second one: backward(create_graph=True) through it would be "
-                "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
-            )
+        _refuse_second_derivative()
         owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
         return (grads[0], None, *[(widened(grads[0]) * widened(cotangent)).to(dtype) for cotangent, dtype in owed])
+
+
+def once_differentiable_loss(value: Tensor) -> Tensor:
+    """``value``, a function of the parameters in its own graph, whose backward pass cannot be differentiated again."""
+    if value.requires_grad:
+        value.register_hook(_refuse_second_derivative)
+    return value
+
+
+def _refuse_second_derivative(_gradient: Tensor | None = None) -> None:
+    if torch.is_grad_enabled():
+        raise EngineError(
+            "the loss of inputgrad has a first derivative in the parameters, and no second one: backward(create_graph=True) through it would be "
+            "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
+        )
 
 
 def with_gradients(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ A term never calls autograd for its gradient and knows no engine: it asks its ba
 line in ``terms/__init__.pyi``, and one row in the tests' table of cases (CONTRIBUTING.md).
 """
 
+import functools
 import math
 import re
 import sys
@@ -95,6 +96,11 @@ class _Summand:
         return (-self).__radd__(base)
 
 
+@functools.cache
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
 class _TermClass(ABCMeta):
     """The class of the terms' classes: ``0.1 * GradientNorm``, without the brackets, is one clear error."""
 
@@ -109,6 +115,9 @@ class Term(_Summand, metaclass=_TermClass):
 
     per: ClassVar[Per] = "sample"
     """Whether it returns ``[N]`` ("sample") or is a statistic of the batch and returns a 0-d tensor ("batch")."""
+
+    further_passes: ClassVar[bool] = True
+    """Whether it may ask for passes of the model besides the batch's own. False for a formula of the input gradient alone saves a little in each step."""
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
@@ -129,7 +138,7 @@ class Term(_Summand, metaclass=_TermClass):
     @property
     def name(self) -> str:
         """The name under which the loss reports it: ``GradientNorm`` is ``"gradient_norm"``."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        return _snake_case(type(self).__name__)
 
     @classmethod
     def example(cls) -> "Term":

@@ -1,7 +1,7 @@
 """Match the direction of the input gradient with a wanted one."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class DirectionMatch(Term):
     wrt: Wrt = 0
     at: Place | None = None
     mask: TensorRef | None = None
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if len(keys_of(self.wrt)) != 1:

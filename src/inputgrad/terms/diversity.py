@@ -1,7 +1,7 @@
 """Diversity of an ensemble: the input gradients of its members point in different directions."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -80,6 +80,8 @@ class PairwiseCosine(Term):
     power: int = 1
     wrt: Key = 0
     at: Place | None = None
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.pairs not in _PAIRS:

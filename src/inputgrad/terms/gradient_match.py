@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -58,6 +58,8 @@ class GradientMatch(Term):
     scale: TensorRef | float | None = None
     index: TensorRef | None = None
     per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if len(keys_of(self.wrt)) != 1:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class GradientNorm(Term):
     wrt: Wrt = 0
     at: Place | None = None
     side: Literal["both", "above", "below"] = "both"
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.p >= 1:

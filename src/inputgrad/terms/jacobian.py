@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class DirectionalDerivative(Term):
     of: Of = EACH
     wrt: Wrt = 0
     at: Place | None = None
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_tensor_ref("DirectionalDerivative: directions", self.directions)

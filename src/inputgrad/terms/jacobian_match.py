@@ -1,7 +1,7 @@
 """Match the Jacobian with a teacher's, or with labels for it, along outputs or directions that are the same on both sides."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class JacobianMatch(Term):
     unit: bool = False
     reduction: Literal["sum", "mean"] = "sum"
     wrt: Key = 0
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.wanted, nn.Module):

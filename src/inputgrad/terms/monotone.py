@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class Monotone(Term):
     of: Of = "output"
     wrt: Key = 0
     at: Place | None = None
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_features("Monotone", self.features, names=True)

@@ -44,6 +44,8 @@ class PathLength(Term):
     if TYPE_CHECKING:  # no field of the dataclass: fields are settings, and this goes on from step to step
         _mean: Tensor = field(init=False)
 
+    further_passes: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         if not 0 < self.beta <= 1:
             raise ValueError(f"PathLength: beta must be above 0 and at most 1, the share of each batch in the running mean; got {self.beta}")

@@ -1,7 +1,7 @@
 """Match the stress or the virial of periodic structures: the derivative with respect to a virtual strain, by the chain rule."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ class StressMatch(Term):
     norm: Norm = "squared"
     reduction: Reduction = "mean"
     scale: TensorRef | float | None = None
+
+    further_passes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_tensor_ref("StressMatch: wanted", self.wanted)

@@ -27,6 +27,30 @@ def backward_hooks(module: nn.Module) -> int:
         return len(module._backward_hooks) + len(module._backward_pre_hooks)
 
 
+def running_facts(module: nn.Module) -> tuple[object, ...]:
+    """What of a module decides how it runs and can change: kind, mode, numbers of hooks of four kinds, forward of its own, parts, which parameters learn.
+
+    For looking at all modules in each step, so without a call for each fact. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    """
+    own = module.__dict__
+    try:
+        return (
+            type(module),
+            own["training"],
+            len(own["_forward_hooks"]),
+            len(own["_forward_pre_hooks"]),
+            len(own["_backward_hooks"]),
+            len(own["_backward_pre_hooks"]),
+            own.get("forward"),
+            own.get("_compiled_call_impl"),
+            [id(part) for part in own["_modules"].values()],
+            [parameter is not None and parameter.requires_grad for parameter in own["_parameters"].values()],
+        )
+    except KeyError as error:
+        with _HOOKS:
+            raise AttributeError(error.args[0]) from error
+
+
 def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
     """Its own parameters by name; here a tensor that is no parameter may take the place of one. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
     with Required("torch.nn.Module._parameters", "fully_shard under engine 'double_backward'", "Use engine='reverse_over_forward'"):

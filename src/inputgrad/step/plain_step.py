@@ -1,0 +1,192 @@
+"""An ordinary step as one would write it by hand: one pass, its input gradients with their graph, the terms' formulas, a sum.
+
+What else the library does for a step (checks, the state that further passes start from, cotangents of their own) is there for models, terms and engines
+that need it. The first step of a form is made in full and tells whether it did; then each later one is made here, while nothing that decides has changed.
+"""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad import base_losses, heads
+from inputgrad.batch import Batch
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives
+from inputgrad.heads import Of, Score
+from inputgrad.passes.changes import opened
+from inputgrad.passes.outputs import check_output
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.places.base import Place
+from inputgrad.step.active_terms import ActiveTerm, evaluate_term, reduce_term
+from inputgrad.step.checks import check_finite
+from inputgrad.step.objective import Objective, weighted_sum
+from inputgrad.step.surrogate_gradient import once_differentiable_loss
+from inputgrad.torch_internals import compiler
+from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical
+
+SMALL_INPUT = 1 << 16
+"""Numbers of an input, up to which its gradient in the backward pass, which nobody asked for, is cheaper than to look for the leaves."""
+
+
+class UnforeseenRequestError(Exception):
+    """A term asks for what no earlier step of this form needed."""
+
+
+@dataclass(frozen=True)
+class PlainForm:
+    """How the steps of one form are made.
+
+    wrt: the inputs that are differentiated, in the form that passes use. keys: what terms call them -> that form.
+    exchanged: whether our own second derivatives may be needed in place of torch's.
+    rewindable: whether the state before the pass is kept, for terms that may ask for another one.
+    """
+
+    objective: Objective
+    wrt: tuple[Key, ...]
+    exchanged: bool
+    rewindable: bool
+    keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
+
+
+@dataclass
+class PlainStep:
+    """One step: what a batch is asked, and what came of it."""
+
+    form: PlainForm
+    model: nn.Module
+    inputs: ModelInputs
+    target: Any
+    variables: dict[Key, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
+    _output: Tensor | None = None
+    _gradients: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> Tensor:
+        """The total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
+        state = RandomAndBufferState(self.model, self.inputs.device(self.model)) if self.form.rewindable else None
+        if state is not None:
+            state.remember()
+        batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
+        try:
+            if self.form.objective.base is not None:
+                self.values["base"] = base_losses.value(self.form.objective.base, self.output(), self.target)
+            for item in active:
+                self.values[item.name] = reduce_term(item.term, evaluate_term(item.term, batch), [self.output().shape[0]])
+        except UnforeseenRequestError:
+            if state is not None:
+                state.rewind()
+            raise
+        total = weighted_sum(self.values, active)
+        if not total.requires_grad:
+            raise UnforeseenRequestError
+        if total.device.type == "cpu" and not math.isfinite(total.item()):
+            check_finite(self.values, batch)
+        return total
+
+    def loss(self, total: Tensor) -> Tensor:
+        """The total, whose backward pass cannot be differentiated again."""
+        return once_differentiable_loss(total)
+
+    def backward(self, total: Tensor) -> None:
+        """The backward pass to every leaf; not to the inputs, where that would cost something."""
+        own = [z for z in self.variables.values() if z.is_leaf]
+        if sum(z.numel() for z in own) <= SMALL_INPUT:
+            torch.autograd.backward(total)
+        elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:
+            torch.autograd.backward(total, inputs=leaves)
+
+    def detached_output(self) -> Tensor | None:
+        return None if self._output is None else self._output.detach()
+
+    # what a batch asks for
+
+    def output(self) -> Tensor:
+        if self._output is None:
+            self._output = self._pass()
+        return self._output
+
+    def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
+        keys = self._canonical(wrt)
+        if at is not None or isinstance(of, heads.Inner):
+            raise UnforeseenRequestError
+        if (asked := (of, keys, False)) not in self._gradients and (not constant or (asked := (of, keys, True)) not in self._gradients):
+            self._gradients[asked] = self._gradient(of, keys, create_graph=not constant)
+        parts = self._gradients[asked]
+        return tuple(part.detach() for part in parts) if constant else parts
+
+    def variable(self, key: Key) -> Tensor:
+        return self.inputs.variable(self._canonical(key)[0]).detach()
+
+    def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
+        return self.inputs.replaced({canonical(key, self.inputs, self.model)[0]: value for key, value in values.items()}).as_given()
+
+    def loss_of(self, output: Tensor) -> Tensor:
+        return base_losses.per_sample(self.form.objective.base, output, self.target)
+
+    def gradient_at(self, value: Tensor, of: Of, key: Key) -> NoReturn:
+        raise UnforeseenRequestError
+
+    def output_and_variables(self, wrt: Wrt, at: Place | None) -> NoReturn:
+        raise UnforeseenRequestError
+
+    def output_with(self, values: Mapping[Key, Tensor]) -> NoReturn:
+        raise UnforeseenRequestError
+
+    def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
+        called = tuple(wrt) if isinstance(wrt, list) else wrt
+        if (keys := self.form.keys.get(called)) is None:
+            keys = canonical(wrt, self.inputs, self.model)
+            if not set(keys) <= set(self.form.wrt):
+                raise UnforeseenRequestError
+            self.form.keys[called] = keys
+        return keys
+
+    def _pass(self) -> Tensor:
+        handed: dict[Key, Tensor] = {}
+        for key in self.form.wrt:
+            z = self.inputs.variable(key)
+            self.variables[key] = opened(z) if z.requires_grad else z.clone().requires_grad_()  # a model that writes on its input does not reach the user's
+            handed[key] = self.variables[key].clone() if z.requires_grad else self.variables[key]
+        inputs = self.inputs.replaced(handed)
+        if not compiler.is_loaded():
+            returned = self._called(inputs)
+        else:
+            with uncompiled():
+                returned = self._called(inputs)
+        output: Tensor = self.form.objective.pick(returned)
+        check_output(output)
+        return output
+
+    def _called(self, inputs: ModelInputs) -> Any:
+        if not self.form.exchanged:
+            return inputs.call(self.model)
+        self._target = BackwardTarget()
+        with SecondDerivatives(self._target):
+            return inputs.call(self.model)
+
+    def _gradient(self, of: Of, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
+        output = self.output()
+        head = base_losses.OwnLoss(self.form.objective.base) if of == "loss" else heads.resolve(of)
+        variables = [self.variables[key] for key in keys]
+        if (total := head.total(output, self.target)) is not None:
+            return self._row(total, variables, create_graph=create_graph)
+        scores = Score(head, output, self.target)(output)
+        columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
+        rows = [self._row(column.sum(), variables, create_graph=create_graph) for column in columns]
+        return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
+
+    def _row(self, total: Tensor, variables: list[Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+        if not total.requires_grad:
+            raise UnforeseenRequestError
+        given: dict[str, Any] = {"create_graph": create_graph, "retain_graph": True, "allow_unused": True}
+        if self.form.exchanged:
+            with self._target.input_gradient():
+                found = torch.autograd.grad(total, variables, **given)
+        else:
+            found = torch.autograd.grad(total, variables, **given)
+        return tuple(torch.zeros_like(z) if part is None else part for part, z in zip(found, variables, strict=True))

@@ -1,0 +1,281 @@
+"""Steps after the first: made as one would write them by hand, on the whole table; in full again as soon as something has changed that decides."""
+
+import copy
+import gc
+import pickle
+import sys
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import inputgrad as ig
+from inputgrad.step.plain_step import PlainStep
+from tests.table import CASES, LIMITS, TOLERANCES, error
+from tests.textbook import Gradients, distance
+
+Counted = list[PlainStep]
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """The plain steps that are made."""
+    made: Counted = []
+    run = PlainStep.run
+
+    def counted(step: PlainStep, *args: Any, **kwargs: Any) -> Tensor:
+        made.append(step)
+        return run(step, *args, **kwargs)
+
+    monkeypatch.setattr(PlainStep, "run", counted)
+    return made
+
+
+@pytest.mark.parametrize("engine", ["auto", "double_backward"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_third_step_is_the_textbooks(engine: str, name: str) -> None:
+    case = CASES[name]
+    if case.specimen.name not in LIMITS.get(engine, {}):
+        assert error(case, engine, earlier_steps=2) <= TOLERANCES["double_backward"]
+
+
+class Net(nn.Module):
+    def __init__(self, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.last = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.second(self.dropout(torch.tanh(self.first(x))))))
+
+
+def parameter_gradients(model: nn.Module, loss: Tensor) -> Gradients:
+    """The gradients of one loss, which a later call does not write over."""
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    return dict(zip(named, found, strict=True))
+
+
+X, Y = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 1, dtype=torch.float64)
+
+
+def made(terms: Any = None, *, steps: int = 2, model: nn.Module | None = None, **settings: Any) -> tuple[ig.InputGradientLoss, nn.Module]:
+    """A criterion and a model that have made some steps."""
+    model = model or Net().double()
+    criterion = ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2) if terms is None else terms, **settings)
+    for _ in range(steps):
+        criterion(model, X, Y).backward()
+    model.zero_grad()
+    return criterion, model
+
+
+def test_the_steps_after_the_first_are_plain(plain: Counted) -> None:
+    criterion, model = made(steps=4)
+    assert len(plain) == 3
+    criterion.backward(model, X, Y)
+    assert len(plain) == 4
+    assert criterion.step_number == 5
+
+
+def by_hand(model: nn.Module, *, weight: float = 0.5, base: Callable[[Tensor, Tensor], Tensor] | None = None) -> Gradients:
+    x = X.clone().requires_grad_()
+    output = model(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    return parameter_gradients(model, (base or nn.functional.mse_loss)(output, Y) + weight * g.square().sum(1).mean())
+
+
+def _mask(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    return output * 2
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "nothing": lambda model: None,
+    "a module exchanged": lambda model: setattr(model, "second", nn.Sequential(nn.Linear(8, 8), nn.Sigmoid()).double()),
+    "a module added": lambda model: setattr(model, "last", nn.Sequential(model.last, nn.Softplus())),
+    "a forward hook": lambda model: model.second.register_forward_hook(_mask),
+    "a hook before forward": lambda model: model.second.register_forward_pre_hook(lambda _module, args: (args[0] * 3,)),
+    "evaluation": lambda model: model.eval(),
+    "a frozen layer": lambda model: model.second.requires_grad_(False),
+    "a parametrization": lambda model: parametrizations.weight_norm(model.second),
+    "a forward of its own": lambda model: setattr(model.second, "forward", lambda x: x.sin()),
+    "a parameter exchanged": lambda model: setattr(model.second, "weight", nn.Parameter(torch.eye(8, dtype=torch.float64))),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_has_changed_in_the_model_is_seen(change: str) -> None:
+    criterion, model = made()
+    CHANGES[change](model)
+    for _ in range(3):
+        assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
+
+
+def test_a_parameter_set_free_again_learns_again(plain: Counted) -> None:
+    criterion, model = made()
+    for learns in (False, True, False):
+        model.get_submodule("first").requires_grad_(learns)
+        assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
+
+
+def test_what_has_changed_in_the_criterion_is_seen() -> None:
+    criterion, model = made()
+    criterion.base = nn.L1Loss()
+    assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model, base=nn.functional.l1_loss)) < 1e-12
+    criterion.terms = (2.0 * ig.GradientNorm(power=2),)
+    assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model, weight=2, base=nn.functional.l1_loss)) < 1e-12
+    criterion.engine = ig.engines.resolve("finite_difference")
+    difference = distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model, weight=2, base=nn.functional.l1_loss))
+    assert 1e-14 < difference < 1e-6
+
+
+def test_weights_that_follow_the_step_number() -> None:
+    criterion, model = made((lambda step: 0.1 * (step + 1)) * ig.GradientNorm(power=2))
+    for step in (2, 3, 4):
+        assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model, weight=0.1 * (step + 1))) < 1e-12
+
+
+def test_a_term_at_every_third_step(plain: Counted) -> None:
+    criterion, model = made((0.5 * ig.GradientNorm(power=2)).scheduled(every=3), steps=0)
+    for step in range(7):
+        weight = 1.5 if step % 3 == 0 else 0.0
+        assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model, weight=weight)) < 1e-12
+    assert len(plain) == 5
+
+
+class AsksLater(ig.terms.base.Term):
+    """A term that from its third call on asks for a pass of its own."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        self.calls += 1
+        gradient = batch.gradient()
+        if self.calls - 1 in LATER:
+            return gradient.square().sum(1) + batch.output_with({0: batch.variable(0) + 0.1}).squeeze(1)
+        return gradient.square().sum(1)
+
+
+LATER: set[int] = set()
+
+
+def test_a_term_that_asks_for_more_than_before_gets_it_on_the_same_dropout_masks(plain: Counted) -> None:
+    def step(*, plainly: bool) -> Gradients:
+        criterion, model = made(0.5 * AsksLater(), steps=0, model=Net(dropout=0.5).double(), verify=False)
+        LATER.clear()
+        for _ in range(2 if plainly else 0):
+            criterion(model, X, Y)
+        LATER.update(range(100))
+        torch.manual_seed(7)
+        found = parameter_gradients(model, criterion(model, X, Y))
+        after.append(torch.rand(()))
+        return found
+
+    after: list[Tensor] = []
+    assert distance(step(plainly=True), step(plainly=False)) < 1e-12
+    assert len(plain) == 2
+    assert torch.equal(*after)
+
+
+class WritesOnItsInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.mul_(2))
+
+
+def test_a_model_that_writes_on_its_input_does_not_reach_the_users() -> None:
+    criterion, model = made(model=WritesOnItsInput().double(), steps=0)
+    before = X.clone()
+    for _ in range(3):
+        criterion(model, X, Y).backward()
+    assert torch.equal(X, before)
+
+
+def test_inputs_that_require_grad_get_theirs() -> None:
+    criterion, model = made()
+    for with_graph in (False, True):
+        x, again = (X.clone().requires_grad_() for _ in range(2))
+        criterion(model, x * 1 if with_graph else x, Y).backward()
+        output = model(again)
+        (g,) = torch.autograd.grad(output.sum(), again, create_graph=True)
+        (nn.functional.mse_loss(output, Y) + 0.5 * g.square().sum(1).mean()).backward()
+        torch.testing.assert_close(x.grad, again.grad)
+
+
+def test_large_inputs_get_no_gradient_that_nobody_asked_for(plain: Counted) -> None:
+    model, criterion = nn.Linear(70000, 1), ig.InputGradientLoss("mse", ig.GradientNorm(power=2))
+    x, y = torch.randn(2, 70000), torch.zeros(2, 1)
+    for _ in range(2):
+        model.zero_grad()
+        criterion.backward(model, x, y)
+    assert len(plain) == 1
+    assert all(z.grad is None for z in plain[0].variables.values())
+    expected = parameter_gradients(model, criterion(model, x, y))
+    assert distance({name: p.grad for name, p in model.named_parameters()}, expected) < 1e-6
+
+
+def test_the_loss_has_no_second_derivative() -> None:
+    criterion, model = made()
+    with pytest.raises(ig.EngineError, match="has a first derivative in the parameters, and no second one"):
+        criterion(model, X, Y).backward(create_graph=True)
+
+
+def test_errors_are_those_of_the_first_step() -> None:
+    criterion, model = made()
+    with pytest.raises(ValueError, match="target has shape"):
+        criterion(model, X, Y[:3])
+    with pytest.raises(ValueError, match=r"inputs\[0\] has 1 of 18 values that are NaN"):
+        criterion(model, X.clone().index_fill_(0, torch.tensor(0), 1).put_(torch.tensor(0), torch.tensor(float("nan")).double()), Y)
+
+
+def test_evaluation_and_no_grad_are_as_before(plain: Counted) -> None:
+    criterion, model = made()
+    made_before = len(plain)
+    with torch.no_grad():
+        assert not criterion(model, X, Y).requires_grad
+    assert len(plain) == made_before
+
+
+def test_a_criterion_is_copied_and_pickled_after_steps(plain: Counted) -> None:
+    criterion, model = made()
+    for twin in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):
+        assert distance(parameter_gradients(model, twin(model, X, Y)), by_hand(model)) < 1e-12
+
+
+def test_a_model_dies_though_a_criterion_knows_it() -> None:
+    criterion, model = made()
+    model.get_submodule("first").owner = [model]  # a part that knows the whole
+    criterion(model, X, Y).backward()
+    held = weakref.ref(model)
+    del model
+    gc.collect()
+    assert held() is None
+    assert criterion.step_number == 3
+
+
+@pytest.mark.parametrize("way", ["call", "backward"])
+def test_nothing_is_walked_and_no_state_is_copied(way: str) -> None:
+    criterion, model = made(model=nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double())
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _argument: Any) -> None:
+        calls[frame.f_code.co_name] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        criterion.backward(model, X, Y) if way == "backward" else criterion(model, X, Y)
+    finally:
+        sys.setprofile(None)
+    walks = ("named_modules", "named_parameters", "named_buffers", "getstate", "get_rng_state", "copied_buffers", "__torch_function__")
+    assert {name: calls[name] for name in walks if calls[name]} == {}
+    assert calls.total() < 250, "Python calls of a step; 1100 when all is looked at anew"
