@@ -24,6 +24,7 @@ from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.known_forms import KnownForms
+from inputgrad.step.known_programs import ProgramStep
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
 from inputgrad.step.verification import verify_first_step
@@ -75,11 +76,11 @@ class InputGradientLoss(nn.Module):
 
     def evaluate(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """The loss with its parts and the model's output."""
-        if (plain := self._plain(model, inputs, target)) is not None:
-            step, total = plain
-            return Step(step.loss(total), step.detached_output(), _detached(step.values))
+        if (step := self._at_once(model, inputs, target)) is not None:
+            return Step(step.loss(), step.detached_output, step.parts)
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
+                self._forms.learn_program(call, result.program, verify=self.verify_first_step)
                 return Step(as_loss(model, result), result.output, result.parts)
             values = call.values()
             loss = call.attached(call.total(values))
@@ -97,13 +98,12 @@ class InputGradientLoss(nn.Module):
         """
         check_backward(model, scaler)
         scaled = scaler.scale if scaler is not None else None
-        if (plain := self._plain(model, inputs, target)) is not None:
-            step, total = plain
-            step.backward(scaled(total) if scaled else total)
-            return Step(total.detach(), step.detached_output(), _detached(step.values))
+        if (step := self._at_once(model, inputs, target)) is not None:
+            return Step(step.backward(scaled), step.detached_output, step.parts)
         with self._call(model, inputs, target, immediate=True) as call:
             if (result := whole_step(self, call)) is not None:
                 hand_over(model, result, scaled)
+                self._forms.learn_program(call, result.program, verify=self.verify_first_step)
                 return Step(result.loss, result.output, result.parts)
             values = call.values()
             total = call.total(values)
@@ -155,8 +155,8 @@ class InputGradientLoss(nn.Module):
         """
         return verify(self.objective, self.step_number, model, inputs, target)
 
-    def _plain(self, model: nn.Module, inputs: Any, target: Any) -> tuple[PlainStep, Tensor] | None:
-        """The step and its total, where it can be made as one would by hand; None where it is made in full."""
+    def _at_once(self, model: nn.Module, inputs: Any, target: Any) -> PlainStep | ProgramStep | None:
+        """The step as one would write it by hand, or by its program; None where it is to be made in full."""
         if not self._forms.knows(model):
             return None
         given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
@@ -165,7 +165,7 @@ class InputGradientLoss(nn.Module):
         if step is None:
             return None
         try:
-            total = step.run(active, is_training_step=self.training)
+            step.run(active, is_training_step=self.training)
         except (UnforeseenRequestError, RuntimeError, ValueError, TypeError) as error:
             if messages.is_out_of_memory(error):
                 raise
@@ -173,7 +173,7 @@ class InputGradientLoss(nn.Module):
             return None
         if self.training:
             self.step_number += 1
-        return step, total
+        return step
 
     @contextmanager
     def _call(self, model: nn.Module, inputs: Any, target: Any, *, immediate: bool = False) -> Iterator[Call]:

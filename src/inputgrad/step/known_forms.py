@@ -9,15 +9,18 @@ import torch
 from torch import nn
 
 from inputgrad.engines.choice import Auto
+from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.memory import memory
 from inputgrad.passes.structure import ModelStructure
 from inputgrad.step.active_terms import ActiveTerm
+from inputgrad.step.known_programs import KnownProgram, ProgramStep
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import PlainForm, PlainStep
 from inputgrad.step.verification import SWITCH, is_verified
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.tracing.records import Program
 from inputgrad.variables import ModelInputs
 
 Kinds = tuple[tuple[Any, int, torch.dtype], ...]
@@ -35,9 +38,17 @@ class KnownForms:
     def __reduce__(self) -> tuple[Any, ...]:
         return KnownForms, ()
 
-    def make(self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], *, verify: bool) -> PlainStep | None:
-        """A plain step, where this form is known and nothing that decides has changed."""
-        form = self._find(objective, model, inputs, active, verify)
+    def make(
+        self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], *, verify: bool
+    ) -> PlainStep | ProgramStep | None:
+        """A step to be run, where this form is known and nothing that decides has changed."""
+        known = self._models.get(model)
+        if known is None or not _is_ordinary(inputs):
+            return None
+        if isinstance(objective.engine, Compiled):
+            program = next((item for item in known.programs if item.serves(objective, inputs, target, active)), None)
+            return ProgramStep(program, inputs, target) if program and program.holds() and (program.verified or _is_off(verify)) else None
+        form = self._find(known, objective, model, inputs, active, verify)
         return None if form is None else PlainStep(form, model, inputs, target)
 
     def knows(self, model: Any) -> bool:
@@ -47,6 +58,18 @@ class KnownForms:
     def forget(self, model: nn.Module) -> None:
         """Make the next step with this model in full."""
         self._models.pop(model, None)
+
+    def learn_program(self, call: Call, program: Program | None, *, verify: bool) -> None:
+        """Remember a compiled step that may be run at once at the next step of its form."""
+        evaluation = call.evaluation
+        if program is None or not evaluation.state.placement.local or not _is_ordinary(evaluation.inputs):
+            return
+        verified = is_verified(call.objective, evaluation.model, evaluation.inputs, call.active)
+        known = KnownProgram.of(call, program, verified=verified) if verified or _is_off(verify) else None
+        if known is not None:
+            programs = self._models.setdefault(evaluation.model, _Known(known.structure)).programs
+            programs.append(known)
+            del programs[:-FORMS]
 
     def learn(self, call: Call, *, verify: bool) -> None:
         """Remember the form of a call that was made in full, where a plain step would have given the same."""
@@ -69,9 +92,8 @@ class KnownForms:
         known.forms.append(_Form(form, _kinds(evaluation.inputs), [item.term for item in call.active], learnt))
         del known.forms[:-FORMS]
 
-    def _find(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm], verify: bool) -> PlainForm | None:
-        known = self._models.get(model)
-        if known is None or not _is_ordinary(inputs) or not _takes_double_backward(objective, model):
+    def _find(self, known: "_Known", objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm], verify: bool) -> PlainForm | None:
+        if not _takes_double_backward(objective, model):
             return None
         if not known.structure.holds():
             self.forget(model)
@@ -109,6 +131,7 @@ class _Form:
 class _Known:
     structure: ModelStructure
     forms: list[_Form] = field(default_factory=list)
+    programs: list[KnownProgram] = field(default_factory=list)
 
 
 def _kinds(inputs: ModelInputs) -> Kinds:

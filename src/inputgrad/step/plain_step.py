@@ -5,7 +5,7 @@ that need it. The first step of a form is made in full and tells whether it did;
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -31,6 +31,10 @@ from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
 SMALL_INPUT = 1 << 16
 """Numbers of an input, up to which its gradient in the backward pass, which nobody asked for, is cheaper than to look for the leaves."""
+
+
+Scale = Callable[[Tensor], Tensor]
+"""What a gradient scaler does to a loss."""
 
 
 class UnforeseenRequestError(Exception):
@@ -63,11 +67,12 @@ class PlainStep:
     target: Any
     variables: dict[Key, Tensor] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
+    total: Tensor | None = None
     _output: Tensor | None = None
     _gradients: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict)
 
-    def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> Tensor:
-        """The total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
+    def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
+        """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
         state = RandomAndBufferState(self.model, self.inputs.device(self.model)) if self.form.rewindable else None
         if state is not None:
             state.remember()
@@ -86,20 +91,31 @@ class PlainStep:
             raise UnforeseenRequestError
         if total.device.type == "cpu" and not math.isfinite(total.item()):
             check_finite(self.values, batch)
-        return total
+        self.total = total
 
-    def loss(self, total: Tensor) -> Tensor:
+    # what comes of it
+
+    def loss(self) -> Tensor:
         """The total, whose backward pass cannot be differentiated again."""
-        return once_differentiable_loss(total)
+        assert self.total is not None
+        return once_differentiable_loss(self.total)
 
-    def backward(self, total: Tensor) -> None:
-        """The backward pass to every leaf; not to the inputs, where that would cost something."""
+    def backward(self, scaled: Scale | None) -> Tensor:
+        """The backward pass to every leaf; not to the inputs, where that would cost something. Gives the total, detached."""
+        assert self.total is not None
+        total = scaled(self.total) if scaled else self.total
         own = [z for z in self.variables.values() if z.is_leaf]
         if sum(z.numel() for z in own) <= SMALL_INPUT:
             torch.autograd.backward(total)
         elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:
             torch.autograd.backward(total, inputs=leaves)
+        return self.total.detach()
 
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self.values.items()}
+
+    @property
     def detached_output(self) -> Tensor | None:
         return None if self._output is None else self._output.detach()
 

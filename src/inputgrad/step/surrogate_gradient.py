@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inputgrad.errors import EngineError
 from inputgrad.passes.precision import widened
 from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks, has_gradient_hooks
+from inputgrad.torch_internals.tracing import is_tracing
 
 
 class SurrogateGradient(torch.autograd.Function):
@@ -27,6 +28,8 @@ class SurrogateGradient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
         owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
+        if grads[0].device.type == "cpu" and not is_tracing() and grads[0].item() == 1:  # on a device, looking would wait for it
+            return (grads[0], None, *[cotangent.to(dtype) for cotangent, dtype in owed])
         return (grads[0], None, *[(widened(grads[0]) * widened(cotangent)).to(dtype) for cotangent, dtype in owed])
 
 
@@ -45,19 +48,17 @@ def _refuse_second_derivative(_gradient: Tensor | None = None) -> None:
         )
 
 
-def with_gradients(value: Tensor, model: nn.Module, gradients: Mapping[str, Tensor]) -> Tensor:
+def with_gradients(value: Tensor, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
     """``value``, whose backward pass gives the named parameters these gradients."""
-    parameters = dict(model.named_parameters())
     result: Tensor = SurrogateGradient.apply(value, list(gradients.values()), *[parameters[name] for name in gradients])
     return result
 
 
-def accumulate(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
+def accumulate(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
     """Add the gradients to the named parameters' ``.grad`` as a backward pass does, hooks included.
 
     Where nothing listens they are handed over as they are; autograd would copy each.
     """
-    parameters = dict(model.named_parameters())
     if torch.distributed.is_available() and torch.distributed.is_initialized():  # wrappers listen at places that cannot be seen from here
         listened = list(gradients)
     else:

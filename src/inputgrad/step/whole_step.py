@@ -47,13 +47,14 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
 
 def as_loss(model: nn.Module, result: StepResult) -> Tensor:
     """The loss of a step whose backward pass hands out the gradients, to a reducer too where the model is a replica."""
-    return as_forward_pass(model, lambda: with_gradients(result.loss, unwrap_ddp(model), result.gradients))
+    parameters = dict(unwrap_ddp(model).named_parameters())
+    return as_forward_pass(model, lambda: with_gradients(result.loss, parameters, result.gradients))
 
 
 def hand_over(model: nn.Module, result: StepResult, scaled: Callable[[Tensor], Tensor] | None) -> None:
     """Add the gradients of a step to the parameters' ``.grad``, scaled by a gradient scaler's ``scale`` where one is given."""
     if scaled is None and unwrap_ddp(model) is model:
-        accumulate(model, result.gradients)
+        accumulate(dict(model.named_parameters()), result.gradients)
         return
     loss = as_loss(model, result)  # a replica's reducer is to hear of them
     (loss if scaled is None else scaled(loss)).backward()

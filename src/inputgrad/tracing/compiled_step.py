@@ -4,7 +4,7 @@ The trace is made below autograd by ``make_fx`` on real tensors, so the graph as
 for the shapes, the modes and the schedule that it was made with; `compiled` keeps one for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.tracing import holding, trace
 from inputgrad.tracing.records import StepFunction, StepRequest, StepResult
 
+_ONE = torch.ones(())
 _TENSOR = object()
 """Stands where a tensor is handed in at each run."""
 
@@ -50,6 +51,8 @@ class CompiledStep:
     def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> StepResult:
         """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
         run = self.traced if interpreted else self._compiled
+        if not self._half and not interpreted:
+            return self.run(dict(model.named_parameters()), dict(model.named_buffers()), inputs, target, weights)
         arguments = self._arguments(model, inputs, target, weights)
         kept = [buffer.clone() for buffer in arguments[1].values()] if self._half else []
         values: list[Any] = []
@@ -63,9 +66,19 @@ class CompiledStep:
         with torch.no_grad():
             (gradients,) = LOSS_SCALE.unscaled(model, taken) if self._half else taken(1)
         loss, parts, output = values
+        return self._result(loss, parts, output, gradients)
+
+    def run(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any, target: Any, weights: Sequence[Tensor]) -> StepResult:
+        """Run it on these tensors of the model; without a scale of float16's."""
+        leaves, _ = pytree.flatten((inputs, target, list(weights)))
+        tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
+        with torch.no_grad():
+            return self._result(*self._compiled({name: parameter.detach() for name, parameter in parameters.items()}, dict(buffers), tensors, _ONE))
+
+    def _result(self, loss: Tensor, parts: list[Tensor], output: list[Tensor], gradients: Sequence[Tensor | None]) -> StepResult:
         named = dict(zip(self._names, parts, strict=True))
         reached = {name: gradient for name, gradient in zip(self._reached, gradients, strict=True) if gradient is not None}
-        return StepResult(loss, named, output[0] if output else None, reached)
+        return StepResult(loss, named, output[0] if output else None, reached, None if self._half else self)
 
     def _arguments(
         self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False

@@ -1,8 +1,8 @@
 """What a step that is made at once is asked for, and what it gives. Plain records, cheap to import; must not know engines and terms."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -29,11 +29,21 @@ class StepRequest:
     holders: Sequence[Any]
 
 
+class Program(Protocol):
+    """A compiled step, for a model that it was made for."""
+
+    def run(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any, target: Any, weights: Sequence[Tensor]) -> "StepResult": ...
+
+
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gives: detached values, and the gradient of each parameter that the loss reaches."""
+    """What a step gives: detached values, and the gradient of each parameter that the loss reaches.
+
+    program: what may be run at once at the next step of the same form, where it needs nothing around it.
+    """
 
     loss: Tensor
     parts: dict[str, Tensor]
     output: Tensor | None
     gradients: dict[str, Tensor]
+    program: Program | None = None

@@ -1,0 +1,125 @@
+"""Compiled steps that may be run at once: the program of a form, and a cheap test that nothing has changed that its trace took in.
+
+What a trace takes in is looked for anew at each step in `tracing.guards`, wherever it may be. Where model, base loss and terms hold plain settings only, it is
+enough to see that these are the same objects. Must not know engines but by class.
+"""
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputgrad.engines.compiled import Compiled
+from inputgrad.passes.structure import ModelStructure
+from inputgrad.step.active_terms import ActiveTerm
+from inputgrad.step.objective import Call, Objective
+from inputgrad.step.plain_step import Scale
+from inputgrad.step.surrogate_gradient import accumulate, with_gradients
+from inputgrad.torch_internals.modules import is_loss
+from inputgrad.tracing.records import Program, StepResult
+from inputgrad.variables import ModelInputs
+
+Leaf = tuple[Any, torch.Size, torch.dtype, torch.device]
+
+
+@dataclass(frozen=True)
+class KnownProgram:
+    """A program with what it was made for. structure: of the model. base: the structure of a base loss that is a module."""
+
+    program: Program
+    objective: Objective
+    active: list[ActiveTerm]
+    leaves: tuple[Leaf, ...]
+    structure: ModelStructure
+    base: ModelStructure | None
+    verified: bool
+
+    @classmethod
+    def of(cls, call: Call, program: Program, *, verified: bool) -> "KnownProgram | None":
+        """None where something is held that may change unseen."""
+        objective, evaluation = call.objective, call.evaluation
+        leaves = _leaves(evaluation.inputs, evaluation.target)
+        structure = ModelStructure(evaluation.model)
+        base = ModelStructure(objective.base) if isinstance(objective.base, nn.Module) else None
+        fixed = all(_is_fixed(item.term) and item.fraction == 1 for item in call.active) and objective.output is None
+        if leaves is None or not fixed or not structure.is_python or structure.has_hooks or not (base or _is_torchs_own(objective.base)):
+            return None
+        if base is not None and not is_loss(objective.base):
+            return None
+        return cls(program, objective, call.active, leaves, structure, base, verified)
+
+    def serves(self, objective: Objective, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> bool:
+        """Whether this step is one that the program was made for; the model itself is looked at by `holds`."""
+        mine = self.objective
+        return (
+            isinstance(objective.engine, Compiled)
+            and (mine.engine is objective.engine and mine.base is objective.base and mine.output is objective.output)
+            and len(active) == len(self.active)
+            and all(a.term is b.term and a.name == b.name and a.fraction == b.fraction for a, b in zip(active, self.active, strict=True))
+            and _leaves(inputs, target) == self.leaves
+        )
+
+    def holds(self) -> bool:
+        """Whether model and base loss are still as the trace took them in."""
+        base = self.base is None or (self.base.holds() and self.base.settings_hold())
+        return base and self.structure.holds() and self.structure.settings_hold()
+
+
+@dataclass
+class ProgramStep:
+    """One step by a program."""
+
+    known: KnownProgram
+    inputs: ModelInputs
+    target: Any
+    result: StepResult | None = None
+
+    def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
+        """Make the step. Terms of a program carry nothing from step to step, so it is the same in training and out of it."""
+        weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in active]
+        structure = self.known.structure
+        self._parameters = structure.parameters()
+        self.result = self.known.program.run(self._parameters, structure.buffers(), self.inputs.as_given(), self.target, weights)
+
+    def loss(self) -> Tensor:
+        """The total, whose backward pass hands out the gradients."""
+        assert self.result is not None
+        return with_gradients(self.result.loss, self._parameters, self.result.gradients)
+
+    def backward(self, scaled: Scale | None) -> Tensor:
+        """Add the gradients to the parameters'. Gives the total."""
+        assert self.result is not None
+        if scaled is None:
+            accumulate(self._parameters, self.result.gradients)
+        else:
+            scaled(self.loss()).backward()
+        return self.result.loss
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        assert self.result is not None
+        return self.result.parts
+
+    @property
+    def detached_output(self) -> Tensor | None:
+        return None if self.result is None else self.result.output
+
+
+def _leaves(inputs: ModelInputs, target: Any) -> tuple[Leaf, ...] | None:
+    """What a program is made for, of inputs and target; None where one of them is no tensor, or requires grad."""
+    values = {**inputs.values(), "target": target} if target is not None else inputs.values()
+    if not all(isinstance(value, Tensor) and not value.requires_grad for value in values.values()):
+        return None
+    return tuple((key, value.shape, value.dtype, value.device) for key, value in values.items())
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether nothing of it can change: a number, a text, or a frozen record of such."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return bool(value.__dataclass_params__.frozen) and all(_is_fixed(getattr(value, field.name)) for field in fields(value))  # type: ignore[attr-defined]
+    return value is None or isinstance(value, (str, bytes, int, float, complex)) or (isinstance(value, tuple) and all(map(_is_fixed, value)))
+
+
+def _is_torchs_own(function: Any) -> bool:
+    return function is None or (getattr(function, "__module__", None) or "").startswith("torch.")

@@ -1,0 +1,159 @@
+"""Compiled steps after the first run their program and nothing else, until something has changed that the trace took in. Judged by plain torch in float64."""
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.engines import Compiled
+from inputgrad.step.known_programs import ProgramStep
+from tests.textbook import Gradients, distance
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.last = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.drop, self.scale, self.loose = nn.Dropout(0.5).eval(), 1.0, torch.ones((), dtype=torch.float64)
+        self.register_buffer("shift", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.loose * self.last(torch.tanh(self.scale * self.second(self.drop(torch.tanh(self.first(x))) + self.shift)))
+
+
+X, Y = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 1, dtype=torch.float64)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[ProgramStep]:
+    made: list[ProgramStep] = []
+    run = ProgramStep.run
+
+    def counted(step: ProgramStep, *args: Any, **kwargs: Any) -> None:
+        made.append(step)
+        run(step, *args, **kwargs)
+
+    monkeypatch.setattr(ProgramStep, "run", counted)
+    return made
+
+
+def made(terms: Any = None, steps: int = 2) -> tuple[ig.InputGradientLoss, Any]:
+    model = Net().double()
+    criterion = ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2) if terms is None else terms, engine=Compiled(backend="aot_eager"))
+    for _ in range(steps):
+        criterion.backward(model, X, Y)
+    model.zero_grad()
+    return criterion, model
+
+
+def gradients(model: nn.Module, loss: Tensor) -> Gradients:
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
+
+
+def by_hand(model: nn.Module, weight: float = 0.5) -> Gradients:
+    x = X.clone().requires_grad_()
+    output = model(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    return gradients(model, nn.functional.mse_loss(output, Y) + weight * g.square().sum(1).mean())
+
+
+@pytest.mark.parametrize("way", ["call", "backward"])
+def test_each_later_step_is_one_run_of_the_program(way: str, at_once: list[ProgramStep]) -> None:
+    criterion, model = made()
+    for step in range(3):
+        model.zero_grad()
+        expected = by_hand(model)
+        if way == "call":
+            found = gradients(model, criterion(model, X, Y))
+        else:
+            criterion.backward(model, X, Y)
+            found = {name: parameter.grad for name, parameter in model.named_parameters()}
+        assert distance(found, expected) < 1e-12
+        assert len(at_once) == 2 + step
+    assert criterion.step_number == 5
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "nothing": lambda model: None,
+    "a setting": lambda model: setattr(model, "scale", 2.0),
+    "a tensor": lambda model: setattr(model, "loose", torch.full((), 3.0, dtype=torch.float64)),
+    "a tensor's number": lambda model: model.loose.fill_(3.0),
+    "a new setting": lambda model: setattr(model, "more", 1),
+    "a hook": lambda model: model.second.register_forward_hook(lambda _module, _args, output: 2 * output),
+    "a forward of its own": lambda model: setattr(model.second, "forward", lambda x: x.sin()),
+    "a module exchanged": lambda model: setattr(model, "second", nn.Sequential(nn.Linear(8, 8), nn.Sigmoid()).double()),
+    "a frozen layer": lambda model: model.second.requires_grad_(False),
+    "a parameter's numbers": lambda model: model.second.weight.data.mul_(2),
+    "a parameter exchanged": lambda model: setattr(model.second, "weight", nn.Parameter(torch.eye(8, dtype=torch.float64))),
+    "a buffer exchanged": lambda model: setattr(model, "shift", torch.full((8,), 0.3, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.filterwarnings("ignore:engine 'compiled' cannot serve")
+def test_what_has_changed_in_the_model_is_seen(change: str) -> None:
+    criterion, model = made()
+    CHANGES[change](model)
+    for _ in range(3):
+        assert distance(gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
+
+
+def test_weights_change_without_another_program(at_once: list[ProgramStep]) -> None:
+    criterion, model = made((lambda step: 0.1 * (step + 1)) * ig.GradientNorm(power=2))
+    for step in (2, 3, 4):
+        assert distance(gradients(model, criterion(model, X, Y)), by_hand(model, 0.1 * (step + 1))) < 1e-12
+    assert len({id(step.known.program) for step in at_once}) == 1
+    assert len(at_once) == 4
+
+
+def test_a_base_loss_whose_setting_changes_is_traced_anew() -> None:
+    criterion, model = made()
+    criterion.base.reduction = "sum"
+    x = X.clone().requires_grad_()
+    output = model(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    expected = gradients(model, nn.functional.mse_loss(output, Y, reduction="sum") + 0.5 * g.square().sum(1).mean())
+    for _ in range(2):
+        assert distance(gradients(model, criterion(model, X, Y)), expected) < 1e-12
+
+
+def test_closures_of_lbfgs_run_the_program(at_once: list[ProgramStep]) -> None:
+    criterion, model = made()
+    twin = copy.deepcopy(model)
+    for net, step in ((model, criterion), (twin, ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2), engine="double_backward"))):
+        optimizer = torch.optim.LBFGS(net.parameters(), max_iter=5)
+
+        def closure(net: nn.Module = net, step: ig.InputGradientLoss = step, optimizer: torch.optim.LBFGS = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = step(net, X, Y)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+    assert len(at_once) >= 5
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_nothing_is_walked() -> None:
+    criterion, model = made()
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _argument: Any) -> None:
+        calls[frame.f_code.co_name] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        criterion.backward(model, X, Y)
+    finally:
+        sys.setprofile(None)
+    assert {name: calls[name] for name in ("named_modules", "named_parameters", "named_buffers", "model_form", "captured_state") if calls[name]} == {}
