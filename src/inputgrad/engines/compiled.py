@@ -4,8 +4,6 @@ It works a level above the other engines: what it is given is the whole evaluati
 already computed. What it cannot trace, and shapes not seen often enough, run on the engine of ``"auto"``.
 """
 
-import logging
-import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.autograd_graph import leaves_of
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.tracing.guards import captured_state, model_form
+from inputgrad.tracing.progress import told
 from inputgrad.tracing.records import StepRequest, StepResult
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 _FORMS = 256
 """How many forms of a step are counted at the most."""
-
-LOG = logging.getLogger("inputgrad")
 
 
 @dataclass
@@ -116,18 +113,17 @@ class Compiled(Engine):
             self._refuse(model, reason)
             return None
         try:
-            began = time.perf_counter()
             replay = RandomAndBufferState(model, next(model.parameters()).device)
             replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
-            with replay.run():
-                compiled = CompiledStep(request, self.backend)
-            reason = _frozen(compiled, model, held) or self._difference(replay, compiled, request)
+            with told(f"a step of {type(model).__name__}"):
+                with replay.run():
+                    compiled = CompiledStep(request, self.backend)
+                reason = _frozen(compiled, model, held) or self._difference(replay, compiled, request)
         except Exception as error:  # tracers and compilers raise anything
             if messages.is_out_of_memory(error):
                 raise
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
         if reason is None:
-            LOG.info("compiled a step of %s in %.1f s; the compiler keeps what it made for the next process", type(model).__name__, time.perf_counter() - began)
             return compiled
         self._refuse(model, reason)
         return None
