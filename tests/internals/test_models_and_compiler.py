@@ -324,6 +324,27 @@ def test_without_the_tracer_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -
         tracing.trace(torch.exp, torch.zeros(2))
 
 
+@canary("tracing.is_watched", "tracing.without_dispatch_modes")
+def test_dispatch_modes_are_seen_and_set_aside() -> None:
+    told = []
+
+    class Mode(tracing.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            told.append(func)
+            return func(*args, **(kwargs or {}))
+
+    x = torch.ones(2)
+    with Mode():
+        assert tracing.is_watched()
+        with tracing.without_dispatch_modes():
+            assert not tracing.is_watched()
+            x.exp()
+        assert told == []
+        x.exp()
+    assert len(told) == 1
+    assert not tracing.is_watched()
+
+
 @canary("tracing.holding")
 def test_a_model_holds_other_tensors_for_a_while_tied_ones_together() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))

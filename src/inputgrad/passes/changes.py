@@ -54,6 +54,11 @@ def opened(tensor: Tensor) -> Tensor:
     return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
 
 
+def seen(leaf: Tensor) -> Tensor:
+    """A leaf as terms and losses see it, no leaf any more: torch's module tracker (`FlopCounterMode`) allows no gradient of a leaf that a module was given."""
+    return leaf.view_as(leaf) if leaf.requires_grad else leaf
+
+
 def is_module(key: Key) -> bool:
     """Whether a key names the output of an inner module, not an input."""
     return isinstance(key, str) and key.startswith(MODULE)

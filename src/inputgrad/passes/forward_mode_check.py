@@ -23,6 +23,7 @@ from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.checkpoints import in_checkpoint
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tensors import times_written
+from inputgrad.torch_internals.tracing import without_dispatch_modes
 
 LARGEST = 2**22
 """Elements of the arguments and outputs of one call that are tried."""
@@ -153,7 +154,7 @@ def _doubled(tensor: Tensor) -> Tensor:
 def _as_if_nothing_had_happened(device: torch.device) -> Iterator[None]:
     state = random_state(device)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), without_dispatch_modes():
             yield
     finally:
         set_random_state(state, device)

@@ -27,9 +27,9 @@ class ModelStructure:
         self.is_python = not any(isinstance(module, torch.jit.ScriptModule) or compiler.is_compiled(module) for module in modules)
         """Whether every module runs as Python: none is scripted or compiled, which may change unseen."""
         self._facts = self._look() if self.is_python else None
-        self._settings = [_settings(module) for module in modules]
-        self._parameters = _Places(model, own_parameters)
-        self._buffers = _Places(model, own_buffers)
+        self._settings = [_settings(module) for module in modules] if self.is_python else []
+        self._parameters = _Places(model if self.is_python else nn.Module(), own_parameters)
+        self._buffers = _Places(model if self.is_python else nn.Module(), own_buffers)
         self.has_hooks = self._facts is not None and any(any(facts[2:6]) for facts in self._facts)
         self.is_torchs_own = self.is_python and all(_is_torchs_own(module) for module in modules)
         """Whether every module is one of ``torch.nn`` as it stands, without a hook: then the same operations run at each step."""

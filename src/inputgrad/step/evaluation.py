@@ -14,7 +14,7 @@ from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
 from inputgrad.engines.base import GradientRequest, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
-from inputgrad.passes.changes import displacement, is_module, shaped
+from inputgrad.passes.changes import displacement, is_module, seen, shaped
 from inputgrad.passes.displaced import FrozenBranches
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
@@ -68,7 +68,8 @@ class Evaluation:
 
     def output(self) -> Tensor:
         if self._output is None:
-            self._output = widened_under_autocast(self.primal_pass.values().output.detach()).requires_grad_()  # small cotangents must not vanish
+            self._output_leaf = widened_under_autocast(self.primal_pass.values().output.detach()).requires_grad_()  # small cotangents must not vanish
+            self._output = seen(self._output_leaf)
         return self._output
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
@@ -80,10 +81,10 @@ class Evaluation:
     def _shared(self, asked: tuple[Of, tuple[Key, ...], Place | None], *, constant: bool) -> Leaves:
         if (*asked, False) in self._gradients:  # one that carries a graph serves as a constant too
             leaves = self._gradients[*asked, False].leaves
-            return tuple(leaf.detach() for leaf in leaves) if constant else leaves
+            return tuple(leaf.detach() for leaf in leaves) if constant else tuple(map(seen, leaves))
         if (*asked, constant) not in self._gradients:
             self._gradients[*asked, constant] = self._linearize(*asked, constant)
-        return self._gradients[*asked, constant].leaves
+        return tuple(map(seen, self._gradients[*asked, constant].leaves))
 
     def _linearize(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> SharedGradient:
         forward = self._pass(keys, at, of.module if isinstance(of, heads.Inner) else None)
@@ -96,7 +97,7 @@ class Evaluation:
         """The gradient by the engine; that of the samples' own losses together with the base loss, once a call, where the engine can."""
         engine, setting = self.setting.engine, self.setting
         offered = engine.traits.takes_base_loss and of == "loss" and request.forward is self.primal_pass and self.shared_base is None
-        multiple = as_multiple(self._base_value, request.score, self.output()) if offered and self._base_value is not None else None
+        multiple = as_multiple(self._base_value, request.score, self.output(), self._output_leaf) if offered and self._base_value is not None else None
         if multiple is None or self._base_value is None:
             return engine.linearize(request)
         request.forward.may_free_graph = setting.immediate and setting.single_term and not self.inputs.has_graph
@@ -180,7 +181,7 @@ class Evaluation:
 
     def output_leaves(self) -> list[Tensor]:
         """The output that terms saw, a leaf; empty where none asked for it."""
-        return [] if self._output is None else [self._output]
+        return [] if self._output is None else [self._output_leaf]
 
     def trained_gradients(self) -> list[SharedGradient]:
         """The input gradients that lead on to the parameters."""
@@ -188,7 +189,7 @@ class Evaluation:
 
     def own_leaves(self) -> set[int]:
         """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
-        own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(self._output)}
+        own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(leaf) for leaf in self.output_leaves()}
         for forward in self._passes.values():
             own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))}
         return own

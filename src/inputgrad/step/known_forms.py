@@ -75,6 +75,8 @@ class KnownForms:
         """Remember the form of a call that was made in full, where a plain step would have given the same."""
         evaluation, objective = call.evaluation, call.objective
         model, primal = evaluation.model, evaluation.primal_pass
+        if objective.base is None and not call.active:  # nothing is due
+            return
         if not evaluation.is_plain() or not _takes_double_backward(objective, model) or not _is_ordinary(evaluation.inputs):
             return
         learnt = is_verified(objective, model, evaluation.inputs, call.active)

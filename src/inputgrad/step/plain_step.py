@@ -16,7 +16,7 @@ from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.heads import Of, Score
-from inputgrad.passes.changes import opened
+from inputgrad.passes.changes import opened, seen
 from inputgrad.passes.outputs import check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
@@ -27,6 +27,7 @@ from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
 SMALL_INPUT = 1 << 16
@@ -164,10 +165,11 @@ class PlainStep:
 
     def _pass(self) -> Tensor:
         handed: dict[Key, Tensor] = {}
+        shown = seen if is_watched() else lambda leaf: leaf
         for key in self.form.wrt:
             z = self.inputs.variable(key)
             self.variables[key] = opened(z) if z.requires_grad else z.clone().requires_grad_()  # a model that writes on its input does not reach the user's
-            handed[key] = self.variables[key].clone() if z.requires_grad else self.variables[key]
+            handed[key] = self.variables[key].clone() if z.requires_grad else shown(self.variables[key])
         inputs = self.inputs.replaced(handed)
         if not compiler.is_loaded():
             returned = self._called(inputs)

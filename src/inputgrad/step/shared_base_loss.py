@@ -45,16 +45,16 @@ class SharedBaseLoss:
         return float(factor.detach()) or 1.0  # torch 2.8's zeros of materialize_grads require a gradient
 
 
-def as_multiple(value: Tensor, score: Score, output: Tensor) -> Multiple | None:
-    """c and ∂Σs/∂y for a base loss ``value`` of the leaf ``output``; None where the one is no multiple of the other.
+def as_multiple(value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Multiple | None:
+    """c and ∂Σs/∂y for a base loss ``value`` of ``output``, which is ``leaf`` as losses see it; None where the one is no multiple of the other.
 
     None too where the samples' losses depend on anything but the output: a base loss with parameters of its own.
     """
     scores = score(output)
-    if not value.requires_grad or [id(leaf) for leaf in leaves_of([scores])] != [id(output)]:
+    if not value.requires_grad or [id(leaf) for leaf in leaves_of([scores])] != [id(leaf)]:
         return None
-    (own,) = torch.autograd.grad(scores.sum(), output)
-    (whole,) = torch.autograd.grad(value, output, retain_graph=True, allow_unused=True, materialize_grads=True)
+    (own,) = torch.autograd.grad(scores.sum(), leaf)
+    (whole,) = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
     whole = whole.detach()
     size = float(own.double().square().sum())
     if size == 0:

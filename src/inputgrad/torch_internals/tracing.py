@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad.torch_internals.required import Required
@@ -17,6 +18,19 @@ def is_tracing() -> bool:
     """Whether a function is being traced: then no number of it can be looked at. Read in torch 2.6 to 2.15. Missing: False, and `trace` raises."""
     proxies = sys.modules.get(_TRACER)  # without it nothing is traced
     return proxies is not None and hasattr(proxies, "get_proxy_mode") and proxies.get_proxy_mode() is not None
+
+
+def is_watched() -> bool:
+    """Whether a `TorchDispatchMode` is active. Read in torch 2.6 to 2.15. Missing: True."""
+    depth = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    return depth is None or depth() > 0
+
+
+def without_dispatch_modes() -> AbstractContextManager[Any]:
+    """Around work of the library's own that no `TorchDispatchMode` of the user's is to see. Read in torch 2.6 to 2.15. Missing: they see it."""
+    from torch.utils import _python_dispatch
+
+    return getattr(_python_dispatch, "_disable_current_modes", nullcontext)()
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> Any:
