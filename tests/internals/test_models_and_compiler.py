@@ -345,6 +345,15 @@ def test_dispatch_modes_are_seen_and_set_aside() -> None:
     assert not tracing.is_watched()
 
 
+@missing("tracing.is_watched", "tracing.without_dispatch_modes")
+def test_where_modes_cannot_be_told_there_may_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_len_torch_dispatch_stack")
+    monkeypatch.delattr(torch.utils._python_dispatch, "_disable_current_modes")
+    assert tracing.is_watched()
+    with tracing.without_dispatch_modes():
+        pass
+
+
 @canary("tracing.holding")
 def test_a_model_holds_other_tensors_for_a_while_tied_ones_together() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
