@@ -31,7 +31,7 @@ from inputgrad.engines.difference_error import by_doubling, estimated_error, par
 from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, joint_norm, score_at_displacement, sum_of_scores
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, joint_norm, score_at_displacement, sum_of_scores
 from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
@@ -187,7 +187,7 @@ class FiniteDifference(Engine):
     def _step(self, forward: ForwardPass, v: dict[Key, Tensor], dtypes: Iterable[torch.dtype]) -> float:
         here = forward.values()
         variables = [here.variables[key].detach() for key in v]
-        size, length = joint_norm(variables), joint_norm(list(v.values()))
+        size, length = input_norm(variables), joint_norm(list(v.values()))
         if length == 0:
             return 0.0
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1

@@ -13,7 +13,7 @@ from torch import Tensor
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
-from inputgrad.passes.displaced import FrozenBranches, joint_norm, scores_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, input_norm, joint_norm, scores_at_displacement
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import nonlinearity
 from inputgrad.passes.rounding import HALF
@@ -41,7 +41,7 @@ def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, sc
     for variable, whole in gradient.items():
         here = forward.values().variables[variable]
         part = whole if whole.shape == here.shape else whole.sum(1)  # of all rows of the head together
-        length, size = joint_norm([part]), joint_norm([here.detach()]) or here.numel() ** 0.5
+        length, size = joint_norm([part]), input_norm([here.detach()]) or here.numel() ** 0.5
         if not 0 < length < float("inf"):
             continue
         compared = True
