@@ -89,3 +89,18 @@ def second(function: Function, tensors: list[Tensor], *, ours: bool = True) -> l
 
 def plainly(function: Function, tensors: list[Tensor]) -> list[Tensor]:
     return second(function, tensors, ours=False)
+
+
+def test_the_derivative_of_a_matrix_exponential_is_as_exact_for_large_gradients() -> None:
+    a, g = torch.randn(2, 5, 5, dtype=torch.float64).requires_grad_(), torch.randn(2, 5, 5, dtype=torch.float64)
+    with SecondDerivatives(BackwardTarget()):
+        value = torch.linalg.matrix_exp(a)
+    one, large = (torch.autograd.grad(value, a, size * g, retain_graph=True)[0] / size for size in (1.0, 1e9))
+    torch.testing.assert_close(large, one, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(one, torch.autograd.grad(torch.linalg.matrix_exp(a), a, g)[0])
+    assert torch.autograd.gradgradcheck(_exponential, a)
+
+
+def _exponential(a: Tensor) -> Tensor:
+    with SecondDerivatives(BackwardTarget()):
+        return torch.linalg.matrix_exp(a)

@@ -6,11 +6,13 @@ from inputgrad.derivatives import (
     attention,
     batch_norm,
     convolution,
+    cumulative,
     distances,
     extremes,
     group_norm,
     layer_norm,
     linear_cross_entropy,
+    matrix_exp,
     relu,
 )
 from inputgrad.derivatives.saved_statistics import before_differentiating, differentiable_to_any_order
@@ -18,8 +20,11 @@ from inputgrad.derivatives.substitution import BEFORE, OF_ANY_ORDER, SUBSTITUTES
 
 __all__ = ["BackwardTarget", "SecondDerivatives", "differentiable_to_any_order"]
 
-for _file in (activations, at_zero, attention, batch_norm, convolution, distances, extremes, group_norm, layer_norm, linear_cross_entropy, relu):
+_PRIMITIVE = (at_zero, distances, extremes, linear_cross_entropy, matrix_exp)
+
+for _file in (activations, attention, batch_norm, convolution, group_norm, layer_norm, relu, *_PRIMITIVE):
     SUBSTITUTES.update(_file.SUBSTITUTES)
-for _file in (at_zero, distances, extremes, linear_cross_entropy):
+for _file in _PRIMITIVE:
     OF_ANY_ORDER.update(_file.SUBSTITUTES)
+OF_ANY_ORDER.update({**convolution.OF_ANY_ORDER, **cumulative.OF_ANY_ORDER})
 BEFORE.update(before_differentiating())

@@ -77,7 +77,8 @@ def _clamp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[st
     if low is not None:
         result = torch.where(tape.decide(lambda: x < low), _like(low, x), result)
     if high is not None:
-        result = torch.where(tape.decide(lambda: x > high), _like(high, x), result)
+        raised = result  # where the bounds cross, the upper one holds
+        result = torch.where(tape.decide(lambda: raised > high), _like(high, x), raised)
     return x.copy_(result) if _in_place(func) else result
 
 
@@ -189,7 +190,7 @@ RULES: dict[Any, Rule] = {
     **_everywhere("maximum minimum fmax fmin", larger),
     **_everywhere("rrelu", _rrelu),
     **_everywhere("l1_loss", _l1),
-    **_everywhere("grid_sample grid_sampler", grid_sample),
+    **_everywhere("grid_sample grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
 }
 VALUES = {func for func, rule in RULES.items() if rule in (_detached, _number) and func is not Tensor.__bool__}
 """Constants and Python numbers, which say something about derivatives where autograd is on only."""
