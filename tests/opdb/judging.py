@@ -29,6 +29,7 @@ from tests.opdb.wrapped import Case, one_or_all
 RIGHT, APPROXIMATE, REFUSED, WRONG, NAN, RAW, NO_REFERENCE = "right", "approximate", "refused", "wrong", "NaN", "raw error", "no reference"
 OUTCOMES = (RIGHT, APPROXIMATE, REFUSED, WRONG, NAN, RAW, NO_REFERENCE)
 BAD = (WRONG, NAN, RAW)
+OTHER_FIRST = "torch's first derivative is not that of the output"
 OWN = (ig.EngineError, ValueError, TypeError)
 """What the library raises itself, from its own files; anything else, or from elsewhere, is a raw error."""
 ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference")
@@ -88,7 +89,17 @@ def judged_at_third_order(case: Case) -> Judged:
     found = _judged(case, laplacian_value, {LAPLACIAN: by_laplacian})
     if found.verdicts and (found.no_reference or math.isinf(found.verdicts[LAPLACIAN].misfit)) and _torchs_own_is_wrong(case):
         found = _judged(case, own_laplacian_value, {LAPLACIAN: by_laplacian})
+    if any(one.outcome == WRONG for one in found.verdicts.values()) and _first_derivative_is_another(case):
+        return Judged(case, {LAPLACIAN: Verdict(NO_REFERENCE)}, OTHER_FIRST)
     return judged_at_third_order(case.made_positive()) if found.no_reference == NO_NUMBER and not case.positive else found
+
+
+def _first_derivative_is_another(case: Case) -> bool:
+    """Whether torch's first derivative is not that of the output, as of a write to places that overlap: then what is differentiated again is not known."""
+    model, inputs = case.of_what_counts().model()
+    known = reference([*inputs, *model.parameters()], lambda: float(model(*inputs).detach().sum()))
+    leaves = [*(x.requires_grad_() for x in inputs), *model.parameters()]
+    return isinstance(known, Reference) and known.misfit(torch.autograd.grad(model(*inputs).sum(), leaves, allow_unused=True)) > EXACT
 
 
 def _torchs_own_is_wrong(case: Case) -> bool:
