@@ -172,8 +172,10 @@ RULES: dict[Any, Rule] = {
     **_everywhere("clamp clip clamp_min clamp_max", _clamp),
     **_everywhere("gt lt ge le eq ne greater less greater_equal less_equal not_equal sign floor ceil round trunc heaviside argmax argmin argsort", _constant),
     **_everywhere(
-        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide", _constant
+        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide",
+        _constant,
     ),
+    **_everywhere("isfinite isinf isnan isposinf isneginf isreal", _constant),
     **_everywhere("long int short char byte bool to type type_as", _cast),
     **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
     **_everywhere("equal allclose is_nonzero", _answer),
