@@ -53,6 +53,10 @@ OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
     "softshrink_at_its_edge": lambda x: F.softshrink(0 * x + 0.5) + x,
     "hardshrink_at_its_edge": lambda x: F.hardshrink(0 * x - 0.5) + x,
     "copysign": lambda x: torch.copysign(x, torch.tensor(-1.0)),
+    "clamp_whose_bounds_cross": lambda x: x.clamp(OTHER[:5].flip(0), OTHER[:5]) + x,
+    "clamp_to_its_own": lambda x: x.clamp(x.flip(0) - 0.1, x.flip(1)),
+    "grid_sampler_2d": lambda x: torch.grid_sampler_2d(OTHER.view(1, 1, 6, 4), x.view(1, 5, 2, 2), 0, 0, False),
+    "grid_sampler_3d": lambda x: torch.grid_sampler_3d(OTHER.view(1, 1, 3, 2, 4), x[:, :3].reshape(1, 5, 1, 1, 3), 0, 1, True),
     "lp_pool": lambda x: F.lp_pool1d((x + 5).unsqueeze(1), 3, 2),
 }
 CASES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -3,6 +3,7 @@
 `make test` tries every tenth operation and module, `make study` all of them. torch's lists take seconds to import, so each test does it by itself.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.opdb import page
 from tests.opdb.known import KNOWN
-from tests.opdb.reference import NO_AGREEMENT, NO_NUMBER, Reference, penalty, reference
+from tests.opdb.reference import NO_AGREEMENT, NO_NUMBER, Reference, laplacian_by_differences, laplacian_value, penalty, reference
+from tests.opdb.wrapped import Case
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of deprecated operations among its samples
 
@@ -61,15 +63,15 @@ def test_the_page_is_the_records() -> None:
         assert path.read_text(encoding="utf-8") == page.text_of(page.read(path))
 
 
-def test_what_is_known_to_be_wrong_is_in_the_record() -> None:
-    """The record is of the last whole run; what was mended since then is no longer known."""
+def test_what_is_known_to_be_wrong_is_what_the_record_holds() -> None:
+    """Run ``python -m tests.opdb`` after a change to either."""
     record = page.read()
-    rows = [row for part in ("operations", "modules") for kind in ("wrong", "NaN", "raw errors") for row in record[part][kind]]
     wrong: dict[str, set[str]] = {}
-    for row in rows:
-        wrong.setdefault(row["of"], set()).add(row["engine"])
-    assert KNOWN
-    assert [name for name, engines in KNOWN.items() if not engines <= wrong.get(name, set())] == []
+    for part in ("operations", "modules"):
+        for kind in ("wrong", "NaN", "raw errors"):
+            for row in record[part][kind]:
+                wrong.setdefault(row["of"], set()).add(row["engine"])
+    assert wrong == KNOWN
 
 
 def small() -> tuple[nn.Module, tuple[Tensor, ...], Reference]:
@@ -96,6 +98,23 @@ def test_the_reference_sees_one_tensor_that_is_wrong_by_a_thousandth(tensor: int
     gradient = gradient_of(model, x)
     gradient[tensor] = gradient[tensor] * 1.001
     assert known.misfit(gradient) > 1e-5
+
+
+def test_the_laplacian_by_differences_is_plain_torchs() -> None:
+    model, (x,) = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double(), (torch.rand(1, 3).double(),)
+    by_differences = laplacian_by_differences(model, (x,))
+    assert by_differences == pytest.approx(laplacian_value(model, (x,)), rel=1e-7)
+    assert laplacian_by_differences(model, (torch.rand(1, 17),)) is None
+
+
+def test_what_is_no_number_is_left_as_it_is() -> None:
+    """A mask's −∞ would make every parameter NaN by 0 · ∞."""
+    x = torch.tensor([1.0, -math.inf, 3.0], dtype=torch.float64, requires_grad=True)
+    model, inputs = Case("softmax", "0", lambda z: z.softmax(0), (x,), {}).model()
+    (g,) = torch.autograd.grad(model(*[z.requires_grad_() for z in inputs]).sum(), inputs, create_graph=True)
+    gradients = torch.autograd.grad(g.square().sum(), list(model.parameters()))
+    assert all(part.isfinite().all() for part in (g, *gradients))
+    assert g[0, 0] != 0
 
 
 def test_a_kink_and_what_is_no_number_give_no_reference() -> None:

@@ -44,7 +44,7 @@ class Wrapped(nn.Module):
         """What the function returns: every floating or complex number of it, in one row."""
         leaves = [leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
         for n, x, scale, shift in zip(self.inputs, inputs, self.scales, self.shifts, strict=True):
-            leaves[n] = x[0] * scale + shift * x[0].mean()
+            leaves[n] = _mixed(x[0], scale, shift)
         for name, parameter in self.own.items():
             leaves[int(name)] = parameter
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
@@ -52,6 +52,13 @@ class Wrapped(nn.Module):
         numbers = [part for part in returned if part.is_floating_point() or part.is_complex()]
         self.in_double = all(part.dtype in (torch.float64, torch.complex128) for part in numbers)
         return torch.cat([_row(part) for part in numbers])
+
+
+def _mixed(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """a ⊙ x + b · mean(x) of the finite numbers. Infinities and NaN, such as those of a mask, stay as they are: 0 · ∞ would make every parameter NaN."""
+    finite = x.isfinite()
+    known = torch.where(finite, x, 0)
+    return torch.where(finite, known * scale + shift * known.sum() / finite.sum().clamp(min=1), x.detach())
 
 
 def _row(values: Tensor) -> Tensor:

@@ -109,4 +109,10 @@ def for_one_parameter(share: Tensor, parameters: list[nn.Parameter]) -> Iterable
     yield share
 
 
-MISTAKES = [by_five_percent, by_a_factor, cut, in_one_layer, for_one_parameter]
+def not_a_number(share: Tensor, parameters: list[nn.Parameter]) -> Iterable[Tensor | KnownGradients]:
+    """The first layer's weight gets NaN."""
+    yield _off(parameters[0], share, float("nan"))
+    yield share
+
+
+MISTAKES = [by_five_percent, by_a_factor, cut, in_one_layer, for_one_parameter, not_a_number]

@@ -12,7 +12,7 @@ import inputgrad as ig
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.verification import Verification, Verifier
 from inputgrad.variables import ModelInputs
-from tests.verification.models import MISTAKES, SETTINGS, Setting, Wrong
+from tests.verification.models import MISTAKES, SETTINGS, Setting, Wrong, not_a_number
 
 RIGHT = ["double_backward", "reverse_over_forward", "finite_difference"]
 
@@ -40,6 +40,13 @@ def verified(setting: Setting, engine: Any, dtype: torch.dtype) -> Verification:
 def test_an_engine_that_is_wrong_is_found(name: str, mistake: Any, dtype: torch.dtype) -> None:
     found = verified(SETTINGS[name](), Wrong(mistake), dtype)
     assert found.status == "wrong", found
+
+
+def test_a_gradient_that_is_no_number_is_told_where_the_value_is_one() -> None:
+    setting = SETTINGS["mlp"]()
+    criterion = ig.InputGradientLoss(setting.base, setting.term, engine=Wrong(not_a_number))
+    with pytest.raises(ig.EngineError, match="the parameter gradient of the terms is not a number, and their value is"):
+        criterion(setting.model, setting.inputs, setting.target)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

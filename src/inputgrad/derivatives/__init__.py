@@ -1,12 +1,30 @@
 """Derivatives that torch has not, has slow, or has wrong: one file = one operation. Known to the engines alone."""
 
-from inputgrad.derivatives import activations, at_zero, attention, batch_norm, convolution, distances, group_norm, layer_norm, linear_cross_entropy, relu
+from inputgrad.derivatives import (
+    activations,
+    at_zero,
+    attention,
+    batch_norm,
+    convolution,
+    cumulative,
+    distances,
+    extremes,
+    group_norm,
+    layer_norm,
+    linear_cross_entropy,
+    matrix_exp,
+    relu,
+)
 from inputgrad.derivatives.saved_statistics import before_differentiating, differentiable_to_any_order
 from inputgrad.derivatives.substitution import BEFORE, OF_ANY_ORDER, SUBSTITUTES, BackwardTarget, SecondDerivatives
 
 __all__ = ["BackwardTarget", "SecondDerivatives", "differentiable_to_any_order"]
 
-for _file in (activations, at_zero, attention, batch_norm, convolution, distances, group_norm, layer_norm, linear_cross_entropy, relu):
+_PRIMITIVE = (at_zero, distances, extremes, linear_cross_entropy, matrix_exp)
+
+for _file in (activations, attention, batch_norm, convolution, group_norm, layer_norm, relu, *_PRIMITIVE):
     SUBSTITUTES.update(_file.SUBSTITUTES)
-OF_ANY_ORDER.update({**at_zero.SUBSTITUTES, **distances.SUBSTITUTES, **linear_cross_entropy.SUBSTITUTES})
+for _file in _PRIMITIVE:
+    OF_ANY_ORDER.update(_file.SUBSTITUTES)
+OF_ANY_ORDER.update({**convolution.OF_ANY_ORDER, **cumulative.OF_ANY_ORDER})
 BEFORE.update(before_differentiating())

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from inputgrad.derivatives.reentered import reentered
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
-from inputgrad.derivatives.twice_differentiable import differentiated
-from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.derivatives.twice_differentiable import differentiated, may_hold
 
 aten = torch.ops.aten
 Dims = int | Sequence[int] | None
@@ -75,7 +74,7 @@ def cosine_similarity(phase: BackwardTarget, x1: Tensor, x2: Tensor, dim: int = 
     first, second = torch.broadcast_tensors(x1.to(wide), x2.to(wide))
     with torch.no_grad():
         zero = [torch.linalg.vector_norm(x, 2, dim) == 0 for x in (first, second)]
-    if not any(map(_may_hold, zero)):
+    if not any(map(may_hold, zero)):
         return NotImplemented
     units = []
     for x in (first, second):
@@ -90,7 +89,7 @@ def sinc(_phase: BackwardTarget, input: Tensor) -> Any:
     if not differentiated(input) or not input.is_floating_point():
         return NotImplemented
     zero = input.detach() == 0
-    if not _may_hold(zero):
+    if not may_hold(zero):
         return NotImplemented
     square = torch.where(zero, input * math.pi, 0).square()
     return torch.where(zero, 1 - square / 6 + square.square() / 120, torch.sinc(torch.where(zero, 1, input)))
@@ -102,7 +101,7 @@ def _guarded(function: Callable[[Tensor], Tensor], x: Tensor, dim: Dims, keepdim
         return NotImplemented
     value = function(x)
     zero = value.detach() == 0
-    if not _may_hold(zero):
+    if not may_hold(zero):
         return value
     dims = _numbers(x, dim)
     rows = zero
@@ -111,11 +110,6 @@ def _guarded(function: Callable[[Tensor], Tensor], x: Tensor, dim: Dims, keepdim
     sizes = [x.shape[d] if d in dims else 1 for d in range(x.dim())]
     other = torch.linspace(1, 2, math.prod(sizes), dtype=x.dtype, device=x.device).view(sizes)
     return function(torch.where(rows, other, x)).masked_fill(zero, 0)
-
-
-def _may_hold(condition: Tensor) -> bool:
-    """Whether it holds anywhere; where asking would make a device wait, or a trace depend on values: yes."""
-    return condition.device.type != "cpu" or is_tracing() or bool(condition.any())
 
 
 def _numbers(x: Tensor, dim: Dims) -> list[int]:

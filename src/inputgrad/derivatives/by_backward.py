@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.function_modes import is_in_place
 from inputgrad.torch_internals.tensors import times_written
 
 Tensors = tuple[Any, ...]
@@ -70,12 +71,6 @@ def by_backward(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[
         return call.result(_Value.apply(call, *tensors, *call.captured))
     kept = tensors[0].clone()  # what the derivatives are taken of, when it has been written over
     return tensors[0].copy_(_Value.apply(call, kept, *tensors[1:], *call.captured)[0])
-
-
-def is_in_place(function: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a function of torch writes its result into its first argument, by torch's own convention of names."""
-    name = getattr(function, "__name__", "").partition(".")[0]
-    return (name.endswith("_") and not name.endswith("__")) or kwargs.get("inplace") is True
 
 
 def is_differentiable(tensor: Any) -> bool:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
-from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, run
+from inputgrad.derivatives.twice_differentiable import Operation, Tensors, Wanted, as_autocast, differentiated, run
 
 aten = torch.ops.aten
 
@@ -115,6 +116,38 @@ def _run(phase: BackwardTarget, dimensions: int, geometry: Geometry, x: Tensor, 
         return NotImplemented  # one sample without a batch dimension; complex numbers
     return run(CONVOLUTION, phase, geometry, *as_autocast(x, w, b))
 
+
+def _cropped(dimensions: int, function: Any) -> Substitute:
+    """A transposed convolution with output_padding, as one without whose borders are cut: torch has no third derivative of the former."""
+
+    def transposed(
+        _phase: BackwardTarget,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Any:
+        each = _each(dimensions)
+        cut, added = each(padding), each(output_padding)
+        if not any(added) or not differentiated(input, weight, bias):
+            return NotImplemented
+        whole = function(input, weight, None, stride, 0, 0, groups, dilation)
+        sides = [side for here, more in zip(reversed(cut), reversed(added), strict=True) for side in (-here, more - here)]
+        result = F.pad(whole, sides)
+        return result if bias is None else result + bias.view(-1, *[1] * dimensions)
+
+    return transposed
+
+
+OF_ANY_ORDER: dict[Any, Substitute] = {
+    torch.conv_transpose1d: _cropped(1, torch.conv_transpose1d),
+    torch.conv_transpose2d: _cropped(2, torch.conv_transpose2d),
+    torch.conv_transpose3d: _cropped(3, torch.conv_transpose3d),
+}
 
 SUBSTITUTES: dict[Any, Substitute] = {
     torch.conv1d: _convolution(1),

@@ -3,7 +3,7 @@
 torch's forward-mode formulas often use what the operation has saved (a mean, a factorisation, a mask of zeros). Differentiated in reverse, these count as
 constants: values are right, parameter gradients are silently wrong. Two ways out of it:
 
-- written out in primitive operations, whose formulas are right (`dropout`, `normalisation`);
+- written out in primitive operations, whose formulas are right (`dropout`, `normalisation`, and every substitute that can be differentiated to any order);
 - made from the function's own backward passes (`by_backward`): any function that has a second derivative in reverse.
 
 Which functions are wrong is measured, not listed: `passes.forward_mode_check` tries each function of a model once and calls `replace_from_now_on`. Listed are
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from inputgrad.derivatives import dropout, normalisation
 from inputgrad.derivatives.by_backward import by_backward
+from inputgrad.derivatives.substitution import OF_ANY_ORDER, BackwardTarget
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.function_modes import homes_of_functions
 from inputgrad.torch_internals.functorch import is_transformed
@@ -33,6 +34,9 @@ class ForwardModeDerivatives(TorchFunctionMode):
         written_out = WRITTEN_OUT.get(func)
         if written_out is not None:
             return written_out(*args, **kwargs)
+        substitute = OF_ANY_ORDER.get(func)
+        if substitute is not None and (result := substitute(BackwardTarget(), *args, **kwargs)) is not NotImplemented:
+            return result
         if func in _BY_BACKWARD and any(isinstance(leaf, Tensor) and is_transformed(leaf) for leaf in pytree.leaves((args, kwargs))):
             return by_backward(func, args, kwargs)
         return func(*args, **kwargs)

@@ -18,6 +18,8 @@ from torch import Tensor
 from inputgrad.derivatives.substitution import BackwardTarget
 from inputgrad.torch_internals.autograd import engine_goes_on_to
 from inputgrad.torch_internals.autograd_graph import is_leaf_node
+from inputgrad.torch_internals.functorch import is_transformed
+from inputgrad.torch_internals.tracing import is_tracing
 
 Tensors = tuple[Any, ...]
 """Tensors, with None where there is none."""
@@ -131,8 +133,13 @@ def _by_torch(function: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Ten
 
 
 def differentiated(*inputs: Tensor | None) -> bool:
-    """Whether a graph is made for any of them."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs)
+    """Whether a graph is made for any of them, or it may have a tangent."""
+    return torch.is_grad_enabled() and any(tensor is not None and (tensor.requires_grad or is_transformed(tensor)) for tensor in inputs)
+
+
+def may_hold(condition: Tensor) -> bool:
+    """Whether it holds anywhere; where asking would make a device wait, or a trace depend on values: yes."""
+    return condition.device.type != "cpu" or is_tracing() or bool(condition.any())
 
 
 def large(tensor: Tensor) -> bool:

@@ -31,8 +31,8 @@ from inputgrad.engines.difference_error import by_doubling, estimated_error, par
 from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, joint_norm, score_at_displacement, sum_of_scores
-from inputgrad.passes.first_derivative import check_first_derivative
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, joint_norm, score_at_displacement, sum_of_scores
+from inputgrad.passes.first_derivative import check_first_derivative, step_refinement
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.joint_gradients import input_and_parameter_gradients
@@ -118,7 +118,7 @@ class FiniteDifference(Engine):
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
             for row in range(primal_scores.shape[1]) if several else (None,):
                 directions = dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True))
-                yield row, directions, self._step(forward, directions, dtypes)
+                yield row, directions, self._step(forward, directions, dtypes, request.score)
 
         def same_pass(v: Cotangents) -> Tensor:
             shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h]
@@ -144,7 +144,7 @@ class FiniteDifference(Engine):
         def extra_passes(v: Cotangents, c: float) -> Iterator[Share]:
             forward.free_graph()
             directions = dict(zip(request.wrt, v, strict=True))
-            h = self._step(forward, directions, dtypes)
+            h = self._step(forward, directions, dtypes, request.score)
             yield KnownGradients(both.times(c - 1 / h if h and self.scheme == "one_sided" else c))
             for multiple, weight in PASSES[self.scheme] if h else ():
                 yield score_at_displacement(forward, scored, directions, multiple * h) * (weight / h)
@@ -184,15 +184,16 @@ class FiniteDifference(Engine):
             dtypes.add(torch.get_autocast_dtype(here.output.device.type))
         return dtypes
 
-    def _step(self, forward: ForwardPass, v: dict[Key, Tensor], dtypes: Iterable[torch.dtype]) -> float:
+    def _step(self, forward: ForwardPass, v: dict[Key, Tensor], dtypes: Iterable[torch.dtype], score: Score) -> float:
         here = forward.values()
         variables = [here.variables[key].detach() for key in v]
-        size, length = joint_norm(variables), joint_norm(list(v.values()))
+        size, length = input_norm(variables), joint_norm(list(v.values()))
         if length == 0:
             return 0.0
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1
             size = sum(z.numel() for z in variables) ** 0.5
-        return self.step_factor * self._fraction(dtypes) * size / length
+        refinement = step_refinement(forward, score) if self.step is None else 1.0
+        return self.step_factor * refinement * self._fraction(dtypes) * size / length
 
     def _fraction(self, dtypes: Iterable[torch.dtype]) -> float:
         if self.step is not None:

@@ -18,7 +18,7 @@ from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.changes import Change
 from inputgrad.passes.constants import ConstantsWithoutTangent
-from inputgrad.passes.displaced import joint_norm
+from inputgrad.passes.displaced import input_norm, joint_norm
 from inputgrad.passes.forward_mode_check import ForwardModeCheck
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -80,7 +80,7 @@ def _check_value(forward: ForwardPass, tangent: Tensor, v: dict[Key, Tensor], gr
     here, directions = forward.primal(), list(v.values())
     expected = float(sum((part * g).double().sum() for part, g in zip(directions, gradient, strict=True)))
     off, length = abs(float(tangent.detach()) - expected), joint_norm(directions)
-    size = joint_norm([here.variables[key].detach() for key in v]) or 1.0
+    size = input_norm([here.variables[key].detach() for key in v]) or 1.0
     rounding = 100 * torch.finfo(tangent.dtype).eps * joint_norm([here.output.detach()]) / size
     if off > length * max(_allowed(tangent) * joint_norm(list(gradient)), rounding):
         raise EngineError(

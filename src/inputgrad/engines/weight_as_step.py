@@ -26,7 +26,7 @@ from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Lineariz
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, joint_norm, score_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, joint_norm, score_at_displacement
 from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
@@ -91,7 +91,7 @@ class WeightAsStep(Engine):
         return Linearization(gradient, extra_passes=extra_passes, takes_base_loss=True)
 
     def _tell_if_large(self, forward: ForwardPass, v: dict[Key, Tensor], c: float) -> None:
-        size = joint_norm([forward.values().variables[key].detach() for key in v])
+        size = input_norm([forward.values().variables[key].detach() for key in v])
         fraction = joint_norm(list(v.values())) / abs(c) / size if size else 0.0
         if fraction > self.largest and memory(forward.model).once("large displacement"):
             warn(

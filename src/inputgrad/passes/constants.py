@@ -59,8 +59,8 @@ class ConstantsWithoutTangent(TorchFunctionMode):
             result = func(*args, **kwargs)
             return pytree.map_only(Tensor, _without_tangent, result) if func in DETACHING else result
         written = writes_to(func, args, kwargs)
-        if isinstance(written, Tensor):
-            args, kwargs = pytree.map_only(Tensor, lambda tensor: tensor if tensor is written else _without_tangent(tensor), (args, kwargs))
+        if written:
+            args, kwargs = pytree.map_only(Tensor, lambda tensor: tensor if any(tensor is one for one in written) else _without_tangent(tensor), (args, kwargs))
             return func(*args, **kwargs)
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         result = func(*args, **kwargs)

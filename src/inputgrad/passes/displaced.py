@@ -54,6 +54,11 @@ def joint_norm(tensors: list[Tensor]) -> float:
     return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
 
 
+def input_norm(variables: list[Tensor]) -> float:
+    """The norm of what is finite in the inputs: infinities and NaN, such as those of a mask, are as they are at every displacement."""
+    return joint_norm([torch.where(z.isfinite(), z, 0) for z in variables])
+
+
 def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict: bool) -> None:
     """Record the decisions of the pass at x; the first time that the model is met, see whether a replay is one, and whether it misses a decision.
 

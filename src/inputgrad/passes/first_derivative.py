@@ -13,11 +13,11 @@ from torch import Tensor
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
-from inputgrad.passes.displaced import FrozenBranches, joint_norm, scores_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, input_norm, joint_norm, scores_at_displacement
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import nonlinearity
 from inputgrad.passes.rounding import HALF
-from inputgrad.passes.second_derivative import Named, signature
+from inputgrad.passes.second_derivative import Named, model_fingerprint, signature
 from inputgrad.torch_internals.autograd_graph import custom_functions
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
@@ -25,8 +25,21 @@ from inputgrad.variables import Key
 _STEPS = (0.5, 2.0, 4.0)
 _STEADY = 0.2
 """By how much of the misfit the differences at other steps may differ, for it to be none of the step's."""
+_BENT = {True: 1e-2, False: 1e-4}
+"""From which misfit on, relative to ⟨v, g⟩, finer steps are tried, in float32 and float64."""
+_FINER = (2.0**-3, 2.0**-6, 2.0**-9, 2.0**-12)
 _MARGIN = 30.0
 """How far above the rounding of the gradient the misfit must be."""
+
+
+def step_refinement(forward: ForwardPass, score: Score) -> float:
+    """What the step of differences is multiplied by, because the model bends within it; 1 unless the first step has measured this."""
+    factor: float = memory(forward.model).measured.get(_refinement_key(forward, score), 1.0)
+    return factor
+
+
+def _refinement_key(forward: ForwardPass, score: Score) -> tuple[object, ...]:
+    return ("step", score.head.identity(), forward.wrt, model_fingerprint(forward.model))
 
 
 def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, scored: FrozenBranches, gradient: dict[Key, Tensor], rounding: float) -> None:
@@ -37,23 +50,25 @@ def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, sc
     key = ("first derivative", signature(engine, forward, score))
     if is_tracing() or rounding > HALF or forward.placement.is_fsdp or key in memory(forward.model).checked:
         return
-    compared = False
+    compared, refinement = False, 1.0
     for variable, whole in gradient.items():
         here = forward.values().variables[variable]
         part = whole if whole.shape == here.shape else whole.sum(1)  # of all rows of the head together
-        length, size = joint_norm([part]), joint_norm([here.detach()]) or here.numel() ** 0.5
+        length, size = joint_norm([part]), input_norm([here.detach()]) or here.numel() ** 0.5
         if not 0 < length < float("inf"):
             continue
         compared = True
-        told, differs = _compared(forward, scored, variable, part, size, rounding)
+        told, differs, finer = _compared(forward, scored, variable, part, size, rounding)
+        refinement = min(refinement, finer)
         if differs is not None and abs(differs - told) > _MARGIN * nonlinearity(forward, scored, (variable,), (whole,)) * abs(told):
             raise EngineError(_text(engine, forward, variable, told, differs))
     if compared:
+        memory(forward.model).measured[_refinement_key(forward, score)] = refinement
         memory(forward.model).checked.add(key)
 
 
-def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: Tensor, size: float, rounding: float) -> tuple[float, float | None]:
-    """⟨v, g⟩, and the difference of the score that stands against it at every step; None where there is none."""
+def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: Tensor, size: float, rounding: float) -> tuple[float, float | None, float]:
+    """⟨v, g⟩, the difference of the score that stands against it at every step (None where there is none), and how much finer a step must be."""
     direction = _direction(gradient)
     told = float((gradient.double() * direction.double()).sum())
     c = rounding ** (1 / 3) / 2
@@ -68,9 +83,11 @@ def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: 
     scores = scored(forward.values().output.detach()).detach()
     least = 4 * max(c * c, rounding / c) * max(abs(told), abs(first)) + 2 * rounding * float(scores.abs().double().sum()) / h
     if not off > least:
-        return told, None
+        return told, None, 1.0
     steady = all(abs(difference(step * h) - first) <= _STEADY * off for step in _STEPS)
-    return told, first if steady else None
+    if steady or off <= _BENT[rounding > 1e-10] * abs(told):
+        return told, first if steady else None, 1.0
+    return told, None, min((1.0, *_FINER), key=lambda factor: abs(difference(factor * h) - told))
 
 
 def _direction(gradient: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from inputgrad.derivatives.by_backward import FunctionCall, gradients, inner_product, is_differentiable, is_in_place, pulled_back
+from inputgrad.derivatives.by_backward import FunctionCall, gradients, inner_product, is_differentiable, pulled_back
 from inputgrad.derivatives.forward_mode import is_replaced, replace_from_now_on
 from inputgrad.passes.replay import random_state, set_random_state
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.checkpoints import in_checkpoint
+from inputgrad.torch_internals.function_modes import is_in_place
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import without_dispatch_modes

@@ -25,7 +25,8 @@ class Misfit:
     """How far a gradient is from the change of its value.
 
     relative: |D − ⟨G, u⟩| / max(|D|, |⟨G, u⟩|) of the worst direction, D the difference quotient at the finer step. settled: whether D is the same at both
-    steps, much closer than it is to ⟨G, u⟩: then the gradient is wrong; else rounding or kinks decide, and nothing is known.
+    steps, much closer than it is to ⟨G, u⟩: then the gradient is wrong; else rounding or kinks decide, and nothing is known. relative is infinite where
+    numbers are not finite, and settled says then whether it is the gradient's alone.
     """
 
     relative: float
@@ -49,7 +50,7 @@ def compare(
         noise = 8 * rounding * max(size, abs(middle)) / h
         scale = max(abs(expected), abs(quotient))
         if not math.isfinite(scale):
-            return Misfit(math.inf)
+            return Misfit(math.inf, settled=math.isfinite(quotient))
         if scale <= 30 * noise:
             continue
         misfit = Misfit(_outside(expected, slopes) / scale)

@@ -80,7 +80,7 @@ class Verifier:
         except (EngineError, RuntimeError) as error:  # such as re-entrant checkpointing, which allows no gradient but by backward()
             return Verification("not verified", reason=str(error).splitlines()[0])
         if misfit is not None and not math.isfinite(misfit.relative):
-            return Verification("not verified", reason="numbers are not finite")
+            return Verification("wrong", math.inf) if misfit.settled else Verification("not verified", reason="numbers are not finite")
         if misfit is None:
             return self._flat(frozen, gradients)
         if misfit.relative <= self._tolerance(engine):
@@ -219,7 +219,8 @@ def _means_double_backward(engine: Engine, model: nn.Module) -> bool:
 
 def _refuse(verifier: Verifier, engine: Engine, model: nn.Module, result: Verification) -> None:
     """Take another engine in place of "auto"'s, or raise."""
-    told = f"the parameter gradient of the terms is {result.misfit:.0%} off the change of their value"
+    finite = result.misfit is not None and math.isfinite(result.misfit)
+    told = f"the parameter gradient of the terms is {f'{result.misfit:.0%} off the change of their value' if finite else 'not a number, and their value is'}"
     told += f", and {result.reason}: the model changes gradients on purpose" if result.status == "on purpose" else ""
     if not isinstance(engine, Auto):
         raise EngineError(

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.required import Required
 
 _HANDING_OVER = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -27,11 +28,29 @@ def switches_gradients(function: Any) -> bool:
         return function is torch._C._set_grad_enabled
 
 
-def writes_to(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The tensor that a function of torch writes to, as its name or ``out=`` tells; None where it makes new ones. Read in torch 2.6 to 2.15."""
-    name = getattr(function, "__name__", "")
-    in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or name in _AUGMENTED
-    return args[0] if in_place and args else kwargs.get("out")
+def writes_to(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
+    """The tensors that a function of torch writes to, as its schema, its name, ``inplace=`` or ``out=`` tells; none where it makes new ones.
+
+    Read in torch 2.6 to 2.15.
+    """
+    written: list[Any] = [kwargs.get("out")]
+    schema = getattr(function, "_schema", None)  # of torch.ops.aten's overloads
+    if schema is not None:
+        given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
+        written = [given.get(argument.name) for argument in schema.arguments if argument.is_write]
+    elif args and (is_in_place(function, kwargs) or _name(function) == "__setitem__"):
+        written.append(args[0])
+    return tuple(leaf for leaf in pytree.leaves(written) if isinstance(leaf, Tensor))
+
+
+def is_in_place(function: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a function of torch writes its result into its first argument, by torch's own convention of names. Read in torch 2.6 to 2.15."""
+    name = _name(function)
+    return (name.endswith("_") and not name.endswith("__")) or name in _AUGMENTED or kwargs.get("inplace") is True
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", "")).partition(".")[0]
 
 
 _AUGMENTED = {f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "matmul")}

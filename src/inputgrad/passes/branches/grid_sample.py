@@ -22,8 +22,8 @@ _MODES, _PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "ref
 
 
 def grid_sample(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The rule: `F.grid_sample`, and `torch.grid_sampler` with its numbered modes."""
-    names = ("input", "grid", "interpolation_mode" if func is torch.grid_sampler else "mode", "padding_mode", "align_corners")
+    """The rule: `F.grid_sample`, and `torch.grid_sampler` and its like with their numbered modes."""
+    names = ("input", "grid", "mode" if func.__name__ == "grid_sample" else "interpolation_mode", "padding_mode", "align_corners")
     given: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False} | dict(zip(names, args, strict=False)) | kwargs
     mode, padding = given.get("interpolation_mode", given["mode"]), given["padding_mode"]
     mode = mode if isinstance(mode, str) else _MODES[mode]

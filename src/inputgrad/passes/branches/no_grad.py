@@ -24,11 +24,11 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
     """
     written = writes_to(func, args, kwargs)
     key = (func, *((tuple(value.shape), value.dtype) for value in pytree.leaves((args, kwargs)) if isinstance(value, Tensor)))
-    if isinstance(written, Tensor):
-        if _in_graph(written):
+    if written:
+        if any(map(_in_graph, written)):
             tape.unseen = "what it writes under no_grad"
             return func(*args, **kwargs)
-        args, kwargs = pytree.map_only(Tensor, lambda value: value if value is written else _at_x(tape, key, value), (args, kwargs))
+        args, kwargs = pytree.map_only(Tensor, lambda value: value if any(value is one for one in written) else _at_x(tape, key, value), (args, kwargs))
         return func(*args, **kwargs)
     if func in VALUES and args and isinstance(args[0], Tensor):
         return func(_at_x(tape, key, args[0]), *args[1:], **kwargs)

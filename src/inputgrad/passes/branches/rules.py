@@ -77,7 +77,8 @@ def _clamp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[st
     if low is not None:
         result = torch.where(tape.decide(lambda: x < low), _like(low, x), result)
     if high is not None:
-        result = torch.where(tape.decide(lambda: x > high), _like(high, x), result)
+        raised = result  # where the bounds cross, the upper one holds
+        result = torch.where(tape.decide(lambda: raised > high), _like(high, x), raised)
     return x.copy_(result) if _in_place(func) else result
 
 
@@ -171,8 +172,10 @@ RULES: dict[Any, Rule] = {
     **_everywhere("clamp clip clamp_min clamp_max", _clamp),
     **_everywhere("gt lt ge le eq ne greater less greater_equal less_equal not_equal sign floor ceil round trunc heaviside argmax argmin argsort", _constant),
     **_everywhere(
-        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide", _constant
+        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide",
+        _constant,
     ),
+    **_everywhere("isfinite isinf isnan isposinf isneginf isreal", _constant),
     **_everywhere("long int short char byte bool to type type_as", _cast),
     **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
     **_everywhere("equal allclose is_nonzero", _answer),
@@ -189,7 +192,7 @@ RULES: dict[Any, Rule] = {
     **_everywhere("maximum minimum fmax fmin", larger),
     **_everywhere("rrelu", _rrelu),
     **_everywhere("l1_loss", _l1),
-    **_everywhere("grid_sample grid_sampler", grid_sample),
+    **_everywhere("grid_sample grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
 }
 VALUES = {func for func, rule in RULES.items() if rule in (_detached, _number) and func is not Tensor.__bool__}
 """Constants and Python numbers, which say something about derivatives where autograd is on only."""
