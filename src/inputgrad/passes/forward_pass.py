@@ -43,6 +43,8 @@ class PassOptions:
     """Whether sharded parameters must be whole for the step."""
     any_order: bool = False
     """Whether the output will be differentiated more than twice."""
+    spent_at_once: bool = False
+    """Whether the pass that gives the input gradient may free the graph: whoever wants another gradient runs the model again."""
 
 
 class ForwardPass:
@@ -75,7 +77,7 @@ class ForwardPass:
             replay.gather()
         self._primal: Run | None = None
         self._spent = self._whole = False
-        self.may_free_graph = False
+        self.may_free_graph = watch.spent_at_once
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
@@ -123,6 +125,14 @@ class ForwardPass:
         self._primal = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
         self._spent = True
 
+    def let_go(self) -> None:
+        """Free the graph of the run at the variables' own values while something else is done: a first step is to need no more memory than later ones.
+
+        Not of a model of several processes, which have heard of that run.
+        """
+        if self.placement.local:
+            self.free_graph()
+
     def values(self) -> Run:
         """The run at the variables' own values, with or without its graph."""
         return self._primal if self._primal is not None else self.primal()
@@ -165,7 +175,7 @@ class ForwardPass:
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
         check_output(output)
-        if self._replay.output is None:
+        if self._replay.output is None and not self.placement.local:
             self._replay.output = output
         for key in self.wrt:
             if key not in variables:

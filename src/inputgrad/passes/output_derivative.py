@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.passes.directions import Directions
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.value_differences import compare
+from inputgrad.passes.value_differences import DIRECTIONS, compare
+from inputgrad.passes.values_alone import values_alone
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.variables import ModelInputs
 
@@ -37,10 +39,10 @@ def first_derivative_misfit(model: nn.Module, inputs: ModelInputs, pick: Callabl
         return (output * cotangent[0]).sum()
 
     with without_gradient_hooks(parameters):
-        gradients = torch.autograd.grad(scalar(), sources, allow_unused=True)
+        gradients: list[Tensor | None] = list(torch.autograd.grad(scalar(), sources, allow_unused=True))
 
     def value() -> float:
-        return float(scalar().detach().double())
+        return values_alone(lambda: float(scalar().detach().double()))
 
-    misfit = compare(value, gradients, sources, 1e-2)
+    misfit = compare(value, Directions(gradients, sources, DIRECTIONS), 1e-2)
     return misfit.relative if misfit is not None and misfit.settled else None

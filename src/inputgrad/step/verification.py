@@ -17,15 +17,16 @@ from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import module_with_hidden_branches
+from inputgrad.passes.directions import Directions, exchanged
 from inputgrad.passes.frozen import FrozenDecisions
+from inputgrad.passes.in_chunks import relative_distance, sketch
 from inputgrad.passes.output_derivative import first_derivative_misfit
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
-from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare, displaced
+from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.form import form_of_step, is_hashable
 from inputgrad.step.objective import Objective
-from inputgrad.step.parameter_gradients import parameter_gradients
 from inputgrad.variables import ModelInputs
 
 SWITCH = "INPUTGRAD_VERIFY"
@@ -69,9 +70,9 @@ class Verifier:
         if (reason := self._why_not(engine)) is not None:
             return Verification("not verified", reason=reason)
         frozen = FrozenDecisions()
-        gradients = self._gradients(engine)
+        directions = Directions(self._gradients(engine), self._parameters, self._directions)
         try:
-            misfit = compare(lambda: self._value(frozen), gradients, self._parameters, self._tolerance(engine), self._directions)
+            misfit = compare(lambda: self._value(frozen), directions, self._tolerance(engine))
         except torch.OutOfMemoryError:
             return Verification("not verified", reason="memory ran out")
         except (EngineError, RuntimeError) as error:  # such as re-entrant checkpointing, which allows no gradient but by backward()
@@ -79,12 +80,12 @@ class Verifier:
         if misfit is not None and not math.isfinite(misfit.relative):
             return Verification("not verified", reason="numbers are not finite")
         if misfit is None:
-            return self._flat(frozen, gradients)
+            return self._flat(frozen, directions)
         if misfit.relative <= self._tolerance(engine):
             return Verification("verified", misfit.relative)
         if not misfit.settled:
             return Verification("not verified", misfit.relative, "the value does not change smoothly enough in the parameters")
-        if self._rounding(engine, gradients) > 0.1 * misfit.relative:
+        if self._rounding(engine) > 0.1 * misfit.relative:
             return Verification("not verified", misfit.relative, "rounding decides the gradient")
         return self._misfit(engine, misfit.relative, frozen)
 
@@ -101,7 +102,7 @@ class Verifier:
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
         return Verification("wrong", misfit)
 
-    def _rounding(self, engine: Engine, gradients: list[Tensor | None]) -> float:
+    def _rounding(self, engine: Engine) -> float:
         """How far the gradient moves, relative, when parameters and inputs are rounded otherwise: one of numbers that cancel moves by its own size."""
         generator = torch.Generator().manual_seed(1)
         size = 4 * max(torch.finfo(parameter.dtype).eps for parameter in self._parameters)
@@ -110,13 +111,12 @@ class Verifier:
             return tensor.detach() * torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
 
         moved = self._inputs.replaced({key: z + size * jitter(z) for key, z in self._inputs.tensors() if z.is_floating_point()})
-        with displaced(self._parameters, [jitter(parameter) for parameter in self._parameters], size):
-            others = self._gradients(engine, moved)
-        return _distance(others, gradients)
+        here = _sketches(self._gradients(engine))
+        with exchanged(self._parameters, lambda _number, data: data.add_(jitter(data), alpha=size)):
+            return relative_distance(_sketches(self._gradients(engine, moved)), here)
 
-    def _flat(self, frozen: FrozenDecisions, gradients: list[Tensor | None]) -> Verification:
-        nothing = all(g is None or not bool(g.any()) for g in gradients)
-        if nothing and self._value(frozen) != 0:
+    def _flat(self, frozen: FrozenDecisions, directions: Directions) -> Verification:
+        if directions.zero and self._value(frozen) != 0:
             return Verification("zero", 0.0, "no parameter changes it")
         return Verification("not verified", reason="the value is too flat in the parameters for its rounding")
 
@@ -141,8 +141,10 @@ class Verifier:
 
     def _gradients(self, engine: Engine, inputs: ModelInputs | None = None) -> list[Tensor | None]:
         objective = replace(self._objective, engine=engine)
-        with self._state.run(), objective.on(self._model, inputs or self._inputs, self._target, self._active) as call:
-            return parameter_gradients(call.attached(call.total(call.values())), self._model, self._parameters)
+        local = self._state.placement.local
+        call = objective.on(self._model, inputs or self._inputs, self._target, self._active, immediate=local, lean=local)
+        with self._state.run(), call as opened:
+            return opened.pull_back().gradients(opened.total(opened.values()), self._parameters)
 
     def _value(self, frozen: FrozenDecisions) -> float:
         call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
@@ -150,13 +152,8 @@ class Verifier:
             return float(opened.total(opened.values()).detach().double())
 
 
-def _distance(found: list[Tensor | None], expected: list[Tensor | None]) -> float:
-    """‖found − expected‖ / ‖expected‖, absent ones counted as zero."""
-    off, size = 0.0, 0.0
-    for a, b in zip(found, expected, strict=True):
-        a, b = (torch.zeros(()) if part is None else part.detach().double() for part in (a, b))
-        off, size = off + float((a - b).square().sum()), size + float(b.square().sum())
-    return (off / size) ** 0.5 if size else off
+def _sketches(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    return [None if gradient is None else sketch(gradient) for gradient in gradients]
 
 
 def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
