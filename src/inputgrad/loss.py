@@ -17,7 +17,6 @@ from inputgrad.diagnosis.records import Explanation
 from inputgrad.diagnosis.validation import explain
 from inputgrad.diagnosis.verification_table import VerificationTable, verify
 from inputgrad.distributed.agreement import check_agreement
-from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
@@ -152,8 +151,8 @@ class InputGradientLoss(nn.Module):
             warn_if_split(self, model, self.terms)
             given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
             due = active_terms(self.terms, self.step_number, training=differentiable)
-            if differentiable and due and self.verify_first_step and active_ddp(model) is None:
-                verify_first_step(self.objective, model, given, target, due)
+            if differentiable and due and self.verify_first_step:
+                verify_first_step(self, self.objective, model, given, target, due)
             call = self.objective.on(model, given, target, due, differentiable=differentiable, is_training_step=counted, immediate=immediate)
             with twice_differentiable_from_local(), check_agreement(model, given, target), call as opened:
                 yield opened

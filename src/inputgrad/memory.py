@@ -20,6 +20,7 @@ class Memory:
     changed is checked anew.
     engine: the form of the model, and the engine that "auto" took for it in place of double backward.
     scales: by purpose, the scale at which float16 gradients neither overflow nor vanish, and those that were too large.
+    verified: by criterion, the forms of its steps in which the gradient was verified, with what they name by identity.
     compiled: by criterion, the compiled steps of this model.
     measured: what was measured at the first step, such as the precision of a pass, under the same keys as ``checked``.
     """
@@ -28,6 +29,7 @@ class Memory:
     checked: set[Hashable] = field(default_factory=set)
     engine: tuple[int, Any] | None = None
     scales: dict[str, float] = field(default_factory=dict)
+    verified: "weakref.WeakKeyDictionary[Any, dict[Hashable, Any]]" = field(default_factory=weakref.WeakKeyDictionary)
     compiled: "weakref.WeakKeyDictionary[Any, Any]" = field(default_factory=weakref.WeakKeyDictionary)
     measured: dict[Hashable, Any] = field(default_factory=dict)
 

@@ -22,6 +22,8 @@ def chunks(flat: Tensor) -> tuple[Tensor, ...]:
 def in_order(tensor: Tensor, like: Tensor) -> Tensor:
     """The numbers of a tensor as one row, in the order in which those of a copy of ``like`` lie in memory; a view where it lies so itself."""
     tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    if tensor.is_complex():  # real and imaginary parts, in which autograd's convention is the plain one
+        tensor, like = torch.view_as_real(tensor.resolve_conj()), torch.view_as_real(like.detach())
     dense = torch.empty_like(like.detach(), device="meta")
     if tensor.stride() != dense.stride() or tensor.dtype != like.dtype:
         tensor = torch.empty_like(like.detach()).copy_(tensor)
@@ -42,6 +44,7 @@ def norm(flat: Tensor) -> float:
 def sketch(tensor: Tensor) -> Tensor:
     """A short vector in float64, whatever the tensor's layout in memory; the numbers themselves where they are few."""
     flat = (tensor.to_dense() if tensor.layout != torch.strided else tensor).detach().reshape(-1)
+    flat = torch.view_as_real(flat.resolve_conj()).reshape(-1) if flat.is_complex() else flat
     if flat.numel() <= _SKETCH:
         return flat.double()
     generator, sums = torch.Generator(flat.device), flat.new_zeros(_SKETCH, dtype=torch.float64)

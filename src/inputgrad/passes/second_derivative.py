@@ -20,7 +20,7 @@ from inputgrad.passes.values_alone import values_alone
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
 from inputgrad.torch_internals.gradient_hooks import handed_over, without_gradient_hooks
-from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
+from inputgrad.torch_internals.modules import module_forms
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
 
@@ -136,7 +136,7 @@ def check_replay(
 
 def model_fingerprint(model: nn.Module) -> int:
     """What a model is made of, as a number: another one after a layer was exchanged, a mode changed or a hook added."""
-    return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m)), backward_hooks(m)) for m in model.modules()))
+    return hash(tuple(module_forms(model)))
 
 
 def signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:

@@ -38,7 +38,7 @@ def compare(value: Callable[[], float], directions: Directions, tolerance: float
     value: V at the present parameters, always with the same random draws and decisions. Parameters are exchanged for displaced ones, not written to.
     """
     worst: Misfit | None = None
-    middle, h = value(), min(STEPS.get(parameter.dtype, 0.0) for parameter in directions.parameters)
+    middle, h = value(), min(STEPS.get(parameter.dtype.to_real(), 0.0) for parameter in directions.parameters)
     rounding = max(torch.finfo(parameter.dtype).eps for parameter in directions.parameters)
     for direction in range(directions.count):
         expected = directions.slope(direction)
@@ -50,26 +50,29 @@ def compare(value: Callable[[], float], directions: Directions, tolerance: float
             return Misfit(math.inf)
         if scale <= 30 * noise:
             continue
-        misfit = Misfit(_outside(expected, slopes) / scale)
+        misfit = Misfit(abs(expected - quotient) / scale)
         if misfit.relative > tolerance:
-            misfit = _at_a_finer_step(value, directions, direction, h / _FINER, middle, quotient, _FINER * noise)
+            misfit = _at_a_finer_step(value, directions, direction, h / _FINER, middle, slopes, _FINER * noise)
         if worst is None or (misfit.settled, misfit.relative) > (worst.settled, worst.relative):
             worst = misfit
     return worst
 
 
-def _at_a_finer_step(value: Callable[[], float], directions: Directions, direction: int, h: float, middle: float, coarse: float, noise: float) -> Misfit:
+def _at_a_finer_step(
+    value: Callable[[], float], directions: Directions, direction: int, h: float, middle: float, coarse: tuple[float, float], noise: float
+) -> Misfit:
     slopes, _ = _slopes(value, directions, direction, h, middle)
     fine, expected = sum(slopes) / 2, directions.slope(direction)
-    off, scale = _outside(expected, slopes), max(abs(fine), abs(expected))
-    settled = abs(fine - coarse) < 0.3 * off and off > 5 * noise
+    off = max(0.0, abs(expected - fine) - _kink(coarse, slopes))
+    scale = max(abs(fine), abs(expected))
+    settled = abs(fine - sum(coarse) / 2) < 0.3 * off and off > 5 * noise
     return Misfit(off / scale if scale else 0.0, settled)
 
 
-def _outside(expected: float, slopes: tuple[float, float]) -> float:
-    """How far ``expected`` is from the slopes to either side; 0 between them: at a kink, such as that of a norm at 0, each of these is a derivative."""
-    low, high = sorted(slopes)
-    return max(0.0, low - expected, expected - high)
+def _kink(coarse: tuple[float, float], fine: tuple[float, float]) -> float:
+    """What would be left between the slopes to either side at a step of 0: at a kink, such as that of a norm at 0, any slope between is a derivative."""
+    wide, narrow = abs(coarse[0] - coarse[1]), abs(fine[0] - fine[1])
+    return max(0.0, narrow - (wide - narrow) / (_FINER - 1))
 
 
 def _slopes(value: Callable[[], float], directions: Directions, direction: int, h: float, middle: float) -> tuple[tuple[float, float], float]:

@@ -82,9 +82,13 @@ class PullBack:
 
         for roots in self._passes(value):
             tensors, cotangents = _that_require_grad(roots)
-            if is_reentrant(tensors):
-                return parameter_gradients(self.attach(value), self._model, sources)
-            if tensors and sources:
+            if is_reentrant(tensors):  # hides its leaves from autograd.grad
+                ones = [torch.ones_like(tensor) if cotangent is None else cotangent for tensor, cotangent in zip(tensors, cotangents, strict=True)]
+                loss = SurrogateGradient.apply(value.detach(), ones, *tensors)
+                for number, part in enumerate(parameter_gradients(loss, self._model, sources)):
+                    if part is not None:
+                        add(number, part)
+            elif tensors and sources:
                 with handed_over(sources, add):
                     torch.autograd.grad(tensors, list(sources), cotangents, allow_unused=True)
         return totals

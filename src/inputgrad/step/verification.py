@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.placement import Placement
 from inputgrad.engines import Auto, Compiled, Engine, WeightAsStep
 from inputgrad.engines.choice import engine_order, engine_taken_before
@@ -25,7 +26,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare
 from inputgrad.step.active_terms import ActiveTerm
-from inputgrad.step.form import form_of_step, is_hashable
+from inputgrad.step.form import form_of_step, is_hashable, known_form
 from inputgrad.step.objective import Objective
 from inputgrad.variables import ModelInputs
 
@@ -96,10 +97,13 @@ class Verifier:
                 first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
         except RuntimeError:  # as above
             first = None
-        if first is not None and first > self._tolerance(engine):
-            return Verification("on purpose", misfit, f"the model's own first derivative is {first:.0%} off the change of its output")
+        off = first is not None and first.relative > self._tolerance(engine)
         if hidden is not None:
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
+        if off and first.settled:
+            return Verification("on purpose", misfit, f"the model's own first derivative is {first.relative:.0%} off the change of its output")
+        if off:
+            return Verification("not verified", misfit, "the model's output does not change smoothly in the parameters and the inputs")
         return Verification("wrong", misfit)
 
     def _rounding(self, engine: Engine) -> float:
@@ -130,14 +134,14 @@ class Verifier:
             return "the parameters are sharded"
         if any(replica.static_graph for replica in placement.replicas):
             return "a static graph of DistributedDataParallel allows no further backward pass"
-        dtypes = {parameter.dtype for parameter in self._parameters}
+        dtypes = {parameter.dtype.to_real() for parameter in self._parameters}
         if not dtypes <= STEPS.keys() or torch.is_autocast_enabled(self._parameters[0].device.type):
             return "half precision is too coarse"
         return None
 
     def _tolerance(self, engine: Engine) -> float:
         exact = engine.traits.exact or isinstance(engine, Auto)
-        return max(TOLERANCES[exact][parameter.dtype] for parameter in self._parameters)
+        return max(TOLERANCES[exact][parameter.dtype.to_real()] for parameter in self._parameters)
 
     def _gradients(self, engine: Engine, inputs: ModelInputs | None = None) -> list[Tensor | None]:
         objective = replace(self._objective, engine=engine)
@@ -156,16 +160,33 @@ def _sketches(gradients: list[Tensor | None]) -> list[Tensor | None]:
     return [None if gradient is None else sketch(gradient) for gradient in gradients]
 
 
-def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
+def verify_first_step(owner: nn.Module, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
     """Verify the gradient of the terms when they first meet a model in this form. See docs/verification.md.
 
     Where "auto" is given and its engine's gradient is wrong, the first engine whose gradient is right is taken from then on, with a warning.
     Raises `EngineError` where a named engine's gradient is wrong, or every engine's.
+
+    owner: the criterion, which may verify again in a form that another one made alike has verified, but not in one that it has verified itself.
     """
-    key = ("verified", form_of_step(objective, model, inputs, active))
     known = memory(model)
-    if os.environ.get(SWITCH) == "0" or not is_hashable(key) or key in known.checked:
+    form, mine = known_form(objective, model, inputs, active), known.verified.setdefault(owner, {})
+    if form in mine or os.environ.get(SWITCH) == "0" or active_ddp(model) is not None:
         return
+    key = ("verified", form_of_step(objective, model, inputs, active))
+    if is_hashable(key) and key not in known.checked:
+        _verify(objective, model, inputs, target, active)
+        known.checked.add(key)
+    if len(mine) == _FORMS:
+        mine.clear()
+    mine[form] = (objective.engine, objective.base, active)  # held, so that no other object takes their place in memory
+
+
+_FORMS = 64
+"""How many forms of a criterion's step are kept at hand."""
+
+
+def _verify(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
+    known = memory(model)
     engine = Auto() if isinstance(objective.engine, Compiled) else objective.engine
     result = _agreed(Verifier(objective, model, inputs, target, active).verify(engine), model)
     if result.status == "wrong" or (result.status == "on purpose" and not _means_double_backward(engine, model)):
@@ -181,7 +202,6 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
             f"the parameter gradient of {names} is exactly zero, so it trains nothing: {result.reason}. A second derivative of a ReLU network is zero, and "
             "so is a derivative that does not depend on the parameters"
         )
-    known.checked.add(key)
 
 
 def _agreed(result: Verification, model: nn.Module) -> Verification:

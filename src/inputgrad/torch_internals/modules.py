@@ -27,6 +27,28 @@ def backward_hooks(module: nn.Module) -> int:
         return len(module._backward_hooks) + len(module._backward_pre_hooks)
 
 
+def module_forms(model: nn.Module, *, learning: bool = False) -> list[Any]:
+    """What tells whether a model has changed: type, mode and number of hooks of each module; with ``learning`` also which parameters require grad.
+
+    In one loop, for it is asked at every step. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    """
+    forms: list[Any] = []
+    seen, waiting = {id(model)}, [model]
+    with _HOOKS:
+        while waiting:
+            m = waiting.pop()
+            backward = len(m._backward_hooks) + len(m._backward_pre_hooks)
+            forms.append((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks), backward))
+            if learning:
+                for parameter in m._parameters.values():
+                    forms.append(parameter is not None and parameter.requires_grad)
+            for child in m._modules.values():
+                if child is not None and id(child) not in seen:
+                    seen.add(id(child))
+                    waiting.append(child)
+    return forms
+
+
 def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
     """Its own parameters by name; here a tensor that is no parameter may take the place of one. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
     with Required("torch.nn.Module._parameters", "fully_shard under engine 'double_backward'", "Use engine='reverse_over_forward'"):
