@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ WAYS = (
     "jax_plain",
 )
 LONG = ("plain_compiled", "reverse_over_forward", "weight_as_step", "compiled", "jax", "jax_plain")  # left out by --quick
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""Settings under which the allocator gives freed blocks back at once."""
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -41,9 +43,8 @@ def peaks(quick: bool) -> Iterator[dict[str, dict[str, Any]]]:
     for way in WAYS:
         if quick and way in LONG:
             continue
-        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         command = [sys.executable, "-m", "benchmarks.memory", way]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        ended = subprocess.run(command, env=os.environ | ALLOCATOR, capture_output=True, text=True, check=False)
         said = (ended.stdout if ended.returncode == 0 else ended.stderr).strip().splitlines() or ["(nothing said)"]
         found[way] = {"megabytes": int(said[-1]) / 1e6} if ended.returncode == 0 else {"refused": said[-1]}
         if "megabytes" in found[way]:
@@ -65,6 +66,11 @@ def peak(way: str) -> int:
     if (reason := refusal(step)) is not None:
         raise RuntimeError(reason)
     case.model.zero_grad()
+    return peak_above_rest(step)
+
+
+def peak_above_rest(step: Callable[[], object]) -> int:
+    """Bytes above the resting process at the highest point of this step."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     resting = _status("VmRSS")

@@ -17,7 +17,6 @@ from inputgrad.diagnosis.records import Explanation
 from inputgrad.diagnosis.validation import explain
 from inputgrad.diagnosis.verification_table import VerificationTable, verify
 from inputgrad.distributed.agreement import check_agreement
-from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
@@ -80,11 +79,11 @@ class InputGradientLoss(nn.Module):
             return Step(step.loss(), step.detached_output, step.parts)
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
-                self._forms.learn_program(call, result.program, verify=self.verify_first_step)
+                self._forms.learn(call, result.program)
                 return Step(as_loss(model, result), result.output, result.parts)
             values = call.values()
             loss = call.attached(call.total(values))
-            self._forms.learn(call, verify=self.verify_first_step)
+            self._forms.learn(call)
             return Step(loss, call.evaluation.detached_output(), _detached(values))
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
@@ -103,12 +102,12 @@ class InputGradientLoss(nn.Module):
         with self._call(model, inputs, target, immediate=True) as call:
             if (result := whole_step(self, call)) is not None:
                 hand_over(model, result, scaled)
-                self._forms.learn_program(call, result.program, verify=self.verify_first_step)
+                self._forms.learn(call, result.program)
                 return Step(result.loss, result.output, result.parts)
             values = call.values()
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
-            self._forms.learn(call, verify=self.verify_first_step)
+            self._forms.learn(call)
             return Step(total.detach(), call.evaluation.detached_output(), _detached(values))
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
@@ -186,7 +185,7 @@ class InputGradientLoss(nn.Module):
             warn_if_split(self, model, self.terms)
             given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
             due = active_terms(self.terms, self.step_number, training=differentiable)
-            if differentiable and due and self.verify_first_step and active_ddp(model) is None:
+            if differentiable and due and self.verify_first_step and not self._forms.has_verified(self.objective, model, given, due):
                 verify_first_step(self.objective, model, given, target, due)
             call = self.objective.on(model, given, target, due, differentiable=differentiable, is_training_step=counted, immediate=immediate)
             with twice_differentiable_from_local(), check_agreement(model, given, target), call as opened:

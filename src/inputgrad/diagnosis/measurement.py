@@ -24,7 +24,7 @@ from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.parameter_gradients import Gradients, parameter_gradients
-from inputgrad.step.verification import Verification, Verifier
+from inputgrad.step.verifier import Verification, Verifier
 from inputgrad.step.whole_step import whole_step
 from inputgrad.variables import ModelInputs
 

@@ -79,8 +79,12 @@ class Explanation:
 
     def __str__(self) -> str:
         told = [f"{verdict.engine}: {verdict.reason}" for verdict in self.verdicts if verdict.reason and verdict.engine != "auto"]
-        told += [f"{verdict.engine}: not verified: {verdict.unverified}" for verdict in self.verdicts if verdict.unverified and verdict.engine != "auto"]
+        told += self.unverified()
         return "\n".join([*self.heading(), "", *self.table(), "", *_bullets([*told, *_warned(self.warnings)])]).rstrip()
+
+    def unverified(self) -> list[str]:
+        """Why the gradient of an engine that serves could not be verified, one line an engine."""
+        return [f"{verdict.engine}: not verified: {verdict.unverified}" for verdict in self.verdicts if verdict.unverified and verdict.engine != "auto"]
 
     def heading(self) -> list[str]:
         """Which engine is taken, and why."""
@@ -159,7 +163,8 @@ class Validation:
         for finding in self.findings:
             lines += _bullets([f"{finding.what}: {finding.text}"])
             lines += _wrapped(f"way out: {finding.way_out}", "    ") if finding.way_out else []
-        return "\n".join([*lines, "", *self.explanation.table(), *_bullets(_warned(self.explanation.warnings))]).rstrip()
+        told = [*self.explanation.unverified(), *_warned(self.explanation.warnings)]
+        return "\n".join([*lines, "", *self.explanation.table(), *_bullets(told)]).rstrip()
 
 
 def one_line(text: str) -> str:

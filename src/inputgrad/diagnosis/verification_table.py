@@ -14,7 +14,7 @@ from inputgrad.errors import EngineError
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Objective
-from inputgrad.step.verification import Verification, Verifier
+from inputgrad.step.verifier import Verification, Verifier
 from inputgrad.variables import ModelInputs
 
 DIRECTIONS = 6

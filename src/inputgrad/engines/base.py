@@ -24,6 +24,7 @@ class GradientRequest:
 
     base_loss_offered: the base loss is a multiple c of Σ_n s_n, and the engine may take its parameter gradient along.
     immediate: all leaf gradients are collected in one go, so that the engine may hand out gradients that it knows already.
+    lean: least memory, not least time: a pass is freed once its gradient is there, and made again where its graph is needed again.
     """
 
     forward: ForwardPass
@@ -31,6 +32,7 @@ class GradientRequest:
     wrt: tuple[Key, ...]
     base_loss_offered: bool = False
     immediate: bool = False
+    lean: bool = False
 
     @property
     def model(self) -> nn.Module:
@@ -121,4 +123,6 @@ class Engine(ABC):
 def constant_gradient(request: GradientRequest) -> Linearization:
     """The input gradient as a constant: first order only, so every model works and no engine is asked."""
     gradient = input_gradient(request.forward, request.score, request.wrt, create_graph=False)
+    if request.forward.may_free_graph:
+        request.forward.free_graph()
     return Linearization(tuple(part.detach() for part in gradient))

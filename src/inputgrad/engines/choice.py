@@ -1,5 +1,6 @@
 """The choice of an engine: by name, by object, or by what the model allows (``"auto"``)."""
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -90,18 +91,27 @@ def engine_taken_before(model: nn.Module) -> Engine | None:
 
 def _rescue(request: GradientRequest, others: Sequence[Engine], reason: EngineError) -> tuple[Engine, Linearization]:
     refusals = [str(reason)]
+    _let_go(reason)
     for engine in others:
         try:
             linearization = engine.linearize(request)
             error = engine.tried(request, linearization)
         except EngineError as refusal:
             refusals.append(str(refusal))
+            _let_go(refusal)
             continue
         measured = "" if error is None else f": on this batch off by about {error:.0e} of the term's own gradient"
         how = "exact" if engine.traits.exact else f"approximate{measured}"
         warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning")
         return engine, linearization
     raise EngineError("no engine serves this model. " + " ".join(refusals)) from reason
+
+
+def _let_go(refusal: BaseException | None) -> None:
+    """Let go of the graphs that an engine had made when it gave up: they hang on the frames of its traceback."""
+    while refusal is not None:
+        traceback.clear_frames(refusal.__traceback__)
+        refusal = refusal.__cause__
 
 
 def _tell_uncompiled(model: nn.Module) -> None:

@@ -4,8 +4,7 @@ It works a level above the other engines: what it is given is the whole evaluati
 already computed. What it cannot trace, and shapes not seen often enough, run on the engine of ``"auto"``.
 """
 
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,14 +14,13 @@ from torch import Tensor, nn
 from inputgrad.distributed.placement import Placement
 from inputgrad.engines.base import Engine, GradientRequest, Linearization, Traits
 from inputgrad.engines.choice import Auto
+from inputgrad.engines.eager_gradient import eager_gradients, relative
 from inputgrad.errors import warn
 from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import PassOptions
-from inputgrad.passes.precision import LOSS_SCALE, Rows
+from inputgrad.passes.in_chunks import sketch
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.torch_internals import messages, pytree
-from inputgrad.torch_internals.autograd_graph import leaves_of
-from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.tracing.guards import captured_state, model_form
 from inputgrad.tracing.progress import told
 from inputgrad.tracing.records import StepRequest, StepResult
@@ -132,43 +130,27 @@ class Compiled(Engine):
         warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
 
     def _difference(self, replay: RandomAndBufferState, compiled: "CompiledStep", request: StepRequest) -> str | None:
-        """Why the compiled step is not used: its first batch compared with the eager step."""
-        parameters = dict(request.model.named_parameters())
-        arguments = (request.inputs, request.target, request.weights)
-        with replay.run(), torch.enable_grad(), _casts_apart():
-            loss, _, _, own = request.step(*arguments)
-            known = own | {id(parameter) for parameter in parameters.values()}
-            foreign = [leaf for leaf in leaves_of([loss]) if id(leaf) not in known]
-            with without_gradient_hooks(parameters.values()):
-                expected = _gradients(loss, parameters, request.model)
+        """Why the compiled step is not used: its first batch compared with the eager step, of whose gradient a sketch is kept."""
+        expected, foreign = eager_gradients(replay, request)
         if foreign:
-            return f"the loss reaches {len(foreign)} tensor(s) that require grad and are no parameters of the model"
+            return f"the loss reaches {foreign} tensor(s) that require grad and are no parameters of the model"
+        dtypes = {parameter.dtype for parameter in request.model.parameters() if parameter.requires_grad}
         for interpreted in (True, False):
             with replay.run():
-                result = compiled(request.model, *arguments, interpreted=interpreted)
-            error = 0.0 if compiled.random and not interpreted else _relative(result.gradients, expected)  # the compiler may draw other numbers
-            if not error <= self._allowed(expected, None if interpreted else _autocast(replay.device)):
+                result = compiled(request.model, request.inputs, request.target, request.weights, interpreted=interpreted)
+            known = compiled.random and not interpreted  # the compiler may draw other numbers
+            error = 0.0 if known else relative({name: sketch(gradient) for name, gradient in result.gradients.items()}, expected)
+            del result
+            if not error <= self._allowed(dtypes, None if interpreted else _autocast(replay.device)):
                 return f"its parameter gradient on the first batch differs from the eager one by {error:.1e}"
         return None
 
-    def _allowed(self, gradients: dict[str, Tensor], autocast: torch.dtype | None) -> float:
+    def _allowed(self, gradients: set[torch.dtype], autocast: torch.dtype | None) -> float:
         """The root of the coarsest precision: under autocast the compiler rounds at other places than the eager step."""
         if self.tolerance is not None:
             return self.tolerance
-        dtypes = {gradient.dtype for gradient in gradients.values()} | ({autocast} if autocast else set())
+        dtypes = gradients | ({autocast} if autocast else set())
         return max((torch.finfo(dtype).eps for dtype in dtypes), default=1.0) ** 0.5
-
-
-@contextmanager
-def _casts_apart() -> Iterator[None]:
-    """As in a trace, each use of a parameter has a cast of its own: the gradients of two passes are then added in the parameter's precision, not in half."""
-    enabled = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    torch.clear_autocast_cache()
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(enabled)
 
 
 def _autocast(device: torch.device) -> torch.dtype | None:
@@ -206,23 +188,3 @@ def _inputs_require_grad(steps: _CompiledSteps, request: StepRequest) -> bool:
             "to the parameters only. Such steps run eagerly, by the engine of 'auto'"
         )
     return True
-
-
-def _gradients(loss: Tensor, parameters: dict[str, nn.Parameter], model: nn.Module) -> dict[str, Tensor]:
-    from inputgrad.tracing.compiled_step import computes_in_float16
-
-    sources = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-
-    def taken(scale: float) -> Rows:
-        return [torch.autograd.grad(loss, list(sources.values()), loss.new_tensor(scale), retain_graph=True, allow_unused=True)]
-
-    (found,) = LOSS_SCALE.unscaled(model, taken) if computes_in_float16(model) else taken(1)
-    return {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
-
-
-def _relative(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    if found.keys() != expected.keys():
-        return float("inf")
-    off = sum(float((found[name].double() - gradient.double()).square().sum()) for name, gradient in expected.items())
-    size = sum(float(gradient.double().square().sum()) for gradient in expected.values())
-    return (off / size) ** 0.5 if size else off**0.5

@@ -16,7 +16,7 @@ from inputgrad.engines.base import Cotangents, Linearization
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import gradients_by_backward
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.torch_internals.gradient_hooks import without_accumulation_hooks, without_gradient_hooks
+from inputgrad.torch_internals.gradient_hooks import handed_over, without_accumulation_hooks, without_gradient_hooks
 
 
 def estimated_error(criterion: Any, narrow: Any, wide: Any, order: int, model: nn.Module, inputs: Any, target: Any) -> float:
@@ -46,16 +46,20 @@ def parameter_gradient(forward: ForwardPass, linearization: Linearization, v: Co
     """∂⟨v, g⟩/∂θ by a linearization, one pass at a time: the graph of each is let go before the next is made. Sets no ``.grad``."""
     parameters = [parameter for parameter in forward.model.parameters() if parameter.requires_grad]
     totals = [torch.zeros_like(parameter) for parameter in parameters]
+
+    def add(number: int, part: Tensor) -> None:
+        totals[number] += part
+
     passes = linearization.extra_passes(v, 0.0) if linearization.extra_passes else ()
     for share in chain([linearization.same_pass(v)] if linearization.same_pass else [], passes):
         if not isinstance(share, Tensor) or not share.requires_grad:
             continue
         with without_gradient_hooks(parameters), without_accumulation_hooks(parameters), forward.placement.unnoticed_backward():
             if forward.reentrant:
-                parts = gradients_by_backward(share, parameters, forward.model)
-            else:
-                parts = list(torch.autograd.grad(share, parameters, allow_unused=True, retain_graph=linearization.same_pass is not None))
-        for total, part in zip(totals, parts, strict=True):
-            if part is not None:
-                total += part
+                for number, part in enumerate(gradients_by_backward(share, parameters, forward.model)):
+                    if part is not None:
+                        add(number, part)
+                continue
+            with handed_over(parameters, add):
+                torch.autograd.grad(share, parameters, allow_unused=True, retain_graph=linearization.same_pass is not None)
     return totals

@@ -44,10 +44,14 @@ class DoubleBackward(Engine):
         with as_engine_error(self, forward, "twice"):
             seed = None
             if not is_checked(self, forward, score):
+                if request.lean:  # the check frees the run that it is made on, which may be another gradient's too
+                    forward.free_graph()
                 seed = forward.primal().output.new_ones(()).requires_grad_()
                 forward.own_leaves.append(seed)
             gradient = input_gradient(forward, score, request.wrt, create_graph=True, seed=seed)
-            check_second_derivative(self, forward, score, gradient, seed, request.wrt)
+            check_second_derivative(self, forward, score, gradient, seed, request.wrt, spend=request.lean)
+            if seed is not None and request.lean:  # the check has freed the graph as it went, as a step does
+                gradient = input_gradient(forward, score, request.wrt, create_graph=True)
 
         def same_pass(v: Cotangents) -> Tensor:
             return torch.stack([(part * cotangent).sum() for part, cotangent in zip(gradient, v, strict=True)]).sum()

@@ -34,6 +34,7 @@ from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, joint_norm, score_at_displacement, sum_of_scores
 from inputgrad.passes.first_derivative import check_first_derivative, step_refinement
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.in_chunks import sketch
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.joint_gradients import input_and_parameter_gradients
 from inputgrad.passes.rounding import HALF, dtypes_inside, rounding
@@ -100,8 +101,10 @@ class FiniteDifference(Engine):
 
     def _by_itself(self, request: GradientRequest, scored: FrozenBranches) -> Linearization:
         forward = request.forward
-        forward.may_free_graph = False
+        forward.may_free_graph = request.lean and self.scheme != "one_sided"
         gradient = tuple(part.detach() for part in input_gradient(forward, scored, request.wrt, create_graph=False))
+        if forward.may_free_graph:
+            forward.free_graph()
         self._check(request, scored, gradient)
         return Linearization(gradient, *self._shares(request, scored))
 
@@ -111,20 +114,23 @@ class FiniteDifference(Engine):
 
     def _shares(self, request: GradientRequest, scored: FrozenBranches) -> tuple[SamePass | None, ExtraPasses]:
         forward, wrt = request.forward, request.wrt
-        primal_scores = scored(forward.primal().output)
-        several = primal_scores.dim() == 2
+        here = scored(forward.values().output)
+        count, zero = (here.shape[1] if here.dim() == 2 else None), here.new_zeros(())
+        primal_scores = scored(forward.primal().output) if self.scheme == "one_sided" else None  # its graph is not held without need
         dtypes = self._dtypes(forward, request.score)
 
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
-            for row in range(primal_scores.shape[1]) if several else (None,):
+            for row in range(count) if count is not None else (None,):
                 directions = dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True))
                 yield row, directions, self._step(forward, directions, dtypes, request.score)
 
         def same_pass(v: Cotangents) -> Tensor:
-            shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h]
-            return torch.stack(shares).sum() if shares else primal_scores.new_zeros(())
+            shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h] if primal_scores is not None else []
+            return torch.stack(shares).sum() if shares else zero
 
         def extra_passes(v: Cotangents, _c: float) -> Iterator[Share]:
+            if request.immediate:
+                forward.let_go()
             for row, directions, h in rows(v):
                 for multiple, weight in PASSES[self.scheme] if h or forward.placement.is_fsdp else ():  # shards are gathered by all processes or by none
                     yield score_at_displacement(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
@@ -164,10 +170,11 @@ class FiniteDifference(Engine):
         forward = request.forward
         if forward.placement.is_fsdp or forward.placement.is_fsdp1:  # no gradients to be had apart from the shares
             return super().tried(request, linearization)
+        forward.let_go()
         scored = FrozenBranches(request.score)
         v = tuple(part if bool(part.any()) else torch.ones_like(part) for part in linearization.gradient)
         doubled = Linearization(linearization.gradient, *replace(self, step_factor=2 * self.step_factor)._shares(request, scored))
-        narrow, wide = (parameter_gradient(forward, at_step, v) for at_step in (linearization, doubled))
+        narrow, wide = ([sketch(part) for part in parameter_gradient(forward, at_step, v)] for at_step in (linearization, doubled))
         error = by_doubling(narrow, wide, ERROR_ORDER[self.scheme])
         if not error <= (_USABLE if rounding(self._dtypes(forward, request.score)) < HALF else _USABLE_IN_HALF):
             raise EngineError(

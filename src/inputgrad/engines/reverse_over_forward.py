@@ -45,7 +45,7 @@ class ReverseOverForward(Engine):
         _refuse_fsdp1(forward)
         _refuse_fsdp2_before_its_support(forward)
         with ForwardModeCheck():
-            check_replay(self, forward, score)
+            check_replay(self, forward, score, differentiated=True)
         gradient = tuple(part.detach() for part in input_gradient(forward, score, wrt, create_graph=False))
 
         def extra_passes(v: Cotangents, _c: float) -> Iterator[Tensor]:

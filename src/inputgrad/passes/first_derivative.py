@@ -18,6 +18,7 @@ from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import nonlinearity
 from inputgrad.passes.rounding import HALF
 from inputgrad.passes.second_derivative import Named, model_fingerprint, signature
+from inputgrad.passes.values_alone import values_alone
 from inputgrad.torch_internals.autograd_graph import custom_functions
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
@@ -50,6 +51,7 @@ def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, sc
     key = ("first derivative", signature(engine, forward, score))
     if is_tracing() or rounding > HALF or forward.placement.is_fsdp or key in memory(forward.model).checked:
         return
+    forward.let_go()
     compared, refinement = False, 1.0
     for variable, whole in gradient.items():
         here = forward.values().variables[variable]
@@ -75,7 +77,10 @@ def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: 
     h = c * size / joint_norm([direction])
 
     def difference(step: float) -> float:
-        ahead, behind = (float(scores_at_displacement(forward, scored, {key: direction}, sign * step).detach().double().sum()) for sign in (1, -1))
+        ahead, behind = (
+            values_alone(lambda at=sign * step: float(scores_at_displacement(forward, scored, {key: direction}, at).detach().double().sum()))  # type: ignore[misc]
+            for sign in (1, -1)
+        )
         return (ahead - behind) / (2 * step)
 
     first = difference(h)

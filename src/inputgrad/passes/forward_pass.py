@@ -44,6 +44,8 @@ class PassOptions:
     """Whether sharded parameters must be whole for the step."""
     any_order: bool = False
     """Whether the output will be differentiated more than twice."""
+    spent_at_once: bool = False
+    """Whether the pass that gives the input gradient may free the graph: whoever wants another gradient runs the model again."""
 
 
 class ForwardPass:
@@ -76,7 +78,7 @@ class ForwardPass:
             replay.gather()
         self._primal: Run | None = None
         self._spent = self._whole = False
-        self.may_free_graph = False
+        self.may_free_graph = watch.spent_at_once
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.writes_on_inputs = False
         """Whether the model worked in place on a variable that it was handed."""
@@ -136,6 +138,14 @@ class ForwardPass:
         self._primal = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
         self._spent = True
 
+    def let_go(self) -> None:
+        """Free the graph of the run at the variables' own values while something else is done: a first step is to need no more memory than later ones.
+
+        Not of a model of several processes, which have heard of that run.
+        """
+        if self.placement.local:
+            self.free_graph()
+
     def values(self) -> Run:
         """The run at the variables' own values, with or without its graph."""
         return self._primal if self._primal is not None else self.primal()
@@ -179,7 +189,7 @@ class ForwardPass:
             output = self._output(self.inputs.replaced(handed))
         check_output(output)
         self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
-        if self._replay.output is None:
+        if self._replay.output is None and not self.placement.local:
             self._replay.output = output
         for key in self.wrt:
             if key not in variables:

@@ -55,7 +55,7 @@ class FrozenDecisions:
     def tape(self) -> BranchTape:
         """The tape of the next pass or score."""
         if self._next_tape == len(self._tapes):
-            self._tapes.append(BranchTape())
+            self._tapes.append(BranchTape(parameters_move=True))
         self._next_tape += 1
         return self._tapes[self._next_tape - 1]
 

@@ -23,19 +23,28 @@ from inputgrad.variables import Key
 _TOO_LARGE = "too large for joint gradients"
 """The scale at which a model's gradients overflowed in float16, in its memory."""
 
+_AT_ONCE = 1 << 18
+"""How many numbers are scaled at once."""
+
 
 @dataclass(frozen=True)
 class InputAndParameterGradients:
     """g, one detached tensor a variable, and scale·G, one tensor for each leaf that the scores depend on."""
 
     inputs: tuple[Tensor, ...]
-    leaves: tuple[tuple[Tensor, Tensor], ...]
+    leaves: list[tuple[Tensor, Tensor]]
     scale: float
 
     def times(self, factor: float) -> list[tuple[Tensor, Tensor]]:
-        """Each leaf with factor·G."""
-        parts = scaled([gradient for _, gradient in self.leaves], factor / self.scale)
-        return [(leaf, part) for (leaf, _), part in zip(self.leaves, parts, strict=True)]
+        """Each leaf with factor·G. To be asked for once: G goes as its multiple comes, so that the two are not held at once."""
+        found: list[tuple[Tensor, Tensor]] = []
+        while self.leaves:
+            some = [self.leaves.pop()]
+            while self.leaves and sum(gradient.numel() for _, gradient in some) < _AT_ONCE:
+                some.append(self.leaves.pop())
+            parts = scaled([gradient for _, gradient in some], factor / self.scale)
+            found += [(leaf, part) for (leaf, _), part in zip(some, parts, strict=True)]
+        return found
 
 
 def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> InputAndParameterGradients | None:
@@ -65,7 +74,7 @@ def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tup
     if all(part is None for part in inputs) or (is_float16_autocast(total.device) and _overflows(forward.model, found, scale)):
         return None
     filled = tuple(torch.zeros_like(z) if part is None else part for part, z in zip(inputs, variables, strict=True))
-    paid = tuple((leaf, gradient) for leaf, gradient in zip(leaves, found[len(variables) :], strict=True) if gradient is not None)
+    paid = [(leaf, gradient) for leaf, gradient in zip(leaves, found[len(variables) :], strict=True) if gradient is not None]
     return InputAndParameterGradients(filled if scale == 1 else tuple(part / scale for part in filled), paid, scale)
 
 

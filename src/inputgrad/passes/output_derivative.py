@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.passes.directions import Directions
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.value_differences import compare
+from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.passes.value_differences import DIRECTIONS, Misfit, compare
+from inputgrad.passes.values_alone import values_alone
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 from inputgrad.variables import ModelInputs
 
 
-def first_derivative_misfit(model: nn.Module, inputs: ModelInputs, pick: Callable[[Any], Tensor], parameters: Sequence[Tensor]) -> float | None:
-    """The relative misfit of the first derivative in the parameters and the inputs; None where it cannot be told."""
+def first_derivative_misfit(model: nn.Module, inputs: ModelInputs, pick: Callable[[Any], Tensor], parameters: Sequence[Tensor]) -> Misfit | None:
+    """The misfit of the first derivative in the parameters and the inputs; None where the output is too flat."""
     leaves = {key: z.detach().clone() for key, z in inputs.tensors() if z.is_floating_point()}
     given = inputs.replaced(leaves)
     frozen = FrozenDecisions()
@@ -30,17 +33,16 @@ def first_derivative_misfit(model: nn.Module, inputs: ModelInputs, pick: Callabl
     cotangent: list[Tensor] = []
 
     def scalar() -> Tensor:
-        with frozen.evaluation(), state.run():
+        with uncompiled(), frozen.evaluation(), state.run():
             output = ForwardPass(model, given, (), pick, state, PassOptions(tape=frozen.tape())).run({}).output
         if not cotangent:
             cotangent.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(output))
         return (output * cotangent[0]).sum()
 
     with without_gradient_hooks(parameters):
-        gradients = torch.autograd.grad(scalar(), sources, allow_unused=True)
+        gradients: list[Tensor | None] = list(torch.autograd.grad(scalar(), sources, allow_unused=True))
 
     def value() -> float:
-        return float(scalar().detach().double())
+        return values_alone(lambda: float(scalar().detach().double()))
 
-    misfit = compare(value, gradients, sources, 1e-2)
-    return misfit.relative if misfit is not None and misfit.settled else None
+    return compare(value, Directions(gradients, sources, DIRECTIONS), 1e-2)

@@ -16,10 +16,11 @@ from inputgrad.memory import memory
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.seed_check import check_linear_in_seed, linear_functional
 from inputgrad.passes.undefined_derivatives import hold_nan, undefined_module
+from inputgrad.passes.values_alone import values_alone
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_from_local, is_once_differentiable, leaves_of, nodes_of
-from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
-from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
+from inputgrad.torch_internals.gradient_hooks import handed_over, without_gradient_hooks
+from inputgrad.torch_internals.modules import module_forms
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
 
@@ -36,12 +37,19 @@ def is_checked(engine: "Named", forward: ForwardPass, score: Score) -> bool:
 
 
 def check_second_derivative(
-    engine: "Named", forward: ForwardPass, score: Score, results: Sequence[Tensor], seed: Tensor | None = None, wrt: tuple[Key, ...] = ()
+    engine: "Named",
+    forward: ForwardPass,
+    score: Score,
+    results: Sequence[Tensor],
+    seed: Tensor | None = None,
+    wrt: tuple[Key, ...] = (),
+    *,
+    spend: bool = False,
 ) -> None:
     """Differentiate ``results`` in the parameters, and in the seed that they were made from, unless that was done before.
 
     seed, wrt: of the backward pass that gave the results, input gradients with respect to ``wrt``: what is cut off is found by the seed (`seed_check`). A
-    once_differentiable Function is looked for by name first, for the sake of the message.
+    once_differentiable Function is looked for by name first, for the sake of the message. spend: free the graph of the results, which are to be made again.
     """
     if is_checked(engine, forward, score):
         return
@@ -57,16 +65,30 @@ def check_second_derivative(
     totals = [result.sum() for result in differentiable] if functional is None else [functional]
     by_seed = None
     if totals and sources:
-        with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward():
-            gradients = torch.autograd.grad(totals, sources, retain_graph=True, allow_unused=True)
-        by_seed = gradients[-1]
-        if forward.placement.local and hold_nan(gradients) and not hold_nan(results):
+        by_seed, undefined = _tried(forward, totals, sources, seed, spend=spend)
+        if undefined and not hold_nan(results):
             _refuse_undefined(engine, forward)
     if not differentiable and not expected:
         return  # a batch without a gradient proves nothing
     if expected and not forward.placement.is_sharded:  # processes that split a model and see other batches would be told of a cut
         check_linear_in_seed(engine.name, forward, score, wrt, results, by_seed, expected)
     memory(forward.model).checked.add(signature(engine, forward, score))
+
+
+def _tried(forward: ForwardPass, totals: list[Tensor], sources: list[Tensor], seed: Tensor | None, *, spend: bool) -> tuple[Tensor | None, bool]:
+    """The gradient of the totals in the last source, and whether that in another is not a number. Each is looked at and let go of as it comes."""
+    undefined: list[bool] = []
+
+    def look(_number: int, gradient: Tensor) -> None:
+        if forward.placement.local and not undefined and hold_nan([gradient]):
+            undefined.append(True)
+
+    shrunk = handed_over(sources[:-1] if seed is not None else sources, look)
+    with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward(), shrunk:
+        last = torch.autograd.grad(totals, sources, retain_graph=not spend, allow_unused=True)[-1]
+    if spend:
+        forward.free_graph()
+    return last, bool(undefined)
 
 
 def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
@@ -80,10 +102,12 @@ def _refuse_undefined(engine: "Named", forward: ForwardPass) -> None:
         )
 
 
-def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: AbstractContextManager[Any] | None = None) -> None:
+def check_replay(
+    engine: "Named", forward: ForwardPass, score: Score, watched: AbstractContextManager[Any] | None = None, *, differentiated: bool = False
+) -> None:
     """Run the model once more as it is, the first time that it is met: a replay that gives another output is none.
 
-    watched: what is around this run.
+    watched: what is around this run. differentiated: whether what watches it differentiates inside.
 
     Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
     """
@@ -91,10 +115,15 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: A
     if is_tracing() or key in memory(forward.model).checked:
         return
     here = forward.primal().output.detach()
+    forward.let_go()
+
+    def run_again() -> Tensor:
+        output = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
+        score(output)  # whoever watches this run watches the score too
+        return output.detach()
+
     with watched or nullcontext():
-        run_again = forward.run({}).output  # with gradients enabled: user code that looks at that must take the same way
-        score(run_again)  # whoever watches this run watches the score too
-    again = run_again.detach()
+        again = run_again() if differentiated else values_alone(run_again)
     off, size = float((again - here).double().norm()), float(here.double().norm())
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
@@ -107,7 +136,7 @@ def check_replay(engine: "Named", forward: ForwardPass, score: Score, watched: A
 
 def model_fingerprint(model: nn.Module) -> int:
     """What a model is made of, as a number: another one after a layer was exchanged, a mode changed or a hook added."""
-    return hash(tuple((id(type(m)), m.training, len(forward_hooks(m)), len(forward_pre_hooks(m)), backward_hooks(m)) for m in model.modules()))
+    return hash(tuple(module_forms(model)))
 
 
 def signature(engine: "Named", forward: ForwardPass, score: Score) -> tuple[Any, ...]:

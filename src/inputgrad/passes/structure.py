@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.torch_internals import compiler
-from inputgrad.torch_internals.modules import own_buffers, own_parameters, running_facts
+from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks, own_buffers, own_parameters, running_facts
 
 
 class ModelStructure:
@@ -30,7 +30,7 @@ class ModelStructure:
         self._settings = [_settings(module) for module in modules] if self.is_python else []
         self._parameters = _Places(model if self.is_python else nn.Module(), own_parameters)
         self._buffers = _Places(model if self.is_python else nn.Module(), own_buffers)
-        self.has_hooks = self._facts is not None and any(any(facts[2:6]) for facts in self._facts)
+        self.has_hooks = self.is_python and any(map(_hooks_of, modules))
         self.is_torchs_own = self.is_python and all(_is_torchs_own(module) for module in modules)
         """Whether every module is one of ``torch.nn`` as it stands, without a hook: then the same operations run at each step."""
 
@@ -54,14 +54,13 @@ class ModelStructure:
         """The buffers by name, likewise."""
         return self._buffers.tensors()
 
-    def _look(self) -> list[tuple[object, ...]] | None:
-        facts = []
-        for reference in self._modules:
-            module = reference()
-            if module is None:
-                return None
-            facts.append(running_facts(module))
-        return facts
+    def _look(self) -> list[object] | None:
+        modules = [reference() for reference in self._modules]
+        return None if None in modules else running_facts(modules)  # type: ignore[arg-type]  # none of them is None
+
+
+def _hooks_of(module: nn.Module) -> int:
+    return len(forward_hooks(module)) + len(forward_pre_hooks(module)) + backward_hooks(module)
 
 
 class _Places:
@@ -90,4 +89,4 @@ _TORCHS_OWN = frozenset(vars(nn.Module()))
 
 
 def _is_torchs_own(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in vars(module) and not any(running_facts(module)[2:6])
+    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in vars(module) and not _hooks_of(module)

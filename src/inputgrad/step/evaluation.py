@@ -88,7 +88,7 @@ class Evaluation:
 
     def _linearize(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> SharedGradient:
         forward = self._pass(keys, at, of.module if isinstance(of, heads.Inner) else None)
-        request = GradientRequest(forward, self._score(of, forward), keys)
+        request = GradientRequest(forward, self._score(of, forward), keys, immediate=self.setting.immediate, lean=self.setting.lean)
         linearization = constant_gradient(request) if constant else self._by_engine(request, of)
         wanted = self.setting.differentiable and not constant
         return SharedGradient(tuple(part.detach().requires_grad_(wanted) for part in linearization.gradient), linearization)
@@ -101,7 +101,7 @@ class Evaluation:
         if multiple is None or self._base_value is None:
             return engine.linearize(request)
         request.forward.may_free_graph = setting.immediate and setting.single_term and not self.inputs.has_graph
-        linearization = engine.linearize(replace(request, base_loss_offered=True, immediate=setting.immediate))
+        linearization = engine.linearize(replace(request, base_loss_offered=True))
         request.forward.may_free_graph = False
         if linearization.takes_base_loss:
             self.shared_base = SharedBaseLoss(linearization, multiple, self._base_value)
@@ -126,8 +126,8 @@ class Evaluation:
         return (here := self._pass(keys, at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        frozen = self.setting.frozen is not None
-        changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key), frozen=frozen) for key, value in values.items()}
+        fixed = self.setting.frozen is not None
+        changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key), frozen=fixed) for key, value in values.items()}
         return self._further_pass(tuple(changes)).run(changes).output
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
@@ -137,7 +137,6 @@ class Evaluation:
         return base_losses.per_sample(self.setting.base, output, self.target)
 
     def detached_output(self) -> Tensor | None:
-        """The output of the batch's own pass, detached, where one was made."""
         return None if self._output is None else self._output.detach()
 
     def sizes(self) -> list[int]:
@@ -206,7 +205,7 @@ class Evaluation:
         return all(z.dtype in FULL_PRECISION for z in tensors) and all(part.constant or part.extra_passes is None for part in linearizations)
 
     def close(self) -> None:
-        """Let go of every pass: what is still needed hangs on the loss, and nothing waits for the garbage collector."""
+        """Let go of every pass, so that nothing waits for the garbage collector; what is still needed hangs on the loss."""
         for subset in self._subsets.values():
             subset.close()
         for held in (self._subsets, self._passes, self._gradients):
@@ -227,7 +226,7 @@ class Evaluation:
 
     def _options(self, *, plain: bool = False) -> PassOptions:
         if self.setting.frozen is not None:
-            return PassOptions(tape=self.setting.frozen.tape(), any_order=plain)
+            return PassOptions(tape=self.setting.frozen.tape(), any_order=plain, spent_at_once=not plain)
         return PassOptions(whole=True, any_order=True) if plain else self.setting.engine.pass_options(self.model)
 
     def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:

@@ -48,8 +48,10 @@ class KnownForms:
         if isinstance(objective.engine, Compiled):
             program = next((item for item in known.programs if item.serves(objective, inputs, target, active)), None)
             return ProgramStep(program, inputs, target) if program and program.holds() and (program.verified or _is_off(verify)) else None
-        form = self._find(known, objective, model, inputs, active, verify)
-        return None if form is None else PlainStep(form, model, inputs, target)
+        form = self._find(objective, model, inputs, active) if _takes_double_backward(objective, model) else None
+        if form is None or form.plain is None or not (form.verified or _is_off(verify)):
+            return None
+        return PlainStep(form.plain, model, inputs, target)
 
     def knows(self, model: Any) -> bool:
         """Whether a form of this model is known at all."""
@@ -59,52 +61,49 @@ class KnownForms:
         """Make the next step with this model in full."""
         self._models.pop(model, None)
 
-    def learn_program(self, call: Call, program: Program | None, *, verify: bool) -> None:
-        """Remember a compiled step that may be run at once at the next step of its form."""
-        evaluation = call.evaluation
-        if program is None or not evaluation.state.placement.local or not _is_ordinary(evaluation.inputs):
-            return
-        verified = is_verified(call.objective, evaluation.model, evaluation.inputs, call.active)
-        known = KnownProgram.of(call, program, verified=verified) if verified or _is_off(verify) else None
-        if known is not None:
-            programs = self._models.setdefault(evaluation.model, _Known(known.structure)).programs
-            programs.append(known)
-            del programs[:-FORMS]
+    def has_verified(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> bool:
+        """Whether the gradient of the terms has been verified in this form, as far as it can be told at once."""
+        form = self._find(objective, model, inputs, active)
+        return form is not None and form.verified
 
-    def learn(self, call: Call, *, verify: bool) -> None:
-        """Remember the form of a call that was made in full, where a plain step would have given the same."""
-        evaluation, objective = call.evaluation, call.objective
-        model, primal = evaluation.model, evaluation.primal_pass
-        if objective.base is None and not call.active:  # nothing is due
+    def learn(self, call: Call, program: Program | None = None) -> None:
+        """Remember the form of a call that was made in full, and whether the next one may be made at once: plainly, or by a program."""
+        evaluation, objective, model = call.evaluation, call.objective, call.evaluation.model
+        before = self._find(objective, model, evaluation.inputs, call.active)
+        if not evaluation.setting.differentiable or (before is not None and before.verified and program is None):
             return
-        if not evaluation.is_plain() or not _takes_double_backward(objective, model) or not _is_ordinary(evaluation.inputs):
-            return
-        learnt = is_verified(objective, model, evaluation.inputs, call.active)
-        if not learnt and not _is_off(verify):
-            return
+        verified = is_verified(objective, model, evaluation.inputs, call.active)
         known = self._models.get(model)
         if known is None or not known.structure.holds():
             structure = ModelStructure(model)
             if not structure.is_python:
                 return
             known = self._models[model] = _Known(structure)
-        exchanged = primal.has_phase and not (known.structure.is_torchs_own and not primal.has_exchanged)
-        rewindable = any(item.term.further_passes for item in call.active)
-        form = PlainForm(objective, primal.wrt, exchanged, rewindable)
-        known.forms.append(_Form(form, _kinds(evaluation.inputs), [item.term for item in call.active], learnt))
-        del known.forms[:-FORMS]
+        if program is not None:
+            made = KnownProgram.of(call, program, verified=verified) if evaluation.state.placement.local else None
+            known.programs = [*known.programs[1 - FORMS :], *([made] if made is not None else [])]
+        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known.structure))
+        known.forms = [*(other for other in known.forms[1 - FORMS :] if other is not before), form]
 
-    def _find(self, known: "_Known", objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm], verify: bool) -> PlainForm | None:
-        if not _takes_double_backward(objective, model):
+    def _find(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
+        known = self._models.get(model)
+        if known is None:
             return None
         if not known.structure.holds():
             self.forget(model)
             return None
         kinds = _kinds(inputs)
-        for known_form in known.forms:
-            if known_form.kinds == kinds and known_form.is_of(objective, active):
-                return known_form.form if known_form.verified or _is_off(verify) else None
+        return next((form for form in known.forms if form.kinds == kinds and form.is_of(objective, active)), None)
+
+
+def _plain_form(call: Call, structure: ModelStructure) -> PlainForm | None:
+    """How the next step is made plainly; None where a plain step would not have given the same as this call."""
+    objective, evaluation, primal = call.objective, call.evaluation, call.evaluation.primal_pass
+    is_due = objective.base is not None or bool(call.active)
+    if not is_due or not evaluation.is_plain() or not _takes_double_backward(objective, evaluation.model) or not _is_ordinary(evaluation.inputs):
         return None
+    exchanged = primal.has_phase and not (structure.is_torchs_own and not primal.has_exchanged)
+    return PlainForm(objective, primal.wrt, exchanged, any(item.term.further_passes for item in call.active))
 
 
 FORMS = 8
@@ -113,13 +112,14 @@ FORMS = 8
 
 @dataclass
 class _Form:
-    form: PlainForm
+    objective: Objective
     kinds: Kinds
     terms: list[Any]
     verified: bool
+    plain: PlainForm | None
 
     def is_of(self, objective: Objective, active: list[ActiveTerm]) -> bool:
-        mine = self.form.objective
+        mine = self.objective
         return (
             mine.engine is objective.engine
             and mine.base is objective.base

@@ -53,9 +53,10 @@ class Objective:
         is_training_step: bool = False,
         immediate: bool = False,
         frozen: FrozenDecisions | None = None,
+        lean: bool = False,
     ) -> Iterator["Call"]:
         """A call on a batch with the terms that are active; every pass that it makes is let go of at the end."""
-        setting = Setting(self.base, self.engine, self.pick, differentiable, is_training_step, immediate, len(active) == 1, frozen)
+        setting = Setting(self.base, self.engine, self.pick, differentiable, is_training_step, immediate, len(active) == 1, frozen, lean)
         evaluation = Evaluation(model, inputs, target, setting, wrt=differentiated_inputs(active, inputs, model))
         try:
             yield Call(self, evaluation, active)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from inputgrad.distributed.placement import Placement
 from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.autograd_graph import is_reentrant
 from inputgrad.torch_internals.gradient_hooks import without_accumulation_hooks, without_gradient_hooks
 
 Gradients = list[Tensor | None]
@@ -16,10 +17,11 @@ def parameter_gradients(loss: Tensor, model: nn.Module, sources: Sequence[Tensor
     """∂loss/∂source of each source, None where it has none. The graph is kept."""
     if not sources or not loss.requires_grad:
         return [None for _ in sources]
-    if Placement(model).is_fsdp:
+    placement = Placement(model)
+    if placement.is_fsdp or is_reentrant([loss]):  # whose parameters autograd.grad does not see
         return _by_backward(loss, sources)
     try:
-        with without_gradient_hooks(sources):
+        with without_gradient_hooks(sources), placement.unnoticed_backward():
             return [_whole(part) for part in torch.autograd.grad(loss, list(sources), allow_unused=True, retain_graph=True)]
     except RuntimeError as error:
         if not messages.CHECKPOINT.is_in(error):

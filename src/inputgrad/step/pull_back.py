@@ -3,7 +3,7 @@
 The value's cotangents are read at the detached output and gradients; the passes of the model carry them on. Must not know terms.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from inputgrad.engines.base import Cotangents, KnownGradients, Linearization
 from inputgrad.step.evaluation import Evaluation
+from inputgrad.step.parameter_gradients import parameter_gradients
 from inputgrad.step.surrogate_gradient import SurrogateGradient
-from inputgrad.torch_internals.autograd_graph import leaves_of
-from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks
+from inputgrad.torch_internals.autograd_graph import is_reentrant, leaves_of
+from inputgrad.torch_internals.gradient_hooks import handed_over, has_accumulation_hooks, has_gradient_hooks
 
 Roots = list[tuple[Tensor, Tensor | None]]
 """Where a backward pass starts, each with its cotangent; None for the 0-d ones, which start from 1."""
@@ -36,17 +37,10 @@ class PendingCotangents:
         return [*self.outputs, *shares]
 
     def extra_passes(self) -> Iterator[Roots]:
-        """The rest, one pass of the model at a time; gradients that are known already go with the share that follows."""
+        """The rest, one pass of the model at a time, and gradients that are known already."""
         for gradient, v, c in self.gradients:
-            known: Roots = []
             for share in gradient.extra_passes(v, c) if gradient.extra_passes else ():
-                if isinstance(share, KnownGradients):
-                    known += share.leaves
-                    continue
-                yield [*known, (share, None)]
-                known = []
-            if known:
-                yield known
+                yield list(share.leaves) if isinstance(share, KnownGradients) else [(share, None)]
 
 
 class PullBack:
@@ -68,28 +62,79 @@ class PullBack:
 
     def run(self, value: Tensor) -> None:
         """The backward pass of ``value`` to every leaf but those that the library made itself, one pass of the model at a time."""
-        pending = [_pending(evaluation, value) for evaluation in self._evaluations]
+        passes = self._passes(value)
         own = set[int]().union(*(evaluation.own_leaves() for evaluation in self._evaluations))
+        if self._inputs.has_graph or self._gradient_is_listened_to():  # the graph of the inputs, or a hook, wants the whole gradient at once
+            self._to_leaves([*chain(*passes)], own)
+            return
+        for roots in passes:
+            self._to_leaves(_handed_over(roots, own), own)
+
+    def gradients(self, value: Tensor, sources: Sequence[Tensor]) -> list[Tensor | None]:
+        """∂value/∂source of each source, None where it has none, one pass of the model at a time; a model of one process hears nothing of it."""
+        if not self._placement.local:
+            return parameter_gradients(self.attach(value), self._model, sources)
+        totals: list[Tensor | None] = [None for _ in sources]
+
+        def add(number: int, gradient: Tensor) -> None:
+            total = totals[number]
+            totals[number] = gradient.clone() if total is None else total.add_(gradient)  # what autograd hands out may be used elsewhere too
+
+        for roots in self._passes(value):
+            tensors, cotangents = _that_require_grad(roots)
+            if is_reentrant(tensors):  # hides its leaves from autograd.grad
+                ones = [torch.ones_like(tensor) if cotangent is None else cotangent for tensor, cotangent in zip(tensors, cotangents, strict=True)]
+                loss = SurrogateGradient.apply(value.detach(), ones, *tensors)
+                for number, part in enumerate(parameter_gradients(loss, self._model, sources)):
+                    if part is not None:
+                        add(number, part)
+            elif tensors and sources:
+                with handed_over(sources, add):
+                    torch.autograd.grad(tensors, list(sources), cotangents, allow_unused=True)
+        return totals
+
+    def _passes(self, value: Tensor) -> Iterator[Roots]:
+        """Where the backward passes of a value start, those of the places themselves first."""
+        pending = [_pending(evaluation, value) for evaluation in self._evaluations]
         first: Roots = [(self._placement.finish(value, self._state.output), None)]
         first += chain.from_iterable(cotangents.same_pass() for cotangents in pending)
-        passes: Iterator[Roots] = chain([first], *(cotangents.extra_passes() for cotangents in pending))
-        if self._inputs.has_graph or self._gradient_is_listened_to():  # the graph of the inputs, or a hook, wants the whole gradient at once
-            passes = iter([[*chain(*passes)]])
-        for roots in passes:
-            self._to_leaves(roots, own)
+        return chain([first], *(cotangents.extra_passes() for cotangents in pending))
 
     def _gradient_is_listened_to(self) -> bool:
         """Whether something acts on a parameter as soon as its gradient is there, an optimiser or a reducer: then it must be whole."""
         return bool(self._placement.replicas) or self._placement.is_sharded or any(has_accumulation_hooks(p) for p in self._model.parameters())
 
     def _to_leaves(self, roots: Roots, own: set[int]) -> None:
-        roots = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
-        tensors = [tensor for tensor, _ in roots]
-        cotangents = [None if cotangent is None else cotangent.to(tensor.dtype) for tensor, cotangent in roots]
+        tensors, cotangents = _that_require_grad(roots)
         if self._state.reentrant:  # re-entrant checkpointing hides its leaves and refuses to be told where to stop
             torch.autograd.backward(tensors, cotangents)
         elif leaves := [leaf for leaf in leaves_of(tensors) if id(leaf) not in own]:
             torch.autograd.backward(tensors, cotangents, inputs=leaves)
+
+
+def _handed_over(roots: Roots, own: set[int]) -> Roots:
+    """What is left after gradients that are known already were added to their leaves; autograd would copy each."""
+    left: Roots = []
+    with torch.no_grad():
+        for leaf, known in roots:
+            if known is None or id(leaf) in own or not _takes_as_it_is(leaf, known):
+                left.append((leaf, known))
+            elif leaf.grad is None:
+                leaf.grad = known
+            else:
+                leaf.grad += known
+    return left
+
+
+def _takes_as_it_is(leaf: Tensor, known: Tensor) -> bool:
+    """Whether the ``.grad`` of a leaf may be this tensor itself, and nobody listens."""
+    alike = (known.layout, known.dtype, known.layout == torch.strided and known.stride()) == (leaf.layout, leaf.dtype, leaf.stride())
+    return leaf.is_leaf and leaf.requires_grad and alike and not has_gradient_hooks(leaf)
+
+
+def _that_require_grad(roots: Roots) -> tuple[list[Tensor], list[Tensor | None]]:
+    kept = [(tensor, cotangent) for tensor, cotangent in roots if tensor.requires_grad]
+    return [tensor for tensor, _ in kept], [None if cotangent is None else cotangent.to(tensor.dtype) for tensor, cotangent in kept]
 
 
 def _pending(evaluation: Evaluation, value: Tensor) -> PendingCotangents:

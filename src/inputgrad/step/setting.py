@@ -17,7 +17,7 @@ class Setting:
     pick: the output tensor of what the model returns. differentiable: whether gradients go on to the parameters. is_training_step: whether running
     statistics of terms go on. immediate: whether `PullBack.run` is what comes of the evaluation, so that all leaf gradients are collected in one go.
     single_term: whether one term is due, which hardly asks for a second gradient. frozen: what is recorded or replayed, where the value is wanted as a
-    function of the parameters alone (`verification`).
+    function of the parameters alone (`verification`). lean: least memory, not least time: a pass whose graph is needed again is made again.
     """
 
     base: Callable[[Tensor, Any], Tensor] | None
@@ -28,3 +28,4 @@ class Setting:
     immediate: bool = False
     single_term: bool = False
     frozen: FrozenDecisions | None = None
+    lean: bool = False

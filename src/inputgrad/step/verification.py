@@ -6,162 +6,25 @@ What torch, a custom Function, a hook or a compiler breaks is found without know
 import math
 import os
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.placement import Placement
-from inputgrad.engines import Auto, Compiled, Engine, WeightAsStep
+from inputgrad.engines import Auto, Compiled, Engine
 from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
-from inputgrad.passes.branches.tape import module_with_hidden_branches
-from inputgrad.passes.frozen import FrozenDecisions
-from inputgrad.passes.output_derivative import first_derivative_misfit
-from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_derivative import model_fingerprint
-from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare, displaced
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.form import form_of_step, is_hashable
 from inputgrad.step.objective import Objective
-from inputgrad.step.parameter_gradients import parameter_gradients
+from inputgrad.step.verifier import Status, Verification, Verifier
 from inputgrad.variables import ModelInputs
 
 SWITCH = "INPUTGRAD_VERIFY"
 """The environment variable that switches verification off everywhere, set to 0."""
-TOLERANCES = {True: {torch.float64: 1e-5, torch.float32: 1e-2}, False: {torch.float64: 1e-3, torch.float32: 3e-2}}
-"""Whether the engine is exact -> what its gradient may be off, relative to the change of the value."""
-ROUNDINGS = 3
-"""How often a gradient that looks wrong is made with numbers rounded otherwise; the gradient of a single parameter may agree with itself by chance."""
-
-Status = Literal["verified", "wrong", "on purpose", "not verified", "zero"]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What the comparison of gradient and value says of one engine.
-
-    status: "verified"; "wrong": the gradient is not the derivative of the value; "on purpose": nor is the model's own first derivative, so the model changes
-    gradients on purpose; "zero": the gradient is exactly zero, and so is the change of the value; "not verified": it cannot be told, for the reason given.
-    misfit: relative, where there is one.
-    """
-
-    status: Status
-    misfit: float | None = None
-    reason: str = ""
-
-
-class Verifier:
-    """The terms of one call, their gradient and their value, on one batch from which nothing remains."""
-
-    def __init__(
-        self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], directions: int = DIRECTIONS
-    ) -> None:
-        self._directions = directions
-        self._objective = replace(objective, base_counts=False)
-        self._model, self._inputs, self._target = model, inputs, target
-        self._active = [replace(item, weight=item.weight or 1.0) for item in active]
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._state = RandomAndBufferState(model, inputs.device(model))
-        self._state.remember()
-
-    def verify(self, engine: Engine) -> Verification:
-        """Whether this engine's gradient is the derivative of the value. Raises what the step itself would raise."""
-        if (reason := self._why_not(engine)) is not None:
-            return Verification("not verified", reason=reason)
-        frozen = FrozenDecisions()
-        gradients = self._gradients(engine)
-        try:
-            misfit = compare(lambda: self._value(frozen), gradients, self._parameters, self._tolerance(engine), self._directions)
-        except torch.OutOfMemoryError:
-            return Verification("not verified", reason="memory ran out")
-        except (EngineError, RuntimeError) as error:  # such as re-entrant checkpointing, which allows no gradient but by backward()
-            return Verification("not verified", reason=str(error).splitlines()[0])
-        if misfit is not None and not math.isfinite(misfit.relative):
-            return Verification("wrong", math.inf) if misfit.settled else Verification("not verified", reason="numbers are not finite")
-        if misfit is None:
-            return self._flat(frozen, gradients)
-        if misfit.relative <= self._tolerance(engine):
-            return Verification("verified", misfit.relative)
-        if not misfit.settled:
-            return Verification("not verified", misfit.relative, "the value does not change smoothly enough in the parameters")
-        if self._rounding(engine, gradients) > 0.1 * misfit.relative:
-            return Verification("not verified", misfit.relative, "rounding decides the gradient")
-        return self._misfit(engine, misfit.relative, frozen)
-
-    def _misfit(self, engine: Engine, misfit: float, frozen: FrozenDecisions) -> Verification:
-        hidden = module_with_hidden_branches(self._model) or frozen.hidden
-        try:
-            with self._state.run():
-                first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
-        except RuntimeError:  # as above
-            first = None
-        if first is not None and first > self._tolerance(engine):
-            return Verification("on purpose", misfit, f"the model's own first derivative is {first:.0%} off the change of its output")
-        if hidden is not None:
-            return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
-        return Verification("wrong", misfit)
-
-    def _rounding(self, engine: Engine, gradients: list[Tensor | None]) -> float:
-        """How far the gradient moves, relative, when parameters and inputs are rounded otherwise: one of numbers that cancel moves by its own size."""
-        generator = torch.Generator().manual_seed(1)
-        size = 4 * max(torch.finfo(parameter.dtype).eps for parameter in self._parameters)
-
-        def jitter(tensor: Tensor) -> Tensor:
-            return tensor.detach() * torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
-
-        def moved() -> float:
-            inputs = self._inputs.replaced({key: z + size * jitter(z) for key, z in self._inputs.tensors() if z.is_floating_point()})
-            with displaced(self._parameters, [jitter(parameter) for parameter in self._parameters], size):
-                return _distance(self._gradients(engine, inputs), gradients)
-
-        return max(moved() for _ in range(ROUNDINGS))
-
-    def _flat(self, frozen: FrozenDecisions, gradients: list[Tensor | None]) -> Verification:
-        nothing = all(g is None or not bool(g.any()) for g in gradients)
-        if nothing and self._value(frozen) != 0:
-            return Verification("zero", 0.0, "no parameter changes it")
-        return Verification("not verified", reason="the value is too flat in the parameters for its rounding")
-
-    def _why_not(self, engine: Engine) -> str | None:
-        placement = Placement(self._model)
-        if not self._parameters:
-            return "no parameter requires grad"
-        if isinstance(engine, WeightAsStep):
-            return "it is approximate by the size of the weight"
-        if placement.is_sharded or placement.is_fsdp:
-            return "the parameters are sharded"
-        if any(replica.static_graph for replica in placement.replicas):
-            return "a static graph of DistributedDataParallel allows no further backward pass"
-        dtypes = {parameter.dtype for parameter in self._parameters}
-        if not dtypes <= STEPS.keys() or torch.is_autocast_enabled(self._parameters[0].device.type):
-            return "half precision is too coarse"
-        return None
-
-    def _tolerance(self, engine: Engine) -> float:
-        exact = engine.traits.exact or isinstance(engine, Auto)
-        return max(TOLERANCES[exact][parameter.dtype] for parameter in self._parameters)
-
-    def _gradients(self, engine: Engine, inputs: ModelInputs | None = None) -> list[Tensor | None]:
-        objective = replace(self._objective, engine=engine)
-        with self._state.run(), objective.on(self._model, inputs or self._inputs, self._target, self._active) as call:
-            return parameter_gradients(call.attached(call.total(call.values())), self._model, self._parameters)
-
-    def _value(self, frozen: FrozenDecisions) -> float:
-        call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
-        with self._state.run(), frozen.evaluation(), call as opened:
-            return float(opened.total(opened.values()).detach().double())
-
-
-def _distance(found: list[Tensor | None], expected: list[Tensor | None]) -> float:
-    """‖found − expected‖ / ‖expected‖, absent ones counted as zero."""
-    off, size = 0.0, 0.0
-    for a, b in zip(found, expected, strict=True):
-        a, b = (torch.zeros(()) if part is None else part.detach().double() for part in (a, b))
-        off, size = off + float((a - b).square().sum()), size + float(b.square().sum())
-    return (off / size) ** 0.5 if size else off
 
 
 def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
@@ -170,10 +33,15 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
     Where "auto" is given and its engine's gradient is wrong, the first engine whose gradient is right is taken from then on, with a warning.
     Raises `EngineError` where a named engine's gradient is wrong, or every engine's.
     """
-    key = _key(objective, model, inputs, active)
-    known = memory(model)
-    if os.environ.get(SWITCH) == "0" or not is_hashable(key) or key in known.checked:
+    known, key = memory(model), _key(objective, model, inputs, active)
+    if os.environ.get(SWITCH) == "0" or active_ddp(model) is not None or not is_hashable(key) or key in known.checked:
         return
+    _verify(objective, model, inputs, target, active)
+    known.checked.add(key)
+
+
+def _verify(objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> None:
+    known = memory(model)
     engine = Auto() if isinstance(objective.engine, Compiled) else objective.engine
     result = _agreed(Verifier(objective, model, inputs, target, active).verify(engine), model)
     if result.status == "wrong" or (result.status == "on purpose" and not _means_double_backward(engine, model)):
@@ -189,7 +57,6 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
             f"the parameter gradient of {names} is exactly zero, so it trains nothing: {result.reason}. A second derivative of a ReLU network is zero, and "
             "so is a derivative that does not depend on the parameters"
         )
-    known.checked.add(key)
 
 
 def is_verified(objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> bool:

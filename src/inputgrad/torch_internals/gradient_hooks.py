@@ -3,10 +3,11 @@
 Autograd reads the hooks from the dicts that tensors hold them in, so emptied dicts silence them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from inputgrad.torch_internals.required import Required
@@ -30,6 +31,31 @@ def without_gradient_hooks(tensors: Iterable[Tensor]) -> AbstractContextManager[
 def without_accumulation_hooks(tensors: Iterable[Tensor]) -> AbstractContextManager[None]:
     """The same for ``register_post_accumulate_grad_hook``. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
     return _silenced(_accumulation_hooks, tensors)
+
+
+@contextmanager
+def handed_over(tensors: Sequence[Tensor], receive: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Around ``autograd.grad`` with respect to these tensors: the gradient of each goes to ``receive`` with its number, once it is whole, and is not kept.
+
+    What autograd gives back in its place is a zero of no size. The user's own hooks do not hear of it.
+    """
+
+    def hook(number: int) -> Callable[[Tensor | None], Tensor | None]:
+        def received(gradient: Tensor | None) -> Tensor | None:
+            if gradient is None:  # autograd calls it so where a gradient is undefined
+                return None
+            receive(number, gradient.detach())
+            return gradient.new_zeros(()).expand_as(gradient) if type(gradient) is Tensor and gradient.layout == torch.strided else None
+
+        return received
+
+    with without_gradient_hooks(tensors):
+        handles = [tensor.register_hook(hook(number)) for number, tensor in enumerate(tensors)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def _gradient_hooks(tensor: Tensor) -> dict[Any, Any] | None:

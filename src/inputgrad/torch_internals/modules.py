@@ -1,6 +1,6 @@
 """What an ``nn.Module`` keeps in its private fields, and kinds of modules that have no public base class."""
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import torch
@@ -27,28 +27,43 @@ def backward_hooks(module: nn.Module) -> int:
         return len(module._backward_hooks) + len(module._backward_pre_hooks)
 
 
-def running_facts(module: nn.Module) -> tuple[object, ...]:
-    """What of a module decides how it runs and can change: kind, mode, numbers of hooks of four kinds, forward of its own, parts, which parameters learn.
+def running_facts(modules: Iterable[nn.Module]) -> list[object]:
+    """What of modules decides how they run and can change: kind, mode, numbers of hooks of four kinds, forward of its own, parts, which parameters learn.
 
-    For looking at all modules in each step, so without a call for each fact. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    In one loop, for it is asked at every step. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
-    own = module.__dict__
+    facts: list[object] = []
     try:
-        return (
-            type(module),
-            own["training"],
-            len(own["_forward_hooks"]),
-            len(own["_forward_pre_hooks"]),
-            len(own["_backward_hooks"]),
-            len(own["_backward_pre_hooks"]),
-            own.get("forward"),
-            own.get("_compiled_call_impl"),
-            [id(part) for part in own["_modules"].values()],
-            [parameter is not None and parameter.requires_grad for parameter in own["_parameters"].values()],
-        )
+        for module in modules:
+            own = module.__dict__
+            facts += (type(module), own["training"], len(own["_forward_hooks"]), len(own["_forward_pre_hooks"]))
+            facts += (len(own["_backward_hooks"]), len(own["_backward_pre_hooks"]), own.get("forward"), own.get("_compiled_call_impl"))
+            facts += map(id, own["_modules"].values())
+            for parameter in own["_parameters"].values():
+                facts.append(parameter is not None and parameter.requires_grad)
     except KeyError as error:
         with _HOOKS:
             raise AttributeError(error.args[0]) from error
+    return facts
+
+
+def module_forms(model: nn.Module) -> list[Any]:
+    """What tells whether a model has changed: type, mode and number of hooks of each module.
+
+    In one loop, for it is asked at every step. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    """
+    forms: list[Any] = []
+    seen, waiting = {id(model)}, [model]
+    with _HOOKS:
+        while waiting:
+            m = waiting.pop()
+            backward = len(m._backward_hooks) + len(m._backward_pre_hooks)
+            forms.append((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks), backward))
+            for child in m._modules.values():
+                if child is not None and id(child) not in seen:
+                    seen.add(id(child))
+                    waiting.append(child)
+    return forms
 
 
 def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:

@@ -25,7 +25,7 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
     written = writes_to(func, args, kwargs)
     key = (func, *((tuple(value.shape), value.dtype) for value in pytree.leaves((args, kwargs)) if isinstance(value, Tensor)))
     if written:
-        if any(map(_in_graph, written)):
+        if any(_in_graph(tape, one) for one in written):
             tape.unseen = "what it writes under no_grad"
             return func(*args, **kwargs)
         args, kwargs = pytree.map_only(Tensor, lambda value: value if any(value is one for one in written) else _at_x(tape, key, value), (args, kwargs))
@@ -36,7 +36,7 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
     tensors = [value for value in pytree.leaves(result) if isinstance(value, Tensor)]
     if not tensors:
         return result
-    kept = tape.constant(key, lambda: [None if _in_graph(value) else value.clone() for value in tensors] if _any_in_graph((args, kwargs)) else None)
+    kept = tape.constant(key, lambda: [None if _in_graph(tape, value) else value.clone() for value in tensors] if _any_in_graph(tape, (args, kwargs)) else None)
     if kept is None or not tape.recorded:
         return result
     remaining = iter(kept)
@@ -44,14 +44,17 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
 
 
 def _at_x(tape: "BranchTape", key: Any, value: Tensor) -> Tensor:
-    kept = tape.constant((*key, "argument"), lambda: value.detach().clone() if _in_graph(value) else None)
+    kept = tape.constant((*key, "argument"), lambda: value.detach().clone() if _in_graph(tape, value) else None)
     return value if kept is None or not tape.recorded else kept.clone()
 
 
-def _any_in_graph(arguments: Any) -> bool:
-    return any(isinstance(value, Tensor) and _in_graph(value) for value in pytree.leaves(arguments))
+def _any_in_graph(tape: "BranchTape", arguments: Any) -> bool:
+    return any(isinstance(value, Tensor) and _in_graph(tape, value) for value in pytree.leaves(arguments))
 
 
-def _in_graph(value: Tensor) -> bool:
-    """Whether it was computed from what is differentiated, inputs or parameters. In a displaced pass the input requires no grad: this is asked at x alone."""
-    return value.requires_grad and not value.is_leaf
+def _in_graph(tape: "BranchTape", value: Tensor) -> bool:
+    """Whether it was computed from what is differentiated, inputs or parameters, or is a parameter that moves.
+
+    In a displaced pass the input requires no grad: this is asked at x alone.
+    """
+    return value.requires_grad and (tape.parameters_move or not value.is_leaf)

@@ -44,9 +44,9 @@ def _constant(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict
 
 
 def _detached(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A constant: its value at x. A parameter is the same in every pass."""
+    """A constant: its value at x. A parameter is the same in every pass, unless it is what moves."""
     found = func(*args, **kwargs)
-    return found if isinstance(args[0], nn.Parameter) else kept_value(tape, found)
+    return found if isinstance(args[0], nn.Parameter) and not tape.parameters_move else kept_value(tape, found)
 
 
 def kept_value(tape: "BranchTape", value: Tensor) -> Tensor:
@@ -66,9 +66,9 @@ def _answer(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[s
 
 
 def _cast(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A conversion, which decides where it leaves the floating-point numbers."""
+    """A conversion, which decides where it leaves the floating-point numbers, complex ones among them."""
     found = func(*args, **kwargs)
-    return found if found.is_floating_point() else tape.decide(lambda: found)
+    return found if found.is_floating_point() or found.is_complex() else tape.decide(lambda: found)
 
 
 def _clamp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

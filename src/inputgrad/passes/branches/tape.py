@@ -28,9 +28,13 @@ Value = TypeVar("Value")
 
 
 class BranchTape:
-    """The decisions of one pass, in the order in which they were taken."""
+    """The decisions of one pass, in the order in which they were taken.
 
-    def __init__(self) -> None:
+    parameters_move: whether the later passes have other parameters, and not other inputs.
+    """
+
+    def __init__(self, *, parameters_move: bool = False) -> None:
+        self.parameters_move = parameters_move
         self._decisions: list[Any] = []
         self._next: int | None = None
         self.paused = False
