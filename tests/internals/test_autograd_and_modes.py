@@ -444,6 +444,29 @@ MAKING: list[Any] = [
 ]
 
 
+@canary("gradient_hooks.handed_over")
+def test_gradients_are_handed_over_one_by_one_and_not_kept() -> None:
+    x, y = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    heard: list[Tensor] = []
+    x.register_hook(heard.append)
+    received: dict[int, Tensor] = {}
+    with gradient_hooks.handed_over([x, y], received.__setitem__):
+        given = torch.autograd.grad((x * x).sum() * y, [x, y])
+    assert {number: part.tolist() for number, part in received.items()} == {0: [6.0, 12.0], 1: 5.0}
+    assert [part.untyped_storage().nbytes() for part in given] == [4, 4], "a zero of no size in place of each"
+    assert heard == []
+    torch.autograd.grad(x.sum(), x)
+    assert len(heard) == 1
+
+
+@canary("function_modes.is_in_place")
+def test_names_tell_whether_a_function_works_in_place() -> None:
+    in_place = [(torch.Tensor.add_, {}), (torch.Tensor.__iadd__, {}), (F.relu, {"inplace": True}), (torch.ops.aten.add_.Tensor, {})]
+    assert all(function_modes.is_in_place(function, kwargs) for function, kwargs in in_place)
+    others = [(torch.add, {}), (torch.Tensor.__add__, {}), (F.relu, {"inplace": False}), (torch.ops.aten.add.Tensor, {})]
+    assert not any(function_modes.is_in_place(function, kwargs) for function, kwargs in others)
+
+
 @canary("function_modes.writes_to")
 @pytest.mark.parametrize(("writes", "call"), [*((True, call) for call in WRITING), *((False, call) for call in MAKING)])
 def test_what_a_function_writes_to_is_told(writes: bool, call: Any) -> None:

@@ -61,6 +61,16 @@ CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
 }
 
 
+@canary("modules.module_forms")
+@pytest.mark.parametrize("change", ["another kind", "mode", "forward hook", "hook before forward", "backward hook", "hook before backward", "part added"])
+def test_the_form_of_a_model_is_another_after_a_change(change: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    before = modules.module_forms(model)
+    assert modules.module_forms(model) == before
+    CHANGES[change](model)
+    assert modules.module_forms(model) != before
+
+
 @canary("modules.running_facts")
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_how_a_module_runs_is_seen(change: str) -> None:
@@ -107,7 +117,7 @@ def test_a_recurrent_layer_without_a_list_has_nothing_to_let_go_of() -> None:
     modules.refresh_weight_list(object())
 
 
-FIELDS = ["forward_hooks", "forward_pre_hooks", "backward_hooks", "running_facts", "own_parameters", "own_buffers"]
+FIELDS = ["forward_hooks", "forward_pre_hooks", "backward_hooks", "running_facts", "module_forms", "own_parameters", "own_buffers"]
 
 
 @missing(*(f"modules.{name}" for name in FIELDS))
