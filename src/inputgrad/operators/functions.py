@@ -16,6 +16,7 @@ from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
 from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field
+from inputgrad.operators.taylor import questions
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
@@ -120,9 +121,10 @@ def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, pro
     """
     _check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
-        output, variables = _opened(model, inputs, wrt)
+        forward, keys = _pass(model, inputs, wrt)
+        variables = [forward.inputs.variable(key) for key in keys]
         drawn = None if probes is None else [[_drawn(z, probe) for z in variables] for _ in range(probes)]
-        return differentiation.laplacian(output, variables, keys_of(wrt), drawn)
+        return questions.laplacian(forward, keys, drawn)
 
 
 def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
@@ -157,12 +159,18 @@ def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     if isinstance(model, Batch):
         _no_inputs(inputs)
         return model.output_and_variables(wrt)
+    forward, keys = _pass(model, inputs, wrt)
+    here = forward.primal()
+    return here.output, tuple(here.variables[key] for key in keys)
+
+
+def _pass(model: nn.Module, inputs: Any, wrt: Wrt) -> tuple[ForwardPass, tuple[Key, ...]]:
+    """The model as a function of the variables."""
     check_model(model)
     _warn_if_coupled(model)
     given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    here = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)).primal()
-    return here.output, tuple(here.variables[key] for key in keys)
+    return ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
 
 
 def _no_inputs(inputs: Any) -> None:
