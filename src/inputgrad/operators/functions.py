@@ -3,6 +3,7 @@
 Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from inputgrad.errors import nearest, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
-from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field
+from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field, names_or_none
 from inputgrad.operators.taylor import questions
+from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
@@ -79,8 +81,16 @@ def field(
     if at is not None:
         raise TypeError("at= is a place of a term's batch: give the points themselves as inputs")
     with torch.inference_mode(False), torch.enable_grad():
-        keys = keys_of(wrt) if wrt is not None else all_keys(inputs)
-        return make_field(*_opened(model, inputs, keys), keys, names, outputs)
+        forward, keys = _pass(model, inputs, keys_of(wrt) if wrt is not None else all_keys(inputs))
+        caller = sys._getframe(1)
+
+        def opened() -> Opened:
+            with torch.inference_mode(False), torch.enable_grad():
+                here = forward.primal()
+            return here.output, tuple(here.variables[key] for key in keys)
+
+        kind = ("field", keys, names_or_none("names", names), names_or_none("outputs", outputs), caller.f_code, caller.f_lineno)
+        return make_field(FieldSource(keys, opened, forward, kind), names, outputs)
 
 
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:

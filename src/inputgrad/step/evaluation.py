@@ -141,6 +141,9 @@ class Evaluation:
         keys = self._canonical(wrt)
         return (here := self._pass(keys, at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
 
+    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]] | None:
+        return None if self.setting.frozen else (self._pass(keys := self._canonical(wrt), at, plain=True), keys)
+
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         frozen = self.setting.frozen is not None
         changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key), frozen=frozen) for key, value in values.items()}

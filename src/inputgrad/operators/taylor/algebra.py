@@ -68,7 +68,7 @@ def taken(blocks: Coefficients, factor: Factor) -> Tensor | None:
     block = blocks[factor.block]
     if block is None or factor.rows is None:
         return block
-    return block[factor.rows] if isinstance(factor.rows, slice) else block[list(factor.rows)]
+    return block[factor.rows.start : factor.rows.stop] if isinstance(factor.rows, range) else block[list(factor.rows)]
 
 
 def _weighted(product: Tensor, number: float, weights: tuple[float, ...] | None) -> Tensor:

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import combinations
 
 Index = tuple[int, ...]
-Rows = slice | tuple[int, ...] | None
+Rows = range | tuple[int, ...] | None
 """Which rows of a block: all (None), some next to each other, or any."""
 
 
@@ -104,6 +104,10 @@ class Layout:
         """For each block: the terms of the product rule but the first and the last, in which one factor is the value."""
         return tuple(tuple(self._product(block)) for block in self.blocks)
 
+    def holds(self, index: Index) -> bool:
+        """Whether a coefficient is among the single ones."""
+        return tuple(sorted(index)) in self._places
+
     def place(self, index: Index) -> tuple[int, int]:
         """The block and the row of a single coefficient."""
         return self._places[tuple(sorted(index))]
@@ -133,7 +137,7 @@ class Layout:
         ((block, _),) = {(b, 0) for b, _ in places}
         rows = [row for _, row in places]
         if rows == list(range(rows[0], rows[0] + len(rows))):
-            return Factor(block, None if len(rows) == len(self.blocks[block].members) else slice(rows[0], rows[0] + len(rows)))
+            return Factor(block, None if len(rows) == len(self.blocks[block].members) else range(rows[0], rows[0] + len(rows)))
         return Factor(block, tuple(rows))
 
 
