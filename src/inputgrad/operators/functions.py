@@ -4,7 +4,7 @@ Each takes a model and its inputs, or, inside a term, the batch in place of both
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -83,14 +83,8 @@ def field(
     with torch.inference_mode(False), torch.enable_grad():
         forward, keys = _pass(model, inputs, keys_of(wrt) if wrt is not None else all_keys(inputs))
         caller = sys._getframe(1)
-
-        def opened() -> Opened:
-            with torch.inference_mode(False), torch.enable_grad():
-                here = forward.primal()
-            return here.output, tuple(here.variables[key] for key in keys)
-
         kind = ("field", keys, names_or_none("names", names), names_or_none("outputs", outputs), caller.f_code, caller.f_lineno)
-        return make_field(FieldSource(keys, opened, forward, kind), names, outputs)
+        return make_field(FieldSource(keys, _graph(forward, keys), forward, kind), names, outputs)
 
 
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
@@ -115,9 +109,9 @@ def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, pr
     """
     _check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
-        output, (variable,) = _opened(model, inputs, wrt)
-        drawn = None if probes is None else [_drawn(variable, probe) for _ in range(probes)]
-        return differentiation.divergence(output, variable, wrt, drawn)
+        opened = _as_function(model, inputs, wrt)
+        shapes = opened.shapes()
+        return questions.answer(opened, questions.divergence(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
 
 
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
@@ -131,10 +125,9 @@ def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, pro
     """
     _check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
-        forward, keys = _pass(model, inputs, wrt)
-        variables = [forward.inputs.variable(key) for key in keys]
-        drawn = None if probes is None else [[_drawn(z, probe) for z in variables] for _ in range(probes)]
-        return questions.laplacian(forward, keys, drawn)
+        opened = _as_function(model, inputs, wrt)
+        shapes = opened.shapes()
+        return questions.answer(opened, questions.laplacian(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
 
 
 def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
@@ -150,12 +143,18 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     several = isinstance(wrt, (tuple, list))
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
-        output, variables = _opened(model, inputs, wrt)
-        vectors = _vectors(vector if several else (vector,), variables)
-        scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
-        if scores.dim() != 1:
-            raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
-        found = differentiation.along(differentiation.gradients(scores, variables, keys_of(wrt)), variables, vectors)
+        opened = _as_function(model, inputs, wrt)
+        vectors = _vectors(vector if several else (vector,), opened.shapes())
+        target = without_inference_tensors(target)
+
+        def scores(output: Tensor) -> Tensor:
+            own = target[: len(output)] if isinstance(target, Tensor) and target.dim() else target
+            found = heads.Score(heads.resolve(of), output, own)(output)
+            if found.dim() != 1:
+                raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(found.shape)}; take one of them with of=")
+            return found
+
+        found = tuple(questions.answer(opened, questions.hessian_vector(opened.keys, vectors, scores)))
     return found if several else found[0]
 
 
@@ -166,12 +165,29 @@ def _check_head(of: Of) -> None:
 
 def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     """Output and variables in one graph."""
+    output, variables = _as_function(model, inputs, wrt).graph()
+    return output, tuple(variables)
+
+
+def _as_function(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> questions.Opened:
+    """The model as a function of the variables, not yet run."""
     if isinstance(model, Batch):
         _no_inputs(inputs)
-        return model.output_and_variables(wrt)
+        batch, found = model, model.differentiable_pass(wrt)
+        return questions.Opened(keys_of(wrt) if found is None else found[1], found and found[0], lambda: batch.output_and_variables(wrt))
     forward, keys = _pass(model, inputs, wrt)
-    here = forward.primal()
-    return here.output, tuple(here.variables[key] for key in keys)
+    return questions.Opened(keys, forward, _graph(forward, keys))
+
+
+def _graph(forward: ForwardPass, keys: tuple[Key, ...]) -> Callable[[], Opened]:
+    """What runs the model and gives its output and variables in one graph."""
+
+    def graph() -> Opened:
+        with torch.inference_mode(False), torch.enable_grad():
+            here = forward.primal()
+        return here.output, tuple(here.variables[key] for key in keys)
+
+    return graph
 
 
 def _pass(model: nn.Module, inputs: Any, wrt: Wrt) -> tuple[ForwardPass, tuple[Key, ...]]:
@@ -207,6 +223,10 @@ def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(v, Tensor) or v.shape not in (z.shape, z.shape[1:]):
             raise ValueError(f"vector must be of the input's shape {list(z.shape)}, or of one sample's {list(z.shape[1:])}; got {described(v)}")
     return [v.to(z).expand_as(z) for v, z in zip(given, variables, strict=True)]
+
+
+def _probes(shapes: Sequence[Tensor], count: int | None, probe: Probe) -> list[list[Tensor]] | None:
+    return None if count is None else [[_drawn(z, probe) for z in shapes] for _ in range(count)]
 
 
 def _drawn(z: Tensor, probe: Probe) -> Tensor:

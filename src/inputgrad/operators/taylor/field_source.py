@@ -5,11 +5,10 @@ A derivative that the pass does not bring is left to reverse mode, which differe
 
 from collections.abc import Callable, Hashable, Sequence
 
-import torch
 from torch import Tensor
 
 from inputgrad.memory import memory
-from inputgrad.operators.differentiation import gradients
+from inputgrad.operators.taylor import reference
 from inputgrad.operators.taylor.jet import NoRule
 from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
@@ -93,11 +92,11 @@ class FieldSource:
 
     def _by_taylor(self, forward: ForwardPass, plan: Plan) -> bool:
         def taylor(few: ForwardPass) -> list[Tensor]:
-            return _read(expanded(few, self.keys, plan.layout, unit_directions(plan.coordinates)), plan)
+            return reference.read(expanded(few, self.keys, plan.layout, unit_directions(plan.coordinates)), plan)
 
         def nested(few: ForwardPass) -> list[Tensor]:
             here = few.primal()
-            return _nested(here.output, tuple(here.variables[key] for key in self.keys), plan)
+            return reference.nested(here.output, tuple(here.variables[key] for key in self.keys), plan)
 
         if why_not(forward, self.keys, ("field", plan), plan.layout.order, taylor, nested) is not None:
             return False
@@ -117,28 +116,3 @@ def _learnt(forward: ForwardPass, kind: Hashable) -> Learnt:
         del kinds[next(iter(kinds))]
     learnt: Learnt = kinds.setdefault(kind, Learnt())
     return learnt
-
-
-def _read(expansion: Expansion, plan: Plan) -> list[Tensor]:
-    return [*map(expansion.coefficient, plan.layout.single), *map(expansion.sum, range(len(plan.layout.sums)))]
-
-
-def _nested(output: Tensor, variables: tuple[Tensor, ...], plan: Plan) -> list[Tensor]:
-    """The same by nested reverse mode, for the comparison."""
-    known: dict[tuple[int, Index], Tensor] = {}
-    columns = output.reshape(len(output), -1).unbind(1)
-
-    def derivative(row: int, order: Index) -> Tensor:
-        if (row, order) not in known:
-            lower = derivative(row, order[:-1]) if len(order) > 1 else columns[row]
-            parts = [part.reshape(len(part), -1) for part in gradients(lower, variables)]
-            for number, column in enumerate(column for part in parts for column in part.unbind(1)):
-                known.setdefault((row, (*order[:-1], number)), column)
-        return known[row, order]
-
-    def whole(index: Index) -> Tensor:
-        order = tuple(plan.coordinates[place] for place in index)
-        return torch.stack([derivative(row, order) for row in range(len(columns))], 1).reshape(output.shape)
-
-    singles = [whole(index) for index in plan.layout.single]
-    return [*singles, *(sum((weight * whole(index) for weight, index in terms), start=output.new_zeros(())) for terms in plan.layout.sums)]

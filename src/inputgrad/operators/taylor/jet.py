@@ -13,7 +13,7 @@ from torch import Tensor
 from inputgrad.operators.taylor.algebra import Coefficients, mapped
 from inputgrad.operators.taylor.layout import Layout
 from inputgrad.torch_internals.checkpoints import in_checkpoint
-from inputgrad.torch_internals.function_modes import own_body
+from inputgrad.torch_internals.function_modes import homes_of_functions, own_body
 from inputgrad.torch_internals.tensors import without_storage
 
 Rule = Callable[..., Any]
@@ -165,6 +165,6 @@ def rule_for(*functions: Any) -> Callable[[Rule], Rule]:
 
 
 def forms(*names: str) -> list[Any]:
-    """Every form of a function of torch under these names: in torch, of tensors, in torch.nn.functional and torch.special."""
-    homes = (torch, Tensor, torch.nn.functional, torch.special)
+    """Every form of a function of torch under these names, wherever it can be called."""
+    homes = (*homes_of_functions(), torch.special, torch.linalg)
     return [form for name in names for home in homes if (form := getattr(home, name, None)) is not None]

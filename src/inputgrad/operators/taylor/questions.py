@@ -1,62 +1,126 @@
 """The operators by Taylor arithmetic: Laplacian, divergence, derivatives along vectors. Each with nested reverse mode beside it, as reference and way out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from inputgrad.operators import differentiation
+from inputgrad.operators.differentiation import gradients
 from inputgrad.operators.taylor.jet import NoRule
 from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, given_directions, unit_directions
 from inputgrad.operators.taylor.trust import why_not
+from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.variables import Key
 
 Vectors = Sequence[Sequence[Tensor]]
+"""For each direction its part for each variable."""
 
 
-def answered(
-    forward: ForwardPass, keys: Sequence[Key], asked: str, layout: Layout, seeds: Callable[[int], Seeds], read: Callable[[Expansion], Tensor], nested: Callable[[Tensor, Sequence[Tensor], int], Tensor]
-) -> Tensor:
-    """By Taylor arithmetic where the model admits it, else by nesting.
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model.
 
-    seeds, nested: given how many samples there are, since the comparison is made on a few of them.
+    name: what it is called where it is remembered. layout, seeds: of the pass on jets; read: the answer from what that brings.
+    nested: the answer from the output and the variables. Seeds and nested are told how many samples there are, since the two are compared on a few.
     """
-    size = forward.inputs.variable(keys[0]).shape[0]
 
-    def taylor(few: ForwardPass) -> list[Tensor]:
-        return [read(expanded(few, keys, layout, seeds(_samples(few, keys))))]
+    name: str
+    layout: Layout
+    seeds: Callable[[int], Seeds]
+    read: Callable[[Expansion, int], Sequence[Tensor]]
+    nested: Callable[[Tensor, Sequence[Tensor], int], Sequence[Tensor]]
 
-    def by_nesting(few: ForwardPass) -> list[Tensor]:
-        here = few.primal()
-        return [nested(here.output, tuple(here.variables[key] for key in keys), _samples(few, keys))]
 
-    if why_not(forward, keys, asked, layout.order, taylor, by_nesting) is None:
+@dataclass(frozen=True)
+class Opened:
+    """A model as a function of variables. forward: its pass, where that may be run on jets; graph: output and variables in one graph; shapes: like these."""
+
+    keys: tuple[Key, ...]
+    forward: ForwardPass | None
+    graph: Callable[[], tuple[Tensor, Sequence[Tensor]]]
+
+    def shapes(self) -> Sequence[Tensor]:
+        """Tensors of the variables' shapes."""
+        known = self.forward is not None and not any(is_module(key) for key in self.keys)
+        return [self.forward.inputs.variable(key) for key in self.keys] if known and self.forward is not None else self.graph()[1]
+
+
+def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
+    """By Taylor arithmetic where the model admits it, else by nesting."""
+    keys, forward = opened.keys, opened.forward
+
+    def taylor(here: ForwardPass) -> Sequence[Tensor]:
+        size = here.inputs.variable(keys[0]).shape[0]
+        expansion = expanded(here, keys, question.layout, question.seeds(size))
+        here.own_leaves += expansion.variables
+        return question.read(expansion, size)
+
+    def nested(here: ForwardPass) -> Sequence[Tensor]:
+        return _nested(question, here.primal().output, [here.primal().variables[key] for key in keys])
+
+    if forward is not None and why_not(forward, keys, question.name, question.layout.order, taylor, nested) is None:
         try:
-            return taylor(forward)[0]
+            return taylor(forward)
         except NoRule:
             pass
-    return by_nesting(forward)[0]
+    return _nested(question, *opened.graph())
 
 
-def _samples(forward: ForwardPass, keys: Sequence[Key]) -> int:
-    return forward.inputs.variable(keys[0]).shape[0]
+def _nested(question: Question, output: Tensor, variables: Sequence[Tensor]) -> Sequence[Tensor]:
+    return question.nested(output, variables, variables[0].shape[0])
 
 
-def laplacian(forward: ForwardPass, keys: tuple[Key, ...], probes: Vectors | None) -> Tensor:
+def laplacian(shapes: Sequence[Tensor], keys: tuple[Key, ...], probes: Vectors | None) -> Question:
     """Σ ∂²f_c/∂x_d² of the output's shape, or the mean of vᵀHv over the probes."""
-    count = sum(forward.inputs.variable(key)[0].numel() for key in keys) if probes is None else len(probes)
-    weight = 1.0 if probes is None else 1 / count
-    layout = Layout((), (tuple((weight, (k, k)) for k in range(count)),))
-    return answered(
-        forward,
-        keys,
+    count = sum(z[0].numel() for z in shapes) if probes is None else len(probes)
+    return Question(
         "laplacian" if probes is None else "laplacian by probes",
-        layout,
+        Layout((), (tuple((1.0 if probes is None else 1 / count, (k, k)) for k in range(count)),)),
         lambda size: unit_directions(range(count)) if probes is None else given_directions(cut(probes, size)),
-        Expansion.sum,
-        lambda output, variables, size: differentiation.laplacian(output, variables, keys, None if probes is None else cut(probes, size)),
+        lambda expansion, _: [expansion.sum()],
+        lambda output, variables, size: [differentiation.laplacian(output, variables, keys, None if probes is None else cut(probes, size))],
     )
+
+
+def divergence(shapes: Sequence[Tensor], keys: tuple[Key, ...], probes: Vectors | None) -> Question:
+    """Σ ∂f_d/∂x_d ``[N]``, or the mean of vᵀ(∂f/∂x)v over the probes."""
+    count = shapes[0][0].numel() if probes is None else len(probes)
+
+    def read(expansion: Expansion, size: int) -> list[Tensor]:
+        first = expansion.first()
+        differentiation.check_same_shape(expansion.value, expansion.variables[0])
+        if probes is None:
+            return [first.flatten(2).diagonal(dim1=0, dim2=2).sum(1)]
+        return [(first * torch.stack([part for (part,) in cut(probes, size)])).flatten(2).sum(2).mean(0)]
+
+    def nested(output: Tensor, variables: Sequence[Tensor], size: int) -> list[Tensor]:
+        return [differentiation.divergence(output, variables[0], keys[0], None if probes is None else [part for (part,) in cut(probes, size)])]
+
+    return Question(
+        "divergence" if probes is None else "divergence by probes",
+        Layout(tuple((k,) for k in range(count))),
+        lambda size: unit_directions(range(count)) if probes is None else given_directions(cut(probes, size)),
+        read,
+        nested,
+    )
+
+
+def hessian_vector(keys: tuple[Key, ...], vectors: Sequence[Tensor], score: Callable[[Tensor], Tensor]) -> Question:
+    """H v of a score: the derivative of the output along v by a pass on jets, and of that the gradient, by reverse mode."""
+
+    def read(expansion: Expansion, size: int) -> Sequence[Tensor]:
+        (slope,) = gradients(score(expansion.value), [expansion.value])
+        return gradients(slope * expansion.first()[0], expansion.variables)
+
+    def nested(output: Tensor, variables: Sequence[Tensor], size: int) -> Sequence[Tensor]:
+        first = gradients(score(output), variables, keys)
+        return differentiation.along(first, variables, cut([vectors], size)[0])
+
+    return Question("hessian_vector", Layout(((0,),)), lambda size: given_directions(cut([vectors], size)), read, nested)
 
 
 def cut(vectors: Vectors, size: int) -> list[list[Tensor]]:

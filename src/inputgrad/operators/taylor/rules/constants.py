@@ -19,7 +19,7 @@ CONSTANTS.update(forms("zeros_like", "ones_like", "empty_like", "full_like", "ra
 CONSTANTS.update(forms("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "is_complex", "is_nonzero", "nelement", "element_size"))
 CONSTANTS.update(forms("__bool__", "__float__", "__int__", "__index__", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "__ne__", "__repr__", "__format__"))
 CONSTANTS.update(forms("stride", "is_contiguous", "storage_offset", "get_device", "is_same_size", "is_inference", "numel", "dim", "size", "ndimension"))
-CONSTANTS.update(forms("is_tensor", "is_floating_point", "result_type", "broadcast_shapes", "searchsorted", "bucketize", "histc", "bincount", "is_signed"))
+CONSTANTS.update(forms("is_floating_point", "result_type", "broadcast_shapes", "searchsorted", "bucketize", "histc", "bincount", "is_signed"))
 CONSTANTS.update(
     getattr(Tensor, name).__get__
     for name in ("data", "shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse", "is_quantized", "is_meta", "is_mps", "is_nested", "itemsize")

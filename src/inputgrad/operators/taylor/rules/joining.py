@@ -108,6 +108,10 @@ def extreme(func: Any, a: Any, b: Any) -> Any:
     return chosen(here > other if func in forms("maximum") else here < other, a, b)
 
 
-@rule_for(torch.meshgrid)
-def meshgrid(func: Any, *tensors: Any, **kwargs: Any) -> Any:
-    raise jets_in(*tensors)[0].run.refuse("meshgrid has no rule")
+@rule_for(*forms("cross"))
+def cross(func: Any, a: Any, b: Any, dim: Any = None) -> Any:
+    last = a.dim() - 1
+    if (dim is None and func is not torch.linalg.cross) or (dim if dim is not None else -1) not in (-1, last) or a.shape != b.shape:
+        raise jets_in(a, b)[0].run.refuse("a cross product over other than the last dimension has no rule")
+    (a0, a1, a2), (b0, b1, b2) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
