@@ -190,3 +190,31 @@ def expand(function: Function, x: Tensor) -> list[Tensor]:
     model = Model(function)
     forward = ForwardPass(model, ModelInputs.of(x), (0,), default_output, RandomAndBufferState(model, x.device), PassOptions(whole=True, any_order=True))
     return read(expanded(forward, (0,), LAYOUT, unit_directions((0, 1, 2))), Plan((0, 1, 2), LAYOUT))
+
+
+SECOND = Layout(((0,), (1,), (2,), (0, 0), (0, 1), (1, 2)), (tuple((1.0, (k, k)) for k in range(3)), ((0.5, (0, 0)), (0.5, (2, 2)))))
+UNEVEN = Layout(((0, 0), (1, 1)), (((1.0, (0, 0)), (2.0, (1, 1))),))
+
+
+@pytest.mark.parametrize("layout", [SECOND, UNEVEN], ids=["second", "uneven"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_an_elementwise_function_to_the_second_order(name: str, layout: Layout) -> None:
+    """Where it is one node with a backward pass of its own."""
+    compare(Model(ELEMENTWISE[name]), points(), layout)
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "gate", "layer_norm", "attention"])
+def test_a_derivative_of_the_results_in_the_input_has_a_parameter_gradient(name: str) -> None:
+    """As `ResidualGradient` takes it: the backward pass is differentiated itself."""
+    model, x = Model(TABLE[name]), points()
+    with sdpa_kernel(SDPBackend.MATH):
+        (found, _, reference, _), _ = ways(model, x, SECOND)
+    both = []
+    for quantities in (found, reference):
+        total = sum((quantity**2).sum() for quantity in quantities)
+        parameters = list(model.parameters())
+        first = [part for part in torch.autograd.grad(total, parameters, create_graph=True, allow_unused=True) if part is not None]
+        both.append([part for part in torch.autograd.grad(sum((part**2).sum() for part in first), parameters, allow_unused=True) if part is not None])
+    assert len(both[0]) == len(both[1])
+    for a, b in zip(*both, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)

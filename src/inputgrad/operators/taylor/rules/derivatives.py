@@ -24,9 +24,15 @@ def first(n: int, *derivatives: Callable[[], Derivative]) -> list[Derivative]:
 
 def tanh(z: Tensor, n: int) -> Tower:
     a = torch.tanh(z)
-    aa = a.square()
-    d = 1 - aa
-    return a, first(n, lambda: d, lambda: -2 * a * d, lambda: d * (6 * aa - 2), lambda: d * a * (16 - 24 * aa))
+    return a, of_tanh(a, n)
+
+
+def of_tanh(a: Tensor, n: int) -> list[Derivative]:
+    """From the value a = tanh(z)."""
+    if n == 0:
+        return []
+    d = torch.addcmul(a.new_ones(()), a, a, value=-1)
+    return first(n, lambda: d, lambda: (a * d).mul_(-2), lambda: (d * 4).addcmul_(d, d, value=-6), lambda: d * a * (24 * d - 8))
 
 
 def tan(z: Tensor, n: int) -> Tower:
@@ -38,17 +44,28 @@ def tan(z: Tensor, n: int) -> Tower:
 
 def sigmoid(z: Tensor, n: int) -> Tower:
     s = torch.sigmoid(z)
+    return s, of_sigmoid(s, n)
+
+
+def of_sigmoid(s: Tensor, n: int) -> list[Derivative]:
+    """From the value s = sigmoid(z)."""
+    if n == 0:
+        return []
     d = s * (1 - s)
-    dd = d * (1 - 2 * s) if n > 1 else None
-    return s, first(n, lambda: d, lambda: dd, lambda: d * (1 - 6 * d), lambda: dd * (1 - 12 * d) if dd is not None else None)
+    dd = d * (1 - 2 * s) if n > 1 else d
+    return first(n, lambda: d, lambda: dd, lambda: d * (1 - 6 * d), lambda: dd * (1 - 12 * d))
 
 
 def silu(z: Tensor, n: int, inplace: bool = False) -> Tower:
+    if n == 0:
+        return F.silu(z), []
     s, d = sigmoid(z, n)
     return F.silu(z), [z * here + order * before for order, (before, here) in enumerate(zip([s, *d], d, strict=False), 1)]  # type: ignore[operator]
 
 
 def softplus(z: Tensor, n: int, beta: float = 1, threshold: float = 20) -> Tower:
+    if n == 0:
+        return F.softplus(z, beta, threshold), []
     s, d = sigmoid(z * beta if beta != 1 else z, max(n - 1, 1))
     parts = [s, *[part * beta**order for order, part in enumerate(d, 1)]][:n]  # type: ignore[operator]
     if threshold < 20:
@@ -63,11 +80,15 @@ def logsigmoid(z: Tensor, n: int) -> Tower:
 
 
 def mish(z: Tensor, n: int, inplace: bool = False) -> Tower:
+    if n == 0:
+        return F.mish(z), []
     inner = softplus(z, n)
     return F.mish(z), _times_identity(z, composed(tanh(inner[0], n), inner[1]))
 
 
 def gelu(z: Tensor, n: int, approximate: str = "none") -> Tower:
+    if n == 0:
+        return F.gelu(z, approximate=approximate), []
     if approximate == "tanh":
         c, k = math.sqrt(2 / math.pi), 0.044715
         zz = z.square()

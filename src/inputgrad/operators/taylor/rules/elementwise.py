@@ -10,6 +10,8 @@ from inputgrad.operators.taylor.algebra import Derivative
 from inputgrad.operators.taylor.jet import RULES, Jet, forms, jets_in
 from inputgrad.operators.taylor.rules import by_branch
 from inputgrad.operators.taylor.rules import derivatives as of
+from inputgrad.operators.taylor.smooth import SmoothFunction, is_served, smooth_chain
+from inputgrad.torch_internals.tracing import is_tracing
 
 Tower = Callable[..., tuple[Tensor, list[Derivative]]]
 """(z, n, further arguments) -> f(z) and [f′(z), …, f⁽ⁿ⁾(z)]."""
@@ -17,8 +19,29 @@ Tower = Callable[..., tuple[Tensor, list[Derivative]]]
 
 def applied(tower: Tower, x: Jet, *args: Any, **kwargs: Any) -> Jet:
     """f(x) of an elementwise function."""
-    value, derivatives = tower(x.value, x.run.layout.order, *args, **kwargs)
-    return Jet(value, algebra.chain(x.run.layout, x.blocks, derivatives), x.run)
+    layout = x.run.layout
+    if (smooth := SMOOTH.get(tower)) is not None and is_served(layout, x.blocks) and not is_tracing():
+        value, blocks = smooth_chain(layout, smooth(tower, *args, **kwargs), x.value, x.blocks)
+        return Jet(value, blocks, x.run)
+    value, derivatives = tower(x.value, layout.order, *args, **kwargs)
+    return Jet(value, algebra.chain(layout, x.blocks, derivatives), x.run)
+
+
+def _from_argument(tower: Tower, *args: Any, **kwargs: Any) -> SmoothFunction:
+    return SmoothFunction(lambda z: tower(z, 0, *args, **kwargs)[0], lambda z, n: tower(z, n, *args, **kwargs)[1])
+
+
+def _from_value(derivatives: Callable[[Tensor, int], list[Derivative]]) -> Callable[..., SmoothFunction]:
+    return lambda tower, *args, **kwargs: SmoothFunction(lambda z: tower(z, 0)[0], derivatives, from_value=True)
+
+
+SMOOTH: dict[Tower, Callable[..., SmoothFunction]] = {
+    **dict.fromkeys((of.silu, of.gelu, of.softplus, of.logsigmoid, of.mish, of.sin, of.cos, of.sinh, of.cosh, of.atan, of.asinh, of.erf), _from_argument),
+    of.tanh: _from_value(of.of_tanh),
+    of.sigmoid: _from_value(of.of_sigmoid),
+    of.exp: _from_value(lambda e, n: [e] * n),
+}
+"""Functions with three derivatives that are tensors; those that are known from the value alone."""
 
 
 def _rule(tower: Tower) -> Callable[..., Jet]:
