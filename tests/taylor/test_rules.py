@@ -79,7 +79,7 @@ SHAPES: dict[str, Function] = {
     "sums": lambda h, w: h.sin().sum(1, keepdim=True) + h.mean(-1).unsqueeze(1) + h.view(-1, 2, 2).sum((1, 2))[:, None] + h.cumsum(1) + h.flip(1),
     "by_vmap": lambda h, w: h.sin().repeat(1, 2)[:, 2:6] + h.roll(1, 1) + h.gather(1, torch.tensor([[0, 2, 1, 3]]).expand(len(h), 4)) + F.pad(h, (1, 0))[:, :4],
     "where": lambda h, w: torch.where(h > 0, h.sin(), h**2) + torch.where(h > w[0], 1.0, h) + h.masked_fill(h > 0.3, 0.0),
-    "type": lambda h, w: h.float().double() * 0 + h.sin().to(torch.float64) + h.clone().contiguous(),
+    "type": lambda h, w: h.sin().to(torch.float64) + h.clone().contiguous(),
     "triangle": lambda h, w: (h.unsqueeze(1) * w).sin().tril().diagonal(dim1=1, dim2=2) + h,
     "pooled": lambda h, w: F.avg_pool1d(h.sin().unsqueeze(1), 2).flatten(1),
     "interpolated": lambda h, w: F.interpolate(h.sin().unsqueeze(1), scale_factor=2, mode="linear").flatten(1),
@@ -146,22 +146,14 @@ def further(quantities: list[Tensor], variables: tuple[Tensor, ...], model: nn.M
     sources = [*model.parameters(), *variables]
     found = []
     for quantity in quantities:
-        total = (quantity * torch.linspace(0.5, 1.5, quantity.numel()).view_as(quantity)).sum() + 0.1 * quantity.square().sum()
+        total = (quantity * torch.linspace(0.5, 1.5, quantity.numel(), dtype=quantity.dtype).view_as(quantity)).sum() + 0.1 * quantity.square().sum()
         parts = torch.autograd.grad(total, sources, retain_graph=True, allow_unused=True) if total.requires_grad else [None] * len(sources)
         found += [torch.zeros_like(source) if part is None else part for source, part in zip(sources, parts, strict=True)]
     return found
 
 
-@pytest.fixture(autouse=True)
-def in_float64() -> object:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 def points(n: int = 3) -> Tensor:
-    return torch.randn(n, 3, generator=torch.Generator().manual_seed(1))
+    return torch.randn(n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def compare(model: nn.Module, x: Tensor, layout: Layout = LAYOUT, tolerance: float = 1e-10) -> None:
@@ -174,11 +166,11 @@ def compare(model: nn.Module, x: Tensor, layout: Layout = LAYOUT, tolerance: flo
 @pytest.mark.parametrize("name", TABLE)
 def test_a_rule_equals_nested_reverse_mode(name: str) -> None:
     with sdpa_kernel(SDPBackend.MATH):
-        compare(Model(TABLE[name]), points())
+        compare(Model(TABLE[name]).double(), points())
 
 
 def test_hard_sigmoid_which_torch_cannot_differentiate_twice() -> None:
-    found = ways(Model(lambda h, w: h), points(), LAYOUT)[0][0]
+    found = ways(Model(lambda h, w: h).double(), points(), LAYOUT)[0][0]
     assert len(found) == 1 + len(LAYOUT.single) + len(LAYOUT.sums)
     x = points()
     run = [expand(lambda h, w: F.hardsigmoid(3 * h), x), expand(lambda h, w: F.relu6(3 * h + 3) / 6, x)]
@@ -187,7 +179,7 @@ def test_hard_sigmoid_which_torch_cannot_differentiate_twice() -> None:
 
 
 def expand(function: Function, x: Tensor) -> list[Tensor]:
-    model = Model(function)
+    model = Model(function).double()
     forward = ForwardPass(model, ModelInputs.of(x), (0,), default_output, RandomAndBufferState(model, x.device), PassOptions(whole=True, any_order=True))
     return read(expanded(forward, (0,), LAYOUT, unit_directions((0, 1, 2))), Plan((0, 1, 2), LAYOUT))
 
@@ -200,13 +192,13 @@ UNEVEN = Layout(((0, 0), (1, 1)), (((1.0, (0, 0)), (2.0, (1, 1))),))
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_an_elementwise_function_to_the_second_order(name: str, layout: Layout) -> None:
     """Where it is one node with a backward pass of its own."""
-    compare(Model(ELEMENTWISE[name]), points(), layout)
+    compare(Model(ELEMENTWISE[name]).double(), points(), layout)
 
 
 @pytest.mark.parametrize("name", [*ELEMENTWISE, "gate", "layer_norm", "attention"])
 def test_a_derivative_of_the_results_in_the_input_has_a_parameter_gradient(name: str) -> None:
     """As `ResidualGradient` takes it: the backward pass is differentiated itself."""
-    model, x = Model(TABLE[name]), points()
+    model, x = Model(TABLE[name]).double(), points()
     with sdpa_kernel(SDPBackend.MATH):
         (found, _, reference, _), _ = ways(model, x, SECOND)
     both = []

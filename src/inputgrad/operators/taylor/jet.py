@@ -25,6 +25,12 @@ RULES: dict[Any, Rule] = {}
 CONSTANTS: set[Any] = set()
 """Functions whose results have no derivative: they are called with the values."""
 
+WRITTEN_IN_PYTHON = ("torch.nn.functional", "torch.functional", "torch._tensor")
+"""Modules whose functions without a rule are run as they are written, so that the functions they call meet their rules."""
+
+NOT_COMPUTED = ("backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad", "share_memory_", "storage", "__deepcopy__", "__reduce_ex__")
+"""Those of them that compute nothing from a tensor."""
+
 
 class NoRule(Exception):
     """A function without a rule has met a jet, or a rule does not cover its arguments: the derivatives have to be found in another way."""
@@ -79,8 +85,8 @@ class Jet(Tensor):
         rule = RULES.get(func)
         if rule is not None:
             return rule(func, *args, **kwargs)
-        body = own_body(func)
-        if body is None or getattr(func, "__name__", "").endswith("_"):
+        body = own_body(func) if getattr(func, "__module__", None) in WRITTEN_IN_PYTHON else None
+        if body is None or func.__name__ in NOT_COMPUTED:
             raise run.refuse(f"{named(func)} has no rule")
         return body(*args, **kwargs)
 

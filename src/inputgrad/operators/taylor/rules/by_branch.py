@@ -19,7 +19,7 @@ def relu(z: Tensor, n: int) -> Tower:
 
 
 def leaky_relu(z: Tensor, n: int, negative_slope: float = 0.01) -> Tower:
-    return _linear(F.leaky_relu(z, negative_slope), torch.where(z.detach() > 0, 1.0, negative_slope), z, n)
+    return _linear(F.leaky_relu(z, negative_slope), torch.where(z.detach() > 0, z.new_ones(()), negative_slope), z, n)
 
 
 def absolute(z: Tensor, n: int) -> Tower:
@@ -70,14 +70,14 @@ def softshrink(z: Tensor, n: int, lambd: float = 0.5) -> Tower:
 
 
 def hardsigmoid(z: Tensor, n: int) -> Tower:
-    return _linear(F.hardsigmoid(z), (z.detach().abs() < 3) / 6, z, n)
+    return _linear(F.hardsigmoid(z), (z.detach().abs() < 3).to(z.dtype) / 6, z, n)
 
 
 def hardswish(z: Tensor, n: int) -> Tower:
     here = z.detach()
     inside = here.abs() < 3
     slope = torch.where(inside, z / 3 + 0.5, (here >= 3).to(z.dtype))
-    return F.hardswish(z), [slope, (inside / 3).to(z.dtype), None, None][:n]
+    return F.hardswish(z), [slope, inside.to(z.dtype) / 3, None, None][:n]
 
 
 def elu(z: Tensor, n: int, alpha: float = 1.0) -> Tower:

@@ -45,6 +45,14 @@ def requires_grad_(func: Any, x: Jet, requires_grad: bool = True) -> Jet:
     return x
 
 
-@rule_for(*forms("clone"), Tensor.contiguous)
-def clone(func: Any, x: Jet, *args: Any, **kwargs: Any) -> Jet:
-    return Jet(x.value, x.blocks, x.run, is_shared=func is Tensor.contiguous)
+@rule_for(*forms("clone"))
+def clone(func: Any, x: Jet, **kwargs: Any) -> Jet:
+    """Nothing is copied: what is written in place later goes into the jet (`elementwise.written`), not into this memory."""
+    return Jet(x.value, x.blocks, x.run)
+
+
+@rule_for(Tensor.contiguous)
+def contiguous(func: Any, x: Jet, **kwargs: Any) -> Jet:
+    value = x.value.contiguous(**kwargs)
+    x.is_shared = x.is_shared or value is x.value
+    return Jet(value, x.blocks, x.run, is_shared=x.is_shared)
