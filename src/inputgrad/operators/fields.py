@@ -122,9 +122,14 @@ class Field:
 
     def _value(self) -> Tensor:
         if () not in self._known:
-            self._known[()] = self._own(self._coordinates.source.output)
-            _check_outputs(self._known[()], self._outputs)
+            output = self._coordinates.source.output
+            self.check(output)
+            self._known[()] = self._own(output)
         return self._known[()]
+
+    def check(self, output: Tensor) -> None:
+        """Raises `ValueError` for an output that is none of a field, or has not the number of columns that were named."""
+        _check_outputs(self._own(output), self._outputs)
 
     def _own(self, output: Tensor) -> Tensor:
         """This field's share of a tensor of the output's shape."""
@@ -216,8 +221,8 @@ def make_field(source: FieldSource, names: Names | None, outputs: Names | None) 
     """A field from where it has its numbers, and their names; for inputs in a dict their own names serve."""
     coordinates = Coordinates(source, _own_names(source.keys) if names is None else names)
     made = Field(coordinates, names_or_none("outputs", outputs))
-    if source.is_open:
-        made._value()
+    if source.opened is not None:
+        made.check(source.opened)
     return made
 
 

@@ -31,7 +31,7 @@ from inputgrad.variables import Key, ModelInputs, Wrt, canonical, described, key
 
 __all__ = ["divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]
 
-Probe = Literal["rademacher", "gaussian"]
+Probe = Literal["rademacher", "gaussian", "coordinates"]
 Opened = tuple[Tensor, tuple[Tensor, ...]]
 
 
@@ -101,8 +101,8 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
 def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
 
-    probes: None for the exact sum, by D backward passes; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ (∂f/∂x) vₖ with E vvᵀ = 1, by n passes, unbiased.
-    probe: the v are random signs ("rademacher", the smaller variance) or normal ("gaussian").
+    probes: None for the exact sum, along D directions; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ (∂f/∂x) vₖ with E vvᵀ = 1, along n, unbiased.
+    probe: the v are random signs ("rademacher", the smaller variance), normal ("gaussian"), or n different axes, the same for all samples ("coordinates").
 
     >>> divergence(nn.Linear(3, 3), torch.rand(5, 3)).shape
     torch.Size([5])
@@ -117,8 +117,11 @@ def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, pr
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
 
-    probes: None for the exact sum, by 1 + D backward passes an output; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ H vₖ, by 1 + n passes, unbiased.
-    probe: the v are random signs ("rademacher", the smaller variance) or normal ("gaussian").
+    probes: None for the exact sum, along D directions; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ H vₖ, along n, unbiased.
+    probe: the v are random signs ("rademacher", the smaller variance), normal ("gaussian"), or n different axes, the same for all samples ("coordinates").
+
+    One pass of the model carries all directions (Taylor arithmetic); a model with an operation that has no rule takes 1 + D or 1 + n backward passes per
+    output. The page on higher orders says which operations have rules.
 
     >>> laplacian(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3)).shape
     torch.Size([5, 1])
@@ -143,18 +146,12 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     several = isinstance(wrt, (tuple, list))
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
-        opened = _as_function(model, inputs, wrt)
-        vectors = _vectors(vector if several else (vector,), opened.shapes())
-        target = without_inference_tensors(target)
-
-        def scores(output: Tensor) -> Tensor:
-            own = target[: len(output)] if isinstance(target, Tensor) and target.dim() else target
-            found = heads.Score(heads.resolve(of), output, own)(output)
-            if found.dim() != 1:
-                raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(found.shape)}; take one of them with of=")
-            return found
-
-        found = tuple(questions.answer(opened, questions.hessian_vector(opened.keys, vectors, scores)))
+        output, variables = _opened(model, inputs, wrt)
+        vectors = _vectors(vector if several else (vector,), variables)
+        scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
+        if scores.dim() != 1:
+            raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
+        found = differentiation.along(differentiation.gradients(scores, variables, keys_of(wrt)), variables, vectors)
     return found if several else found[0]
 
 
@@ -226,7 +223,15 @@ def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _probes(shapes: Sequence[Tensor], count: int | None, probe: Probe) -> list[list[Tensor]] | None:
-    return None if count is None else [[_drawn(z, probe) for z in shapes] for _ in range(count)]
+    """Random vectors v with E vvᵀ = 1; for each its part for each variable."""
+    if count is None or probe != "coordinates":
+        return None if count is None else [[_drawn(z, probe) for z in shapes] for _ in range(count)]
+    sizes = [z[0].numel() for z in shapes]
+    if count > sum(sizes):
+        raise ValueError(f'probe="coordinates" draws each coordinate once at most, and there are {sum(sizes)}; got probes={count}. None takes them all')
+    drawn = torch.randperm(sum(sizes), device=shapes[0].device)[:count]
+    rows = torch.zeros(count, sum(sizes), dtype=shapes[0].dtype, device=shapes[0].device).scatter_(1, drawn[:, None], sum(sizes) ** 0.5)
+    return [[part.view(z.shape[1:]).expand_as(z) for part, z in zip(row.split(sizes), shapes, strict=True)] for row in rows]
 
 
 def _drawn(z: Tensor, probe: Probe) -> Tensor:
@@ -236,5 +241,5 @@ def _drawn(z: Tensor, probe: Probe) -> Tensor:
 def _check_probes(probes: Any, probe: Any) -> None:
     if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
         raise ValueError(f"probes must be a whole number of random vectors, at least 1, or None for the exact operator; got {probes!r}")
-    if probe not in ("rademacher", "gaussian"):
+    if probe not in ("rademacher", "gaussian", "coordinates"):
         raise ValueError(f"probe={probe!r}: {nearest(probe, ('rademacher', 'gaussian'))}")

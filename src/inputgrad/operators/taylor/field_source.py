@@ -36,9 +36,14 @@ class FieldSource:
             self._here = opened()
 
     @property
-    def is_open(self) -> bool:
-        """Whether the pass has been made."""
-        return self._here is not None
+    def opened(self) -> Tensor | None:
+        """The output where the pass has been made already; no request."""
+        return None if self._here is None else self._here[0]
+
+    @property
+    def by_taylor(self) -> bool:
+        """Whether the pass was made on jets."""
+        return self._expansion is not None
 
     def ask(self, request: Request) -> None:
         """Note a request; the first one makes the pass."""
@@ -55,17 +60,17 @@ class FieldSource:
 
     @property
     def output(self) -> Tensor:
-        """The model's output; it must have been asked for."""
+        """The model's output."""
         return self._opened()[0]
 
     @property
     def variables(self) -> tuple[Tensor, ...]:
-        """The variables in the same graph, likewise."""
+        """The variables in the same graph."""
         return self._opened()[1]
 
     def shapes(self) -> list[Tensor]:
         """Tensors of the variables' shapes, known before the pass."""
-        return [self._forward.inputs.variable(key) for key in self.keys] if self._here is None and self._forward is not None else list(self.variables)
+        return [self._forward.inputs.variable(key) for key in self.keys] if self._here is None and self._forward is not None else list(self._here[1] if self._here is not None else self.variables)
 
     def derivative(self, order: Index) -> Tensor | None:
         """A derivative of the output, of its shape, where the pass has brought it."""
@@ -85,8 +90,7 @@ class FieldSource:
         return None
 
     def _opened(self) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if self._here is None:
-            self.ask(("value", ()))
+        self.ask(("open", ()))
         assert self._here is not None
         return self._here
 

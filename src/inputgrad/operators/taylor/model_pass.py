@@ -89,5 +89,12 @@ def unit_directions(wanted: Sequence[int]) -> Seeds:
 
 
 def given_directions(vectors: Sequence[Sequence[Tensor]]) -> Seeds:
-    """Directions of each sample's own: for each direction a vector for each variable."""
-    return lambda variables: [torch.stack(list(parts)) for parts in zip(*vectors, strict=True)]
+    """Directions: for each of them a vector for each variable."""
+    return lambda variables: [stacked(parts) for parts in zip(*vectors, strict=True)]
+
+
+def stacked(vectors: Sequence[Tensor]) -> Tensor:
+    """Vectors ``[N, *z]`` in one block; those that were expanded over the samples stay the same for all of them."""
+    if all(vector.shape[0] > 1 and vector.stride(0) == 0 for vector in vectors):
+        vectors = [vector[:1] for vector in vectors]
+    return torch.stack(list(vectors))
