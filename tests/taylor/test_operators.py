@@ -34,7 +34,9 @@ def nested() -> Iterator[None]:
 def same(a: Tensor, b: Tensor, model: nn.Module) -> None:
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
     weight = torch.linspace(1, 2, a.numel(), dtype=a.dtype).view_as(a)
-    for one, other in zip(*(torch.autograd.grad((part * weight).sum(), list(model.parameters()), retain_graph=True, allow_unused=True) for part in (a, b)), strict=True):
+    for one, other in zip(
+        *(torch.autograd.grad((part * weight).sum(), list(model.parameters()), retain_graph=True, allow_unused=True) for part in (a, b)), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 

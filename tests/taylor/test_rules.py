@@ -22,10 +22,13 @@ Function = Callable[[Tensor, Tensor], Tensor]
 
 ELEMENTWISE: dict[str, Function] = {
     name: lambda h, w, name=name: (getattr(torch, name, None) or getattr(F, name))(h)
-    for name in "tanh sigmoid sin cos tan sinh cosh atan asinh exp exp2 expm1 square erf erfc abs relu".split()
+    for name in ["tanh", "sigmoid", "sin", "cos", "tan", "sinh", "cosh", "atan", "asinh", "exp", "exp2", "expm1", "square", "erf", "erfc", "abs", "relu"]
 } | {
     name: lambda h, w, name=name: getattr(F, name)(h)
-    for name in "silu gelu softplus logsigmoid mish softsign tanhshrink elu selu celu leaky_relu relu6 hardtanh hardswish softshrink".split()
+    for name in (
+        *("silu", "gelu", "softplus", "logsigmoid", "mish", "softsign", "tanhshrink", "elu", "selu", "celu"),
+        *("leaky_relu", "relu6", "hardtanh", "hardswish", "softshrink"),
+    )
 } | {
     name: lambda h, w, name=name: getattr(torch, name)(h * h + 0.5) for name in ("log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal")
 } | {
@@ -86,9 +89,13 @@ SHAPES: dict[str, Function] = {
 }
 
 REDUCTIONS: dict[str, Function] = {
-    "norm": lambda h, w: h.norm(dim=1, keepdim=True) + torch.linalg.norm(h, dim=1)[:, None] + torch.linalg.vector_norm(h, dim=1)[:, None] + h.norm(p=1, dim=1)[:, None],
+    "norm": lambda h, w: (
+        h.norm(dim=1, keepdim=True) + torch.linalg.norm(h, dim=1)[:, None] + torch.linalg.vector_norm(h, dim=1)[:, None] + h.norm(p=1, dim=1)[:, None]
+    ),
     "normalize": lambda h, w: F.normalize(h.exp() + w[0], dim=1),
-    "variance": lambda h, w: h.var(1, keepdim=True) + h.sin().std(1)[:, None] + h.var(dim=1, unbiased=False)[:, None] + torch.var(h, dim=1, correction=0)[:, None],
+    "variance": lambda h, w: (
+        h.var(1, keepdim=True) + h.sin().std(1)[:, None] + h.var(dim=1, unbiased=False)[:, None] + torch.var(h, dim=1, correction=0)[:, None]
+    ),
     "cosine": lambda h, w: F.cosine_similarity(h, h.sin() + w[0], dim=1)[:, None],
     "cdist": lambda h, w: torch.cdist(h.unsqueeze(1), w.expand(len(h), 4, 4)).squeeze(1),
     "extremes": lambda h, w: h.sin().amax(1, keepdim=True) + h.max(1).values[:, None] * h.min(dim=1, keepdim=True)[0] + torch.maximum(h, h.sin() + 0.1),

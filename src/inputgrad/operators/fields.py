@@ -4,7 +4,6 @@ Knows what a batch offers; knows no engine and no term.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,13 +12,10 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.identity import check_hashable
-from inputgrad.operators.differentiation import gradients
+from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.places.base import Place
 from inputgrad.variables import Key, ModelInputs, Wrt, keys_of
-
-Names = str | Sequence[str]
-"""Names of coordinates or outputs: ("x", "t"), or in one string where each is one letter, "xt"."""
 
 
 class Field:
@@ -37,7 +33,7 @@ class Field:
     (torch.Size([5]), torch.Size([5]), torch.Size([5]))
     """
 
-    def __init__(self, coordinates: "Coordinates", outputs: tuple[str, ...] | None = None, column: int | None = None) -> None:
+    def __init__(self, coordinates: Coordinates, outputs: tuple[str, ...] | None = None, column: int | None = None) -> None:
         self._coordinates = coordinates
         self._outputs, self._column = outputs, column
         self._known: dict[tuple[int, ...], Tensor] = {}
@@ -159,44 +155,6 @@ class Field:
         return self._known[order]
 
 
-class Coordinates:
-    """The columns of the variables, by name, and the derivative with respect to each of them."""
-
-    def __init__(self, source: FieldSource, names: Names) -> None:
-        self.source = source
-        self.names = names_of("names", names)
-        shapes = source.shapes()
-        count = sum(len(_columns(z)) for z in shapes)
-        if len(self.names) != count:
-            raise ValueError(
-                f"names must name each of the {count} coordinates, the columns of inputs of shape {[list(z.shape) for z in shapes]}; got {self.names}"
-            )
-
-    @cached_property
-    def values(self) -> tuple[Tensor, ...]:
-        """The values ``[N]`` of each coordinate."""
-        return tuple(column for z in self.source.variables for column in _columns(z))
-
-    def gradient(self, quantity: Tensor, *, of_output: bool = False) -> tuple[Tensor, ...]:
-        """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
-        return tuple(column for part in gradients(quantity, self.source.variables, self.source.keys if of_output else None) for column in _columns(part))
-
-    def order(self, names: tuple[str, ...]) -> list[int]:
-        """The numbers of the coordinates that the names of a derivative spell."""
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise TypeError(f'a derivative is named by its coordinates, such as "{self.names[0]}" or "{self.names[0] * 2}"; got {names!r}')
-        return [self.names.index(part) for name in names for part in self._spelled(name)]
-
-    def _spelled(self, text: str) -> list[str]:
-        if text in self.names:
-            return [text]
-        ways = _spellings(text, self.names)
-        if len(ways) == 1:
-            return ways[0]
-        problem = "can be read in several ways" if ways else "is not spelled of the coordinates' names"
-        raise ValueError(f"the derivative {text!r} {problem}; {nearest(text, self.names)}. Give them one by one: d({', '.join(map(repr, self.names))})")
-
-
 def field_of_batch(
     batch: Batch, names: Names | None = None, wrt: Wrt | None = None, outputs: Names | None = None, at: Place | None = None, asker: Hashable = None
 ) -> Field:
@@ -231,35 +189,10 @@ def all_keys(inputs: Any) -> tuple[Key, ...]:
     return tuple(ModelInputs.of(inputs).values())
 
 
-def names_of(argument: str, names: Any) -> tuple[str, ...]:
-    """Names as a tuple: one string is a name a letter."""
-    found = tuple(names) if isinstance(names, (str, tuple, list)) else ()
-    if not found or not all(isinstance(name, str) and name for name in found) or len(set(found)) != len(found):
-        raise ValueError(f'{argument} must be different names, such as ("x", "t"), or "xt" where each is one letter; got {names!r}')
-    return found
-
-
-def names_or_none(argument: str, names: Names | None) -> tuple[str, ...] | None:
-    return None if names is None else names_of(argument, names)
-
-
 def _own_names(keys: tuple[Key, ...]) -> tuple[str, ...]:
     if not all(isinstance(key, str) for key in keys):
         raise ValueError('names= is missing: name the coordinates, such as names=("x", "t"), or give the inputs in a dict {"x": x, "t": t}')
     return tuple(map(str, keys))
-
-
-def _columns(z: Tensor) -> tuple[Tensor, ...]:
-    if z.dim() > 2:
-        raise ValueError(f"a field's inputs must be columns of coordinates, [N] or [N, D], got shape {list(z.shape)}; for others use inputgrad.laplacian")
-    return (z,) if z.dim() == 1 else z.unbind(1)
-
-
-def _spellings(text: str, names: tuple[str, ...]) -> list[list[str]]:
-    """Every way to read the text as a row of names."""
-    if not text:
-        return [[]]
-    return [[name, *rest] for name in names if text.startswith(name) for rest in _spellings(text[len(name) :], names)]
 
 
 def _check_outputs(value: Tensor, outputs: tuple[str, ...] | None) -> None:

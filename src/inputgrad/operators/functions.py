@@ -16,7 +16,8 @@ from inputgrad.errors import nearest, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
-from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field, names_or_none
+from inputgrad.operators.coordinates import Names, names_or_none
+from inputgrad.operators.fields import Field, all_keys, field_of_batch, make_field
 from inputgrad.operators.taylor import questions
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions

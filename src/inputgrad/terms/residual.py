@@ -10,8 +10,9 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.identity import identity_of
 from inputgrad.memory import memory
+from inputgrad.operators.coordinates import Names, names_or_none
 from inputgrad.operators.differentiation import check_derivatives
-from inputgrad.operators.fields import Field, Names, field_of_batch, names_or_none
+from inputgrad.operators.fields import Field, field_of_batch
 from inputgrad.places.base import Place, check_place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, Wrt, keys_of

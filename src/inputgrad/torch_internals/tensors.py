@@ -45,7 +45,7 @@ def without_storage(kind: type[Kind], like: Tensor) -> Kind:
     Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
     with _WRAPPER:
-        return Tensor._make_wrapper_subclass(kind, like.shape, dtype=like.dtype, device=like.device, requires_grad=True)  # type: ignore[attr-defined]
+        return Tensor._make_wrapper_subclass(kind, like.shape, dtype=like.dtype, device=like.device, requires_grad=True)
 
 
 _WRAPPER = Required("torch.Tensor._make_wrapper_subclass", "Taylor arithmetic")

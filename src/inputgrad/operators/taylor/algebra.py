@@ -94,7 +94,6 @@ def product(layout: Layout, operation: Operation, left: tuple[Tensor, Coefficien
         parts = [values(a, right[0])] if a is not None else []
         parts += [values(left[0], b)] if b is not None else []
         for split in splits:
-            assert split.left is not None and split.right is not None
             one, other = taken(left[1], split.left), taken(right[1], split.right)
             if one is not None and other is not None:
                 parts.append(_weighted(operation(one, other), split.number, split.weights))

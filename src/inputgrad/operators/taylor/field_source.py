@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inputgrad.memory import memory
 from inputgrad.operators.taylor import reference
-from inputgrad.operators.taylor.jet import NoRule
+from inputgrad.operators.taylor.jet import NoRuleError
 from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
 from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
@@ -70,7 +70,11 @@ class FieldSource:
 
     def shapes(self) -> list[Tensor]:
         """Tensors of the variables' shapes, known before the pass."""
-        return [self._forward.inputs.variable(key) for key in self.keys] if self._here is None and self._forward is not None else list(self._here[1] if self._here is not None else self.variables)
+        return (
+            [self._forward.inputs.variable(key) for key in self.keys]
+            if self._here is None and self._forward is not None
+            else list(self._here[1] if self._here is not None else self.variables)
+        )
 
     def derivative(self, order: Index) -> Tensor | None:
         """A derivative of the output, of its shape, where the pass has brought it."""
@@ -106,7 +110,7 @@ class FieldSource:
             return False
         try:
             expansion = expanded(forward, self.keys, plan.layout, unit_directions(plan.coordinates))
-        except NoRule:
+        except NoRuleError:
             return False
         forward.own_leaves += expansion.variables
         self._expansion, self._plan = expansion, plan

@@ -1,7 +1,7 @@
 """The Taylor-valued tensor: a value with coefficients, which a model is run on and which its functions find their rules for.
 
 It has no storage, so whatever does not ask for a rule (a kernel in C++, a scripted module, a custom Function) raises instead of computing with the value
-alone. Where a function has no rule the pass is given up: `NoRule`.
+alone. Where a function has no rule the pass is given up: `NoRuleError`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,11 @@ RULES: dict[Any, Rule] = {}
 CONSTANTS: set[Any] = set()
 """Functions whose results have no derivative: they are called with the values."""
 
-WRITTEN_IN_PYTHON = ("torch.nn.functional", "torch.functional", "torch._tensor")
-"""Modules whose functions without a rule are run as they are written, so that the functions they call meet their rules."""
-
 NOT_COMPUTED = ("backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad", "share_memory_", "storage", "__deepcopy__", "__reduce_ex__")
-"""Those of them that compute nothing from a tensor."""
+"""Functions written in Python that compute nothing from a tensor."""
 
 
-class NoRule(Exception):
+class NoRuleError(Exception):
     """A function without a rule has met a jet, or a rule does not cover its arguments: the derivatives have to be found in another way."""
 
 
@@ -44,10 +41,10 @@ class TaylorPass:
         self.is_open = True
         self.obstacle: str | None = None
 
-    def refuse(self, why: str) -> NoRule:
+    def refuse(self, why: str) -> NoRuleError:
         """The signal that gives the pass up; noted here too, since the model may catch it."""
         self.obstacle = self.obstacle or why
-        return NoRule(why)
+        return NoRuleError(why)
 
 
 class Jet(Tensor):
@@ -56,14 +53,13 @@ class Jet(Tensor):
     value: Tensor
     blocks: Coefficients
     run: TaylorPass
-    is_shared: bool
+    shares: bool
+    """Whether another tensor may look at the same values, so that nothing may be written in place."""
 
     @staticmethod
     def __new__(cls, value: Tensor, blocks: Coefficients, run: TaylorPass, *, is_shared: bool = False) -> "Jet":
         jet = without_storage(cls, value)
-        jet.value, jet.blocks, jet.run = value, blocks, run
-        jet.is_shared = is_shared
-        """Whether another tensor may look at the same values, so that nothing may be written in place."""
+        jet.value, jet.blocks, jet.run, jet.shares = value, blocks, run, is_shared
         return jet
 
     def mapped(self, value: Tensor, function: Callable[[Tensor], Tensor], *, is_shared: bool = False) -> "Jet":
@@ -85,23 +81,23 @@ class Jet(Tensor):
         rule = RULES.get(func)
         if rule is not None:
             return rule(func, *args, **kwargs)
-        body = own_body(func) if getattr(func, "__module__", None) in WRITTEN_IN_PYTHON else None
-        if body is None or func.__name__ in NOT_COMPUTED:
+        body = own_body(func) if is_formula(func) else None
+        if body is None:
             raise run.refuse(f"{named(func)} has no rule")
         return body(*args, **kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         raise first_jet(args, kwargs or {}).run.refuse(f"{func} was called from C++, out of sight of the rules")
 
     # what models read of a tensor all the time, without a call of a rule
 
-    shape = property(lambda self: self.value.shape)  # type: ignore[assignment]
-    dtype = property(lambda self: self.value.dtype)  # type: ignore[assignment]
-    device = property(lambda self: self.value.device)  # type: ignore[assignment]
-    ndim = property(lambda self: self.value.ndim)  # type: ignore[assignment]
-    requires_grad = property(lambda self: True)  # type: ignore[assignment]
-    is_leaf = property(lambda self: False)  # type: ignore[assignment]
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    device = property(lambda self: self.value.device)
+    ndim = property(lambda self: self.value.ndim)
+    requires_grad = property(lambda self: True)
+    is_leaf = property(lambda self: False)
 
     def dim(self) -> int:
         return self.value.dim()
@@ -117,6 +113,14 @@ class Jet(Tensor):
 
     def is_floating_point(self) -> bool:
         return True
+
+
+def is_formula(function: Any) -> bool:
+    """Whether a function of torch that is Python computes something, so that it may be run as it is written: what it calls has rules of its own."""
+    name = getattr(function, "__name__", "")
+    return name not in NOT_COMPUTED and (
+        getattr(torch.nn.functional, name, None) is function or function in (getattr(torch, name, None), getattr(Tensor, name, None))
+    )
 
 
 def jets_in(*arguments: Any) -> list[Jet]:

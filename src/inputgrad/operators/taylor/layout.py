@@ -12,8 +12,8 @@ A collapsed block is one weighted sum over its indices, summed while the pass ru
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import combinations
+from functools import cache, cached_property
+from itertools import combinations, pairwise
 
 Index = tuple[int, ...]
 Rows = range | tuple[int, ...] | None
@@ -51,11 +51,11 @@ class Term:
 
 @dataclass(frozen=True)
 class Split:
-    """A summand of the product rule; a part that is None is the value itself."""
+    """A summand of the product rule."""
 
     number: float
-    left: Factor | None
-    right: Factor | None
+    left: Factor
+    right: Factor
     weights: tuple[float, ...] | None = None
 
 
@@ -129,8 +129,8 @@ class Layout:
         for members, weights in _by_pattern(block):
             for (left, right), number in _halves(_pattern(members[0])):
                 if left and right:
-                    parts = (self._factor([_at(index, part) for index in members]) for part in (left, right))
-                    yield Split(number, *parts, weights)
+                    one, other = (self._factor([_at(index, part) for index in members]) for part in (left, right))
+                    yield Split(number, one, other, weights)
 
     def _factor(self, indices: Sequence[Index]) -> Factor:
         places = [self._places[index] for index in indices]
@@ -148,7 +148,7 @@ def _parts(index: Index) -> set[Index]:
 
 def _pattern(index: Index) -> tuple[bool, ...]:
     """Which neighbours are equal."""
-    return tuple(a == b for a, b in zip(index, index[1:], strict=False))
+    return tuple(a == b for a, b in pairwise(index))
 
 
 def _by_pattern(block: Block) -> list[tuple[tuple[Index, ...], tuple[float, ...] | None]]:
@@ -176,13 +176,13 @@ def _stand_in(pattern: tuple[bool, ...]) -> Index:
 Positions = tuple[tuple[int, ...], ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _partitions(pattern: tuple[bool, ...]) -> tuple[tuple[Positions, int], ...]:
     """The partitions of the positions, those that give the same parts counted together."""
     return _merged(pattern, _set_partitions(len(pattern) + 1))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _halves(pattern: tuple[bool, ...]) -> tuple[tuple[Positions, int], ...]:
     """The ways to split the positions in a left and a right part, likewise."""
     every = range(len(pattern) + 1)

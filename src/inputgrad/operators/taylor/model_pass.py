@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inputgrad.operators.taylor import rules
 from inputgrad.operators.taylor.algebra import full
-from inputgrad.operators.taylor.jet import Jet, NoRule, TaylorPass
+from inputgrad.operators.taylor.jet import Jet, NoRuleError, TaylorPass
 from inputgrad.operators.taylor.layout import Index, Layout
 from inputgrad.passes.changes import opened
 from inputgrad.passes.forward_pass import ForwardPass
@@ -49,7 +49,7 @@ class Expansion:
 
 
 def expanded(forward: ForwardPass, keys: Sequence[Key], layout: Layout, seeds: Seeds) -> Expansion:
-    """Run the model on jets. Raises `NoRule` where it cannot be, and whatever the model raises."""
+    """Run the model on jets. Raises `NoRuleError` where it cannot be, and whatever the model raises."""
     run = TaylorPass(layout)
     variables = {key: opened(forward.inputs.variable(key)) for key in keys}
     directions = dict(zip(keys, seeds(tuple(variables.values())), strict=True))
@@ -63,9 +63,9 @@ def expanded(forward: ForwardPass, keys: Sequence[Key], layout: Layout, seeds: S
     finally:
         run.is_open = False
     if run.obstacle is not None:
-        raise NoRule(run.obstacle)
+        raise NoRuleError(run.obstacle)
     if not isinstance(output, Jet):
-        raise NoRule("the output carries no derivatives")
+        raise NoRuleError("the output carries no derivatives")
     return Expansion(output, tuple(variables.values()))
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from inputgrad.operators.taylor.layout import Index, Layout
 
 Request = tuple[str, tuple[Index, ...]]
-"""("value", ()), ("coordinate", ()), ("open", ()) for the pass itself, ("d", (order,)) or ("sum", (order, order, …)); an order names coordinates by their numbers, sorted."""
+"""("value", ()), ("coordinate", ()), ("open", ()) for the pass itself, ("d", (order,)) or ("sum", (order, order, …)).
+
+An order names coordinates by their numbers, sorted."""
 
 KEPT = 3
 """How many fields of a kind are remembered, so that what is no longer asked for is no longer made."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from inputgrad.operators import differentiation
-from inputgrad.operators.taylor.jet import NoRule
+from inputgrad.operators.taylor.jet import NoRuleError
 from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, given_directions, stacked, unit_directions
 from inputgrad.operators.taylor.trust import why_not
@@ -66,7 +66,7 @@ def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
     if question.worth and forward is not None and why_not(forward, keys, question.name, question.layout.order, taylor, nested) is None:
         try:
             return taylor(forward)
-        except NoRule:
+        except NoRuleError:
             pass
     return _nested(question, *opened.graph())
 

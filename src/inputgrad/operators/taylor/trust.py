@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from inputgrad.memory import memory
-from inputgrad.operators.taylor.jet import NoRule, jets_in
+from inputgrad.operators.taylor.jet import NoRuleError, jets_in
 from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.model_checks import coupled_modules
@@ -72,7 +72,7 @@ def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> s
         with sdpa_kernel(SDPBackend.MATH):  # the kernel of attention that can be differentiated again and again
             reference = [part.detach() for part in nested(few)]
         found = [part.detach() for part in taylor(few)]
-    except NoRule as error:
+    except NoRuleError as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
@@ -81,7 +81,9 @@ def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> s
         return f"module {kept!r} keeps a tensor of its forward pass"
     worst = max((_distance(a, b) for a, b in zip(found, reference, strict=True)), default=0.0)
     least = torch.finfo(reference[0].dtype).eps ** 0.5 * 10 ** max(order - 2, 0)
-    return None if worst <= least else f"the result differs from nested reverse mode by {worst:.1e}: the samples depend on each other, or a custom backward pass"
+    return (
+        None if worst <= least else f"the result differs from nested reverse mode by {worst:.1e}: the samples depend on each other, or a custom backward pass"
+    )
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

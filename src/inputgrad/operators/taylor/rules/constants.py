@@ -30,7 +30,7 @@ CONSTANTS.update((Tensor.int, Tensor.long, Tensor.bool, Tensor.short, Tensor.byt
 
 @rule_for(Tensor.detach, torch.detach, Tensor.data.__get__)  # type: ignore[attr-defined]
 def detach(func: Any, x: Jet) -> Tensor:
-    x.is_shared = True
+    x.shares = True
     detached: Tensor = func(x.value)
     return detached
 
@@ -54,5 +54,5 @@ def clone(func: Any, x: Jet, **kwargs: Any) -> Jet:
 @rule_for(Tensor.contiguous)
 def contiguous(func: Any, x: Jet, **kwargs: Any) -> Jet:
     value = x.value.contiguous(**kwargs)
-    x.is_shared = x.is_shared or value is x.value
-    return Jet(value, x.blocks, x.run, is_shared=x.is_shared)
+    x.shares = x.shares or value is x.value
+    return Jet(value, x.blocks, x.run, is_shared=x.shares)

@@ -5,7 +5,7 @@ At a kink it is the branch that torch takes. What several orders need is compute
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from inputgrad.operators.taylor.algebra import Derivative
 
-Tower = tuple[Tensor, list[Derivative]]
+Tower = tuple[Tensor, Sequence[Derivative]]
 
 
-def first(n: int, *derivatives: Callable[[], Derivative]) -> list[Derivative]:
+def first(n: int, *derivatives: Callable[[], Derivative]) -> Sequence[Derivative]:
     """The first n of them, made one after the other."""
     return [derivative() for derivative in derivatives[:n]]
 
@@ -27,7 +27,7 @@ def tanh(z: Tensor, n: int) -> Tower:
     return a, of_tanh(a, n)
 
 
-def of_tanh(a: Tensor, n: int) -> list[Derivative]:
+def of_tanh(a: Tensor, n: int) -> Sequence[Derivative]:
     """From the value a = tanh(z)."""
     if n == 0:
         return []
@@ -47,7 +47,7 @@ def sigmoid(z: Tensor, n: int) -> Tower:
     return s, of_sigmoid(s, n)
 
 
-def of_sigmoid(s: Tensor, n: int) -> list[Derivative]:
+def of_sigmoid(s: Tensor, n: int) -> Sequence[Derivative]:
     """From the value s = sigmoid(z)."""
     if n == 0:
         return []
@@ -70,8 +70,8 @@ def softplus(z: Tensor, n: int, beta: float = 1, threshold: float = 20) -> Tower
     parts = [s, *[part * beta**order for order, part in enumerate(d, 1)]][:n]  # type: ignore[operator]
     if threshold < 20:
         beyond = z.detach() * beta > threshold
-        parts = [torch.where(beyond, float(order == 0), part) for order, part in enumerate(parts)]  # type: ignore[arg-type]
-    return F.softplus(z, beta, threshold), parts  # type: ignore[return-value]
+        parts = [torch.where(beyond, float(order == 0), part) for order, part in enumerate(parts)]
+    return F.softplus(z, beta, threshold), parts
 
 
 def logsigmoid(z: Tensor, n: int) -> Tower:
@@ -92,8 +92,8 @@ def gelu(z: Tensor, n: int, approximate: str = "none") -> Tower:
     if approximate == "tanh":
         c, k = math.sqrt(2 / math.pi), 0.044715
         zz = z.square()
-        u = (z * (1 + k * zz) * c, [(1 + 3 * k * zz) * c, z * (6 * k * c), 6 * k * c, None][:n])
-        h, d = composed(tanh(u[0], n), u[1])
+        inner: list[Derivative] = [(1 + 3 * k * zz) * c, z * (6 * k * c), 6 * k * c, None]
+        h, d = composed(tanh(z * (1 + k * zz) * c, n), inner[:n])
         return F.gelu(z, approximate=approximate), _times_identity(z, ((1 + h) / 2, [part / 2 for part in d]))  # type: ignore[operator]
     zz = z.square()
     density = torch.exp(zz / -2) * (1 / math.sqrt(2 * math.pi))
@@ -160,84 +160,6 @@ def acosh(z: Tensor, n: int) -> Tower:
     return torch.acosh(z), first(n, lambda: q, lambda: -z * q**3, lambda: (2 * zz + 1) * q**5, lambda: -z * (9 + 6 * zz) * q**7)
 
 
-def exp(z: Tensor, n: int) -> Tower:
-    e = torch.exp(z)
-    return e, [e] * n
-
-
-def expm1(z: Tensor, n: int) -> Tower:
-    return torch.expm1(z), [torch.exp(z)] * n
-
-
-def exponential(z: Tensor, n: int, base: float) -> Tower:
-    """``base ** z``."""
-    e = torch.pow(base, z)
-    return e, [e * math.log(base) ** order for order in range(1, n + 1)]
-
-
-def exp2(z: Tensor, n: int) -> Tower:
-    return exponential(z, n, 2.0)
-
-
-def log(z: Tensor, n: int) -> Tower:
-    q = 1 / z
-    return torch.log(z), first(n, lambda: q, lambda: -(q**2), lambda: 2 * q**3, lambda: -6 * q**4)
-
-
-def log2(z: Tensor, n: int) -> Tower:
-    return torch.log2(z), [part / math.log(2) for part in log(z, n)[1]]  # type: ignore[operator]
-
-
-def log10(z: Tensor, n: int) -> Tower:
-    return torch.log10(z), [part / math.log(10) for part in log(z, n)[1]]  # type: ignore[operator]
-
-
-def log1p(z: Tensor, n: int) -> Tower:
-    return torch.log1p(z), log(1 + z, n)[1]
-
-
-def power(z: Tensor, n: int, exponent: float) -> Tower:
-    """``z ** exponent``: falling powers, which end where a whole exponent has come to 0."""
-    parts: list[Derivative] = []
-    factor = 1.0
-    for order in range(n):
-        factor *= exponent - order
-        rest = exponent - order - 1
-        parts.append(None if factor == 0 else factor if rest == 0 else z * factor if rest == 1 else torch.pow(z, rest) * factor)
-    return torch.pow(z, exponent), parts
-
-
-def square(z: Tensor, n: int) -> Tower:
-    return torch.square(z), power(z, n, 2)[1]
-
-
-def sqrt(z: Tensor, n: int) -> Tower:
-    root = torch.sqrt(z)
-    q = 1 / z
-    return root, first(n, lambda: 0.5 / root, lambda: -0.25 / root * q, lambda: 0.375 / root * q**2, lambda: -0.9375 / root * q**3)
-
-
-def rsqrt(z: Tensor, n: int) -> Tower:
-    r = torch.rsqrt(z)
-    q = r.square()
-    return r, first(n, lambda: -0.5 * r * q, lambda: 0.75 * r * q**2, lambda: -1.875 * r * q**3, lambda: 6.5625 * r * q**4)
-
-
-def reciprocal(z: Tensor, n: int) -> Tower:
-    q = torch.reciprocal(z)
-    return q, first(n, lambda: -(q**2), lambda: 2 * q**3, lambda: -6 * q**4, lambda: 24 * q**5)
-
-
-def erf(z: Tensor, n: int) -> Tower:
-    zz = z.square()
-    d = torch.exp(-zz) * (2 / math.sqrt(math.pi))
-    return torch.erf(z), first(n, lambda: d, lambda: -2 * z * d, lambda: (4 * zz - 2) * d, lambda: z * (12 - 8 * zz) * d)
-
-
-def erfc(z: Tensor, n: int) -> Tower:
-    return torch.erfc(z), [-part for part in erf(z, n)[1]]  # type: ignore[operator]
-
-
 def tanhshrink(z: Tensor, n: int) -> Tower:
     a, d = tanh(z, n)
     return z - a, [1 - d[0], *[-part for part in d[1:]]]  # type: ignore[operator]
@@ -248,19 +170,20 @@ def softsign(z: Tensor, n: int) -> Tower:
     return z * q, first(n, lambda: q**2, lambda: -2 * sign * q**3, lambda: 6 * q**4, lambda: -24 * sign * q**5)
 
 
-def composed(outer: Tower, inner: list[Derivative]) -> Tower:
+def composed(outer: Tower, inner: Sequence[Derivative]) -> Tower:
     """f(u(z)), from f and its derivatives at u and those of u."""
-    f, u = outer[1], [0.0 if part is None else part for part in inner]
+    f: Any = outer[1]
+    u: Any = [0.0 if part is None else part for part in inner]
     n = len(f)
     terms: list[Callable[[], Any]] = [
-        lambda: f[0] * u[0],  # type: ignore[operator]
-        lambda: f[1] * u[0] ** 2 + f[0] * u[1],  # type: ignore[operator]
-        lambda: f[2] * u[0] ** 3 + 3 * f[1] * u[0] * u[1] + f[0] * u[2],  # type: ignore[operator]
-        lambda: f[3] * u[0] ** 4 + 6 * f[2] * u[0] ** 2 * u[1] + 3 * f[1] * u[1] ** 2 + 4 * f[1] * u[0] * u[2] + f[0] * u[3],  # type: ignore[operator]
+        lambda: f[0] * u[0],
+        lambda: f[1] * u[0] ** 2 + f[0] * u[1],
+        lambda: f[2] * u[0] ** 3 + 3 * f[1] * u[0] * u[1] + f[0] * u[2],
+        lambda: f[3] * u[0] ** 4 + 6 * f[2] * u[0] ** 2 * u[1] + 3 * f[1] * u[1] ** 2 + 4 * f[1] * u[0] * u[2] + f[0] * u[3],
     ]
     return outer[0], first(n, *terms)
 
 
-def _times_identity(z: Tensor, tower: Tower) -> list[Derivative]:
+def _times_identity(z: Tensor, tower: Tower) -> Sequence[Derivative]:
     """The derivatives of z · f(z)."""
     return [z * here + order * before for order, (before, here) in enumerate(zip([tower[0], *tower[1]], tower[1], strict=False), 1)]  # type: ignore[operator]

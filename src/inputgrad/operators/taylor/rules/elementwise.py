@@ -1,6 +1,6 @@
 """Elementwise functions: the chain rule with their derivatives in closed form (`derivatives`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -8,12 +8,12 @@ from torch import Tensor
 from inputgrad.operators.taylor import algebra
 from inputgrad.operators.taylor.algebra import Derivative
 from inputgrad.operators.taylor.jet import RULES, Jet, forms, jets_in
-from inputgrad.operators.taylor.rules import by_branch
+from inputgrad.operators.taylor.rules import by_branch, powers
 from inputgrad.operators.taylor.rules import derivatives as of
 from inputgrad.operators.taylor.smooth import SmoothFunction, is_served, smooth_chain
 from inputgrad.torch_internals.tracing import is_tracing
 
-Tower = Callable[..., tuple[Tensor, list[Derivative]]]
+Tower = Callable[..., tuple[Tensor, Sequence[Derivative]]]
 """(z, n, further arguments) -> f(z) and [f′(z), …, f⁽ⁿ⁾(z)]."""
 
 
@@ -31,15 +31,15 @@ def _from_argument(tower: Tower, *args: Any, **kwargs: Any) -> SmoothFunction:
     return SmoothFunction(lambda z: tower(z, 0, *args, **kwargs)[0], lambda z, n: tower(z, n, *args, **kwargs)[1])
 
 
-def _from_value(derivatives: Callable[[Tensor, int], list[Derivative]]) -> Callable[..., SmoothFunction]:
+def _from_value(derivatives: Callable[[Tensor, int], Sequence[Derivative]]) -> Callable[..., SmoothFunction]:
     return lambda tower, *args, **kwargs: SmoothFunction(lambda z: tower(z, 0)[0], derivatives, from_value=True)
 
 
 SMOOTH: dict[Tower, Callable[..., SmoothFunction]] = {
-    **dict.fromkeys((of.silu, of.gelu, of.softplus, of.logsigmoid, of.mish, of.sin, of.cos, of.sinh, of.cosh, of.atan, of.asinh, of.erf), _from_argument),
+    **dict.fromkeys((of.silu, of.gelu, of.softplus, of.logsigmoid, of.mish, of.sin, of.cos, of.sinh, of.cosh, of.atan, of.asinh, powers.erf), _from_argument),
     of.tanh: _from_value(of.of_tanh),
     of.sigmoid: _from_value(of.of_sigmoid),
-    of.exp: _from_value(lambda e, n: [e] * n),
+    powers.exp: _from_value(lambda e, n: [e] * n),
 }
 """Functions with three derivatives that are tensors; those that are known from the value alone."""
 
@@ -59,7 +59,7 @@ def _rule(tower: Tower) -> Callable[..., Jet]:
 
 def written(x: Jet, result: Jet) -> Jet:
     """The jet itself with the contents of the result, as an operation in place leaves it."""
-    if x.is_shared or result.shape != x.shape or result.dtype != x.dtype:
+    if x.shares or result.shape != x.shape or result.dtype != x.dtype:
         raise x.run.refuse("a model writes in place on values that other tensors look at")
     x.value, x.blocks = result.value, result.blocks
     return x
@@ -67,14 +67,16 @@ def written(x: Jet, result: Jet) -> Jet:
 
 TOWERS: dict[str, Tower] = {
     "tanh": of.tanh, "sigmoid": of.sigmoid, "silu": of.silu, "gelu": of.gelu, "softplus": of.softplus, "logsigmoid": of.logsigmoid, "mish": of.mish,
-    "sin": of.sin, "cos": of.cos, "tan": of.tan, "sinh": of.sinh, "cosh": of.cosh, "atan": of.atan, "arctan": of.atan, "asin": of.asin, "arcsin": of.asin,
-    "acos": of.acos, "arccos": of.acos, "asinh": of.asinh, "arcsinh": of.asinh, "acosh": of.acosh, "arccosh": of.acosh, "atanh": of.atanh,
-    "arctanh": of.atanh, "exp": of.exp, "exp2": of.exp2, "expm1": of.expm1, "log": of.log, "log2": of.log2, "log10": of.log10, "log1p": of.log1p,
-    "sqrt": of.sqrt, "rsqrt": of.rsqrt, "reciprocal": of.reciprocal, "square": of.square, "erf": of.erf, "erfc": of.erfc, "expit": of.sigmoid,
-    "softsign": of.softsign, "tanhshrink": of.tanhshrink, "elu": by_branch.elu, "selu": by_branch.selu, "celu": by_branch.celu, "relu": by_branch.relu, "relu6": by_branch.relu6,
-    "leaky_relu": by_branch.leaky_relu, "abs": by_branch.absolute, "absolute": by_branch.absolute, "__abs__": by_branch.absolute, "clamp": by_branch.clamp, "clip": by_branch.clamp,
-    "clamp_min": by_branch.clamp_min, "clamp_max": by_branch.clamp_max, "hardtanh": by_branch.hardtanh, "hardsigmoid": by_branch.hardsigmoid, "hardswish": by_branch.hardswish,
-    "threshold": by_branch.threshold, "softshrink": by_branch.softshrink, "hardshrink": by_branch.hardshrink,
+    "sin": of.sin, "cos": of.cos, "tan": of.tan, "sinh": of.sinh, "cosh": of.cosh, "atan": of.atan, "arctan": of.atan, "asin": of.asin,
+    "arcsin": of.asin, "acos": of.acos, "arccos": of.acos, "asinh": of.asinh, "arcsinh": of.asinh, "acosh": of.acosh, "arccosh": of.acosh,
+    "atanh": of.atanh, "arctanh": of.atanh, "exp": powers.exp, "exp2": powers.exp2, "expm1": powers.expm1, "log": powers.log, "log2": powers.log2,
+    "log10": powers.log10, "log1p": powers.log1p, "sqrt": powers.sqrt, "rsqrt": powers.rsqrt, "reciprocal": powers.reciprocal,
+    "square": powers.square, "erf": powers.erf, "erfc": powers.erfc, "expit": of.sigmoid, "softsign": of.softsign, "tanhshrink": of.tanhshrink,
+    "elu": by_branch.elu, "selu": by_branch.selu, "celu": by_branch.celu, "relu": by_branch.relu, "relu6": by_branch.relu6,
+    "leaky_relu": by_branch.leaky_relu, "abs": by_branch.absolute, "absolute": by_branch.absolute, "__abs__": by_branch.absolute,
+    "clamp": by_branch.clamp, "clip": by_branch.clamp, "clamp_min": by_branch.clamp_min, "clamp_max": by_branch.clamp_max,
+    "hardtanh": by_branch.hardtanh, "hardsigmoid": by_branch.hardsigmoid, "hardswish": by_branch.hardswish, "threshold": by_branch.threshold,
+    "softshrink": by_branch.softshrink, "hardshrink": by_branch.hardshrink,
 }  # fmt: skip
 
 for _name, _tower in TOWERS.items():
@@ -86,12 +88,12 @@ def power(func: Any, base: Any, exponent: Any) -> Any:
     """``pow``: of a jet to a number or a constant tensor, and of a positive constant to a jet."""
     if isinstance(base, Jet) and not isinstance(exponent, Jet):
         if isinstance(exponent, (int, float)):
-            return applied(of.power, base, exponent)
+            return applied(powers.power, base, exponent)
         if exponent.dim() == 0 and not exponent.requires_grad:
-            return applied(of.power, base, exponent.item())
+            return applied(powers.power, base, exponent.item())
         raise base.run.refuse("pow with a tensor as exponent has no rule")
     if isinstance(exponent, Jet) and isinstance(base, (int, float)) and base > 0:
-        return applied(of.exponential, exponent, base)
+        return applied(powers.exponential, exponent, base)
     raise jets_in(base, exponent)[0].run.refuse("pow of these arguments has no rule")
 
 

@@ -19,7 +19,7 @@ def checked(func: Any, x: Any, *rest: Any) -> Jet:
 
 def results(x: Jet, value: Any, function: Callable[[Tensor], Any]) -> Any:
     """The jet of a linear function of x, or a tuple of jets where it gives several tensors. They may share memory with x."""
-    x.is_shared = True
+    x.shares = True
     found = [None if block is None else function(block) for block in x.blocks]
     if isinstance(value, Tensor):
         return Jet(value, tuple(found), x.run, is_shared=True)
@@ -93,9 +93,12 @@ def permute(func: Any, x: Any, *dims: Any, **kwargs: Any) -> Any:
     return results(x, value, lambda block: torch.permute(full(block, x.shape), (0, *[d % x.dim() + 1 for d in order])))
 
 
-@rule_for(*[getattr(Tensor, name).__get__ for name in ("T", "mT")], *forms("t", "adjoint"))
+_PROPERTIES = [getattr(Tensor, name).__get__ for name in ("T", "mT")]
+
+
+@rule_for(*_PROPERTIES, *forms("t", "adjoint"))
 def transposed(func: Any, x: Jet) -> Any:
-    if x.dim() != 2 and func not in (Tensor.mT.__get__, torch.adjoint, Tensor.adjoint):
+    if x.dim() != 2 and func not in (_PROPERTIES[1], torch.adjoint, Tensor.adjoint):
         raise x.run.refuse("T of other than a matrix has no rule")
     return results(x, x.value.mT, lambda block: full(block, x.shape).mT)
 

@@ -34,7 +34,7 @@ def linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Jet:
 
         return input.mapped(F.linear(input.value, weight, bias), map_block)
     product = input @ weight.mT if weight.dim() == 2 else input @ weight
-    return product if bias is None else product + bias  # type: ignore[no-any-return]
+    return product if bias is None else product + bias
 
 
 def matmul(func: Any, a: Any, b: Any, **kwargs: Any) -> Any:
@@ -103,7 +103,9 @@ def einsum(func: Any, equation: Any, *operands: Any) -> Any:
     return bilinear(given[places[0]], given[places[1]], contracted)
 
 
-@rule_for(*[getattr(module, name) for module in (torch, F) for name in ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")])
+@rule_for(
+    *[getattr(module, name) for module in (torch, F) for name in ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")]
+)
 def convolution(func: Any, input: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Jet:
     if not isinstance(input, Jet) or jets_in(weight, bias) or input.dim() != weight.dim():
         raise jets_in(input, weight, bias)[0].run.refuse("a convolution whose weight depends on the input, or without batch dimension, has no rule")
@@ -111,6 +113,6 @@ def convolution(func: Any, input: Any, weight: Any, bias: Any = None, *args: Any
     def by_rows(block: Tensor) -> Tensor:
         rows = block.expand(-1, -1, *input.shape[1:])
         found = func(rows.flatten(0, 1), weight, None, *args, **kwargs)
-        return found.unflatten(0, rows.shape[:2])  # type: ignore[no-any-return]
+        return found.unflatten(0, rows.shape[:2])
 
     return input.mapped(func(input.value, weight, bias, *args, **kwargs), by_rows)

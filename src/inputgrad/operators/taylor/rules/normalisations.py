@@ -13,10 +13,11 @@ from inputgrad.operators.taylor.rules.linear_maps import checked
 from inputgrad.operators.taylor.rules.products import times
 
 
-def standardised(x: Jet, dims: Sequence[int], eps: float) -> Any:
+def standardised(x: Any, dims: Sequence[int], eps: float) -> Any:
     """(x − mean) / √(variance + ε) over these dimensions."""
     centred: Any = x - x.mean(dims, keepdim=True)
-    return times(centred, (times(centred, centred).mean(dims, keepdim=True) + eps).rsqrt())
+    variance: Any = times(centred, centred)
+    return times(centred, (variance.mean(dims, keepdim=True) + eps).rsqrt())
 
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
@@ -37,7 +38,8 @@ def layer_norm(func: Any, input: Any, normalized_shape: Any, weight: Any = None,
 def rms_norm(func: Any, input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
     x: Any = checked(func, input)
     eps = torch.finfo(x.dtype).eps if eps is None else eps
-    return _affine(times(x, (times(x, x).mean(_dims(x, normalized_shape), keepdim=True) + eps).rsqrt()), weight, None)
+    square: Any = times(x, x)
+    return _affine(times(x, (square.mean(_dims(x, normalized_shape), keepdim=True) + eps).rsqrt()), weight, None)
 
 
 def _by_channel(parameter: Any, x: Any) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 from inputgrad.operators.taylor import algebra
 from inputgrad.operators.taylor.algebra import Coefficients, mapped, padded
 from inputgrad.operators.taylor.jet import RULES, Jet, forms, jets_in, value_of
-from inputgrad.operators.taylor.rules import derivatives as of
+from inputgrad.operators.taylor.rules import powers
 from inputgrad.operators.taylor.rules.elementwise import applied, written
 
 
@@ -50,7 +50,7 @@ def times(a: Any, b: Any) -> Jet:
     if not isinstance(a, Jet):
         return Jet(value, mapped(_blocks(b, run, value.dim()), lambda block: block * a), run)
     if a is b:
-        return applied(of.square, a)
+        return applied(powers.square, a)
     left, right = ((value_of(part), _blocks(part, run, value.dim())) for part in (a, b))
     return Jet(value, algebra.product(run.layout, torch.mul, left, right, torch.mul), run)
 
@@ -58,7 +58,7 @@ def times(a: Any, b: Any) -> Jet:
 def over(a: Any, b: Any) -> Jet:
     """a / b."""
     if isinstance(b, Jet):
-        return times(a, applied(of.reciprocal, b)) if isinstance(a, Jet) or not _is_one(a) else applied(of.reciprocal, b)
+        return times(a, applied(powers.reciprocal, b)) if isinstance(a, Jet) or not _is_one(a) else applied(powers.reciprocal, b)
     run = _run(a)
     value = a.value / b
     return Jet(value, mapped(_blocks(a, run, value.dim()), lambda block: block / b), run)
@@ -140,5 +140,3 @@ for _rule, _names in (
     RULES.update(dict.fromkeys(forms(*_names), _rule))
 for _rule, _names in ((add, ("add_", "__iadd__")), (sub, ("sub_", "__isub__")), (mul, ("mul_", "__imul__")), (div, ("div_", "__itruediv__")), (neg, ("neg_",))):
     RULES.update(dict.fromkeys(forms(*_names), in_place(_rule)))
-
-

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inputgrad.operators.taylor.algebra import Derivative, full
 from inputgrad.operators.taylor.jet import RULES, Jet, forms, jets_in, rule_for
-from inputgrad.operators.taylor.rules import derivatives as of
+from inputgrad.operators.taylor.rules import powers
 from inputgrad.operators.taylor.rules.elementwise import applied
 from inputgrad.operators.taylor.rules.linear_maps import checked, results
 from inputgrad.operators.taylor.rules.products import over, times
@@ -21,7 +21,7 @@ Dims = int | Sequence[int] | None
 def root(z: Tensor, n: int) -> tuple[Tensor, list[Derivative]]:
     """√z; at 0 it and its derivatives are 0, as the library has it for norms and deviations everywhere."""
     zero = z.detach() == 0
-    value, found = of.sqrt(torch.where(zero, 1.0, z), n)
+    value, found = powers.sqrt(torch.where(zero, 1.0, z), n)
     return torch.where(zero, 0.0, value), [torch.where(zero, 0.0, part) for part in found]  # type: ignore[arg-type]
 
 
@@ -56,13 +56,14 @@ def var_mean(func: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     return applied(root, found) if func in forms("std_mean") else found, mean
 
 
-def vector_norm(x: Jet, p: Any, dim: Dims, keepdim: bool, dtype: Any = None) -> Any:
+def vector_norm(x: Any, p: Any, dim: Dims, keepdim: bool, dtype: Any = None) -> Any:
     if dtype is not None or p not in (1, 2, 2.0, "fro", None):
         raise x.run.refuse(f"a norm with p={p!r} has no rule")
     dims = list(range(x.dim())) if dim is None else dim
     if p == 1:
         return x.abs().sum(dims, keepdim=keepdim)
-    return applied(root, times(x, x).sum(dims, keepdim=keepdim))
+    square: Any = times(x, x)
+    return applied(root, square.sum(dims, keepdim=keepdim))
 
 
 @rule_for(torch.norm, Tensor.norm)

@@ -66,7 +66,15 @@ def glu(func: Any, input: Any, dim: int = -1) -> Any:
 
 @rule_for(*forms("scaled_dot_product_attention"))
 def attention(
-    func: Any, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False, scale: Any = None, enable_gqa: bool = False
+    func: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
 ) -> Any:
     run = jets_in(query, key, value, attn_mask)[0].run
     if enable_gqa:
