@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from benchmarks.memory import ALLOCATOR, peak_above_rest
+from benchmarks.memory import ALLOCATOR, measured_peak
 
 REFERENCES = ("plain", "lean")
 ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference", "weight_as_step", "compiled")
@@ -72,7 +72,7 @@ def main() -> None:
         found = []
         for _ in range(2):
             model.zero_grad()
-            found.append(peak_above_rest(step))
+            found.append(measured_peak(step))
         print(*found)
     except (RuntimeError, OSError) as error:
         sys.exit(f"{arguments.way}: {' '.join(str(error).split())}")

@@ -66,16 +66,17 @@ def peak(way: str) -> int:
     if (reason := refusal(step)) is not None:
         raise RuntimeError(reason)
     case.model.zero_grad()
-    return peak_above_rest(step)
+    return measured_peak(step)
 
 
-def peak_above_rest(step: Callable[[], object]) -> int:
-    """Bytes above the resting process at the highest point of this step."""
+def measured_peak(step: Callable[[], Any], first: int = 1) -> int:
+    """Bytes above the resting process at the highest point of ``first`` steps, one after the other."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     resting = _status("VmRSS")
     CLEAR.write_text("5")
-    step()
+    for _ in range(first):
+        step()
     return _status("VmHWM") - resting
 
 

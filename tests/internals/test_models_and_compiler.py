@@ -193,6 +193,28 @@ def test_the_same_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tensors.stored_values(other) == "values"
 
 
+@canary("tensors.without_storage")
+def test_a_tensor_without_storage_cannot_be_computed_with_unseen() -> None:
+    class Seen(torch.Tensor):
+        __torch_function__ = torch._C._disabled_torch_function_impl
+
+        @classmethod
+        def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            raise LookupError(str(func))
+
+    made = tensors.without_storage(Seen, torch.ones(2, 3))
+    assert (type(made), made.shape, made.requires_grad) == (Seen, (2, 3), True)
+    with pytest.raises(LookupError, match=r"aten\.tanh"):
+        torch.tanh(made)
+
+
+@missing("tensors.without_storage")
+def test_without_tensors_without_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "Tensor", object)
+    with pytest.raises(MissingInternalError, match="_make_wrapper_subclass"):
+        tensors.without_storage(torch.Tensor, torch.ones(2))
+
+
 @canary("tensors.times_written")
 def test_writing_in_place_is_counted() -> None:
     x = torch.ones(2)

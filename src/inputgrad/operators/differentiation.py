@@ -53,14 +53,19 @@ def jacobian(output: Tensor, variable: Tensor, name: object) -> Tensor:
 
 def divergence(output: Tensor, variable: Tensor, name: object, probes: Sequence[Tensor] | None) -> Tensor:
     """Σ_d ∂f_d/∂x_d ``[N]``: exact by D backward passes, or the mean of vᵀ(∂f/∂x)v over the probes v, a backward pass each."""
+    check_same_shape(output, variable)
+    if probes is not None:
+        return _mean([_along(gradients(_along(output, v), [variable], [name])[0], v) for v in probes])
+    return _sum([_flat(gradients(row, [variable], [name])[0])[:, d] for d, row in enumerate(rows(output))])
+
+
+def check_same_shape(output: Tensor, variable: Tensor) -> None:
+    """Raises `ValueError` for a field that has not the shape of its variable."""
     if output.shape != variable.shape:
         raise ValueError(
             f"divergence needs as many outputs as inputs: the output has shape {list(output.shape)}, the input {list(variable.shape)}. "
             "What else the field depends on, such as a time, the model takes as another input: wrt= names the one that counts"
         )
-    if probes is not None:
-        return _mean([_along(gradients(_along(output, v), [variable], [name])[0], v) for v in probes])
-    return _sum([_flat(gradients(row, [variable], [name])[0])[:, d] for d, row in enumerate(rows(output))])
 
 
 def laplacian(output: Tensor, variables: Sequence[Tensor], names: Sequence[object], probes: Sequence[Sequence[Tensor]] | None) -> Tensor:

@@ -3,7 +3,7 @@
 Knows what a batch offers; knows no engine and no term.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,10 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.identity import check_hashable
-from inputgrad.operators.differentiation import gradients
+from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
+from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.places.base import Place
 from inputgrad.variables import Key, ModelInputs, Wrt, keys_of
-
-Names = str | Sequence[str]
-"""Names of coordinates or outputs: ("x", "t"), or in one string where each is one letter, "xt"."""
 
 
 class Field:
@@ -35,14 +33,24 @@ class Field:
     (torch.Size([5]), torch.Size([5]), torch.Size([5]))
     """
 
-    def __init__(self, output: Tensor, coordinates: "Coordinates", outputs: tuple[str, ...] | None = None) -> None:
-        self.value = output.squeeze(1) if output.dim() == 2 and output.shape[1] == 1 else output
+    def __init__(self, coordinates: Coordinates, outputs: tuple[str, ...] | None = None, column: int | None = None) -> None:
         self._coordinates = coordinates
-        self._outputs = _checked_outputs(self.value, outputs)
-        self._known: dict[tuple[int, ...], Tensor] = {(): self.value}
+        self._outputs, self._column = outputs, column
+        self._known: dict[tuple[int, ...], Tensor] = {}
         self._first: dict[tuple[int, ...], tuple[Tensor, ...]] = {}
         self._parts: dict[int, Field] = {}
         self._made: dict[int, tuple[Any, Any]] = {}
+
+    @property
+    def value(self) -> Tensor:
+        """u ``[N]``, or ``[N, C]`` for C outputs."""
+        self._coordinates.source.ask(("value", ()))
+        return self._value()
+
+    @property
+    def size(self) -> int:
+        """N, the number of points."""
+        return len(self._value())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,12 +59,14 @@ class Field:
 
     def d(self, *names: str) -> Tensor:
         """A derivative by the names of its coordinates, in any order: ``d("xxt")`` is ``d("x", "x", "t")``."""
-        return self._derivative(tuple(sorted(self._coordinates.order(names))))
+        order = tuple(sorted(self._coordinates.order(names)))
+        self._coordinates.source.ask(("d", (order,)))
+        return self._derivative(order)
 
     def of(self, quantity: Tensor, *names: str) -> Tensor:
         """A derivative of any quantity ``[N]`` that was made of this field, such as a flux or a residual: ``u.of(k(u.value) * u.d("x"), "x")``."""
-        if quantity.shape != self.value.shape[:1]:
-            raise ValueError(f"of takes a quantity with one number a point, [N] = [{len(self.value)}], got shape {list(quantity.shape)}")
+        if quantity.shape != self._value().shape[:1]:
+            raise ValueError(f"of takes a quantity with one number a point, [N] = [{len(self._value())}], got shape {list(quantity.shape)}")
         for index in self._coordinates.order(names):
             quantity = self._coordinates.gradient(quantity)[index]
         return quantity
@@ -72,29 +82,33 @@ class Field:
 
     def laplacian(self, *names: str) -> Tensor:
         """Σ ∂²u/∂x² over the named coordinates; over all where none is named. Name them where one is the time."""
-        return torch.stack([self.d(name, name) for name in self._chosen(names)]).sum(0)
+        orders = tuple(tuple(self._coordinates.order((name, name))) for name in self._chosen(names))
+        self._coordinates.source.ask(("sum", orders))
+        summed = self._coordinates.source.sum(orders)
+        return torch.stack([self._derivative(order) for order in orders]).sum(0) if summed is None else self._own(summed)
 
     def coordinate(self, name: str) -> Tensor:
         """The values ``[N]`` of a coordinate."""
         (index,) = self._coordinates.order((name,))
+        self._coordinates.source.ask(("coordinate", ()))
         return self._coordinates.values[index]
 
     def part(self, which: str | int) -> "Field":
         """One of several outputs, by its name or its number, as a field of its own."""
-        count = self.value.shape[1] if self.value.dim() == 2 else 1
+        count = self._count()
         if which in (self._outputs or ()):
             which = (self._outputs or ()).index(str(which))
         if isinstance(which, bool) or not isinstance(which, int) or not 0 <= which < count:
             raise ValueError(f"{which!r} names no output of this field; {nearest(which, self._outputs or range(count))}")
-        if self.value.dim() == 1:
+        if self._value().dim() == 1:
             return self
         if which not in self._parts:
-            self._parts[which] = Field(self.value[:, which], self._coordinates)
+            self._parts[which] = Field(self._coordinates, column=which)
         return self._parts[which]
 
     def __iter__(self) -> Iterator["Field"]:
         """The outputs one after another: ``u, v, p = field``."""
-        return (self.part(index) for index in range(self.value.shape[1] if self.value.dim() == 2 else 1))
+        return (self.part(index) for index in range(self._count()))
 
     def once(self, function: Callable[["Field"], Any]) -> Any:
         """``function(self)``, computed once for this field however many terms ask."""
@@ -102,11 +116,35 @@ class Field:
             self._made[id(function)] = (function, function(self))
         return self._made[id(function)][1]
 
+    def _value(self) -> Tensor:
+        if () not in self._known:
+            output = self._coordinates.source.output
+            self.check(output)
+            self._known[()] = self._own(output)
+        return self._known[()]
+
+    def check(self, output: Tensor) -> None:
+        """Raises `ValueError` for an output that is none of a field, or has not the number of columns that were named."""
+        _check_outputs(self._own(output), self._outputs)
+
+    def _own(self, output: Tensor) -> Tensor:
+        """This field's share of a tensor of the output's shape."""
+        if self._column is not None:
+            return output[:, self._column]
+        return output.squeeze(1) if output.dim() == 2 and output.shape[1] == 1 else output
+
+    def _count(self) -> int:
+        return self._value().shape[1] if self._value().dim() == 2 else 1
+
     def _chosen(self, names: tuple[str, ...]) -> list[str]:
         return [self.names[index] for index in self._coordinates.order(names)] if names else list(self.names)
 
     def _derivative(self, order: tuple[int, ...]) -> Tensor:
-        if order not in self._known and self.value.dim() == 2:
+        if not order:
+            return self._value()
+        if order not in self._known and (brought := self._coordinates.source.derivative(order)) is not None:
+            self._known[order] = self._own(brought)
+        elif order not in self._known and self._value().dim() == 2:
             self._known[order] = torch.stack([part._derivative(order) for part in self], 1)
         elif order not in self._known:
             lower = [(order[:place] + order[place + 1 :], index) for place, index in enumerate(order)]
@@ -117,68 +155,38 @@ class Field:
         return self._known[order]
 
 
-class Coordinates:
-    """The columns of the variables, by name, and the derivative with respect to each of them."""
+def field_of_batch(
+    batch: Batch, names: Names | None = None, wrt: Wrt | None = None, outputs: Names | None = None, at: Place | None = None, asker: Hashable = None
+) -> Field:
+    """The field of a batch's model at the batch's inputs or at a place, on the step's own dropout masks; the same for every term that asks alike.
 
-    def __init__(self, variables: Sequence[Tensor], keys: tuple[Key, ...], names: Names) -> None:
-        self._variables, self._keys = variables, keys
-        self.names = names_of("names", names)
-        self.values = tuple(column for z in variables for column in _columns(z))
-        """The values ``[N]`` of each coordinate."""
-        if len(self.names) != len(self.values):
-            shapes = [list(z.shape) for z in variables]
-            raise ValueError(f"names must name each of the {len(self.values)} coordinates, the columns of inputs of shape {shapes}; got {self.names}")
-
-    def gradient(self, quantity: Tensor, *, of_output: bool = False) -> tuple[Tensor, ...]:
-        """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
-        return tuple(column for part in gradients(quantity, self._variables, self._keys if of_output else None) for column in _columns(part))
-
-    def order(self, names: tuple[str, ...]) -> list[int]:
-        """The numbers of the coordinates that the names of a derivative spell."""
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise TypeError(f'a derivative is named by its coordinates, such as "{self.names[0]}" or "{self.names[0] * 2}"; got {names!r}')
-        return [self.names.index(part) for name in names for part in self._spelled(name)]
-
-    def _spelled(self, text: str) -> list[str]:
-        if text in self.names:
-            return [text]
-        ways = _spellings(text, self.names)
-        if len(ways) == 1:
-            return ways[0]
-        problem = "can be read in several ways" if ways else "is not spelled of the coordinates' names"
-        raise ValueError(f"the derivative {text!r} {problem}; {nearest(text, self.names)}. Give them one by one: d({', '.join(map(repr, self.names))})")
-
-
-def field_of_batch(batch: Batch, names: Names | None = None, wrt: Wrt | None = None, outputs: Names | None = None, at: Place | None = None) -> Field:
-    """The field of a batch's model at the batch's inputs or at a place, on the step's own dropout masks; the same for every term that asks alike."""
+    asker: what tells this use of a field from others of the same model, such as the equation.
+    """
     check_hashable("at", at)
     keys = keys_of(wrt) if wrt is not None else all_keys(batch.inputs)
     asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
-    field: Field = batch.once(("field", *asked), lambda: make_field(*batch.output_and_variables(keys, at), keys, names, outputs))
+
+    def made() -> Field:
+        found = batch.differentiable_pass(keys, at)
+        source = FieldSource(keys, lambda: batch.output_and_variables(keys, at), found and found[0], ("batch", keys, type(at), asked[2:], asker))
+        return make_field(source, names, outputs)
+
+    field: Field = batch.once(("field", *asked), made)
     return field
 
 
-def make_field(output: Tensor, variables: Sequence[Tensor], keys: tuple[Key, ...], names: Names | None, outputs: Names | None) -> Field:
-    """A field from an output, the variables in its graph, and their names; for inputs in a dict their own names serve."""
-    coordinates = Coordinates(variables, keys, _own_names(keys) if names is None else names)
-    return Field(output, coordinates, names_or_none("outputs", outputs))
+def make_field(source: FieldSource, names: Names | None, outputs: Names | None) -> Field:
+    """A field from where it has its numbers, and their names; for inputs in a dict their own names serve."""
+    coordinates = Coordinates(source, _own_names(source.keys) if names is None else names)
+    made = Field(coordinates, names_or_none("outputs", outputs))
+    if source.opened is not None:
+        made.check(source.opened)
+    return made
 
 
 def all_keys(inputs: Any) -> tuple[Key, ...]:
     """Every input of a call."""
     return tuple(ModelInputs.of(inputs).values())
-
-
-def names_of(argument: str, names: Any) -> tuple[str, ...]:
-    """Names as a tuple: one string is a name a letter."""
-    found = tuple(names) if isinstance(names, (str, tuple, list)) else ()
-    if not found or not all(isinstance(name, str) and name for name in found) or len(set(found)) != len(found):
-        raise ValueError(f'{argument} must be different names, such as ("x", "t"), or "xt" where each is one letter; got {names!r}')
-    return found
-
-
-def names_or_none(argument: str, names: Names | None) -> tuple[str, ...] | None:
-    return None if names is None else names_of(argument, names)
 
 
 def _own_names(keys: tuple[Key, ...]) -> tuple[str, ...]:
@@ -187,23 +195,9 @@ def _own_names(keys: tuple[Key, ...]) -> tuple[str, ...]:
     return tuple(map(str, keys))
 
 
-def _columns(z: Tensor) -> tuple[Tensor, ...]:
-    if z.dim() > 2:
-        raise ValueError(f"a field's inputs must be columns of coordinates, [N] or [N, D], got shape {list(z.shape)}; for others use inputgrad.laplacian")
-    return (z,) if z.dim() == 1 else z.unbind(1)
-
-
-def _spellings(text: str, names: tuple[str, ...]) -> list[list[str]]:
-    """Every way to read the text as a row of names."""
-    if not text:
-        return [[]]
-    return [[name, *rest] for name in names if text.startswith(name) for rest in _spellings(text[len(name) :], names)]
-
-
-def _checked_outputs(value: Tensor, outputs: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def _check_outputs(value: Tensor, outputs: tuple[str, ...] | None) -> None:
     if value.dim() not in (1, 2):
         raise ValueError(f"a field's output must be [N] or [N, C], got {list(value.shape)}")
     count = value.shape[1] if value.dim() == 2 else 1
     if outputs is not None and len(outputs) != count:
         raise ValueError(f"outputs must name each of the model's {count} output(s), got {outputs}")
-    return outputs

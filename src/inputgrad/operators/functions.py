@@ -3,7 +3,8 @@
 Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,10 @@ from inputgrad.errors import nearest, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
-from inputgrad.operators.fields import Field, Names, all_keys, field_of_batch, make_field
+from inputgrad.operators.coordinates import Names, names_or_none
+from inputgrad.operators.fields import Field, all_keys, field_of_batch, make_field
+from inputgrad.operators.taylor import questions
+from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
@@ -28,7 +32,7 @@ from inputgrad.variables import Key, ModelInputs, Wrt, canonical, described, key
 
 __all__ = ["divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]
 
-Probe = Literal["rademacher", "gaussian"]
+Probe = Literal["rademacher", "gaussian", "coordinates"]
 Opened = tuple[Tensor, tuple[Tensor, ...]]
 
 
@@ -78,8 +82,10 @@ def field(
     if at is not None:
         raise TypeError("at= is a place of a term's batch: give the points themselves as inputs")
     with torch.inference_mode(False), torch.enable_grad():
-        keys = keys_of(wrt) if wrt is not None else all_keys(inputs)
-        return make_field(*_opened(model, inputs, keys), keys, names, outputs)
+        forward, keys = _pass(model, inputs, keys_of(wrt) if wrt is not None else all_keys(inputs))
+        caller = sys._getframe(1)
+        kind = ("field", keys, names_or_none("names", names), names_or_none("outputs", outputs), caller.f_code, caller.f_lineno)
+        return make_field(FieldSource(keys, _graph(forward, keys), forward, kind), names, outputs)
 
 
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
@@ -96,33 +102,36 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
 def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
 
-    probes: None for the exact sum, by D backward passes; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ (∂f/∂x) vₖ with E vvᵀ = 1, by n passes, unbiased.
-    probe: the v are random signs ("rademacher", the smaller variance) or normal ("gaussian").
+    probes: None for the exact sum, along D directions; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ (∂f/∂x) vₖ with E vvᵀ = 1, along n, unbiased.
+    probe: the v are random signs ("rademacher", the smaller variance), normal ("gaussian"), or n different axes, the same for all samples ("coordinates").
 
     >>> divergence(nn.Linear(3, 3), torch.rand(5, 3)).shape
     torch.Size([5])
     """
     _check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
-        output, (variable,) = _opened(model, inputs, wrt)
-        drawn = None if probes is None else [_drawn(variable, probe) for _ in range(probes)]
-        return differentiation.divergence(output, variable, wrt, drawn)
+        opened = _as_function(model, inputs, wrt)
+        shapes = opened.shapes()
+        return questions.answer(opened, questions.divergence(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
 
 
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
 
-    probes: None for the exact sum, by 1 + D backward passes an output; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ H vₖ, by 1 + n passes, unbiased.
-    probe: the v are random signs ("rademacher", the smaller variance) or normal ("gaussian").
+    probes: None for the exact sum, along D directions; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ H vₖ, along n, unbiased.
+    probe: the v are random signs ("rademacher", the smaller variance), normal ("gaussian"), or n different axes, the same for all samples ("coordinates").
+
+    One pass of the model carries all directions (Taylor arithmetic); a model with an operation that has no rule takes 1 + D or 1 + n backward passes per
+    output. The page on higher orders says which operations have rules.
 
     >>> laplacian(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3)).shape
     torch.Size([5, 1])
     """
     _check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
-        output, variables = _opened(model, inputs, wrt)
-        drawn = None if probes is None else [[_drawn(z, probe) for z in variables] for _ in range(probes)]
-        return differentiation.laplacian(output, variables, keys_of(wrt), drawn)
+        opened = _as_function(model, inputs, wrt)
+        shapes = opened.shapes()
+        return questions.answer(opened, questions.laplacian(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
 
 
 def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
@@ -154,15 +163,38 @@ def _check_head(of: Of) -> None:
 
 def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     """Output and variables in one graph."""
+    output, variables = _as_function(model, inputs, wrt).graph()
+    return output, tuple(variables)
+
+
+def _as_function(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> questions.Opened:
+    """The model as a function of the variables, not yet run."""
     if isinstance(model, Batch):
         _no_inputs(inputs)
-        return model.output_and_variables(wrt)
+        batch, found = model, model.differentiable_pass(wrt)
+        return questions.Opened(keys_of(wrt) if found is None else found[1], found and found[0], lambda: batch.output_and_variables(wrt))
+    forward, keys = _pass(model, inputs, wrt)
+    return questions.Opened(keys, forward, _graph(forward, keys))
+
+
+def _graph(forward: ForwardPass, keys: tuple[Key, ...]) -> Callable[[], Opened]:
+    """What runs the model and gives its output and variables in one graph."""
+
+    def graph() -> Opened:
+        with torch.inference_mode(False), torch.enable_grad():
+            here = forward.primal()
+        return here.output, tuple(here.variables[key] for key in keys)
+
+    return graph
+
+
+def _pass(model: nn.Module, inputs: Any, wrt: Wrt) -> tuple[ForwardPass, tuple[Key, ...]]:
+    """The model as a function of the variables."""
     check_model(model)
     _warn_if_coupled(model)
     given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    here = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)).primal()
-    return here.output, tuple(here.variables[key] for key in keys)
+    return ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
 
 
 def _no_inputs(inputs: Any) -> None:
@@ -191,6 +223,18 @@ def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
     return [v.to(z).expand_as(z) for v, z in zip(given, variables, strict=True)]
 
 
+def _probes(shapes: Sequence[Tensor], count: int | None, probe: Probe) -> list[list[Tensor]] | None:
+    """Random vectors v with E vvᵀ = 1; for each its part for each variable."""
+    if count is None or probe != "coordinates":
+        return None if count is None else [[_drawn(z, probe) for z in shapes] for _ in range(count)]
+    sizes = [z[0].numel() for z in shapes]
+    if count > sum(sizes):
+        raise ValueError(f'probe="coordinates" draws each coordinate once at most, and there are {sum(sizes)}; got probes={count}. None takes them all')
+    drawn = torch.randperm(sum(sizes), device=shapes[0].device)[:count]
+    rows = torch.zeros(count, sum(sizes), dtype=shapes[0].dtype, device=shapes[0].device).scatter_(1, drawn[:, None], sum(sizes) ** 0.5)
+    return [[part.view(z.shape[1:]).expand_as(z) for part, z in zip(row.split(sizes), shapes, strict=True)] for row in rows]
+
+
 def _drawn(z: Tensor, probe: Probe) -> Tensor:
     return normal_like(z) if probe == "gaussian" else torch.randint(0, 2, z.shape, dtype=z.dtype, device=z.device) * 2 - 1
 
@@ -198,5 +242,5 @@ def _drawn(z: Tensor, probe: Probe) -> Tensor:
 def _check_probes(probes: Any, probe: Any) -> None:
     if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
         raise ValueError(f"probes must be a whole number of random vectors, at least 1, or None for the exact operator; got {probes!r}")
-    if probe not in ("rademacher", "gaussian"):
+    if probe not in ("rademacher", "gaussian", "coordinates"):
         raise ValueError(f"probe={probe!r}: {nearest(probe, ('rademacher', 'gaussian'))}")

@@ -223,6 +223,14 @@ class ForwardPass:
         self._primal = self.run({key: lambda _, value=value: value for key, value in values.items()})  # type: ignore[misc]
         return self
 
+    def of_first_samples(self, count: int) -> "ForwardPass":
+        """The same on the first samples of the batch where the inputs can be cut, and without a trace: its passes start from a state that is put back."""
+        size = self.inputs.variable(self.wrt[0]).shape[0]
+        few = {key: z[:count] for key, z in self.inputs.tensors() if z.dim() and z.shape[0] == size}
+        state = RandomAndBufferState(self.model, self.inputs.device(self.model))
+        state.remember()
+        return ForwardPass(self.model, self.inputs.replaced(few), self.wrt, self._pick, state, PassOptions(whole=True, any_order=True))
+
     @contextmanager
     def _module_variables(self, variables: dict[Key, Tensor], changes: Mapping[Key, Change]) -> Iterator[None]:
         handles = []

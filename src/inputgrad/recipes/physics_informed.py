@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from inputgrad.operators.fields import Field, Names
+from inputgrad.operators.coordinates import Names
+from inputgrad.operators.fields import Field
 from inputgrad.places.base import Place
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.hessian_penalty import HessianPenalty

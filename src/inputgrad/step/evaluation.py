@@ -116,14 +116,15 @@ class Evaluation:
         return self._constant(gradient.detach())
 
     def variable(self, key: Key) -> Tensor:
-        (key,) = self._canonical(key)
-        if is_module(key):
+        if is_module(key := self._canonical(key)[0]):
             return self._constant(self._pass((key,), None).values().variables[key].detach())
         return self.inputs.variable(key).detach()  # known without a pass
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
-        keys = self._canonical(wrt)
-        return (here := self._pass(keys, at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
+        return (here := self._pass(keys := self._canonical(wrt), at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
+
+    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]] | None:
+        return None if self.setting.frozen else (self._pass(keys := self._canonical(wrt), at, plain=True), keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         fixed = self.setting.frozen is not None
@@ -232,8 +233,7 @@ class Evaluation:
     def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:
         """A pass of its own, which no term shares."""
         self._has_further_passes = True
-        options = self._options() if self.setting.frozen else None
-        return ForwardPass(self.model, self.inputs, wrt, self.setting.pick, self.state, options)
+        return ForwardPass(self.model, self.inputs, wrt, self.setting.pick, self.state, self._options() if self.setting.frozen else None)
 
     def _constant(self, value: Tensor) -> Tensor:
         """A constant for the parameter gradient: as it was recorded, where the evaluation is frozen."""

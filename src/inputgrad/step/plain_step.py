@@ -151,6 +151,9 @@ class PlainStep:
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> NoReturn:
         raise UnforeseenRequestError
 
+    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> NoReturn:
+        raise UnforeseenRequestError
+
     def output_with(self, values: Mapping[Key, Tensor]) -> NoReturn:
         raise UnforeseenRequestError
 

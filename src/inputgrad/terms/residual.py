@@ -10,8 +10,9 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.identity import identity_of
 from inputgrad.memory import memory
+from inputgrad.operators.coordinates import Names, names_or_none
 from inputgrad.operators.differentiation import check_derivatives
-from inputgrad.operators.fields import Field, Names, field_of_batch, names_or_none
+from inputgrad.operators.fields import Field, field_of_batch
 from inputgrad.places.base import Place, check_place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, Wrt, keys_of
@@ -45,13 +46,13 @@ class _OnField(Term):
         return () if self.at is None else (getattr(self.at, "wrt", 0),)
 
     def field(self, batch: Batch) -> Field:
-        return field_of_batch(batch, self.names, self.wrt, self.outputs, self.at)
+        return field_of_batch(batch, self.names, self.wrt, self.outputs, self.at, identity_of(self.function))
 
     def equations(self, field: Field) -> list[Tensor]:
         """The residuals r ``[N]`` of each equation, checked."""
         found = field.once(self.function)
         several = list(found) if isinstance(found, (tuple, list)) else [found]
-        size = len(field.value)
+        size = field.size
         for r in several:
             if not isinstance(r, Tensor) or r.shape != (size,):
                 got = f"shape {list(r.shape)}" if isinstance(r, Tensor) else type(r).__name__

@@ -1,6 +1,7 @@
 """Operations on several tensors at once, and what a tensor keeps in private."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -35,4 +36,17 @@ def times_written(tensor: Tensor) -> int:
         return tensor._version
 
 
+Kind = TypeVar("Kind", bound=Tensor)
+
+
+def without_storage(kind: type[Kind], like: Tensor) -> Kind:
+    """A tensor of a subclass, of the shape and type of another, that holds no numbers of its own and so cannot be computed with unseen.
+
+    Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    """
+    with _WRAPPER:
+        return Tensor._make_wrapper_subclass(kind, like.shape, dtype=like.dtype, device=like.device, requires_grad=True)
+
+
+_WRAPPER = Required("torch.Tensor._make_wrapper_subclass", "Taylor arithmetic")
 _VERSION = Required("torch.Tensor._version", "telling whether a model writes in place on its inputs")

@@ -1,0 +1,77 @@
+"""Coordinates: the columns of a model's inputs by name, and how a derivative is spelled with their names. Knows no model."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from inputgrad.errors import nearest
+from inputgrad.operators.differentiation import gradients
+from inputgrad.operators.taylor.field_source import FieldSource
+
+Names = str | Sequence[str]
+"""Names of coordinates or outputs: ("x", "t"), or in one string where each is one letter, "xt"."""
+
+
+class Coordinates:
+    """The columns of the variables, by name, and the derivative with respect to each of them."""
+
+    def __init__(self, source: FieldSource, names: Names) -> None:
+        self.source = source
+        self.names = names_of("names", names)
+        shapes = source.shapes()
+        count = sum(len(_columns(z)) for z in shapes)
+        if len(self.names) != count:
+            raise ValueError(
+                f"names must name each of the {count} coordinates, the columns of inputs of shape {[list(z.shape) for z in shapes]}; got {self.names}"
+            )
+
+    @cached_property
+    def values(self) -> tuple[Tensor, ...]:
+        """The values ``[N]`` of each coordinate."""
+        return tuple(column for z in self.source.variables for column in _columns(z))
+
+    def gradient(self, quantity: Tensor, *, of_output: bool = False) -> tuple[Tensor, ...]:
+        """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
+        return tuple(column for part in gradients(quantity, self.source.variables, self.source.keys if of_output else None) for column in _columns(part))
+
+    def order(self, names: tuple[str, ...]) -> list[int]:
+        """The numbers of the coordinates that the names of a derivative spell."""
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise TypeError(f'a derivative is named by its coordinates, such as "{self.names[0]}" or "{self.names[0] * 2}"; got {names!r}')
+        return [self.names.index(part) for name in names for part in self._spelled(name)]
+
+    def _spelled(self, text: str) -> list[str]:
+        if text in self.names:
+            return [text]
+        ways = _spellings(text, self.names)
+        if len(ways) == 1:
+            return ways[0]
+        problem = "can be read in several ways" if ways else "is not spelled of the coordinates' names"
+        raise ValueError(f"the derivative {text!r} {problem}; {nearest(text, self.names)}. Give them one by one: d({', '.join(map(repr, self.names))})")
+
+
+def names_of(argument: str, names: Any) -> tuple[str, ...]:
+    """Names as a tuple: one string is a name a letter."""
+    found = tuple(names) if isinstance(names, (str, tuple, list)) else ()
+    if not found or not all(isinstance(name, str) and name for name in found) or len(set(found)) != len(found):
+        raise ValueError(f'{argument} must be different names, such as ("x", "t"), or "xt" where each is one letter; got {names!r}')
+    return found
+
+
+def names_or_none(argument: str, names: Names | None) -> tuple[str, ...] | None:
+    return None if names is None else names_of(argument, names)
+
+
+def _columns(z: Tensor) -> tuple[Tensor, ...]:
+    if z.dim() > 2:
+        raise ValueError(f"a field's inputs must be columns of coordinates, [N] or [N, D], got shape {list(z.shape)}; for others use inputgrad.laplacian")
+    return (z,) if z.dim() == 1 else z.unbind(1)
+
+
+def _spellings(text: str, names: tuple[str, ...]) -> list[list[str]]:
+    """Every way to read the text as a row of names."""
+    if not text:
+        return [[]]
+    return [[name, *rest] for name in names if text.startswith(name) for rest in _spellings(text[len(name) :], names)]

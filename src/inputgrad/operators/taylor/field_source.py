@@ -1,0 +1,126 @@
+"""Where a field has its numbers from: a pass of the model that is made at the first request, by nesting or on jets.
+
+A derivative that the pass does not bring is left to reverse mode, which differentiates what is there.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+
+from torch import Tensor
+
+from inputgrad.memory import memory
+from inputgrad.operators.taylor import reference
+from inputgrad.operators.taylor.jet import NoRuleError
+from inputgrad.operators.taylor.layout import Index
+from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
+from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
+from inputgrad.operators.taylor.trust import why_not
+from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.variables import Key
+
+MOST_KINDS = 64
+"""How many kinds of fields are remembered of a model: more come from functions that are made anew at each step."""
+
+
+class FieldSource:
+    """Output, variables and derivatives of one field. Without a pass: of an output that was made elsewhere."""
+
+    def __init__(self, keys: tuple[Key, ...], opened: Callable[[], tuple[Tensor, tuple[Tensor, ...]]], forward: ForwardPass | None, kind: Hashable) -> None:
+        self.keys = keys
+        self._open, self._forward = opened, forward
+        self._here: tuple[Tensor, tuple[Tensor, ...]] | None = None
+        self._expansion: Expansion | None = None
+        self._plan: Plan | None = None
+        self._requests: set[Request] | None = None
+        self._learnt = _learnt(forward, kind) if forward is not None else Learnt()
+        if not self._learnt.by_first:
+            self._here = opened()
+
+    @property
+    def opened(self) -> Tensor | None:
+        """The output where the pass has been made already; no request."""
+        return None if self._here is None else self._here[0]
+
+    @property
+    def by_taylor(self) -> bool:
+        """Whether the pass was made on jets."""
+        return self._expansion is not None
+
+    def ask(self, request: Request) -> None:
+        """Note a request; the first one makes the pass."""
+        if self._requests is not None:
+            self._requests.add(request)
+            return
+        expected, self._requests = self._learnt.begin(request)
+        if self._here is not None or self._forward is None:
+            return
+        plan = planned(expected)
+        if plan is not None and self._by_taylor(self._forward, plan):
+            return
+        self._here = self._open()
+
+    @property
+    def output(self) -> Tensor:
+        """The model's output."""
+        return self._opened()[0]
+
+    @property
+    def variables(self) -> tuple[Tensor, ...]:
+        """The variables in the same graph."""
+        return self._opened()[1]
+
+    def shapes(self) -> list[Tensor]:
+        """Tensors of the variables' shapes, known before the pass."""
+        return (
+            [self._forward.inputs.variable(key) for key in self.keys]
+            if self._here is None and self._forward is not None
+            else list(self._here[1] if self._here is not None else self.variables)
+        )
+
+    def derivative(self, order: Index) -> Tensor | None:
+        """A derivative of the output, of its shape, where the pass has brought it."""
+        if self._expansion is None or self._plan is None or not set(order) <= set(self._plan.coordinates):
+            return None
+        index = self._plan.index(order)
+        return self._expansion.coefficient(index) if self._plan.layout.holds(index) else None
+
+    def sum(self, orders: Sequence[Index]) -> Tensor | None:
+        """A sum of derivatives, where the pass has brought it as one."""
+        if self._expansion is None or self._plan is None or not {number for order in orders for number in order} <= set(self._plan.coordinates):
+            return None
+        indices = sorted(self._plan.index(order) for order in orders)
+        for number, sum_ in enumerate(self._plan.layout.sums):
+            if sorted(index for _, index in sum_) == indices:
+                return self._expansion.sum(number)
+        return None
+
+    def _opened(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self.ask(("open", ()))
+        assert self._here is not None
+        return self._here
+
+    def _by_taylor(self, forward: ForwardPass, plan: Plan) -> bool:
+        def taylor(few: ForwardPass) -> list[Tensor]:
+            return reference.read(expanded(few, self.keys, plan.layout, unit_directions(plan.coordinates)), plan)
+
+        def nested(few: ForwardPass) -> list[Tensor]:
+            here = few.primal()
+            return reference.nested(here.output, tuple(here.variables[key] for key in self.keys), plan)
+
+        if why_not(forward, self.keys, ("field", plan), plan.layout.order, taylor, nested) is not None:
+            return False
+        try:
+            expansion = expanded(forward, self.keys, plan.layout, unit_directions(plan.coordinates))
+        except NoRuleError:
+            return False
+        forward.own_leaves += expansion.variables
+        self._expansion, self._plan = expansion, plan
+        self._here = (expansion.value, expansion.variables)
+        return True
+
+
+def _learnt(forward: ForwardPass, kind: Hashable) -> Learnt:
+    kinds = memory(forward.model).measured.setdefault("fields", {})
+    while len(kinds) >= MOST_KINDS and kind not in kinds:
+        del kinds[next(iter(kinds))]
+    learnt: Learnt = kinds.setdefault(kind, Learnt())
+    return learnt

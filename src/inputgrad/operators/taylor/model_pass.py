@@ -1,0 +1,100 @@
+"""One run of a model on jets: the variables with their directions go in, the output with its coefficients comes out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inputgrad.operators.taylor import rules
+from inputgrad.operators.taylor.algebra import full
+from inputgrad.operators.taylor.jet import Jet, NoRuleError, TaylorPass
+from inputgrad.operators.taylor.layout import Index, Layout
+from inputgrad.passes.changes import opened
+from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.variables import Key
+
+__all__ = ["Expansion", "Seeds", "expanded", "rules", "unit_directions"]
+
+Seeds = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
+"""The variables -> for each of them the directions ``[K, *z]``; their second dimension is 1 where they are the same for all samples."""
+
+
+class Expansion:
+    """What a run gave: the output's value and coefficients, and the variables, all in one graph."""
+
+    def __init__(self, output: Jet, variables: tuple[Tensor, ...]) -> None:
+        self.value = output.value
+        self.variables = variables
+        self._blocks, self._layout = output.blocks, output.run.layout
+
+    def coefficient(self, index: Index) -> Tensor:
+        """One derivative along the directions of its index, of the output's shape."""
+        block, row = self._layout.place(index)
+        return self._whole(block)[row]
+
+    def first(self) -> Tensor:
+        """The derivatives along every direction ``[K, *output]``."""
+        return self._whole(0)
+
+    def sum(self, number: int = 0) -> Tensor:
+        """A collapsed sum, of the output's shape."""
+        return self._whole(len(self._layout.blocks) - len(self._layout.sums) + number)[0]
+
+    def _whole(self, number: int) -> Tensor:
+        block, description = self._blocks[number], self._layout.blocks[number]
+        if block is None:
+            return self.value.new_zeros(len(description.members) if description.weights is None else 1, *self.value.shape)
+        return full(block, self.value.shape)
+
+
+def expanded(forward: ForwardPass, keys: Sequence[Key], layout: Layout, seeds: Seeds) -> Expansion:
+    """Run the model on jets. Raises `NoRuleError` where it cannot be, and whatever the model raises."""
+    run = TaylorPass(layout)
+    variables = {key: opened(forward.inputs.variable(key)) for key in keys}
+    directions = dict(zip(keys, seeds(tuple(variables.values())), strict=True))
+
+    def put(key: Key) -> Callable[[Tensor], Tensor]:
+        rest = (None,) * (len(layout.blocks) - 1)
+        return lambda _: Jet(variables[key], (directions[key], *rest), run, is_shared=True)
+
+    try:
+        output: Any = forward.run({key: put(key) for key in keys}).output
+    finally:
+        run.is_open = False
+    if run.obstacle is not None:
+        raise NoRuleError(run.obstacle)
+    if not isinstance(output, Jet):
+        raise NoRuleError("the output carries no derivatives")
+    return Expansion(output, tuple(variables.values()))
+
+
+def unit_directions(wanted: Sequence[int]) -> Seeds:
+    """The directions of these coordinates, counted through all variables."""
+
+    def seeds(variables: Sequence[Tensor]) -> list[Tensor]:
+        found, start = [], 0
+        for z in variables:
+            size = z[0].numel()
+            unit = z.new_zeros(len(wanted), size)
+            inside = [(row, coordinate - start) for row, coordinate in enumerate(wanted) if start <= coordinate < start + size]
+            if inside:
+                rows, columns = zip(*inside, strict=True)
+                unit[list(rows), list(columns)] = 1
+            found.append(unit.view(len(wanted), 1, *z.shape[1:]))
+            start += size
+        return found
+
+    return seeds
+
+
+def given_directions(vectors: Sequence[Sequence[Tensor]]) -> Seeds:
+    """Directions: for each of them a vector for each variable."""
+    return lambda variables: [stacked(parts) for parts in zip(*vectors, strict=True)]
+
+
+def stacked(vectors: Sequence[Tensor]) -> Tensor:
+    """Vectors ``[N, *z]`` in one block; those that were expanded over the samples stay the same for all of them."""
+    if all(vector.shape[0] > 1 and vector.stride(0) == 0 for vector in vectors):
+        vectors = [vector[:1] for vector in vectors]
+    return torch.stack(list(vectors))

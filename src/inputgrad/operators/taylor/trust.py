@@ -1,0 +1,107 @@
+"""Whether Taylor arithmetic may be used for a model: known reasons against it, and one comparison with nested reverse mode on a few samples.
+
+The answer is kept for the model's form and asked again when the form changes. It finds what no rule can see: samples that depend on each other, and
+backward passes that are not the derivative of the forward pass.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from inputgrad.memory import memory
+from inputgrad.operators.taylor.jet import NoRuleError, jets_in
+from inputgrad.passes.changes import is_module
+from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.model_checks import coupled_modules
+from inputgrad.passes.second_derivative import model_fingerprint
+from inputgrad.torch_internals.functorch import is_transforming
+from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
+from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.variables import Key
+
+Ways = Callable[[ForwardPass], Sequence[Tensor]]
+"""A pass of the model -> the derivatives that are asked for."""
+
+SAMPLES = 4
+"""How many samples the two ways are compared on."""
+
+
+def why_not(forward: ForwardPass, keys: Sequence[Key], asked: Hashable, order: int, taylor: Ways, nested: Ways) -> str | None:
+    """Why Taylor arithmetic is not used for these derivatives of this model; None where it is.
+
+    asked: what is asked for, as a key. taylor, nested: the two ways to it.
+    """
+    reason = _passing_reason(forward, keys)
+    if reason is not None or is_tracing():
+        return reason
+    kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())
+    form = ("taylor", asked, kinds, tuple(keys), model_fingerprint(forward.model))
+    known = memory(forward.model).measured
+    if form not in known:
+        known[form] = _standing_reason(forward.model) or _compared(forward, order, taylor, nested)
+    reason = known[form]
+    return reason if reason is None else str(reason)
+
+
+def _passing_reason(forward: ForwardPass, keys: Sequence[Key]) -> str | None:
+    """What may be otherwise at the next call."""
+    if any(is_module(key) for key in keys):
+        return "a variable is the output of an inner module"
+    if not forward.placement.local:
+        return "the process is one of several"
+    if torch.is_autocast_enabled(forward.inputs.device(forward.model).type):
+        return "autocast is on"
+    return "inside a transform of torch.func" if is_transforming() else None
+
+
+def _standing_reason(model: nn.Module) -> str | None:
+    for name, module in model.named_modules():
+        if len(forward_hooks(module)) + len(forward_pre_hooks(module)) + backward_hooks(module):
+            return f"module {name!r} has hooks"
+    for name, _ in coupled_modules(model):
+        return f"module {name!r} couples the samples"
+    return None
+
+
+def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> str | None:
+    try:
+        few = forward.of_first_samples(SAMPLES)
+        with sdpa_kernel(SDPBackend.MATH):  # the kernel of attention that can be differentiated again and again
+            reference = [part.detach() for part in nested(few)]
+        found = [part.detach() for part in taylor(few)]
+    except NoRuleError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    kept = _kept_jet(forward.model)
+    if kept is not None:
+        return f"module {kept!r} keeps a tensor of its forward pass"
+    worst = max((_distance(a, b) for a, b in zip(found, reference, strict=True)), default=0.0)
+    least = torch.finfo(reference[0].dtype).eps ** 0.5 * 10 ** max(order - 2, 0)
+    return (
+        None if worst <= least else f"the result differs from nested reverse mode by {worst:.1e}: the samples depend on each other, or a custom backward pass"
+    )
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    size = float(b.double().norm())
+    off = float((a.double() - b.double()).norm())
+    return off / size if size else 0.0 if off == 0 else float("inf")
+
+
+def _kept_jet(model: nn.Module) -> str | None:
+    """The name of a module that has put a jet away among its attributes."""
+    for name, module in model.named_modules():
+        if jets_in(*[value for key, value in vars(module).items() if not key.startswith("_")]):
+            return name or type(module).__name__
+    return None
+
+
+def remembered(model: nn.Module) -> dict[Any, str | None]:
+    """For each kind of derivatives that was asked of a model: why Taylor arithmetic is not used, or None."""
+    return {key[1]: reason for key, reason in memory(model).measured.items() if isinstance(key, tuple) and key and key[0] == "taylor"}

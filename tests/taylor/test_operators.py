@@ -1,0 +1,184 @@
+"""The operators that take Taylor arithmetic: their results, estimates and fields against nested reverse mode, and what is learnt and remembered."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad import operators
+from inputgrad.memory import memory
+from inputgrad.operators.taylor import field_source, questions
+from inputgrad.operators.taylor.trust import remembered
+
+
+def net(inputs: int = 3, outputs: int = 1, kind: type[nn.Module] = nn.Tanh) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(inputs, 8), kind(), nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, outputs)).double()
+
+
+def points(n: int = 6, inputs: int = 3) -> Tensor:
+    return torch.rand(n, inputs, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@contextmanager
+def nested() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (questions, field_source):
+            patch.setattr(module, "why_not", lambda *_: "switched off")
+        yield
+
+
+def same(a: Tensor, b: Tensor, model: nn.Module) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    weight = torch.linspace(1, 2, a.numel(), dtype=a.dtype).view_as(a)
+    for one, other in zip(
+        *(torch.autograd.grad((part * weight).sum(), list(model.parameters()), retain_graph=True, allow_unused=True) for part in (a, b)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("probe", ["rademacher", "gaussian", "coordinates"])
+@pytest.mark.parametrize("probes", [None, 3, 2])
+@pytest.mark.parametrize("operator", ["laplacian", "divergence"])
+def test_operators_equal_nested_reverse_mode(operator: str, probes: int | None, probe: str) -> None:
+    model, x = net(outputs=3), points()
+    results = []
+    for way in (nested, torch.enable_grad):
+        torch.manual_seed(2)
+        with way():
+            results.append(getattr(operators, operator)(model, x, probes=probes, probe=probe))
+    same(*results, model)
+    expected = {} if operator == "divergence" and probes == 2 else {operator if probes is None else f"{operator} by probes": None}
+    assert {key: why for key, why in remembered(model).items() if why is None} == expected
+
+
+def test_coordinate_samples_are_unbiased_and_exact_where_all_are_drawn() -> None:
+    model, x = net(outputs=3), points()
+    for operator in (operators.laplacian, operators.divergence):
+        torch.testing.assert_close(operator(model, x, probes=3, probe="coordinates"), operator(model, x))
+        drawn = torch.stack([operator(model, x, probes=1, probe="coordinates") for _ in range(60)])
+        exact = {round(float(part), 9) for part in drawn[:, 0].detach().flatten()}
+        assert len(exact) <= 3 * drawn[0, 0].numel(), "one of three coordinates each time"
+    with pytest.raises(ValueError, match="draws each coordinate once at most, and there are 3"):
+        operators.laplacian(model, x, probes=4, probe="coordinates")
+
+
+def equation(u: ig.Field) -> Tensor:
+    return u.d("t") + u.value * u.d("x") - 0.01 * u.d("xx") + u.d("xxxx") + u.d("xxtt") + u.coordinate("y") * u.laplacian("x", "y")
+
+
+def fields(model: nn.Module, x: Tensor, count: int = 3) -> list[ig.Field]:
+    made = []
+    for _ in range(count):
+        u = operators.field(model, x, names="xyt")
+        equation(u)
+        made.append(u)
+    return made
+
+
+def by_taylor(u: ig.Field) -> bool:
+    return u._coordinates.source.by_taylor
+
+
+def test_a_field_learns_what_it_is_asked_and_makes_one_pass_from_the_second_time_on() -> None:
+    model, x = net(), points()
+    first, second, third = fields(model, x)
+    assert [by_taylor(u) for u in (first, second, third)] == [False, True, True]
+    same(equation(second), equation(first), model)
+
+
+def test_what_was_not_asked_before_comes_by_reverse_mode_from_the_pass() -> None:
+    model, x = net(), points()
+    first, _, third = fields(model, x)
+    for name in ("yyy", "ty", "xxxt"):
+        same(third.d(name), first.d(name), model)
+    r = equation(third)
+    for a, b in zip(third.slopes(r), first.slopes(equation(first)), strict=True):
+        same(a, b, model)
+    same(third.of(third.d("xx") ** 2, "t"), first.of(first.d("xx") ** 2, "t"), model)
+
+
+def test_several_outputs_come_from_one_pass() -> None:
+    model, x = net(outputs=2), points()
+    made = []
+    for _ in range(2):
+        flow = operators.field(model, x, names="xyt", outputs="uv")
+        u, v = flow
+        made.append(torch.stack([u.d("x") + v.d("y"), u.laplacian("x", "y") + v.d("xt"), flow.part("v").d("tt")]))
+        source = flow._coordinates.source
+    assert source.by_taylor
+    same(made[1], made[0], model)
+
+
+def test_a_residual_and_its_gradient_have_the_same_value_and_gradients_from_the_second_step_on() -> None:
+    model, x = net(), points()
+    heat = lambda u: u.d("t") - u.laplacian("x", "y")  # noqa: E731
+    criterion = ig.InputGradientLoss(None, ig.Residual(heat, "xyt") + 0.1 * ig.ResidualGradient(heat, "xyt"))
+    found = []
+    for _ in range(3):
+        model.zero_grad()
+        criterion.backward(model, x, None)
+        found.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+    for later in found[1:]:
+        for a, b in zip(later, found[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert None in remembered(model).values()
+
+
+def test_first_derivatives_alone_are_left_to_reverse_mode() -> None:
+    model, x = net(), points()
+    for _ in range(3):
+        u = operators.field(model, x, names="xyt")
+        u.gradient()
+        assert not by_taylor(u)
+    assert remembered(model) == {}
+
+
+def test_a_model_that_changes_is_compared_again() -> None:
+    model, x = net(), points()
+    operators.laplacian(model, x)
+    handle = model[1].register_forward_hook(lambda module, args, output: output * 2)
+    expected = operators.laplacian(model, x)
+    with nested():
+        torch.testing.assert_close(operators.laplacian(model, x), expected)
+    assert sorted(map(str, _reasons(model))) == ["None", "module '1' has hooks"]
+    handle.remove()
+
+
+def _reasons(model: nn.Module) -> list[str | None]:
+    return [value for key, value in memory(model).measured.items() if isinstance(key, tuple) and key[0] == "taylor"]
+
+
+def test_dropout_has_the_mask_of_plain_torch_and_leaves_its_random_state() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, 8), nn.Dropout1d(0.3), nn.Tanh(), nn.Linear(8, 1)).double(), points()
+    results, states = [], []
+    for way in (nested, torch.enable_grad, torch.enable_grad):
+        torch.manual_seed(4)
+        with way():
+            results.append(operators.laplacian(model, x))
+        states.append(torch.get_rng_state())
+    same(results[1], results[0], model)
+    same(results[2], results[0], model)
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2])
+
+
+def test_a_buffer_that_counts_passes_counts_one_for_each_call() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = net()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return self.body(x)
+
+    model = Counting()
+    for calls in range(1, 4):
+        operators.laplacian(model, points())
+        assert float(model.calls) == calls
+    assert remembered(model) == {"laplacian": None}
