@@ -22,6 +22,7 @@ from inputgrad.passes.changes import Change, is_module, module_hook, opened, unc
 from inputgrad.passes.outputs import DEPENDS, check_graph, check_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
@@ -188,7 +189,8 @@ class ForwardPass:
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             output = self._output(self.inputs.replaced(handed))
         check_output(output)
-        self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
+        with unseen_by_modes():
+            self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
         if self._replay.output is None and not self.placement.local:
             self._replay.output = output
         for key in self.wrt:
