@@ -17,6 +17,7 @@ from torch.nn.utils import parametrizations
 
 import inputgrad as ig
 from inputgrad.step.plain_step import PlainStep
+from tests.core.ordinary import ordinary
 from tests.table import CASES, LIMITS, TOLERANCES, error
 from tests.textbook import Gradients, distance
 
@@ -182,6 +183,30 @@ def test_a_term_that_asks_for_more_than_before_gets_it_on_the_same_dropout_masks
     assert distance(step(plainly=True), step(plainly=False)) < 1e-12
     assert len(plain) == 2
     assert torch.equal(*after)
+
+
+PUBLIC = [getattr(ig.terms, name) for name in ig.terms.__all__]
+GRADIENTS_ALONE = [kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, ig.terms.Term) and not kind.further_passes]
+    kind
+    for kind in (getattr(ig.terms, name) for name in ig.terms.__all__)
+    if isinstance(kind, type) and issubclass(kind, ig.terms.Term) and not kind.further_passes
+]
+
+
+@pytest.mark.parametrize("kind", GRADIENTS_ALONE, ids=lambda kind: kind.__name__)
+def test_terms_that_say_so_ask_for_gradients_alone(kind: type[ig.terms.Term], plain: Counted) -> None:
+    """And their second step is the same as the first of another criterion."""
+    torch.manual_seed(0)
+    model, inputs, target, base = ordinary(kind)
+    criterion, fresh = (ig.InputGradientLoss(base, kind.example(), engine="double_backward") for _ in range(2))
+    criterion(model, inputs, target)
+    fresh.load_state_dict(criterion.state_dict())
+    torch.manual_seed(1)
+    found = parameter_gradients(model, criterion(model, inputs, target))
+    assert len(plain) == 1
+    torch.manual_seed(1)
+    assert distance(found, parameter_gradients(model, fresh(model, inputs, target))) < 1e-5
+    assert len(plain) == 1
 
 
 class WritesOnItsInput(nn.Module):
