@@ -187,10 +187,6 @@ def test_a_term_that_asks_for_more_than_before_gets_it_on_the_same_dropout_masks
 
 PUBLIC = [getattr(ig.terms, name) for name in ig.terms.__all__]
 GRADIENTS_ALONE = [kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, ig.terms.Term) and not kind.further_passes]
-    kind
-    for kind in (getattr(ig.terms, name) for name in ig.terms.__all__)
-    if isinstance(kind, type) and issubclass(kind, ig.terms.Term) and not kind.further_passes
-]
 
 
 @pytest.mark.parametrize("kind", GRADIENTS_ALONE, ids=lambda kind: kind.__name__)
