@@ -1,0 +1,113 @@
+"""``python -m benchmarks.small_steps``: steps of small networks, where what is added to each step weighs most, against the same lines by hand.
+
+A step is ``zero_grad``, loss, ``backward``. By hand = 1; all ways of a row run in turn, in one process, and figures are medians of ratios round by round.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.bench.environment import environment
+from inputgrad.bench.timing import interleaved
+
+RESULTS = Path(__file__).parent / "small_steps.json"
+WEIGHT = 0.1
+Step = Callable[[], None]
+
+
+def network(inputs: int, *widths: int, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for before, width in zip((inputs, *widths), widths, strict=False):
+        layers += [nn.Linear(before, width), activation()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+
+def penalised(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    output = model(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    return F.mse_loss(output, y) + WEIGHT * g.square().sum(1).mean()
+
+
+def prices_and_deltas(model: nn.Module, x: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    x = x.detach().requires_grad_()
+    output = model(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    return F.mse_loss(output, target[0]) + WEIGHT * (g - target[1]).square().sum(1).mean()
+
+
+def row(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor], criterion: Callable[[str], ig.InputGradientLoss]) -> dict[str, Step]:
+    def step(backward: Callable[[], Any]) -> Step:
+        def made() -> None:
+            model.zero_grad()
+            backward()
+
+        return made
+
+    auto, compiled = criterion("auto"), criterion("compiled")
+    return {
+        "by hand": step(lambda: by_hand(model, x, target).backward()),
+        "auto": step(lambda: auto(model, x, target).backward()),
+        "auto, criterion.backward": step(lambda: auto.backward(model, x, target)),
+        "compiled": step(lambda: compiled(model, x, target).backward()),
+        "compiled, criterion.backward": step(lambda: compiled.backward(model, x, target)),
+    }
+
+
+def regression(size: int, inputs: int, *widths: int, activation: type[nn.Module] = nn.Tanh) -> dict[str, Step]:
+    model = network(inputs, *widths, activation=activation)
+    x, y = torch.randn(size, inputs), torch.randn(size, 1)
+    return row(model, x, y, penalised, lambda engine: ig.InputGradientLoss("mse", WEIGHT * ig.GradientNorm(power=2), engine=engine))
+
+
+def greeks() -> dict[str, Step]:
+    model = network(7, 20, 20, 20, 20, activation=nn.Softplus)
+    x, target = torch.randn(256, 7), (torch.randn(256, 1), torch.randn(256, 7))
+    term = WEIGHT * ig.GradientMatch(1, mask=None)
+    return row(model, x, target, prices_and_deltas, lambda engine: ig.InputGradientLoss(ig.OnTarget(0), term, engine=engine))
+
+
+ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
+    "tiny": ("2-12-12-1, tanh, 100 points", lambda: regression(100, 2, 12, 12)),
+    "small": ("2-50×4-1, tanh, 256 points", lambda: regression(256, 2, 50, 50, 50, 50)),
+    "greeks": ("7-20×4-1, softplus, 256 prices and deltas", greeks),
+    "pinn_like": ("3-64×5-1, tanh, 4000 points", lambda: regression(4000, 3, 64, 64, 64, 64, 64)),
+    "discriminator": ("2-512-256-1, ReLU, 4096 samples", lambda: regression(4096, 2, 512, 256, activation=nn.ReLU)),
+}
+
+
+def measured(steps: dict[str, Step], rounds: int) -> dict[str, Any]:
+    times = interleaved(steps, rounds, warm=3, budget=30)
+    cells = {name: {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, "by hand")} for name in steps}
+    return {**cells, "rounds": rounds, "disturbed_rounds": times.disturbed, "counted_though_disturbed": times.counted_disturbed}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time steps of small networks against the same lines by hand.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which ones (default: all): {', '.join(ROWS)}")
+    parser.add_argument("--rounds", type=int, default=101, help="how often each way is timed (default: 101)")
+    parser.add_argument("--threads", type=int, help="threads of torch")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go (default: benchmarks/small_steps.json)")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    found: dict[str, Any] = {}
+    for name in arguments.rows or ROWS:
+        found[name] = {"what": ROWS[name][0], **measured(ROWS[name][1](), arguments.rounds)}
+        cells = ((way, cell) for way, cell in found[name].items() if isinstance(cell, dict))
+        print(f"{name:14s}" + "   ".join(f"{way}: {cell['milliseconds']:.2f} ms ({cell['ratio']:.2f})" for way, cell in cells), flush=True)
+    arguments.json.write_text(json.dumps({"environment": environment(), "results": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
