@@ -167,7 +167,10 @@ def main() -> None:
         for way, cell in found[name].items():
             if not arguments.no_memory:
                 cell["megabytes"] = memory_of(name, way)
-        print(f"{name:14s}" + "".join(f"{way}: {cell['milliseconds']:.1f} ms ({cell['ratio']:.2f}){_megabytes(cell)}   " for way, cell in found[name].items()), flush=True)
+        print(
+            f"{name:14s}" + "".join(f"{way}: {cell['milliseconds']:.1f} ms ({cell['ratio']:.2f}){_megabytes(cell)}   " for way, cell in found[name].items()),
+            flush=True,
+        )
     arguments.json.write_text(json.dumps({"environment": environment(), "rounds": arguments.rounds, "results": found}, indent=1) + "\n")
 
 
