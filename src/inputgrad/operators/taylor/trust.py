@@ -35,11 +35,13 @@ def why_not(forward: ForwardPass, keys: Sequence[Key], asked: Hashable, order: i
     asked: what is asked for, as a key. taylor, nested: the two ways to it.
     """
     reason = _passing_reason(forward, keys)
-    if reason is not None or is_tracing():
+    if reason is not None:
         return reason
     kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())
     form = ("taylor", asked, kinds, tuple(keys), model_fingerprint(forward.model))
     known = memory(forward.model).measured
+    if form not in known and is_tracing():
+        return "the model is being traced, and was not compared before"
     if form not in known:
         known[form] = _standing_reason(forward.model) or _compared(forward, order, taylor, nested)
     reason = known[form]
@@ -103,5 +105,5 @@ def _kept_jet(model: nn.Module) -> str | None:
 
 
 def remembered(model: nn.Module) -> dict[Any, str | None]:
-    """For each kind of derivatives that was asked of a model: why Taylor arithmetic is not used, or None."""
+    """For each kind of derivatives that was asked of a model, the latest answer: why Taylor arithmetic is not used, or None."""
     return {key[1]: reason for key, reason in memory(model).measured.items() if isinstance(key, tuple) and key and key[0] == "taylor"}
