@@ -5,7 +5,7 @@ predecessors it follows: one that starts with its value may need nothing else.
 """
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
