@@ -182,3 +182,17 @@ def test_a_buffer_that_counts_passes_counts_one_for_each_call() -> None:
         operators.laplacian(model, points())
         assert float(model.calls) == calls
     assert remembered(model) == {"laplacian": None}
+
+
+def test_how_derivatives_were_computed_is_told_in_words() -> None:
+    model, x = net(), points()
+    fields(model, x)
+    operators.laplacian(model, x)
+    told = operators.how_computed(model)
+    assert told.pop("laplacian") == "Taylor arithmetic"
+    ((name, how),) = told.items()
+    assert how == "Taylor arithmetic"
+    assert name.startswith("field: d(") and "d(0,0,2,2)" in name and "sum of" in name  # noqa: PT018
+    gated = nn.Sequential(nn.Linear(3, 4), nn.GRUCell(4, 4), nn.Tanh()).double()
+    operators.laplacian(gated, x)
+    assert operators.how_computed(gated) == {"laplacian": "nested reverse mode: gru_cell has no rule"}

@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from inputgrad import operators
 from inputgrad.operators.taylor import questions
+from inputgrad.operators.taylor.jet import Jet, NoRuleError, TaylorPass
+from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.trust import remembered
 
 
@@ -173,3 +175,29 @@ def test_what_has_a_rule_is_served(name: str, monkeypatch: pytest.MonkeyPatch) -
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
     for a, b in zip(gradients(found, model), gradients(expected, model), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_an_operation_of_another_device_of_code_raises_on_a_jet_and_says_which() -> None:
+    """The tensor has no numbers of its own: a kernel that is called past the rules cannot compute with the value alone."""
+    run = TaylorPass(Layout(((0,),)))
+    jet = Jet(torch.ones(2, 3), (torch.ones(1, 2, 3),), run)
+    with pytest.raises(NoRuleError, match="called from C\\+\\+"), torch._C.DisableTorchFunctionSubclass():
+        torch.tanh(jet)
+    assert run.obstacle is not None
+    run.is_open = False
+    assert type(torch.tanh(jet)) is Tensor, "after the pass a tensor that a model has kept is an ordinary one"
+
+
+def test_a_branch_that_was_not_compared_and_has_no_rule_falls_back_for_good() -> None:
+    model = Net(lambda net, h: torch.cumprod(h, 1) if h.sum().item() > 0 else h.sin()).double()
+    x = points()
+    with torch.no_grad():
+        model.first.bias.fill_(-5)
+    operators.laplacian(model, x)
+    assert remembered(model) == {"laplacian": None}
+    with torch.no_grad():
+        model.first.bias.fill_(5)
+    with pytest.MonkeyPatch.context() as patch:
+        expected = by_nesting(model, x, patch)
+    torch.testing.assert_close(operators.laplacian(model, x), expected, rtol=1e-12, atol=1e-14)
+    assert remembered(model) == {"laplacian": "cumprod has no rule"}

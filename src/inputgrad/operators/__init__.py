@@ -14,5 +14,6 @@ from inputgrad.operators.functions import (
     laplacian,
     output_and_gradient,
 )
+from inputgrad.operators.taylor.telling import how_computed
 
-__all__ = ["Field", "divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]
+__all__ = ["Field", "divergence", "field", "follow_gradient", "gradient", "hessian_vector", "how_computed", "jacobian", "laplacian", "output_and_gradient"]

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from inputgrad.memory import memory
 from inputgrad.operators.taylor import reference
-from inputgrad.operators.taylor.jet import NoRuleError
 from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
 from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
-from inputgrad.operators.taylor.trust import why_not
+from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.variables import Key
 
@@ -110,7 +109,8 @@ class FieldSource:
             return False
         try:
             expansion = expanded(forward, self.keys, plan.layout, unit_directions(plan.coordinates))
-        except NoRuleError:
+        except Exception as error:  # what the model itself raises comes again
+            give_up(forward, self.keys, ("field", plan), error)
             return False
         forward.own_leaves += expansion.variables
         self._expansion, self._plan = expansion, plan

@@ -43,8 +43,9 @@ class Expansion:
 
     def _whole(self, number: int) -> Tensor:
         block, description = self._blocks[number], self._layout.blocks[number]
-        if block is None:
-            return self.value.new_zeros(len(description.members) if description.weights is None else 1, *self.value.shape)
+        if block is None:  # zeros, which do depend on the parameters, as those of reverse mode do
+            rows = len(description.members) if description.weights is None else 1
+            return torch.where(torch.zeros_like(self.value, dtype=torch.bool), self.value, 0.0).expand(rows, *self.value.shape)
         return full(block, self.value.shape)
 
 

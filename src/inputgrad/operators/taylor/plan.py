@@ -5,8 +5,9 @@ predecessors it follows: one that starts with its value may need nothing else.
 """
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from inputgrad.operators.taylor.layout import Index, Layout
 
@@ -25,10 +26,10 @@ class Learnt:
 
     by_first: dict[Request, deque[set[Request]]] = field(default_factory=dict)
 
-    def begin(self, first: Request) -> tuple[set[Request], set[Request]]:
+    def begin(self, first: Request) -> tuple[frozenset[Request], set[Request]]:
         """For a field with this first request: what its predecessors were asked for, and the set to which its own requests go."""
         kept = self.by_first.setdefault(first, deque(maxlen=KEPT))
-        expected = set().union(*kept) if kept else set()
+        expected: frozenset[Request] = frozenset().union(*kept)
         kept.append(own := {first})
         return expected, own
 
@@ -48,7 +49,8 @@ class Plan:
         return tuple(sorted(self.coordinates.index(number) for number in order))
 
 
-def planned(requests: set[Request]) -> Plan | None:
+@lru_cache(maxsize=128)
+def planned(requests: frozenset[Request]) -> Plan | None:
     """The pass for these requests; None where nested reverse mode is cheaper, or nothing is to be differentiated."""
     single = {orders[0] for kind, orders in requests if kind == "d"}
     sums = {orders for kind, orders in requests if kind == "sum"}
@@ -75,8 +77,3 @@ def _nested_cost(wanted: set[Index]) -> float:
     """Of nested reverse mode, in forward passes: one backward pass for each derivative that is differentiated again, dearer with each order."""
     parents = {order[:length] for order in wanted for length in range(len(order))}
     return 1 + sum((2, 4, 10, 24)[min(len(parent), 3)] for parent in parents)
-
-
-def kind_of(keys: Hashable, names: Hashable, asker: Hashable) -> Hashable:
-    """The kind of a field, as a key."""
-    return ("field", keys, names, asker)

@@ -7,10 +7,9 @@ from functools import lru_cache
 from torch import Tensor
 
 from inputgrad.operators import differentiation
-from inputgrad.operators.taylor.jet import NoRuleError
 from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, given_directions, stacked, unit_directions
-from inputgrad.operators.taylor.trust import why_not
+from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.variables import Key
@@ -66,8 +65,8 @@ def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
     if question.worth and forward is not None and why_not(forward, keys, question.name, question.layout.order, taylor, nested) is None:
         try:
             return taylor(forward)
-        except NoRuleError:
-            pass
+        except Exception as error:  # what the model itself raises comes again
+            give_up(forward, keys, question.name, error)
     return _nested(question, *opened.graph())
 
 

@@ -35,15 +35,30 @@ def why_not(forward: ForwardPass, keys: Sequence[Key], asked: Hashable, order: i
     asked: what is asked for, as a key. taylor, nested: the two ways to it.
     """
     reason = _passing_reason(forward, keys)
-    if reason is not None or is_tracing():
+    if reason is not None:
         return reason
-    kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())
-    form = ("taylor", asked, kinds, tuple(keys), model_fingerprint(forward.model))
-    known = memory(forward.model).measured
+    form, known = _form(forward, keys, asked), memory(forward.model).measured
+    if form not in known and is_tracing():
+        return "the model is being traced, and was not compared before"
     if form not in known:
         known[form] = _standing_reason(forward.model) or _compared(forward, order, taylor, nested)
     reason = known[form]
     return reason if reason is None else str(reason)
+
+
+def give_up(forward: ForwardPass, keys: Sequence[Key], asked: Hashable, error: Exception) -> None:
+    """Remember that a pass on jets failed on other inputs than those it was compared on, so that it is not tried again."""
+    memory(forward.model).measured[_form(forward, keys, asked)] = _first_line(error)
+
+
+def _form(forward: ForwardPass, keys: Sequence[Key], asked: Hashable) -> Hashable:
+    """All that decides whether the rules cover a model."""
+    kinds = tuple((key, z.dim(), z.dtype) for key, z in forward.inputs.tensors())
+    return ("taylor", asked, kinds, tuple(keys), model_fingerprint(forward.model))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error) if isinstance(error, NoRuleError) else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _passing_reason(forward: ForwardPass, keys: Sequence[Key]) -> str | None:
@@ -72,10 +87,8 @@ def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> s
         with sdpa_kernel(SDPBackend.MATH):  # the kernel of attention that can be differentiated again and again
             reference = [part.detach() for part in nested(few)]
         found = [part.detach() for part in taylor(few)]
-    except NoRuleError as error:
-        return str(error)
     except Exception as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return _first_line(error)
     kept = _kept_jet(forward.model)
     if kept is not None:
         return f"module {kept!r} keeps a tensor of its forward pass"
@@ -103,5 +116,5 @@ def _kept_jet(model: nn.Module) -> str | None:
 
 
 def remembered(model: nn.Module) -> dict[Any, str | None]:
-    """For each kind of derivatives that was asked of a model: why Taylor arithmetic is not used, or None."""
+    """For each kind of derivatives that was asked of a model, the latest answer: why Taylor arithmetic is not used, or None."""
     return {key[1]: reason for key, reason in memory(model).measured.items() if isinstance(key, tuple) and key and key[0] == "taylor"}

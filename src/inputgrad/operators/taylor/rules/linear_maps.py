@@ -118,6 +118,8 @@ def converted(func: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     value = func(x.value, *like, **kwargs)
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
+    if torch.finfo(value.dtype).bits < torch.finfo(x.dtype).bits:
+        raise x.run.refuse("a conversion to lower precision has no rule")
     return results(x, value, lambda block: block.to(value.device, value.dtype))
 
 

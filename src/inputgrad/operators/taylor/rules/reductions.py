@@ -29,7 +29,9 @@ def variance(x: Jet, dim: Dims, correction: float, keepdim: bool) -> Any:
     dims = list(range(x.dim())) if dim is None or dim == () else [dim] if isinstance(dim, int) else list(dim)
     count = math.prod(x.shape[d] for d in dims)
     centred: Any = x - x.mean(dims, keepdim=True)
-    return times(centred, centred).sum(dims, keepdim=keepdim) / max(count - correction, 0)
+    found: Any = times(centred, centred).sum(dims, keepdim=keepdim) / max(count - correction, 0)
+    value = torch.var(x.value, dims, correction=correction, keepdim=keepdim)  # torch's own is exactly 0 where all values are alike
+    return Jet(value, found.blocks, x.run)
 
 
 def _arguments(*args: Any, **kwargs: Any) -> tuple[Dims, float, bool]:

@@ -53,11 +53,6 @@ def log_softmax(func: Any, input: Any, dim: Any = None, _stacklevel: int = 3, dt
     return x - logsumexp(func, x, dim, keepdim=True)
 
 
-@rule_for(*forms("logaddexp"))
-def logaddexp(func: Any, a: Any, b: Any) -> Any:
-    return a + F.softplus(b - a)
-
-
 @rule_for(*forms("glu"))
 def glu(func: Any, input: Any, dim: int = -1) -> Any:
     a, gate = checked(func, input).chunk(2, dim)
