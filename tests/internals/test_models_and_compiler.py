@@ -45,6 +45,24 @@ def test_hooks_of_the_backward_pass_are_counted() -> None:
         assert modules.backward_hooks(layer) == left
 
 
+@canary("modules.module_forms")
+def test_the_form_of_a_model_tells_its_changes() -> None:
+    shared = nn.Linear(2, 2)
+    model = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()), nn.Linear(2, 1))
+    forms = [modules.module_forms(model, learning=True)]
+    assert len(modules.module_forms(model)) == len(list(model.modules()))
+    for change in (
+        lambda: model[1].eval(),
+        lambda: model[2].register_forward_hook(lambda *_: None),
+        lambda: shared.register_full_backward_hook(lambda *_: None),
+        lambda: model[2].bias.requires_grad_(False),
+        lambda: model[1].append(nn.Tanh()),
+    ):
+        change()
+        forms.append(modules.module_forms(model, learning=True))
+    assert all(form not in forms[:number] for number, form in enumerate(forms))
+
+
 @canary("modules.own_parameters", "modules.own_buffers")
 def test_another_tensor_can_take_the_place_of_a_parameter_and_of_a_buffer() -> None:
     layer = nn.BatchNorm1d(2).eval()
@@ -73,8 +91,11 @@ def test_a_recurrent_layer_without_a_list_has_nothing_to_let_go_of() -> None:
     modules.refresh_weight_list(object())
 
 
-@missing("modules.forward_hooks", "modules.forward_pre_hooks", "modules.backward_hooks", "modules.own_parameters", "modules.own_buffers")
-@pytest.mark.parametrize("name", ["forward_hooks", "forward_pre_hooks", "backward_hooks", "own_parameters", "own_buffers"])
+FIELDS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "module_forms", "own_parameters", "own_buffers")
+
+
+@missing(*(f"modules.{name}" for name in FIELDS))
+@pytest.mark.parametrize("name", FIELDS)
 def test_a_module_without_the_field_gives_one_error(name: str) -> None:
     with pytest.raises(MissingInternalError, match=r"private part of torch that inputgrad uses: .* does not work"):
         getattr(modules, name)(object())
