@@ -321,6 +321,21 @@ def test_a_region_of_an_unknown_form_cannot_be_made_to_run_again_under_a_mode(mo
 # hooks
 
 
+@canary("gradient_hooks.handed_over")
+def test_a_gradient_is_handed_over_whole_and_not_kept() -> None:
+    x, y, heard = torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True), []
+    x.register_hook(lambda _: heard.append("the user's"))
+    received: list[tuple[int, list[float]]] = []
+    with gradient_hooks.handed_over([x, y], lambda number, gradient: received.append((number, gradient.tolist()))):
+        kept = torch.autograd.grad((x * x + 3 * x).sum(), [x, y], allow_unused=True)
+    assert received == [(0, [5.0, 5.0, 5.0])]
+    assert heard == []
+    assert kept[0].untyped_storage().nbytes() == 4
+    assert kept[1] is None
+    torch.autograd.grad(x.sum(), x)
+    assert heard == ["the user's"]
+
+
 @canary(
     *(f"gradient_hooks.{name}" for name in ("has_gradient_hooks", "has_accumulation_hooks", "without_gradient_hooks", "without_accumulation_hooks")),
 )
