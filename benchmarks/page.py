@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks import table
 from benchmarks.run import RESULTS
 
+SMALL, HIGHER = (Path(__file__).parent / f"{name}.json" for name in ("small_steps", "higher_orders"))
+
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -23,7 +25,20 @@ def parts(figures: Mapping[str, Any]) -> dict[str, str]:
         "goals": table.goals(figures),
         "precision": table.precision(figures.get("precision", {})),
         "refused": table.refusals(rows),
+        "small steps": _beside(SMALL, "by hand"),
+        "higher orders": _beside(HIGHER, "nested"),
     }
+
+
+def _beside(path: Path, first: str) -> str:
+    """A table of its own run, with the environment of that run below it."""
+    figures = json.loads(path.read_text()) if path.exists() else {"results": {}}
+    shown = table.beside(figures["results"], first)
+    return f"{shown}\n\n{_where(figures['environment'])}." if figures["results"] else shown
+
+
+def _where(of: Mapping[str, Any]) -> str:
+    return f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}; {of['date']}"
 
 
 def environment(figures: Mapping[str, Any]) -> str:

@@ -62,6 +62,29 @@ def ratios(rows: Mapping[str, Figures], jax: str = "") -> str:
     return markdown(["workload", "plain", *(titles[name] for name in names)], body)
 
 
+def beside(rows: Mapping[str, Figures], first: str) -> str:
+    """A row's ways beside its first one, which is shown in milliseconds: ratios, with the peak memory where it was measured."""
+    ways = list(dict.fromkeys(way for row in rows.values() for way, cell in row.items() if isinstance(cell, Mapping)))
+    others = [way for way in ways if way != first]
+    body = [
+        [
+            f"`{name}`" + (f": {row['what']}" if "what" in row else ""),
+            f"{row[first]['milliseconds']:.2f} ms{_peak(row[first])}",
+            *(_beside(row, way) for way in others),
+        ]
+        for name, row in rows.items()
+    ]
+    return markdown(["row", first, *others], body) if rows else "Not measured yet."
+
+
+def _beside(row: Figures, way: str) -> str:
+    return f"{row[way]['ratio']:.2f}{_peak(row[way])}" if way in row else "–"
+
+
+def _peak(cell: Figures) -> str:
+    return f", {cell['megabytes']:.0f} MB" if "megabytes" in cell else ""
+
+
 def memory(peaks: Mapping[str, Figures]) -> str:
     body = [
         [title, f"{peaks[name]['megabytes']:.0f} MB", f"{peaks[name]['ratio']:.2f}"] if "megabytes" in peaks[name] else [title, "refused", "–"]
