@@ -32,6 +32,8 @@ docs: setup ## build the pages into docs/_build/html
 # Tables of time, gradient error and memory; the page's table and plots come from the figures that are written. bench-full takes about an hour.
 bench bench-full: .venv/.bench ## time every engine; bench-full takes about an hour and rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run $(if $(filter bench,$@),--quick)
+	$(BIN)/python -m benchmarks.small_steps
+	$(BIN)/python -m benchmarks.higher_orders
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.plots
 
