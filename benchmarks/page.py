@@ -22,6 +22,7 @@ def parts(figures: Mapping[str, Any]) -> dict[str, str]:
         "times": table.ratios(figures["results"], figures["environment"]["jax"]),
         "scaling": table.ratios(figures["scaling"]),
         "memory": table.memory(figures["memory"]),
+        "first_step": table.first_step(figures.get("first_step", {})),
         "goals": table.goals(figures),
         "precision": table.precision(figures.get("precision", {})),
         "refused": table.refusals(rows),

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import jax_ways, memory
+from benchmarks import first_step, jax_ways, memory
 from benchmarks.table import header, line, note
 from benchmarks.ways import EVERY, FEW, Case, Way
 from benchmarks.workloads import QUICK, SCALING, WORKLOADS
@@ -79,6 +79,7 @@ def main() -> None:
         "results": {},
         "scaling": {},
         "memory": {},
+        "first_step": {},
         "seconds": 0,
     }
     if arguments.keep:
@@ -100,6 +101,13 @@ def main() -> None:
             figures["memory"] = dict(peaks)
             name, cell = list(peaks.items())[-1]
             print(f"memory {name:22s}" + (f"{cell['megabytes']:8.0f} MB" if "megabytes" in cell else f"refused: {cell['refused'][:80]}"), flush=True)
+            _write(arguments.json, figures, began)
+        for first in first_step.peaks(arguments.quick):
+            figures["first_step"] = {workload: dict(row) for workload, row in first.items()}
+            workload, row = list(first.items())[-1]
+            name, cell = list(row.items())[-1]
+            told = " and ".join(f"{megabytes:.0f} MB" for megabytes in cell["megabytes"]) if "megabytes" in cell else f"refused: {cell['refused'][:80]}"
+            print(f"first and second step, {workload:12s} {name:35s} {told}", flush=True)
             _write(arguments.json, figures, began)
 
 

@@ -94,6 +94,16 @@ def memory(peaks: Mapping[str, Figures]) -> str:
     return markdown(["way", "peak above rest", "to plain"], body)
 
 
+def first_step(workloads: Mapping[str, Mapping[str, Figures]]) -> str:
+    """For each way the megabytes of the first step and, after a slash, of the second."""
+    ways = list(dict.fromkeys(way for row in workloads.values() for way in row))
+
+    def shown(found: Figures | None) -> str:
+        return "–" if found is None else " / ".join(f"{megabytes:.0f}" for megabytes in found["megabytes"]) if "megabytes" in found else "refused"
+
+    return markdown(["way", *(f"`{name}`, MB" for name in workloads)], [[way, *(shown(row.get(way)) for row in workloads.values())] for way in ways])
+
+
 def best(row: Figures, names: tuple[str, ...]) -> tuple[str, float] | None:
     """The fastest of the ways that served."""
     served = [(row[name]["ratio"], name) for name in names if "ratio" in row.get(name, {})]

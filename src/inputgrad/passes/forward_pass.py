@@ -183,7 +183,7 @@ class ForwardPass:
         for key in self.wrt:
             if not is_module(key):
                 changed = changes.get(key, default)(self.inputs.variable(key))
-                variables[key] = opened(changed) if self.reentrant else changed
+                variables[key] = opened(changed) if self.reentrant and not (changed.is_leaf and changed.requires_grad) else changed
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
