@@ -68,7 +68,9 @@ class GraphBehind:
     alone: bool = False
     """Whether it comes to parameters by way of input gradients only: a term without the loss."""
     reaches: frozenset[int] = frozenset()
-    """The identities of the leaves that a backward pass reaches, by whatever value."""
+    """The identities of the leaves that lie behind it."""
+    entries: frozenset[int] = frozenset()
+    """The numbers of the nodes that take what is differentiated by: two gradients of one forward pass have some in common."""
     shared_with: tuple[GradientCall, ...] = ()
     """Earlier calls whose root lies in this graph."""
     kept_in_parameters: int = 0
@@ -145,6 +147,10 @@ class InputGradient:
     """The input gradient that this one is the gradient of (second derivatives)."""
     span: tuple[float, float] | None = None
     """The smallest and the largest value of the input itself."""
+    by_leaf: bool = False
+    """Whether the input is a leaf of the graph."""
+    of_weights: bool = False
+    """Whether the input was itself computed from weights: features, actions, generated images."""
     drawn: Any = None
     """The `RandomDraw` that mixed the input of two others."""
     operations: list[Operation] = field(default_factory=list)

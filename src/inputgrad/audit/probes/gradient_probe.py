@@ -174,18 +174,19 @@ class GradientProbe:
             for origin in note.origins.values():
                 origin.gradient.reached = True
                 if origin.alive:
-                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient)))
+                    way = tuple(operation for operation in origin.gradient.operations if operation in origin.through)
+                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient), way))
                 elif not root.requires_grad or self._recorder.provenance.made_a_leaf(root):
                     dead.append(DeadTerm(origin, site, float(root.detach().double().mean()), tuple(root.shape), whole=True))
         return live, dead
 
     def _effect(self, root: Tensor, gradient: InputGradient) -> tuple[float | None, float | None]:
         """‖∂term/∂θ‖ through this input gradient, and ‖∂loss/∂g‖; a few times at each line."""
-        if self._measured.get(gradient.site, 0) >= _MEASURED:
+        if self._measured.get(gradient.site, 0) >= _MEASURED and not counterfactual.asks_of(gradient.call):
             return None, None
         self._measured[gradient.site] = self._measured.get(gradient.site, 0) + 1
-        edge = self._edges.get(gradient)
-        return (None, None) if edge is None else term_effects.effect(root, edge, self._recorder.ownership.parameters())
+        edge, parameters = self._edges.get(gradient), counterfactual.trained(self._recorder.ownership.parameters())
+        return (None, None) if edge is None else term_effects.effect(root, edge, parameters)
 
     def _record_results(self, call: GradientCall, wanted: list[Any], result: Any, roots: list[Tensor]) -> None:
         for variable, gradient in zip(wanted, result, strict=False):
@@ -210,6 +211,8 @@ class GradientProbe:
             second_of=None if above is None else above.gradient,
             span=value_range(variable),
             drawn=self._recorder.interpolation.mixed(variable),
+            by_leaf=variable.is_leaf,
+            of_weights=not variable.is_leaf and any(map(self._recorder.ownership.is_parameter, autograd_graph.leaves(variable.grad_fn))),
         )
         call.input_gradients.append(record)
         self._recorder.provenance.begin(gradient, record, variable)
