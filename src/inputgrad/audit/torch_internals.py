@@ -24,6 +24,8 @@ INPUT_KEEPING_NODES = ("Addmm", "Mm", "Bmm", "Convolution", "MkldnnConv", "Mv")
 SOFTMAX_NODE = "SoftmaxBackward"
 OBSTACLE_NODES = {"ScaledDotProduct": "attention", "CompiledFunction": "compiled", "CheckpointFunction": "checkpoint"}
 """Parts of the names of nodes that may have no second derivative, and what they are."""
+HOOK_NODE = "BackwardHookFunction"
+"""The beginning of the name of the node by which a module's backward hook is called."""
 _BATCH_NORM, _DTENSOR_ENTRY = "BatchNorm", "_FromTorchTensorBackward"
 
 

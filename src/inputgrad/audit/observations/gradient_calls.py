@@ -63,6 +63,8 @@ class GraphBehind:
     """Whether batch normalisation in training mode lies there."""
     coupling: float | None = None
     """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; measured where normalisation may couple them."""
+    hooked: bool = False
+    """Whether a module's backward hook is called on the way."""
     live_terms: tuple[LiveTerm, ...] = ()
     dead_terms: tuple[DeadTerm, ...] = ()
     alone: bool = False

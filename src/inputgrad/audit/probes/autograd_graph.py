@@ -14,19 +14,20 @@ from inputgrad.audit.observations.gradient_calls import GraphBehind
 def look(roots: Iterable[Tensor], inputs: Iterable[Tensor], *, kept: bool) -> GraphBehind:
     """What lies between the roots and the inputs. kept: whether the graph is kept, so that its nodes count."""
     roots, variables = list(roots), [value for value in inputs if isinstance(value, Tensor)]
-    obstacles, half, batch_norm, reached, entries = set[str](), False, False, set[int](), set[int]()
+    obstacles, half, batch_norm, hooked, reached, entries = set[str](), False, False, False, set[int](), set[int]()
     for node in between(_nodes(roots), {value.grad_fn for value in variables}):
         if (leaf := torch_internals.leaf_of(node)) is not None:
             reached.add(id(leaf))
         elif _takes(node, variables):
             entries.add(torch_internals.node_number(node))
         obstacles |= _obstacle(node)
+        hooked = hooked or node.name().startswith(torch_internals.HOOK_NODE)
         types = torch_internals.gradient_types(node)
         # instance norm is one sample of N x C to torch
         batch_norm = batch_norm or (torch_internals.is_training_batch_norm(node) and bool(types) and types[0].shape[0] > 1)
         half = half or any(item.dtype == torch.float16 for item in types)
     nodes = sum(1 for _ in between(_nodes(roots))) if kept else 0
-    return GraphBehind(half, frozenset(obstacles), nodes, batch_norm, reaches=frozenset(reached), entries=frozenset(entries))
+    return GraphBehind(half, frozenset(obstacles), nodes, batch_norm, hooked=hooked, reaches=frozenset(reached), entries=frozenset(entries))
 
 
 def _takes(node: Any, variables: list[Tensor]) -> bool:

@@ -100,7 +100,7 @@ class GradientProbe:
             for call in () if ownership.emptying else ownership.calls_of(tensor):
                 call.fate.parameter_gradient_read = True
             return
-        calls, made = [] if inside_library() else ownership.input_calls(tensor), len(recorder.facts.calls)
+        calls, made = [] if inside_library() else self._filled(tensor), len(recorder.facts.calls)
         if gradient is None:
             if not tensor.is_leaf or not tensor.requires_grad:
                 recorder.event("no gradient there", leaf=tensor.is_leaf, requires_grad=tensor.requires_grad, calls=made)
@@ -112,6 +112,11 @@ class GradientProbe:
             return
         calls[-1].fate.input_gradient_read = True
         self._add(calls[-1], tensor, gradient, sum_of=tuple(calls))
+
+    def _filled(self, tensor: Tensor) -> list[GradientCall]:
+        """The backward passes whose gradients add up in the tensor's ``.grad``; of one that is no leaf (`retain_grad`) the last pass."""
+        passes = [] if tensor.is_leaf else [call for call in self._recorder.facts.calls if call.kind == "backward"][-1:]
+        return passes or self._recorder.ownership.input_calls(tensor)
 
     # what is recorded of it
 

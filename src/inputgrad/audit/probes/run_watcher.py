@@ -26,6 +26,10 @@ from inputgrad.audit.probes.step_probe import StepProbe
 from inputgrad.audit.probes.torch_func_probe import TorchFuncProbe
 
 
+_CATCHING = ("register_hook", "register_post_accumulate_grad_hook", "retain_grad")
+"""Ways to a gradient beside ``.grad`` of a leaf."""
+
+
 class StopWatching(BaseException):
     """Raised after the last watched step, to end a script cleanly; no ``except Exception`` stops it."""
 
@@ -106,9 +110,9 @@ class RunWatcher(TorchFunctionMode):
         result = self._call(func, name, args, kwargs)
         recorder.interpolation.follow(name, args, result)
         layer_probe.follow(recorder, name, args, kwargs, result)
-        if name == "register_hook":
+        if name in _CATCHING:
             recorder.event("hook")
-        if name in ("requires_grad_", "backward", "register_hook"):
+        if name in ("requires_grad_", "backward", *_CATCHING):
             return result
         return recorder.provenance.follow(name, args, kwargs, result)
 

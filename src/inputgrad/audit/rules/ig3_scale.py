@@ -14,6 +14,7 @@ from inputgrad.audit.operation_patterns import (
     MINUS,
     OVER,
     TIMES,
+    in_the_loss,
     is_norm,
     is_root,
     is_square,
@@ -32,7 +33,7 @@ from inputgrad.audit.torch_internals import SOFTMAX_NODE
 def of_a_mean(facts: Facts) -> Iterator[Finding]:
     """Each sample's gradient is divided by the batch size, because the loss is a mean, and a penalty takes it as it comes."""
     for call, live in trained(facts):
-        gradient = live.gradient
+        gradient = in_the_loss(live)
         count = gradient.call.root.mean_over or 1
         if count != gradient.samples or count < 2 or _scale_free(gradient) or times(gradient, count) or times(gradient, count**2):
             continue
@@ -66,7 +67,7 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
 def whole_batch(facts: Facts) -> Iterator[Finding]:
     """One norm of the gradients of all samples together, where each sample has its own."""
     for call, live in trained(facts):
-        gradient = live.gradient
+        gradient = in_the_loss(live)
         if not sums_rows(gradient) or math.prod(gradient.shape) == gradient.samples or times(gradient, gradient.samples):
             continue
         for position, operation, shape in norm_uses(gradient):
@@ -111,7 +112,7 @@ def _over_samples(gradient: InputGradient, operation: Operation, shape: tuple[in
 def over_channels(facts: Facts) -> Iterator[Finding]:
     """``norm(dim=1)`` of an image's gradient: a norm for each pixel, where one for each sample was meant."""
     for call, live in trained(facts):
-        gradient = live.gradient
+        gradient = in_the_loss(live)
         shape = gradient.shape
         if len(shape) not in (4, 5) or gradient.call.root.values[-2:] == shape[-2:] or math.prod(shape[2:]) == 1:
             continue  # a field: one value at each position, and its gradient there
@@ -176,7 +177,7 @@ def _taken(facts: Facts, gradient: InputGradient) -> Operation | None:
     shared = {
         id(operation)
         for other in facts.input_gradients
-        if other is not gradient and other.call.root.mean_over == gradient.call.root.mean_over
+        if other.call is not gradient.call and other.call.root.mean_over == gradient.call.root.mean_over
         for operation in other.operations
     }
     for operation in gradient.operations:
