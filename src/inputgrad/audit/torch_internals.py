@@ -131,6 +131,14 @@ def once_differentiable_function(node: Any) -> str | None:
     return function.__name__ if function is not None and marked else None
 
 
+def own_function(node: Any) -> str | None:
+    """The name of the autograd.Function of a node, where that is not one of torch's or of this library's own or marked ``once_differentiable``; else None."""
+    function = getattr(type(node), "_forward_cls", None)
+    if function is None or str(function.__module__).startswith(("torch.", "inputgrad.")) or once_differentiable_function(node) is not None:
+        return None
+    return str(function.__name__)
+
+
 # distributed training
 
 

@@ -65,6 +65,11 @@ class GraphBehind:
     """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; measured where normalisation may couple them."""
     hooked: bool = False
     """Whether a module's backward hook is called on the way."""
+    mixed: float | None = None
+    """Of a derivative of several columns that are differentiated together by an input of as many: by how much, relative to them, what comes out differs from
+    the derivative of each column by its own variable; measured at the first calls of a line."""
+    cut_in: str = ""
+    """The name of an autograd.Function whose backward has no graph, where the gradient was to keep one; measured at the first call of a line."""
     live_terms: tuple[LiveTerm, ...] = ()
     dead_terms: tuple[DeadTerm, ...] = ()
     alone: bool = False

@@ -1,4 +1,4 @@
-"""Tells which summands of a loss come from an input gradient and change no parameter, and which tensors are samples rather than terms. Follows nothing itself."""
+"""Tells which summands of a loss come from an input gradient and change no parameter, and which tensors are samples, not terms. Follows nothing itself."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -12,9 +12,9 @@ AVERAGING = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cro
 SCALING = ADDING - JOINING | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
 """What a mean may go through and still be one: sums, signs and factors."""
 FEEDING = {
-    "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__", "addmm",
-    "mm", "bmm", "baddbmm", "batch_norm", "layer_norm", "group_norm", "instance_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward",
-    "scaled_dot_product_attention",
+    "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__",
+    "addmm", "mm", "bmm", "baddbmm", "batch_norm", "layer_norm", "group_norm", "instance_norm", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "multi_head_attention_forward", "scaled_dot_product_attention",
 }  # fmt: skip
 """What a network does with its input."""
 KEEPING_VALUES = {"clone", "view", "reshape", "squeeze", "unsqueeze", "flatten", "to", "float", "double", "contiguous", "view_as", "detach", "detach_", "data",

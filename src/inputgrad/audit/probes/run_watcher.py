@@ -25,7 +25,6 @@ from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.step_probe import StepProbe
 from inputgrad.audit.probes.torch_func_probe import TorchFuncProbe
 
-
 _CATCHING = ("register_hook", "register_post_accumulate_grad_hook", "retain_grad")
 """Ways to a gradient beside ``.grad`` of a leaf."""
 

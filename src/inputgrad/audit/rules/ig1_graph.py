@@ -12,6 +12,8 @@ from inputgrad.audit.rule_registry import rule
 _CUTS = {
     "no_grad": "torch.no_grad() is on here",
     "data": ".data leaves the graph here",
+    "tensor": "torch.tensor() copies the values and leaves the graph here",
+    "as_tensor": "torch.as_tensor() of a list copies the values and leaves the graph here",
     "numpy": "the round trip by numpy leaves the graph here",
     "__array__": "the round trip by numpy leaves the graph here",
     "__float__": "float() leaves the graph here",

@@ -37,16 +37,16 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
         count = gradient.call.root.mean_over or 1
         if count != gradient.samples or count < 2 or _scale_free(gradient) or times(gradient, count) or times(gradient, count**2):
             continue
-        operation = _taken(facts, gradient)
+        operation = _taken(facts, gradient, live.gradient)
         if operation is None:
             continue
-        wanted = _target_of_norm(gradient)
+        wanted, too_small = _target_of_norm(gradient), count ** _means(gradient, count)
         if wanted is not None:
-            severity, then = "error", f"the penalty pulls the samples' own norms to {wanted * count:g} in place of {wanted:g}"
+            severity, then = "error", f"the penalty pulls the samples' own norms to {wanted * too_small:g} in place of {wanted:g}"
         elif operation.name in LOSSES | MINUS:
             severity, then = "warning", "what it is compared with belongs to one sample each"
         else:
-            power = 2 if sum(map(is_square, gradient.operations)) > sum(map(is_root, gradient.operations)) else 1
+            power = _means(gradient, count) * (2 if sum(map(is_square, gradient.operations)) > sum(map(is_root, gradient.operations)) else 1)
             severity, then = (
                 "warning",
                 f"the penalty's weight is divided by {'N² = ' if power == 2 else ''}{count**power} and changes its meaning with the batch size",
@@ -55,9 +55,9 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
             "IG301",
             severity,  # type: ignore[arg-type]  # one of the severities, by its callers
             gradient.site,
-            f"what is differentiated here is a mean over N = {count} samples, so each sample's gradient is {count} times too small in "
+            f"what is differentiated here is a mean over N = {count} samples, so each sample's gradient is {too_small} times too small in "
             f"{operation.site.shown}: {then}.",
-            f"mean ‖g_i‖ = {gradient.sizes.row_norm:.3g} here, {gradient.sizes.row_norm * count:.3g} for the loss of one sample",
+            f"mean ‖g_i‖ = {gradient.sizes.row_norm:.3g} here, {gradient.sizes.row_norm * too_small:.3g} for the loss of one sample",
             'differentiate the sum (loss.sum(), reduction="sum"), or multiply the gradient by the batch size',
             (operation.site, call.site),
         )
@@ -172,12 +172,12 @@ def _probabilities(gradient: InputGradient, classes: int) -> Finding:
     )
 
 
-def _taken(facts: Facts, gradient: InputGradient) -> Operation | None:
+def _taken(facts: Facts, gradient: InputGradient, whole: InputGradient) -> Operation | None:
     """The operation that depends on the gradient's scale: a target it is compared with, a norm of each sample, a square."""
     shared = {
         id(operation)
         for other in facts.input_gradients
-        if other.call is not gradient.call and other.call.root.mean_over == gradient.call.root.mean_over
+        if other is not whole and other.call.root.mean_over == gradient.call.root.mean_over
         for operation in other.operations
     }
     for operation in gradient.operations:
@@ -187,6 +187,12 @@ def _taken(facts: Facts, gradient: InputGradient) -> Operation | None:
         if matched or (is_norm(operation) and operation.result != ()) or is_square(operation):
             return operation
     return None
+
+
+def _means(gradient: InputGradient, count: int) -> int:
+    """How many of the derivatives, this one and those that it is a derivative of, are of a mean over as many."""
+    above = gradient.second_of
+    return int(gradient.call.root.mean_over == count) + (0 if above is None else _means(above, count))
 
 
 def _target_of_norm(gradient: InputGradient) -> float | None:
