@@ -152,8 +152,8 @@ class GradientProbe:
         if self._looked_at.get(site, 0) >= _MEASURED or len(roots) != 1 or any(isinstance(value, GradientEdge) for value in wanted):
             return graph
         self._looked_at[site] = self._looked_at.get(site, 0) + 1
-        of_a_gradient = any(origin.alive for origin in self._recorder.provenance.of(roots[0]).origins.values())
-        return second_derivatives.measured(graph, roots[0], wanted, next(iter(_listed(direction)), None), request, of_a_gradient)
+        first = [edge for key in self._recorder.provenance.of(roots[0]).origins.values() if (edge := self._edges.get(key.gradient)) is not None]
+        return second_derivatives.measured(graph, roots[0], wanted, next(iter(_listed(direction)), None), request, first)
 
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""

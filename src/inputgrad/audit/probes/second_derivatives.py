@@ -20,20 +20,22 @@ _OFF = 1e-3
 """So much, relative to it, a gradient may be off by rounding."""
 
 
-def measured(graph: GraphBehind, root: Tensor, variables: list[Tensor], seed: Any, request: Request, of_a_gradient: bool) -> GraphBehind:
-    """The graph behind a call, with what is measured here."""
+def measured(graph: GraphBehind, root: Tensor, variables: list[Tensor], seed: Any, request: Request, first: list[Any]) -> GraphBehind:
+    """The graph behind a call, with what is measured here. first: where in the graph the gradients stand that the root comes from."""
     with without_torch_function():
-        off = mixed(root, variables[0], seed) if of_a_gradient and len(variables) == 1 else None
+        off = mixed(root, variables[0], seed, first) if first and len(variables) == 1 else None
         name = cut_in(root, variables, seed) if request.create_graph else ""
     return replace(graph, mixed=off, cut_in=name)
 
 
-def mixed(root: Tensor, variable: Tensor, seed: Any) -> float | None:
+def mixed(root: Tensor, variable: Tensor, seed: Any, first: list[Any]) -> float | None:
     """How far the gradient of all columns together is from each column's by its own variable, relative to these; None where it is not such a gradient."""
     values, ones = _columns(root, seed)
     if values is None or variable.dim() != 2 or values[1] != tuple(variable.shape) or not 1 < variable.shape[1] <= _COLUMNS or not ones:
         return None
     edge, shape = values
+    if not any(edge.node is other.node and edge.output_nr == other.output_nr for other in first):
+        return None  # along a direction, or of a field made of the gradient
     try:
         (together,) = torch.autograd.grad(root, variable, seed, retain_graph=True)
         parts = []

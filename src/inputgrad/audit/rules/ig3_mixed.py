@@ -21,7 +21,8 @@ def mixed(facts: Facts) -> Iterator[Finding]:
     """``grad(du, x, ones_like(du))`` with ``du`` of several columns differentiates their sum: column 0 is u_xx + u_xy."""
     for call, live in trained(facts):
         gradient, off = in_the_loss(live), live.gradient.call.graph.mixed
-        if off is None or off < _OFF or not any(_by_column(operation, gradient) for operation in gradient.operations):
+        whole = [operation for operation in gradient.operations if operation.shape == gradient.shape]
+        if off is None or off < _OFF or not any(_by_column(operation, gradient, operation is whole[0]) for operation in whole):
             continue
         many = gradient.shape[1]
         yield Finding(
@@ -36,11 +37,9 @@ def mixed(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _by_column(operation: Operation, gradient: InputGradient) -> bool:
-    """Whether columns are taken out, or summed."""
-    if operation.shape != gradient.shape:
-        return False
+def _by_column(operation: Operation, gradient: InputGradient, at_once: bool) -> bool:
+    """Whether columns are taken out, or summed as they are."""
     if operation.name == "sum":
-        return operation.dims in ((1,), (-1,))
+        return at_once and operation.dims in ((1,), (-1,))
     fewer = math.prod(operation.result) < math.prod(operation.shape) and operation.result[:1] == gradient.shape[:1]
     return operation.name in _TAKING_APART or (operation.name in _PICKING and fewer)
