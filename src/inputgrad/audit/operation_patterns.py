@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
 from inputgrad.audit.observations.run_facts import Facts
@@ -26,6 +27,11 @@ def trained(facts: Facts) -> Iterator[tuple[GradientCall, LiveTerm]]:
     """
     stepped = (call for call in facts.calls if call.kind == "backward" and call.fate.stepped)
     return ((call, live) for call in stepped for live in call.graph.live_terms if not live.gradient.call.request.transform)
+
+
+def in_the_loss(live: LiveTerm) -> InputGradient:
+    """The input gradient with those operations alone that lead to the loss: what is only printed, logged or watched is no term."""
+    return replace(live.gradient, operations=list(live.operations))
 
 
 def is_norm(operation: Operation) -> bool:

@@ -24,6 +24,8 @@ INPUT_KEEPING_NODES = ("Addmm", "Mm", "Bmm", "Convolution", "MkldnnConv", "Mv")
 SOFTMAX_NODE = "SoftmaxBackward"
 OBSTACLE_NODES = {"ScaledDotProduct": "attention", "CompiledFunction": "compiled", "CheckpointFunction": "checkpoint"}
 """Parts of the names of nodes that may have no second derivative, and what they are."""
+HOOK_NODE = "BackwardHookFunction"
+"""The beginning of the name of the node by which a module's backward hook is called."""
 _BATCH_NORM, _DTENSOR_ENTRY = "BatchNorm", "_FromTorchTensorBackward"
 
 
@@ -127,6 +129,14 @@ def once_differentiable_function(node: Any) -> str | None:
     code = getattr(getattr(function, "backward", None), "__code__", None)
     marked = function is not None and code is not None and code.co_filename == torch.autograd.function.__file__
     return function.__name__ if function is not None and marked else None
+
+
+def own_function(node: Any) -> str | None:
+    """The name of the autograd.Function of a node, where that is not one of torch's or of this library's own or marked ``once_differentiable``; else None."""
+    function = getattr(type(node), "_forward_cls", None)
+    if function is None or str(function.__module__).startswith(("torch.", "inputgrad.")) or once_differentiable_function(node) is not None:
+        return None
+    return str(function.__name__)
 
 
 # distributed training

@@ -63,12 +63,21 @@ class GraphBehind:
     """Whether batch normalisation in training mode lies there."""
     coupling: float | None = None
     """The share of the first sample's gradient, in norm, that lies in the other samples' inputs; measured where normalisation may couple them."""
+    hooked: bool = False
+    """Whether a module's backward hook is called on the way."""
+    mixed: float | None = None
+    """Of a derivative of several columns that are differentiated together by an input of as many: by how much, relative to them, what comes out differs from
+    the derivative of each column by its own variable; measured at the first calls of a line."""
+    cut_in: str = ""
+    """The name of an autograd.Function whose backward has no graph, where the gradient was to keep one; measured at the first call of a line."""
     live_terms: tuple[LiveTerm, ...] = ()
     dead_terms: tuple[DeadTerm, ...] = ()
     alone: bool = False
     """Whether it comes to parameters by way of input gradients only: a term without the loss."""
     reaches: frozenset[int] = frozenset()
-    """The identities of the leaves that a backward pass reaches, by whatever value."""
+    """The identities of the leaves that lie behind it."""
+    entries: frozenset[int] = frozenset()
+    """The numbers of the nodes that take what is differentiated by: two gradients of one forward pass have some in common."""
     shared_with: tuple[GradientCall, ...] = ()
     """Earlier calls whose root lies in this graph."""
     kept_in_parameters: int = 0
@@ -145,6 +154,10 @@ class InputGradient:
     """The input gradient that this one is the gradient of (second derivatives)."""
     span: tuple[float, float] | None = None
     """The smallest and the largest value of the input itself."""
+    by_leaf: bool = False
+    """Whether the input is a leaf of the graph."""
+    of_weights: bool = False
+    """Whether the input was itself computed from weights: features, actions, generated images."""
     drawn: Any = None
     """The `RandomDraw` that mixed the input of two others."""
     operations: list[Operation] = field(default_factory=list)

@@ -67,6 +67,10 @@ class Facts:
     events: list[Event] = field(default_factory=list)
     effect_with_graph: dict[Site, float] = field(default_factory=dict)
     """Line of a gradient without a graph -> ‖∂term/∂θ‖ that it would have had with one."""
+    attempts: dict[Site, int] = field(default_factory=dict)
+    """How often that was tried."""
+    measurable: bool = True
+    """Whether what a graph would change could be measured here."""
     failure: BaseException | None = None
     ended_early: bool = False
 

@@ -37,12 +37,29 @@ class GraphCut:
     """"no graph" at the gradient itself; else the operation: "detach", "data", "item", "numpy", "no_grad"."""
 
 
+@dataclass(eq=False)
+class Values:
+    """The values of one tensor of the input's size that comes from an input gradient without a graph. fed: whether a layer took them, as it takes a sample."""
+
+    fed: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Origin:
     """That a tensor comes from this input gradient, and where the graph between them was cut, if it was."""
 
     gradient: InputGradient
     cut: GraphCut | None
+    moved: bool = False
+    """Whether it is the input itself, moved along the gradient, or comes from that: a sample, an adversarial example."""
+    meant: bool = False
+    """Whether the user's code says that it is a constant: detached, or computed under ``no_grad``, where it had no graph anyway."""
+    values: frozenset[Values] = frozenset()
+    """The tensor's own values."""
+    made_of: frozenset[Values] = frozenset()
+    """All values on the way from the gradient to it, its own among them."""
+    through: frozenset[Operation] = frozenset()
+    """The operations on the way."""
 
     @property
     def alive(self) -> bool:
@@ -56,6 +73,8 @@ class LiveTerm:
     gradient: InputGradient
     effect: float | None
     pull: float | None
+    operations: tuple[Operation, ...] = ()
+    """The operations on the way from the gradient to the loss, in the order of the run; what was only printed is not among them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +88,10 @@ class DeadTerm:
     size: tuple[int, ...]
     whole: bool = False
     """Whether it is no summand but the whole of the loss."""
+    residual: bool = False
+    """Whether it was added to what the same network gives, and both together went on: a part of a residual."""
+
+    @property
+    def sample(self) -> bool:
+        """Whether it comes from a point that the gradient led to (a sample, an adversarial example), not from the gradient as such."""
+        return self.origin.moved or any(values.fed for values in self.origin.made_of)

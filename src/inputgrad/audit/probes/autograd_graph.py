@@ -13,16 +13,29 @@ from inputgrad.audit.observations.gradient_calls import GraphBehind
 
 def look(roots: Iterable[Tensor], inputs: Iterable[Tensor], *, kept: bool) -> GraphBehind:
     """What lies between the roots and the inputs. kept: whether the graph is kept, so that its nodes count."""
-    roots = list(roots)
-    obstacles, half, batch_norm = set[str](), False, False
-    for node in between(_nodes(roots), {value.grad_fn for value in inputs if isinstance(value, Tensor)}):
+    roots, variables = list(roots), [value for value in inputs if isinstance(value, Tensor)]
+    obstacles, half, batch_norm, hooked, reached, entries = set[str](), False, False, False, set[int](), set[int]()
+    for node in between(_nodes(roots), {value.grad_fn for value in variables}):
+        if (leaf := torch_internals.leaf_of(node)) is not None:
+            reached.add(id(leaf))
+        elif _takes(node, variables):
+            entries.add(torch_internals.node_number(node))
         obstacles |= _obstacle(node)
+        hooked = hooked or node.name().startswith(torch_internals.HOOK_NODE)
         types = torch_internals.gradient_types(node)
         # instance norm is one sample of N x C to torch
         batch_norm = batch_norm or (torch_internals.is_training_batch_norm(node) and bool(types) and types[0].shape[0] > 1)
         half = half or any(item.dtype == torch.float16 for item in types)
     nodes = sum(1 for _ in between(_nodes(roots))) if kept else 0
-    return GraphBehind(half=half, obstacles=frozenset(obstacles), nodes=nodes, batch_norm_training=batch_norm)
+    return GraphBehind(half, frozenset(obstacles), nodes, batch_norm, hooked=hooked, reaches=frozenset(reached), entries=frozenset(entries))
+
+
+def _takes(node: Any, variables: list[Tensor]) -> bool:
+    """Whether a node takes one of these tensors."""
+    return any(
+        following is not None and any(following is value.grad_fn or torch_internals.leaf_of(following) is value for value in variables)
+        for following, _ in node.next_functions
+    )
 
 
 def summed_along_ones(root: Tensor, direction: Any) -> int | None:

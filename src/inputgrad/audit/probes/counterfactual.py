@@ -6,6 +6,7 @@ The run itself is left as it is. Knows the facts of the run and no probe.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -15,46 +16,82 @@ import threading
 import warnings
 
 import torch
+from torch import Tensor
 
+from inputgrad.audit.call_sites import Site
 from inputgrad.audit.observations.gradient_calls import GradientCall
 from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.observations.tensor_origins import DeadTerm
 
 _SECONDS = 30.0
 
 
+_ATTEMPTS = 3
+"""How often it is tried for one line: a weight may be zero at first."""
+
+
 class _Child:
-    """In the forked process: where to write, and which call was changed."""
+    """In the forked process: where to write, which call was changed, at which lines the losses are, and the leaves that these reach as they are."""
 
     pipe: int | None = None
     call: GradientCall | None = None
+    losses: frozenset[Site] = frozenset()
+    reached: frozenset[int] = frozenset()
 
 
 def keeps_graph(facts: Facts, call: GradientCall) -> bool:
-    """Whether this backward pass is to keep its graph: true in the forked process alone, which this makes once for each line in question."""
-    dead = (term.origin for earlier in facts.calls for term in earlier.graph.dead_terms)
-    in_question = {origin.gradient.call.site for origin in dead if origin.cut and origin.cut.by == "no graph"}
-    if call.request.create_graph or call.site not in in_question or call.site in facts.effect_with_graph or _Child.pipe is not None or not _can_fork():
+    """Whether this backward pass is to keep its graph: true in the forked process alone, which this makes a few times for each line in question."""
+    known = facts.effect_with_graph.get(call.site, 0.0)
+    if _Child.pipe is not None or known > 0 or facts.attempts.get(call.site, 0) >= _ATTEMPTS:
         return False
-    facts.effect_with_graph[call.site] = float("nan")
+    losses = [earlier for earlier in facts.calls if any(_in_question(term, call.site) for term in earlier.graph.dead_terms)]
+    if not losses:
+        return False
+    facts.measurable = _can_fork()
+    if not facts.measurable:
+        return False
+    facts.attempts[call.site] = facts.attempts.get(call.site, 0) + 1
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
         os.close(reader)
-        _become_child(writer, call)
+        _become_child(writer, call, losses)
         return True
     os.close(writer)
-    facts.effect_with_graph[call.site] = _read(reader, process)
+    answer = _read(reader, process)
+    facts.effect_with_graph[call.site] = answer if not math.isnan(answer) else facts.effect_with_graph.get(call.site, answer)
     return False
 
 
+def _in_question(term: DeadTerm, site: Site) -> bool:
+    return term.origin.gradient.call.site == site and term.value != 0 and not term.sample
+
+
 def answer(call: GradientCall) -> None:
-    """In the forked process: the first loss that comes from the input gradient in question, now with its graph, gives the answer. It does not return."""
-    if _Child.pipe is None or _Child.call is None:
+    """In the forked process: the loss in question, now with the graph of the input gradient, gives the answer. It does not return."""
+    if _Child.pipe is None or _Child.call is None or call.site not in _Child.losses:
         return
     reached = [term for term in call.graph.live_terms if term.gradient.call is _Child.call]
     if reached:
-        os.write(_Child.pipe, struct.pack("d", reached[0].effect if reached[0].effect is not None else float("nan")))
+        effects = [term.effect for term in reached if term.effect is not None]
+        os.write(_Child.pipe, struct.pack("d", max(effects, default=float("nan"))))
         os._exit(0)
+
+
+def asks_of(call: GradientCall) -> bool:
+    """Whether this is the forked process, and the call the one that was changed."""
+    return _Child.pipe is not None and _Child.call is call
+
+
+def changed() -> GradientCall | None:
+    """In the forked process: the call that keeps its graph, whatever would end that graph afterwards."""
+    return _Child.call if _Child.pipe is not None else None
+
+
+def trained(parameters: list[Tensor]) -> list[Tensor]:
+    """The parameters that an effect is measured on: in the forked process those that the loss trains as it is, for it is no loss of the others."""
+    own = [parameter for parameter in parameters if id(parameter) in _Child.reached]
+    return own if _Child.pipe is not None and own else parameters
 
 
 def give_up() -> None:
@@ -63,8 +100,10 @@ def give_up() -> None:
         os._exit(1)
 
 
-def _become_child(writer: int, call: GradientCall) -> None:
+def _become_child(writer: int, call: GradientCall, losses: list[GradientCall]) -> None:
     _Child.pipe, _Child.call = writer, call
+    _Child.losses = frozenset(loss.site for loss in losses)
+    _Child.reached = frozenset[int]().union(*(loss.graph.reaches for loss in losses))
     torch.set_num_threads(1)  # the other threads were not forked along
     warnings.simplefilter("ignore")  # where a warning is an error, the graph that is kept would end the answer
     nothing = os.open(os.devnull, os.O_RDWR)

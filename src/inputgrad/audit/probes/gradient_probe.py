@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from inputgrad.audit.call_sites import Site, here, inside_library
 from inputgrad.audit.observations.gradient_calls import GradientCall, GraphBehind, InputGradient, Request, Root
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
-from inputgrad.audit.probes import autograd_graph, counterfactual, tensor_parallel_entries, term_effects
+from inputgrad.audit.probes import autograd_graph, counterfactual, requests, second_derivatives, tensor_parallel_entries, term_effects
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.tensor_measures import sizes, value_range
@@ -38,6 +38,7 @@ class GradientProbe:
         self._edges: dict[InputGradient, Any] = {}
         """Where in the graph each input gradient of this step stands: the tensor itself may be changed in place."""
         self._measured: dict[Site, int] = {}
+        self._looked_at: dict[Site, int] = {}
 
     def forget_graphs(self) -> None:
         """A step is over: its graphs are let go."""
@@ -54,10 +55,10 @@ class GradientProbe:
         roots, wanted = _listed(given["outputs"]), _listed(given["inputs"])
         if any(isinstance(root, GradientEdge) for root in roots):
             return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
-        options = {"allow_unused": bool(given.get("allow_unused")), "materialize": bool(given.get("materialize_grads"))}
-        request = _request(roots[0], bool(given.get("create_graph")), given.get("retain_graph"), **options)
+        request = requests.of_grad(roots[0], given)
         root, site = self._root(roots[0], given.get("grad_outputs")), here()
         graph = self._coupled(autograd_graph.look(roots, wanted, kept=request.retain_graph), site, roots[0], wanted, root)
+        graph = self._second(graph, site, request, roots, wanted, given.get("grad_outputs"))
         call = self._record("grad", site, request, root, graph)
         if counterfactual.keeps_graph(self._recorder.facts, call):
             args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
@@ -75,7 +76,7 @@ class GradientProbe:
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
             self._recorder.stepping = False  # a step that raised did not say so
             with without_torch_function():  # what is looked at here is no use of the user's
-                request = _request(roots[0], create_graph, retain_graph, inputs_given=inputs is not None)
+                request = requests.made(roots[0], create_graph, retain_graph, inputs_given=inputs is not None)
                 call, leaves = self._before_backward(roots, request, grad_tensors)
             counterfactual.answer(call)
             if counterfactual.keeps_graph(self._recorder.facts, call):
@@ -88,7 +89,7 @@ class GradientProbe:
 
     def transformed(self, name: str, variable: Tensor, gradient: Tensor) -> None:
         """A gradient that a transform of torch.func gave."""
-        request = _request(gradient, False, None, transform=name)
+        request = requests.made(gradient, False, None, transform=name)
         call = self._record("grad", here(), request, self._root(gradient, None, looked_at=False), GraphBehind())
         call.fate.wanted = 1
         self._add(call, variable, gradient)
@@ -100,7 +101,7 @@ class GradientProbe:
             for call in () if ownership.emptying else ownership.calls_of(tensor):
                 call.fate.parameter_gradient_read = True
             return
-        calls, made = [] if inside_library() else ownership.input_calls(tensor), len(recorder.facts.calls)
+        calls, made = [] if inside_library() else self._filled(tensor), len(recorder.facts.calls)
         if gradient is None:
             if not tensor.is_leaf or not tensor.requires_grad:
                 recorder.event("no gradient there", leaf=tensor.is_leaf, requires_grad=tensor.requires_grad, calls=made)
@@ -112,6 +113,11 @@ class GradientProbe:
             return
         calls[-1].fate.input_gradient_read = True
         self._add(calls[-1], tensor, gradient, sum_of=tuple(calls))
+
+    def _filled(self, tensor: Tensor) -> list[GradientCall]:
+        """The backward passes whose gradients add up in the tensor's ``.grad``; of one that is no leaf (`retain_grad`) the last pass."""
+        passes = [] if tensor.is_leaf else [call for call in self._recorder.facts.calls if call.kind == "backward"][-1:]
+        return passes or self._recorder.ownership.input_calls(tensor)
 
     # what is recorded of it
 
@@ -138,9 +144,16 @@ class GradientProbe:
         return call
 
     def _coupled(self, graph: GraphBehind, site: Site, tensor: Tensor, wanted: list[Any], root: Root) -> GraphBehind:
-        if not graph.batch_norm_training or self._measured.get(site) or isinstance(wanted[0], GradientEdge):
+        wanted_too = graph.batch_norm_training and not self._measured.get(site) and not isinstance(wanted[0], GradientEdge)
+        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values)) if wanted_too else graph
+
+    def _second(self, graph: GraphBehind, site: Site, request: Request, roots: list[Tensor], wanted: list[Any], direction: Any) -> GraphBehind:
+        """The graph, with what is measured of second derivatives; a few times at each line."""
+        if self._looked_at.get(site, 0) >= _MEASURED or len(roots) != 1 or any(isinstance(value, GradientEdge) for value in wanted):
             return graph
-        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values))
+        self._looked_at[site] = self._looked_at.get(site, 0) + 1
+        first = [edge for key in self._recorder.provenance.of(roots[0]).origins.values() if (edge := self._edges.get(key.gradient)) is not None]
+        return second_derivatives.measured(graph, roots[0], wanted, next(iter(_listed(direction)), None), request, first)
 
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""
@@ -174,18 +187,19 @@ class GradientProbe:
             for origin in note.origins.values():
                 origin.gradient.reached = True
                 if origin.alive:
-                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient)))
+                    way = tuple(operation for operation in origin.gradient.operations if operation in origin.through)
+                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient), way))
                 elif not root.requires_grad or self._recorder.provenance.made_a_leaf(root):
                     dead.append(DeadTerm(origin, site, float(root.detach().double().mean()), tuple(root.shape), whole=True))
         return live, dead
 
     def _effect(self, root: Tensor, gradient: InputGradient) -> tuple[float | None, float | None]:
         """‖∂term/∂θ‖ through this input gradient, and ‖∂loss/∂g‖; a few times at each line."""
-        if self._measured.get(gradient.site, 0) >= _MEASURED:
+        if self._measured.get(gradient.site, 0) >= _MEASURED and not counterfactual.asks_of(gradient.call):
             return None, None
         self._measured[gradient.site] = self._measured.get(gradient.site, 0) + 1
-        edge = self._edges.get(gradient)
-        return (None, None) if edge is None else term_effects.effect(root, edge, self._recorder.ownership.parameters())
+        edge, parameters = self._edges.get(gradient), counterfactual.trained(self._recorder.ownership.parameters())
+        return (None, None) if edge is None else term_effects.effect(root, edge, parameters)
 
     def _record_results(self, call: GradientCall, wanted: list[Any], result: Any, roots: list[Tensor]) -> None:
         for variable, gradient in zip(wanted, result, strict=False):
@@ -210,17 +224,14 @@ class GradientProbe:
             second_of=None if above is None else above.gradient,
             span=value_range(variable),
             drawn=self._recorder.interpolation.mixed(variable),
+            by_leaf=variable.is_leaf,
+            of_weights=not variable.is_leaf and any(map(self._recorder.ownership.is_parameter, autograd_graph.leaves(variable.grad_fn))),
         )
         call.input_gradients.append(record)
         self._recorder.provenance.begin(gradient, record, variable)
         self._by_tensor[gradient] = record
         if gradient.requires_grad:
             self._edges[record] = get_gradient_edge(gradient)
-
-
-def _request(root: Tensor, create_graph: bool, retain_graph: bool | None, **options: Any) -> Request:
-    kept = create_graph if retain_graph is None else retain_graph
-    return Request(create_graph, kept, torch.is_grad_enabled(), torch.is_inference_mode_enabled() or root.is_inference(), **options)
 
 
 def _run(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any:

@@ -13,6 +13,8 @@ from inputgrad.audit.probes.tensor_measures import fingerprint, random_draw
 
 _NORMALISING = {"batch_norm"}
 _DROPPING = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
+_NEXT_TO_NOTHING = 1e-3
+"""Dropout of a smaller share is left out: it was switched off by its probability."""
 _CLASSIFYING = {"cross_entropy", "nll_loss"}
 
 
@@ -34,6 +36,8 @@ def _normalisation(recorder: Recorder, args: Any, kwargs: Any, result: Any) -> N
 
 def _dropout(recorder: Recorder, args: Any, kwargs: Any, result: Any) -> None:
     training = bool(kwargs.get("training", args[2] if len(args) > 2 else True))
+    if float(kwargs.get("p", args[1] if len(args) > 1 else 0.5)) < _NEXT_TO_NOTHING:
+        return
     if training:
         _enter(recorder, "dropout", True, result, given=fingerprint(args[0] if args else kwargs["input"]), draw=random_draw(result))
     else:

@@ -11,4 +11,13 @@ AVERAGING = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cro
              "binary_cross_entropy_with_logits"}  # fmt: skip
 SCALING = ADDING - JOINING | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
 """What a mean may go through and still be one: sums, signs and factors."""
+FEEDING = {
+    "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__",
+    "addmm", "mm", "bmm", "baddbmm", "batch_norm", "layer_norm", "group_norm", "instance_norm", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "multi_head_attention_forward", "scaled_dot_product_attention",
+}  # fmt: skip
+"""What a network does with its input."""
+KEEPING_VALUES = {"clone", "view", "reshape", "squeeze", "unsqueeze", "flatten", "to", "float", "double", "contiguous", "view_as", "detach", "detach_", "data",
+                  "requires_grad_", "__getitem__", "expand", "permute", "transpose"} | JOINING  # fmt: skip
+COMPARING = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "flatten", "matmul", "__matmul__", "addmm", "mm"}

@@ -1,8 +1,7 @@
 """Follows values from input gradients through torch's functions: what is known of each tensor, kept beside it without keeping it alive. Knows no probe.
 
 The rules of following: a result comes from what its arguments come from. It is alive where autograd goes on; it is cut where an operation ends the graph. A
-summand without a graph that comes from an input gradient, added to one that has a graph, is a dead term. What a linear operation makes of a tensor carries the
-tensor's dead terms along.
+summand without a graph that comes from an input gradient, added to one that has a graph, is a dead term (`dead_terms`).
 """
 
 import contextlib
@@ -17,11 +16,11 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from inputgrad.audit.call_sites import Site, here
-from inputgrad.audit.observations.gradient_calls import InputGradient
-from inputgrad.audit.observations.tensor_origins import DeadTerm, GraphCut, Operation, Origin
-from inputgrad.audit.probes import autograd_graph
-from inputgrad.audit.probes.call_arguments import dims, flat, given_values, like_a_loss, results, same_values
-from inputgrad.audit.probes.operation_names import ADDING, CUTTING, LAYERS, LINEAR
+from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
+from inputgrad.audit.observations.tensor_origins import GraphCut, Operation, Origin, Values
+from inputgrad.audit.probes import autograd_graph, dead_terms
+from inputgrad.audit.probes.call_arguments import dims, flat, given_values, results, same_values
+from inputgrad.audit.probes.operation_names import ADDING, COMPARING, CUTTING, LAYERS, LINEAR
 from inputgrad.audit.probes.scalar_reductions import Reduction, reduction
 from inputgrad.audit.probes.tensor_measures import value_range
 from inputgrad.audit.probes.tensor_notes import EMPTY, TensorNote, TrackedFloat
@@ -90,7 +89,9 @@ class ProvenanceTracker:
         if variable is not None:
             self._variables[id(gradient)] = weakref.ref(variable)
         cut = None if tensor.requires_grad else GraphCut(gradient.call.site, "no graph")
-        self.put(tensor, replace(self.of(tensor), origins={**self.of(tensor).origins, id(gradient): Origin(gradient, cut)}))
+        values = frozenset() if cut is None else frozenset({Values()})
+        origin = Origin(gradient, cut, values=values, made_of=values)
+        self.put(tensor, replace(self.of(tensor), origins={**self.of(tensor).origins, id(gradient): origin}))
 
     def follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         """The result of a function of the user's, with its note; a plain number comes back as one that carries its note."""
@@ -102,13 +103,13 @@ class ProvenanceTracker:
         if not noted and reduced == Reduction() and not unrecorded:
             return result
         call = _Call(name, args, kwargs, noted, here() if any(note.origins for _, note in noted) else None)
-        if call.site is not None:
-            self._used(call, call.site, result)
+        operations = {} if call.site is None else self._used(call, call.site, result)
+        dead_terms.feed(name, args, noted)
         for value in results(result):
             if not isinstance(value, Tensor):
                 self._arrays = {key: item for key, item in self._arrays.items() if item() is not None}
                 self._arrays[value.__array_interface__["data"][0]] = weakref.ref(value)
-            self.put(value, self._note(call, value, reduced, unrecorded))
+            self.put(value, self._note(call, value, reduced, unrecorded, operations))
         if isinstance(result, float) and call.site is not None:
             return self._number(call, call.site, result)
         return result
@@ -117,6 +118,10 @@ class ProvenanceTracker:
         """Whether the graph behind it begins at nothing but tensors that come from an input gradient and were made leaves afterwards."""
         ends = autograd_graph.leaves(value.grad_fn) if value.grad_fn is not None else [value]
         return value.requires_grad and bool(ends) and all(self.of(leaf).origins for leaf in ends)
+
+    def comes_from(self, value: Any, call: GradientCall) -> bool:
+        """Whether it comes, with its graph, from an input gradient of this call."""
+        return any(origin.alive and origin.gradient.call is call for origin in self.of(value).origins.values())
 
     def _remembered(self, value: float) -> TensorNote:
         """The note of a plain float that is one of those taken out of a tensor, or such a one times a short number (its weight)."""
@@ -130,41 +135,33 @@ class ProvenanceTracker:
         self._floats.append((result, TensorNote(origins=cut)))
         return result if call.name == "__float__" else TrackedFloat.of(result, TensorNote(origins=cut))  # float() takes nothing but a float itself
 
-    def _note(self, call: _Call, result: Any, reduced: Reduction, unrecorded: bool) -> TensorNote:
+    def _note(self, call: _Call, result: Any, reduced: Reduction, unrecorded: bool, operations: dict[int, Operation]) -> TensorNote:
         if isinstance(result, Tensor) and not (result.is_floating_point() or result.is_complex()):
             return EMPTY
         live = isinstance(result, Tensor) and result.requires_grad
-        origins: dict[int, Origin] = {}
-        for key, origin in call.origins():
-            cut = origin.cut or (None if live else GraphCut(call.site or here(), call.name if call.name in CUTTING or call.name == "data" else "no_grad"))
-            if key not in origins or cut is None:
-                origins[key] = Origin(origin.gradient, cut)
-        linear = call.name in LINEAR
-        dead = [term for _, note in call.noted for term in note.dead] if linear else []
-        if call.name in ADDING and live and call.site is not None:
-            dead += self._dead_summands(call.noted, call.site)
-        scaled = linear and any(note.scaled for _, note in call.noted)
+        by = call.name if call.name in CUTTING or call.name == "data" else "no_grad" if not torch.is_grad_enabled() else call.name
+        cut = None if live or call.site is None else GraphCut(call.site, by)
+        origins = dead_terms.joined(call.name, call.noted, result, cut, operations)
+        dead = dead_terms.carried(call.name, call.noted, live)
+        if call.name in ADDING | COMPARING and live and call.site is not None:
+            dead += dead_terms.summands(call.name, call.args, call.noted, call.site, self.made_a_leaf)
+        scaled = call.name in LINEAR and any(note.scaled for _, note in call.noted)
         return TensorNote(origins, tuple(dead), reduced.mean_over, reduced.summed_outputs, scaled, unrecorded and not live)
 
-    def _dead_summands(self, noted: list[tuple[Any, TensorNote]], site: Site) -> Iterator[DeadTerm]:
-        for value, note in noted:
-            if isinstance(value, Tensor) and (not like_a_loss(value) or (value.requires_grad and not self.made_a_leaf(value))):
-                continue
-            for origin in note.origins.values():
-                if not origin.alive and not _used_alive(noted, origin.gradient):
-                    size = tuple(value.shape) if isinstance(value, Tensor) else ()
-                    yield DeadTerm(origin, site, float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value), size)
-
-    def _used(self, call: _Call, site: Site, result: Any) -> None:
-        """Enter the operation with each input gradient that its arguments come from."""
+    def _used(self, call: _Call, site: Site, result: Any) -> dict[int, Operation]:
+        """Enter the operation with each input gradient that its arguments come from; it, by the gradient's identity."""
         first = next((tuple(value.shape) for value, note in call.noted if note.origins and hasattr(value, "shape")), ())
         shape = tuple(result.shape) if isinstance(result, Tensor) else ()
         numbers = tuple(float(value) for value in flat((call.args, call.kwargs)) if isinstance(value, (int, float)))
         operation = Operation(call.name, site, first, shape, dims(call.args, call.kwargs), numbers)
-        for _, origin in call.origins():
+        entered: dict[int, Operation] = {}
+        for key, origin in call.origins():
             origin.gradient.used = True
-            if len(origin.gradient.operations) < _OPERATIONS:
-                origin.gradient.operations.append(self._on_the_input(operation, origin, call.args, result))
+            if key not in entered:
+                entered[key] = self._on_the_input(operation, origin, call.args, result)
+                if len(origin.gradient.operations) < _OPERATIONS:
+                    origin.gradient.operations.append(entered[key])
+        return entered
 
     def _on_the_input(self, operation: Operation, origin: Origin, args: tuple[Any, ...], result: Any) -> Operation:
         """The operation, with what it is to the input itself: whether it moves it, or is a layer that takes the moved one."""
@@ -186,7 +183,3 @@ def _unrecorded(given: list[Any], noted: list[tuple[Any, TensorNote]]) -> bool:
     if any(note.unrecorded for _, note in noted):
         return True
     return not torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in given)
-
-
-def _used_alive(noted: list[tuple[Any, TensorNote]], gradient: InputGradient) -> bool:
-    return any(id(gradient) in note.origins and note.origins[id(gradient)].alive for _, note in noted)

@@ -25,6 +25,9 @@ from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.step_probe import StepProbe
 from inputgrad.audit.probes.torch_func_probe import TorchFuncProbe
 
+_CATCHING = ("register_hook", "register_post_accumulate_grad_hook", "retain_grad")
+"""Ways to a gradient beside ``.grad`` of a leaf."""
+
 
 class StopWatching(BaseException):
     """Raised after the last watched step, to end a script cleanly; no ``except Exception`` stops it."""
@@ -103,18 +106,31 @@ class RunWatcher(TorchFunctionMode):
         if name == "__set__":
             return self._written(func, args)
         recorder.data_writes.changing(name, args)
-        result = func(*args, **kwargs)
+        result = self._call(func, name, args, kwargs)
         recorder.interpolation.follow(name, args, result)
         layer_probe.follow(recorder, name, args, kwargs, result)
-        if name == "register_hook":
+        if name in _CATCHING:
             recorder.event("hook")
-        if name in ("requires_grad_", "backward", "register_hook"):
+        if name in ("requires_grad_", "backward", *_CATCHING):
             return result
         return recorder.provenance.follow(name, args, kwargs, result)
+
+    def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """The function itself; where it is asked what a gradient's graph would change, nothing on the way ends that graph."""
+        call = counterfactual.changed()
+        if call is None or not any(self._recorder.provenance.comes_from(value, call) for value in args):
+            return func(*args, **kwargs)
+        if name == "detach":
+            return args[0]
+        with torch.enable_grad():
+            return func(*args, **kwargs)
 
     def _read(self, func: Any, args: Any) -> Any:
         """An attribute of a tensor was read."""
         recorder, result = self._recorder, func(*args)
+        call = counterfactual.changed()
+        if call is not None and torch_internals.reads(func, "data") and recorder.provenance.comes_from(args[0], call):
+            return args[0]
         if torch_internals.reads(func, "grad"):
             self._gradients.read(args[0], result)
         elif torch_internals.reads(func, "data") and isinstance(result, Tensor):

@@ -12,6 +12,8 @@ from inputgrad.audit.rule_registry import rule
 _CUTS = {
     "no_grad": "torch.no_grad() is on here",
     "data": ".data leaves the graph here",
+    "tensor": "torch.tensor() copies the values and leaves the graph here",
+    "as_tensor": "torch.as_tensor() of a list copies the values and leaves the graph here",
     "numpy": "the round trip by numpy leaves the graph here",
     "__array__": "the round trip by numpy leaves the graph here",
     "__float__": "float() leaves the graph here",
@@ -26,14 +28,13 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
         gradient = dead.origin.gradient
         if dead.origin.cut is None or dead.origin.cut.by != "no graph" or gradient.call.root.unrecorded or "checkpoint" in gradient.call.graph.obstacles:
             continue
-        how = _without_graph(gradient.call)
-        effect = facts.effect_with_graph.get(gradient.call.site, math.nan)
+        how, effect = _without_graph(gradient.call), facts.effect_with_graph.get(gradient.call.site, math.nan)
         yield Finding(
             "IG101",
             "error",
             gradient.call.site,
             f"the input gradient computed here carries no graph ({how}); {_what(dead)} changes no parameter.",
-            "‖∂term/∂θ‖ = 0 now" + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
+            ("‖∂loss/∂θ‖ through it = 0 now" if dead.residual else "‖∂term/∂θ‖ = 0 now") + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
             _with_graph(gradient.call),
             (dead.site,),
         )
@@ -101,11 +102,20 @@ def _dead(facts: Facts) -> Iterator[DeadTerm]:
     for call in facts.calls:
         if call.kind == "backward":
             read, stepped = call.fate.input_gradient_read, call.fate.stepped
-            yield from (dead for dead in call.graph.dead_terms if dead.value and (not read if dead.whole else stepped))
+            terms = (dead for dead in call.graph.dead_terms if dead.value and (not read if dead.whole else stepped))
+            yield from (dead for dead in terms if dead.origin.gradient.call.step == call.step and _matters(facts, dead))
+
+
+def _matters(facts: Facts, dead: DeadTerm) -> bool:
+    """Whether a graph would change what is trained: measured; of a sample, and of a residual that was not measured though it could be, nothing is said."""
+    effect = facts.effect_with_graph.get(dead.origin.gradient.call.site, math.nan)
+    return not dead.sample and effect != 0 and (not dead.residual or effect > 0 or not facts.measurable)
 
 
 def _what(dead: DeadTerm) -> str:
     """The term in words, with its line."""
+    if dead.residual:
+        return f"in the residual of {dead.site.shown} it counts as a constant and"
     if dead.whole:
         return f"the loss made from it, of {dead.site.shown}, has no graph of its own and"
     return f"the loss term made from it at {dead.site.shown}"

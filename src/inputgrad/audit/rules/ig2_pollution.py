@@ -88,6 +88,7 @@ def thrown_away(facts: Facts) -> Iterator[Finding]:
 
 def _lost(call: GradientCall) -> bool:
     wanted = call.fate.contributed > 0 and not call.fate.input_gradient_read and not call.fate.parameter_gradient_read and not call.fate.not_finite
+    wanted = wanted and not call.graph.hooked  # a module's hook may have taken what was wanted
     return call.kind == "backward" and call.fate.error is None and call.fate.discarded_by is not None and not call.fate.stepped and wanted
 
 

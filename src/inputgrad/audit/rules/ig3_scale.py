@@ -14,6 +14,7 @@ from inputgrad.audit.operation_patterns import (
     MINUS,
     OVER,
     TIMES,
+    in_the_loss,
     is_norm,
     is_root,
     is_square,
@@ -32,20 +33,20 @@ from inputgrad.audit.torch_internals import SOFTMAX_NODE
 def of_a_mean(facts: Facts) -> Iterator[Finding]:
     """Each sample's gradient is divided by the batch size, because the loss is a mean, and a penalty takes it as it comes."""
     for call, live in trained(facts):
-        gradient = live.gradient
+        gradient = in_the_loss(live)
         count = gradient.call.root.mean_over or 1
         if count != gradient.samples or count < 2 or _scale_free(gradient) or times(gradient, count) or times(gradient, count**2):
             continue
-        operation = _taken(facts, gradient)
+        operation = _taken(facts, gradient, live.gradient)
         if operation is None:
             continue
-        wanted = _target_of_norm(gradient)
+        wanted, too_small = _target_of_norm(gradient), count ** _means(gradient, count)
         if wanted is not None:
-            severity, then = "error", f"the penalty pulls the samples' own norms to {wanted * count:g} in place of {wanted:g}"
+            severity, then = "error", f"the penalty pulls the samples' own norms to {wanted * too_small:g} in place of {wanted:g}"
         elif operation.name in LOSSES | MINUS:
             severity, then = "warning", "what it is compared with belongs to one sample each"
         else:
-            power = 2 if sum(map(is_square, gradient.operations)) > sum(map(is_root, gradient.operations)) else 1
+            power = _means(gradient, count) * (2 if sum(map(is_square, gradient.operations)) > sum(map(is_root, gradient.operations)) else 1)
             severity, then = (
                 "warning",
                 f"the penalty's weight is divided by {'N² = ' if power == 2 else ''}{count**power} and changes its meaning with the batch size",
@@ -54,9 +55,9 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
             "IG301",
             severity,  # type: ignore[arg-type]  # one of the severities, by its callers
             gradient.site,
-            f"what is differentiated here is a mean over N = {count} samples, so each sample's gradient is {count} times too small in "
+            f"what is differentiated here is a mean over N = {count} samples, so each sample's gradient is {too_small} times too small in "
             f"{operation.site.shown}: {then}.",
-            f"mean ‖g_i‖ = {gradient.sizes.row_norm:.3g} here, {gradient.sizes.row_norm * count:.3g} for the loss of one sample",
+            f"mean ‖g_i‖ = {gradient.sizes.row_norm:.3g} here, {gradient.sizes.row_norm * too_small:.3g} for the loss of one sample",
             'differentiate the sum (loss.sum(), reduction="sum"), or multiply the gradient by the batch size',
             (operation.site, call.site),
         )
@@ -66,7 +67,7 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
 def whole_batch(facts: Facts) -> Iterator[Finding]:
     """One norm of the gradients of all samples together, where each sample has its own."""
     for call, live in trained(facts):
-        gradient = live.gradient
+        gradient = in_the_loss(live)
         if not sums_rows(gradient) or math.prod(gradient.shape) == gradient.samples or times(gradient, gradient.samples):
             continue
         for position, operation, shape in norm_uses(gradient):
@@ -111,7 +112,7 @@ def _over_samples(gradient: InputGradient, operation: Operation, shape: tuple[in
 def over_channels(facts: Facts) -> Iterator[Finding]:
     """``norm(dim=1)`` of an image's gradient: a norm for each pixel, where one for each sample was meant."""
     for call, live in trained(facts):
-        gradient = live.gradient
+        gradient = in_the_loss(live)
         shape = gradient.shape
         if len(shape) not in (4, 5) or gradient.call.root.values[-2:] == shape[-2:] or math.prod(shape[2:]) == 1:
             continue  # a field: one value at each position, and its gradient there
@@ -171,12 +172,12 @@ def _probabilities(gradient: InputGradient, classes: int) -> Finding:
     )
 
 
-def _taken(facts: Facts, gradient: InputGradient) -> Operation | None:
+def _taken(facts: Facts, gradient: InputGradient, whole: InputGradient) -> Operation | None:
     """The operation that depends on the gradient's scale: a target it is compared with, a norm of each sample, a square."""
     shared = {
         id(operation)
         for other in facts.input_gradients
-        if other is not gradient and other.call.root.mean_over == gradient.call.root.mean_over
+        if other is not whole and other.call.root.mean_over == gradient.call.root.mean_over
         for operation in other.operations
     }
     for operation in gradient.operations:
@@ -186,6 +187,12 @@ def _taken(facts: Facts, gradient: InputGradient) -> Operation | None:
         if matched or (is_norm(operation) and operation.result != ()) or is_square(operation):
             return operation
     return None
+
+
+def _means(gradient: InputGradient, count: int) -> int:
+    """How many of the derivatives, this one and those that it is a derivative of, are of a mean over as many."""
+    above = gradient.second_of
+    return int(gradient.call.root.mean_over == count) + (0 if above is None else _means(above, count))
 
 
 def _target_of_norm(gradient: InputGradient) -> float | None:

@@ -146,6 +146,24 @@ def parallel(facts: Facts) -> Iterator[Finding]:
             yield _finding(_PARALLEL, call, "error", f"create_graph=True ends at {entries}: ")
 
 
+@rule("IG608", "Function whose backward has no graph")
+def without_a_graph(facts: Facts) -> Iterator[Finding]:
+    """An autograd.Function whose backward works under ``no_grad``, on ``.data`` or in numpy: what comes out of it is a constant, without a word."""
+    used = {live.gradient.call for call in facts.calls if call.fate.stepped for live in call.graph.live_terms}
+    cut = {dead.origin.gradient.call for call in facts.calls if call.fate.stepped for dead in call.graph.dead_terms}
+    for call in facts.calls:
+        if call.graph.cut_in and call in used | cut:
+            yield Finding(
+                "IG608",
+                "error",
+                call.site,
+                f"the backward of {call.graph.cut_in} has no graph: in a term on this gradient, all that comes through it is a constant, without a word.",
+                "the gradient is linear in its seed, and its graph does not give the seed back",
+                "write its backward in torch operations on tensors as they are: without torch.no_grad(), .data, .detach() or numpy; or "
+                "engine='finite_difference' of inputgrad, which needs its first derivative alone",
+            )
+
+
 def _raised(facts: Facts, cause: _Cause) -> Iterator[Finding]:
     for call in facts.calls:
         if call.fate.error and _cause(call.fate.error) is cause and _second(facts, call, cause):

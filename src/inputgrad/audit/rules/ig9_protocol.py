@@ -4,6 +4,7 @@ Not taken: padding inside a mean of forces, since no value tells a ghost atom fr
 is harmless until a graph is carried on by it, and that is told (IG908).
 """
 
+import re
 from collections.abc import Iterator
 
 from inputgrad.audit.finding import Finding
@@ -37,9 +38,15 @@ def not_emptied(facts: Facts) -> Iterator[Finding]:
             + ("which an earlier step has used already: " if again else "which belong to another optimiser's loss: ")
             + ".grad was not emptied before the backward passes of this step.",
             f"‖old share‖ = {size:.3g}, ‖gradient of the step‖ = {step.norm:.3g}",
-            f"{step.optimizer.split()[0]}.zero_grad() before the backward passes whose gradients this step is meant to take",
+            f"{_named(step)}.zero_grad() before the backward passes whose gradients this step is meant to take",
             (first.site,),
         )
+
+
+def _named(step: OptimizerStep) -> str:
+    """The optimiser as the user's line calls it."""
+    called = re.search(r"([A-Za-z_][\w.]*)\.step\(", step.site.code)
+    return called[1] if called else "optimizer"
 
 
 def _others(earlier: list[OptimizerStep], step: OptimizerStep) -> dict[GradientCall, float]:

@@ -147,6 +147,7 @@ def _idle(facts: Facts) -> list[InputGradient]:
             alive.add(above)
             above = above.second_of
     below = {gradient.second_of for gradient in facts.input_gradients}
+    lines = {gradient.call.site for gradient in alive} | {gradient.call.site for gradient in facts.input_gradients if gradient.reached}
     last = facts.calls[-1].number if facts.calls else 0
     complete = not facts.ended_early and facts.failure is None
     return [
@@ -157,6 +158,7 @@ def _idle(facts: Facts) -> list[InputGradient]:
         and gradient.requires_grad
         and gradient not in alive
         and not gradient.reached
+        and gradient.call.site not in lines  # the line serves a loss elsewhere: at another step, for another input, in training rather than in validation
         and gradient not in below
         and (_closed(facts, gradient) or (complete and gradient.call.number <= last))
         and not any(operation.name in ("detach", "data") for operation in gradient.operations)
