@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from inputgrad.audit.call_sites import Site, here, inside_library
 from inputgrad.audit.observations.gradient_calls import GradientCall, GraphBehind, InputGradient, Request, Root
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
-from inputgrad.audit.probes import autograd_graph, counterfactual, requests, second_derivatives, tensor_parallel_entries, term_effects
+from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hooks, requests, second_derivatives, tensor_parallel_entries, term_effects
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.tensor_measures import sizes, value_range
@@ -58,8 +58,7 @@ class GradientProbe:
         request = requests.of_grad(roots[0], given)
         root, site = self._root(roots[0], given.get("grad_outputs")), here()
         graph = self._coupled(autograd_graph.look(roots, wanted, kept=request.retain_graph), site, roots[0], wanted, root)
-        graph = self._second(graph, site, request, roots, wanted, given.get("grad_outputs"))
-        call = self._record("grad", site, request, root, graph)
+        call = self._record("grad", site, request, root, self._second(graph, site, request, roots, wanted, given.get("grad_outputs")))
         if counterfactual.keeps_graph(self._recorder.facts, call):
             args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
         result = _run(call, roots, lambda: func(*args, **kwargs))
@@ -114,6 +113,10 @@ class GradientProbe:
         calls[-1].fate.input_gradient_read = True
         self._add(calls[-1], tensor, gradient, sum_of=tuple(calls))
 
+    def catching(self, tensor: Tensor, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        """The user's hook on a tensor, followed."""
+        return gradient_hooks.followed(self._recorder, tensor, hook, self._add)
+
     def _filled(self, tensor: Tensor) -> list[GradientCall]:
         """The backward passes whose gradients add up in the tensor's ``.grad``; of one that is no leaf (`retain_grad`) the last pass."""
         passes = [] if tensor.is_leaf else [call for call in self._recorder.facts.calls if call.kind == "backward"][-1:]
@@ -144,16 +147,18 @@ class GradientProbe:
         return call
 
     def _coupled(self, graph: GraphBehind, site: Site, tensor: Tensor, wanted: list[Any], root: Root) -> GraphBehind:
-        wanted_too = graph.batch_norm_training and not self._measured.get(site) and not isinstance(wanted[0], GradientEdge)
-        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values)) if wanted_too else graph
+        measured = graph.batch_norm_training and not self._measured.get(site) and not isinstance(wanted[0], GradientEdge)
+        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values)) if measured else graph
 
     def _second(self, graph: GraphBehind, site: Site, request: Request, roots: list[Tensor], wanted: list[Any], direction: Any) -> GraphBehind:
         """The graph, with what is measured of second derivatives; a few times at each line."""
         if self._looked_at.get(site, 0) >= _MEASURED or len(roots) != 1 or any(isinstance(value, GradientEdge) for value in wanted):
             return graph
         self._looked_at[site] = self._looked_at.get(site, 0) + 1
-        first = [edge for key in self._recorder.provenance.of(roots[0]).origins.values() if (edge := self._edges.get(key.gradient)) is not None]
-        return second_derivatives.measured(graph, roots[0], wanted, next(iter(_listed(direction)), None), request, first)
+        origins, seed = self._recorder.provenance.of(roots[0]).origins.values(), next(iter(_listed(direction)), None)
+        return second_derivatives.measured(
+            graph, roots[0], wanted, seed, request, [self._edges[item.gradient] for item in origins if item.gradient in self._edges]
+        )
 
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""
