@@ -20,6 +20,7 @@ from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
 from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hooks, requests, second_derivatives, tensor_parallel_entries, term_effects
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
+from inputgrad.audit.probes.requests import listed
 from inputgrad.audit.probes.tensor_measures import sizes, value_range
 from inputgrad.audit.torch_internals import without_torch_function
 
@@ -52,7 +53,7 @@ class GradientProbe:
     def grad(self, func: Any, args: Any, kwargs: Any) -> Any:
         """`torch.autograd.grad`, as it was called."""
         given = {**dict(zip(_GRAD, args, strict=False)), **kwargs}
-        roots, wanted = _listed(given["outputs"]), _listed(given["inputs"])
+        roots, wanted = listed(given["outputs"]), listed(given["inputs"])
         if any(isinstance(root, GradientEdge) for root in roots):
             return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
         request = requests.of_grad(roots[0], given)
@@ -69,7 +70,7 @@ class GradientProbe:
         def backward(
             tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, grad_variables: Any = None, inputs: Any = None
         ) -> None:
-            roots = _listed(tensors)
+            roots = listed(tensors)
             part_of_another = self._recorder.ownership.inside  # a pass within a pass
             if not self._recorder.watching or part_of_another or any(isinstance(root, GradientEdge) for root in roots):
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
@@ -127,7 +128,7 @@ class GradientProbe:
     def _root(self, root: Tensor, direction: Any, *, looked_at: bool = True) -> Root:
         """looked_at: whether the graph behind it is read; what a transform gives has none of its own."""
         note = self._recorder.provenance.of(root)
-        direction = next(iter(_listed(direction)), None)
+        direction = next(iter(listed(direction)), None)
         edge, values = autograd_graph.summands(root) if looked_at else (None, ())
         along_ones = autograd_graph.summed_along_ones(root, direction)
         return Root(
@@ -155,10 +156,9 @@ class GradientProbe:
         if self._looked_at.get(site, 0) >= _MEASURED or len(roots) != 1 or any(isinstance(value, GradientEdge) for value in wanted):
             return graph
         self._looked_at[site] = self._looked_at.get(site, 0) + 1
-        origins, seed = self._recorder.provenance.of(roots[0]).origins.values(), next(iter(_listed(direction)), None)
-        return second_derivatives.measured(
-            graph, roots[0], wanted, seed, request, [self._edges[item.gradient] for item in origins if item.gradient in self._edges]
-        )
+        origins, seed = self._recorder.provenance.of(roots[0]).origins.values(), next(iter(listed(direction)), None)
+        first = [self._edges[item.gradient] for item in origins if item.gradient in self._edges]
+        return second_derivatives.measured(graph, roots[0], wanted, seed, request, first)
 
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""
@@ -247,7 +247,3 @@ def _run(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any
     except RuntimeError as error:
         call.fate.error = str(error)
         raise
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else [value] if isinstance(value, (Tensor, GradientEdge)) else list(value)
