@@ -94,7 +94,8 @@ def audit(
     ignore: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Not these rules.")] = None,
     baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Findings in this file do not count.")] = None,
     write_baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Write today's findings there, so that only new ones count.")] = None,
-    explain: Annotated[str | None, typer.Option(metavar="CODE", help="Print a rule's page.")] = None,
+    explain: Annotated[str | None, typer.Option(metavar="CODE", help="Print a rule's page, or those of a family, such as IG1.")] = None,
+    list_rules: Annotated[bool, typer.Option("--list", help="Print all rules, a line each.")] = False,
 ) -> None:
     """Run a training script UNMODIFIED, watch a few of its steps, and say what it does wrong with input gradients: where, how large, what to write.
 
@@ -103,6 +104,8 @@ def audit(
     """
     if explain is not None:
         raise typer.Exit(_explain(explain))
+    if list_rules:
+        raise typer.Exit(_list())
     asked = {"steps": steps, "format": format, "output": output, "report": "" if no_report else report, "fail_on": fail_on, "baseline": baseline,
              "write_baseline": write_baseline, "select": tuple(select or ()), "ignore": tuple(ignore or ()), "late": tuple(ctx.obj.late)}  # fmt: skip
     raise typer.Exit(_audit(script, ctx.obj.theirs, ctx.obj.module, asked))
@@ -154,6 +157,13 @@ def _explain(code: str) -> int:
         return 2
     console = Console()
     console.print(Markdown(text)) if console.is_terminal else typer.echo(text, nl=False)
+    return 0
+
+
+def _list() -> int:
+    from inputgrad.audit.explain import listing
+
+    typer.echo(listing(), nl=False)
     return 0
 
 

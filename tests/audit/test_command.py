@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from inputgrad.audit.arguments import split
+from inputgrad.audit.rule_runner import all_rules
 from tests.audit.audit_runs import LINE, SCRIPT, Here, apart, write
 
 VALUED, FLAGS = {"--steps", "--output"}, {"--no-report", "--help"}
@@ -182,6 +184,13 @@ def test_the_explanation(tmp_path):
     unknown = apart(tmp_path, "--explain", "IG1011")
     assert unknown.status == 2
     assert "did you mean 'IG101'?" in unknown.err
+
+
+def test_a_family_and_the_list(tmp_path: Path) -> None:
+    family, every = apart(tmp_path, "--explain", "ig3"), apart(tmp_path, "--list")
+    assert (family.status, every.status) == (0, 0)
+    assert [line[2:7] for line in family.out.splitlines() if line.startswith("# IG")] == [code for code in sorted(all_rules()) if code.startswith("IG3")]
+    assert [line.split()[0] for line in every.out.splitlines()] == sorted(all_rules())
 
 
 def test_the_fixture(tmp_path):

@@ -100,6 +100,14 @@ def test_once_differentiable_functions() -> None:
     x = torch.ones(2, requires_grad=True)
     names = [internals.once_differentiable_function(value.grad_fn) for value in (Plain.apply(x), Once.apply(x), x.sum())]
     assert names == [None, "Once", None]
+    own = [internals.own_function(value.grad_fn) for value in (Plain.apply(x), Once.apply(x), x.sum())]
+    assert own == ["Plain", None, None]
+
+
+def test_a_modules_backward_hook_stands_in_the_graph() -> None:
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda *_: None)
+    assert layer(torch.ones(1, 2)).grad_fn.name().startswith(internals.HOOK_NODE)
 
 
 def test_a_missing_part_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

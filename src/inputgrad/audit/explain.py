@@ -1,4 +1,4 @@
-"""Reads the page of a rule: what it sees, why it matters, a bad and a good script. Knows no run and no report."""
+"""Reads the page of a rule, or the rules of a family: what each sees, why it matters, a bad and a good script. Knows no run and no report."""
 
 import inspect
 from importlib import resources
@@ -6,8 +6,16 @@ from importlib import resources
 from inputgrad.audit.rule_runner import all_rules, known_code
 
 
+def listing(family: str = "") -> str:
+    """One line for each rule whose code begins so: code, severity, name."""
+    return "".join(f"{code}  {rule.severity:<7}  {rule.name}\n" for code, rule in sorted(all_rules().items()) if code.startswith(family.upper()))
+
+
 def page(code: str) -> str:
-    """The page of one rule, as Markdown. Raises `ValueError` with the nearest code for an unknown one."""
+    """The page of one rule, or those of a family (IG1) one after the other, as Markdown. Raises `ValueError` with the nearest code for an unknown one."""
+    family = sorted(known for known in all_rules() if known[:-2] == code.upper())
+    if family:
+        return "\n".join(page(known) for known in family)
     code = known_code(code.upper())
     file = resources.files("inputgrad.audit").joinpath("pages", f"{code}.md")
     if file.is_file():

@@ -77,6 +77,7 @@ def summands(name: str, args: tuple[Any, ...], noted: Noted, site: Site, made_a_
     tensors = [value for value in args if isinstance(value, Tensor)]
     for value, note in noted:
         if isinstance(value, Tensor) and value.requires_grad and not made_a_leaf(value):
+            yield from _factors(name, value, note, site, tensors, noted)
             continue
         plain = name in ADDING and (not isinstance(value, Tensor) or like_a_loss(value))
         for origin in note.origins.values():
@@ -86,6 +87,15 @@ def summands(name: str, args: tuple[Any, ...], noted: Noted, site: Site, made_a_
             if plain or residual:
                 size = tuple(value.shape) if isinstance(value, Tensor) else ()
                 yield DeadTerm(origin, site, float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value), size, residual=residual)
+
+
+def _factors(name: str, value: Tensor, note: TensorNote, site: Site, tensors: list[Tensor], noted: Noted) -> Iterator[DeadTerm]:
+    """Gradients without a graph that stand in a product, added to a derivative that has one (u_t + u·u_x): taken as they are, which no sample's weight is."""
+    beside = [known for other, known in noted if other is not value and any(origin.alive for origin in known.origins.values())]
+    for origin in note.origins.values() if beside else ():
+        as_it_is = all(operation.name in LINEAR | KEEPING_VALUES for operation in origin.through)
+        if not origin.alive and as_it_is and origin.gradient.by_leaf and _in_a_residual(name, value, origin, tensors, noted):
+            yield DeadTerm(origin, site, float(value.detach().double().mean()), tuple(value.shape), residual=True)
 
 
 def _in_a_residual(name: str, value: Tensor, origin: Origin, tensors: list[Tensor], noted: Noted) -> bool:

@@ -17,9 +17,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from inputgrad.audit.call_sites import Site, here, inside_library
 from inputgrad.audit.observations.gradient_calls import GradientCall, GraphBehind, InputGradient, Request, Root
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
-from inputgrad.audit.probes import autograd_graph, counterfactual, requests, second_derivatives, tensor_parallel_entries, term_effects
+from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hooks, requests, second_derivatives, tensor_parallel_entries, term_effects
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
+from inputgrad.audit.probes.requests import listed
 from inputgrad.audit.probes.tensor_measures import sizes, value_range
 from inputgrad.audit.torch_internals import without_torch_function
 
@@ -52,14 +53,13 @@ class GradientProbe:
     def grad(self, func: Any, args: Any, kwargs: Any) -> Any:
         """`torch.autograd.grad`, as it was called."""
         given = {**dict(zip(_GRAD, args, strict=False)), **kwargs}
-        roots, wanted = _listed(given["outputs"]), _listed(given["inputs"])
+        roots, wanted = listed(given["outputs"]), listed(given["inputs"])
         if any(isinstance(root, GradientEdge) for root in roots):
             return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
         request = requests.of_grad(roots[0], given)
         root, site = self._root(roots[0], given.get("grad_outputs")), here()
         graph = self._coupled(autograd_graph.look(roots, wanted, kept=request.retain_graph), site, roots[0], wanted, root)
-        graph = self._second(graph, site, request, roots, wanted, given.get("grad_outputs"))
-        call = self._record("grad", site, request, root, graph)
+        call = self._record("grad", site, request, root, self._second(graph, site, request, roots, wanted, given.get("grad_outputs")))
         if counterfactual.keeps_graph(self._recorder.facts, call):
             args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
         result = _run(call, roots, lambda: func(*args, **kwargs))
@@ -70,7 +70,7 @@ class GradientProbe:
         def backward(
             tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, grad_variables: Any = None, inputs: Any = None
         ) -> None:
-            roots = _listed(tensors)
+            roots = listed(tensors)
             part_of_another = self._recorder.ownership.inside  # a pass within a pass
             if not self._recorder.watching or part_of_another or any(isinstance(root, GradientEdge) for root in roots):
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
@@ -114,6 +114,10 @@ class GradientProbe:
         calls[-1].fate.input_gradient_read = True
         self._add(calls[-1], tensor, gradient, sum_of=tuple(calls))
 
+    def catching(self, tensor: Tensor, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        """The user's hook on a tensor, followed."""
+        return gradient_hooks.followed(self._recorder, tensor, hook, self._add)
+
     def _filled(self, tensor: Tensor) -> list[GradientCall]:
         """The backward passes whose gradients add up in the tensor's ``.grad``; of one that is no leaf (`retain_grad`) the last pass."""
         passes = [] if tensor.is_leaf else [call for call in self._recorder.facts.calls if call.kind == "backward"][-1:]
@@ -124,7 +128,7 @@ class GradientProbe:
     def _root(self, root: Tensor, direction: Any, *, looked_at: bool = True) -> Root:
         """looked_at: whether the graph behind it is read; what a transform gives has none of its own."""
         note = self._recorder.provenance.of(root)
-        direction = next(iter(_listed(direction)), None)
+        direction = next(iter(listed(direction)), None)
         edge, values = autograd_graph.summands(root) if looked_at else (None, ())
         along_ones = autograd_graph.summed_along_ones(root, direction)
         return Root(
@@ -144,16 +148,17 @@ class GradientProbe:
         return call
 
     def _coupled(self, graph: GraphBehind, site: Site, tensor: Tensor, wanted: list[Any], root: Root) -> GraphBehind:
-        wanted_too = graph.batch_norm_training and not self._measured.get(site) and not isinstance(wanted[0], GradientEdge)
-        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values)) if wanted_too else graph
+        measured = graph.batch_norm_training and not self._measured.get(site) and not isinstance(wanted[0], GradientEdge)
+        return replace(graph, coupling=term_effects.coupling(tensor, wanted[0], root.values)) if measured else graph
 
     def _second(self, graph: GraphBehind, site: Site, request: Request, roots: list[Tensor], wanted: list[Any], direction: Any) -> GraphBehind:
         """The graph, with what is measured of second derivatives; a few times at each line."""
         if self._looked_at.get(site, 0) >= _MEASURED or len(roots) != 1 or any(isinstance(value, GradientEdge) for value in wanted):
             return graph
         self._looked_at[site] = self._looked_at.get(site, 0) + 1
-        first = [edge for key in self._recorder.provenance.of(roots[0]).origins.values() if (edge := self._edges.get(key.gradient)) is not None]
-        return second_derivatives.measured(graph, roots[0], wanted, next(iter(_listed(direction)), None), request, first)
+        origins, seed = self._recorder.provenance.of(roots[0]).origins.values(), next(iter(listed(direction)), None)
+        first = [self._edges[item.gradient] for item in origins if item.gradient in self._edges]
+        return second_derivatives.measured(graph, roots[0], wanted, seed, request, first)
 
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""
@@ -242,7 +247,3 @@ def _run(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any
     except RuntimeError as error:
         call.fate.error = str(error)
         raise
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else [value] if isinstance(value, (Tensor, GradientEdge)) else list(value)

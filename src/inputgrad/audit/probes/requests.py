@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from inputgrad.audit.observations.gradient_calls import Request
 
@@ -18,3 +19,8 @@ def of_grad(root: Tensor, given: dict[str, Any]) -> Request:
     """What a call of `autograd.grad` asks for, by its arguments."""
     options = {"allow_unused": bool(given.get("allow_unused")), "materialize": bool(given.get("materialize_grads"))}
     return made(root, bool(given.get("create_graph")), given.get("retain_graph"), **options)
+
+
+def listed(value: Any) -> list[Any]:
+    """One tensor or several, as a list."""
+    return [] if value is None else [value] if isinstance(value, (Tensor, GradientEdge)) else list(value)

@@ -105,6 +105,8 @@ class RunWatcher(TorchFunctionMode):
             return self._read(func, args)
         if name == "__set__":
             return self._written(func, args)
+        if name == "register_hook" and len(args) == 2 and not inside_library():
+            args = (args[0], self._gradients.catching(*args))
         recorder.data_writes.changing(name, args)
         result = self._call(func, name, args, kwargs)
         recorder.interpolation.follow(name, args, result)

@@ -1,0 +1,29 @@
+"""Follows the gradients that a tensor's own hooks are given (`Tensor.register_hook`). Knows the recorder alone."""
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.probes.recorder import Recorder
+from inputgrad.audit.torch_internals import without_torch_function
+
+
+def followed(
+    recorder: Recorder, tensor: Tensor, hook: Callable[[Tensor], Any], on_gradient: Callable[[GradientCall, Tensor, Tensor], None]
+) -> Callable[[Tensor], Any]:
+    """The hook, which tells of each gradient before it is called as it was; of a weight's nothing is told. The tensor is not kept alive by it."""
+    owner = weakref.ref(tensor)
+
+    @functools.wraps(hook)
+    def caught(gradient: Tensor) -> Any:
+        variable = owner()
+        if recorder.watching and recorder.ownership.inside and variable is not None and not recorder.ownership.is_weight(variable):
+            with without_torch_function():
+                on_gradient(recorder.facts.calls[-1], variable, gradient)
+        return hook(gradient)
+
+    return caught
