@@ -16,6 +16,8 @@ from inputgrad.passes.directions import Directions
 STEPS = {torch.float64: 1e-5, torch.float32: 2e-3}
 """h, as a share of the size of each parameter tensor. Other types are too coarse."""
 DIRECTIONS = 2
+SMALLEST = torch.finfo(torch.float64).tiny
+"""Below this numbers have fewer digits than others of their type."""
 _FINER = 3.0
 """What the step is divided by where the first one disagrees: the misfit of a right gradient falls by the square of it, that of a wrong one stays."""
 
@@ -45,7 +47,7 @@ def compare(value: Callable[[], float], directions: Directions, tolerance: float
         expected = directions.slope(direction)
         slopes, size = _slopes(value, directions, direction, h, middle)
         quotient = sum(slopes) / 2
-        noise = 8 * rounding * max(size, abs(middle)) / h
+        noise = max(8 * rounding * max(size, abs(middle)), SMALLEST) / h
         scale = max(abs(expected), abs(quotient))
         if not math.isfinite(scale):
             return Misfit(math.inf, settled=math.isfinite(quotient))

@@ -146,7 +146,8 @@ class Verifier:
         local = self._state.placement.local
         call = objective.on(self._model, inputs or self._inputs, self._target, self._active, immediate=local, lean=local)
         with self._state.run(), call as opened:
-            return opened.pull_back().gradients(opened.total(opened.values()), self._parameters)
+            value = opened.total(opened.values())  # before the way back, which goes through every share of the batch that was taken
+            return opened.pull_back().gradients(value, self._parameters)
 
     def _value(self, frozen: FrozenDecisions) -> float:
         call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
