@@ -57,7 +57,7 @@ def test_steps_after_the_first_cost_nothing(engine: str, monkeypatch: pytest.Mon
     operations, calls = third_step(engine, verify=False)
     assert with_operations == operations
     assert sum(operations.values()) > 20
-    assert (with_calls - calls).total() < 20
+    assert (with_calls - calls).total() < 80, "one look over the modules"
 
 
 def test_they_cost_as_little_with_a_large_model(monkeypatch: pytest.MonkeyPatch) -> None:

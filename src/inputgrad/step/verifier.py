@@ -55,7 +55,8 @@ class Verifier:
         self._directions = directions
         self._objective = replace(objective, base_counts=False)
         self._model, self._inputs, self._target = model, inputs, target
-        self._active = [replace(item, weight=item.weight or 1.0) for item in active]
+        largest = max((abs(float(item.weight)) for item in active), default=0.0) or 1.0  # the total is of ordinary size, however small the weights are
+        self._active = [replace(item, weight=float(item.weight) / largest or 1.0) for item in active]
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._state = RandomAndBufferState(model, inputs.device(model))
         self._state.remember()
