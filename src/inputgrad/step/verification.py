@@ -99,7 +99,7 @@ class Verifier:
             first = None
         if hidden is not None:
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
-        if first is not None and first.relative > self._tolerance(engine):
+        if first is not None and (first.relative > self._tolerance(engine) or first.kink):
             if first.settled:
                 return Verification("on purpose", misfit, f"the model's own first derivative is {first.relative:.0%} off the change of its output")
             return Verification("not verified", misfit, "the model's output does not change smoothly in the parameters and the inputs")
@@ -147,7 +147,8 @@ class Verifier:
         local = self._state.placement.local
         call = objective.on(self._model, inputs or self._inputs, self._target, self._active, immediate=local, lean=local)
         with self._state.run(), call as opened:
-            return opened.pull_back().gradients(opened.total(opened.values()), self._parameters)
+            total = opened.total(opened.values())  # before the way back, which asks which shares of the batch were used
+            return opened.pull_back().gradients(total, self._parameters)
 
     def _value(self, frozen: FrozenDecisions) -> float:
         call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
