@@ -176,3 +176,11 @@ def test_what_is_not_verified_is_told_with_the_reason(kind: str) -> None:
     assert explained[engine].unverified == reason
     assert f"not verified: {reason}" in str(explained)
     assert kind == "weight" or f"not verified: {reason}" in str(ig.validate(model, x))
+
+
+def test_a_term_on_a_share_of_the_batch() -> None:
+    model, x = layers(nn.SiLU())
+    criterion = ig.InputGradientLoss("cross_entropy", [TERMS["loss"], ig.GradientNorm(p=1).scheduled(fraction=0.5)])
+    due = active_terms(criterion.terms, 0, training=True)
+    found = Verifier(criterion.objective, model, ModelInputs.of(x), torch.randint(3, (N,)), due[1:]).verify(criterion.engine)
+    assert found.status == "verified", found

@@ -28,11 +28,12 @@ class Misfit:
 
     relative: |D − ⟨G, u⟩| / max(|D|, |⟨G, u⟩|) of the worst direction, D the difference quotient at the finer step. settled: whether D is the same at both
     steps, much closer than it is to ⟨G, u⟩: then the gradient is wrong; else rounding or kinks decide, and nothing is known. relative is infinite where
-    numbers are not finite, and settled says then whether it is the gradient's alone.
+    numbers are not finite, and settled says then whether it is the gradient's alone. kink: whether some of the misfit was put down to a kink.
     """
 
     relative: float
     settled: bool = True
+    kink: bool = False
 
 
 def compare(value: Callable[[], float], directions: Directions, tolerance: float) -> Misfit | None:
@@ -66,10 +67,11 @@ def _at_a_finer_step(
 ) -> Misfit:
     slopes, _ = _slopes(value, directions, direction, h, middle)
     fine, expected = sum(slopes) / 2, directions.slope(direction)
-    off = max(0.0, abs(expected - fine) - _kink(coarse, slopes))
+    kink = _kink(coarse, slopes)
+    off = max(0.0, abs(expected - fine) - kink)
     scale = max(abs(fine), abs(expected))
     settled = abs(fine - sum(coarse) / 2) < 0.3 * off and off > 5 * noise
-    return Misfit(off / scale if scale else 0.0, settled)
+    return Misfit(off / scale if scale else 0.0, settled, kink > 0.01 * scale)
 
 
 def _kink(coarse: tuple[float, float], fine: tuple[float, float]) -> float:

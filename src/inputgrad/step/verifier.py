@@ -92,7 +92,7 @@ class Verifier:
                 first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
         except RuntimeError:  # as above
             first = None
-        off = first if first is not None and first.relative > self._tolerance(engine) else None
+        off = first if first is not None and (first.relative > self._tolerance(engine) or first.kink) else None
         if hidden is not None:
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
         if off is not None and off.settled:
