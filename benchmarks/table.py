@@ -70,15 +70,15 @@ def beside(rows: Mapping[str, Figures], first: str) -> str:
         [
             f"`{name}`" + (f": {row['what']}" if "what" in row else ""),
             f"{row[first]['milliseconds']:.2f} ms{_peak(row[first])}",
-            *(_beside(row, way) for way in others),
+            *(_beside(row, way, first) for way in others),
         ]
         for name, row in rows.items()
     ]
     return markdown(["row", first, *others], body) if rows else "Not measured yet."
 
 
-def _beside(row: Figures, way: str) -> str:
-    return f"{row[way]['ratio']:.2f}{_peak(row[way])}" if way in row else "–"
+def _beside(row: Figures, way: str, first: str) -> str:
+    return f"{row[way]['ratio'] / row[first]['ratio']:.2f}{_peak(row[way])}" if way in row else "–"
 
 
 def _peak(cell: Figures) -> str:

@@ -46,7 +46,7 @@ def wide() -> tuple[nn.Module, Tensor]:
 
 
 @pytest.mark.parametrize("engine", ["auto", "finite_difference", "weight_as_step"])
-@pytest.mark.parametrize("made", [convolutions, wide])
+@pytest.mark.parametrize("made", [convolutions, pytest.param(wide, marks=pytest.mark.study)])
 def test_the_first_step_holds_no_more_than_the_second(made: Callable[[], tuple[nn.Module, Tensor]], engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
     monkeypatch.setattr(in_chunks, "_CHUNK", 1 << 12)  # small beside the model, as it is beside a large one
