@@ -79,11 +79,11 @@ class InputGradientLoss(nn.Module):
             return Step(step.loss(), step.detached_output, step.parts)
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
-                self._forms.learn(call, result.program)
+                self._forms.learn(call, result.program, verify=self.verify_first_step)
                 return Step(as_loss(model, result), result.output, result.parts)
             values = call.values()
             loss = call.attached(call.total(values))
-            self._forms.learn(call)
+            self._forms.learn(call, verify=self.verify_first_step)
             return Step(loss, call.evaluation.detached_output(), _detached(values))
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
@@ -102,12 +102,12 @@ class InputGradientLoss(nn.Module):
         with self._call(model, inputs, target, immediate=True) as call:
             if (result := whole_step(self, call)) is not None:
                 hand_over(model, result, scaled)
-                self._forms.learn(call, result.program)
+                self._forms.learn(call, result.program, verify=self.verify_first_step)
                 return Step(result.loss, result.output, result.parts)
             values = call.values()
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
-            self._forms.learn(call)
+            self._forms.learn(call, verify=self.verify_first_step)
             return Step(total.detach(), call.evaluation.detached_output(), _detached(values))
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:

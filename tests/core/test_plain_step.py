@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations
 import inputgrad as ig
 from inputgrad.step.plain_step import PlainStep
 from tests.core.ordinary import ordinary
+from tests.core.test_module_db import ATTENTION, BY_NAME, NEVER, OUR_OWN, Result, by_textbook, samples, target_of
 from tests.table import CASES, TOLERANCES, error
 from tests.textbook import Gradients, distance
 
@@ -200,6 +201,83 @@ def test_terms_that_say_so_ask_for_gradients_alone(kind: type[ig.terms.Term], pl
     torch.manual_seed(1)
     assert distance(found, parameter_gradients(model, fresh(model, inputs, target))) < 1e-5
     assert len(plain) == 1
+
+
+class Weighted(ig.heads.SumOfOutputs):
+    def __call__(self, output: Tensor, target: Any) -> Tensor:
+        return 3 * super().__call__(output, target)
+
+
+def test_a_head_derived_from_one_of_ours_gives_its_own_scores(plain: Counted) -> None:
+    criterion, model = made(0.5 * ig.GradientNorm(power=2, of=Weighted()))
+    assert distance(parameter_gradients(model, criterion(model, X, Y)), by_hand(model, weight=9 * 0.5)) < 1e-12
+    assert len(plain) == 2
+
+
+def test_the_record_of_a_step_holds_the_same_as_the_first_ones(plain: Counted) -> None:
+    """The output too: none, where neither a base loss nor a term asked for it."""
+    for base in ("mse", None):
+        criterion, model = ig.InputGradientLoss(base, ig.GradientNorm(power=2)), Net().double()
+        first, second = (criterion.evaluate(model, X, Y) for _ in range(2))
+        assert (first.output is None) == (second.output is None) == (base is None)
+        assert first.parts.keys() == second.parts.keys()
+        torch.testing.assert_close(second.loss, first.loss)
+    assert len(plain) == 2
+
+
+class Pairs(nn.Module):
+    """An energy of pairs of neighbours, and a running mean that each pass moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.norm = nn.Linear(1, 1), nn.BatchNorm1d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm(torch.ones(2, 1, dtype=x.dtype))
+        distances = (x[:, None] - x[None]).square().sum(-1)
+        near = (distances < 1) & (distances > 0)
+        energy = self.net(distances[near][:, None]).tanh().sum() if near.any() else x.new_zeros(())
+        return energy.expand(len(x))
+
+
+@pytest.mark.filterwarnings("ignore:module .norm.:UserWarning")
+def test_a_batch_without_a_path_is_one_pass_too(plain: Counted) -> None:
+    near, far = torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]).double(), torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]).double()
+    model, criterion = Pairs().double(), ig.InputGradientLoss(None, ig.GradientNorm(power=2), verify=False)
+    for number, x in enumerate((near, near, far, near), 1):
+        model.zero_grad()
+        loss = criterion(model, x)
+        loss.backward()
+        assert bool(loss) == (x is near)
+        assert int(model.norm.num_batches_tracked) == number
+    assert len(plain) == 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", [name for name in BY_NAME if "Lazy" not in name])
+def test_the_second_step_of_torchs_modules_is_that_of_another_criterion(name: str) -> None:
+    """Loss, parameter gradients, buffers and the random state afterwards, on the first sample with a derivative of each module of torch's own list."""
+
+    def step(criterion: ig.InputGradientLoss) -> list[Tensor | None]:
+        model.load_state_dict(state)
+        torch.manual_seed(2)
+        loss = criterion(model, inputs, target)
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        found = torch.autograd.grad(loss, learning, allow_unused=True)
+        return [loss.detach(), *found, *(buffer.clone() for buffer in model.buffers()), torch.rand(1)]
+
+    sample = next((sample for sample in samples(BY_NAME[name]) if isinstance(by_textbook(sample), Result)), None)
+    if sample is None:  # torch has no second derivative here, for any way of making the step
+        assert name in {*NEVER, *ATTENTION, *OUR_OWN}
+        return
+    model, inputs, target = sample.model(), sample.inputs()[0], target_of(sample)
+    known, fresh = (ig.InputGradientLoss(nn.MSELoss(), ig.GradientNorm(wrt=sample.key), engine="double_backward", verify=False) for _ in range(2))
+    state = copy.deepcopy(model.state_dict())
+    known(model, inputs, target)
+    for found, expected in zip(step(known), step(fresh), strict=True):
+        assert (found is None) == (expected is None)
+        if found is not None:
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11, equal_nan=True)
 
 
 class WritesOnItsInput(nn.Module):

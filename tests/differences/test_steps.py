@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference
+from inputgrad.engines.finite_difference import Scheme
 from inputgrad.memory import memory
 from tests.differences.by_value import off_from_value
 
@@ -26,9 +27,9 @@ class Masked(nn.Module):
 
 
 @pytest.mark.parametrize("scheme", ["central", "one_sided", "richardson"])
-def test_an_infinite_input_leaves_the_step_as_it_is(scheme: str) -> None:
+def test_an_infinite_input_leaves_the_step_as_it_is(scheme: Scheme) -> None:
     x = torch.tensor([[1.0, -math.inf, 0.3, 2.0], [-math.inf, 0.5, 1.0, -math.inf]], dtype=torch.float64)
-    assert off_from_value(Masked(), x, engine=FiniteDifference(scheme=scheme)) < 1e-4  # type: ignore[arg-type]
+    assert off_from_value(Masked(), x, engine=FiniteDifference(scheme=scheme)) < 1e-4
 
 
 class Wave(nn.Module):

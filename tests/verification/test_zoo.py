@@ -1,4 +1,4 @@
-"""Right models of many kinds are neither refused nor warned about at their first step; what is wrong in them is found; what changes on purpose is told."""
+"""Many kinds of models at their first step: correct ones pass in silence, mistakes are found, and gradients that are changed on purpose are reported."""
 
 import warnings
 from typing import Any
@@ -84,7 +84,7 @@ class Rounded(torch.autograd.Function):
         return x.round()
 
     @staticmethod
-    def backward(_ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch's stub takes any number of gradients
         return gradient
 
 

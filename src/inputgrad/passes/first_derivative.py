@@ -7,6 +7,8 @@ pass as it is written; engines that displace the input differentiate the forward
 the step: that of a right model falls with h², or is rounding and differs from step to step.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -76,12 +78,11 @@ def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: 
     c = rounding ** (1 / 3) / 2
     h = c * size / joint_norm([direction])
 
+    def score(step: float) -> float:
+        return float(scores_at_displacement(forward, scored, {key: direction}, step).detach().double().sum())
+
     def difference(step: float) -> float:
-        ahead, behind = (
-            values_alone(lambda at=sign * step: float(scores_at_displacement(forward, scored, {key: direction}, at).detach().double().sum()))  # type: ignore[misc]
-            for sign in (1, -1)
-        )
-        return (ahead - behind) / (2 * step)
+        return (values_alone(partial(score, step)) - values_alone(partial(score, -step))) / (2 * step)
 
     first = difference(h)
     off = abs(first - told)

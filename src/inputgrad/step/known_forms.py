@@ -66,11 +66,12 @@ class KnownForms:
         form = self._find(objective, model, inputs, active)
         return form is not None and form.verified
 
-    def learn(self, call: Call, program: Program | None = None) -> None:
+    def learn(self, call: Call, program: Program | None = None, *, verify: bool) -> None:
         """Remember the form of a call that was made in full, and whether the next one may be made at once: plainly, or by a program."""
         evaluation, objective, model = call.evaluation, call.objective, call.evaluation.model
         before = self._find(objective, model, evaluation.inputs, call.active)
-        if not evaluation.setting.differentiable or (before is not None and before.verified and program is None):
+        is_new = before is None or not (before.verified or _is_off(verify)) or not (program is None or id(program) in self._models[model].programs_seen)
+        if not evaluation.setting.differentiable or not is_new:
             return
         verified = is_verified(objective, model, evaluation.inputs, call.active)
         known = self._models.get(model)
@@ -80,6 +81,7 @@ class KnownForms:
                 return
             known = self._models[model] = _Known(structure)
         if program is not None:
+            known.programs_seen.add(id(program))
             made = KnownProgram.of(call, program, verified=verified) if evaluation.state.placement.local else None
             known.programs = [*known.programs[1 - FORMS :], *([made] if made is not None else [])]
         form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known.structure))
@@ -134,6 +136,8 @@ class _Known:
     structure: ModelStructure
     forms: list[_Form] = field(default_factory=list)
     programs: list[KnownProgram] = field(default_factory=list)
+    programs_seen: set[int] = field(default_factory=set)
+    """Programs by identity, those that may not be run at once too. A new one at the place of one that is gone is run in the full way."""
 
 
 def _kinds(inputs: ModelInputs) -> Kinds:

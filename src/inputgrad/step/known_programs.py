@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.engines.compiled import Compiled
-from inputgrad.passes.structure import ModelStructure
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import Scale
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients
 from inputgrad.torch_internals.modules import is_loss
+from inputgrad.tracing.held_model import HeldModel
 from inputgrad.tracing.records import Program, StepResult
 from inputgrad.variables import ModelInputs
 
@@ -25,14 +25,14 @@ Leaf = tuple[Any, torch.Size, torch.dtype, torch.device]
 
 @dataclass(frozen=True)
 class KnownProgram:
-    """A program with what it was made for. structure: of the model. base: the structure of a base loss that is a module."""
+    """A program with what it was made for: the model, and the base loss where that is a module too."""
 
     program: Program
     objective: Objective
     active: list[ActiveTerm]
     leaves: tuple[Leaf, ...]
-    structure: ModelStructure
-    base: ModelStructure | None
+    model: HeldModel
+    base: HeldModel | None
     verified: bool
 
     @classmethod
@@ -40,14 +40,13 @@ class KnownProgram:
         """None where something is held that may change unseen."""
         objective, evaluation = call.objective, call.evaluation
         leaves = _leaves(evaluation.inputs, evaluation.target)
-        structure = ModelStructure(evaluation.model)
-        base = ModelStructure(objective.base) if isinstance(objective.base, nn.Module) else None
         fixed = all(_is_fixed(item.term) and item.fraction == 1 for item in call.active) and objective.output is None
-        if leaves is None or not fixed or not structure.is_python or structure.has_hooks or not (base or _is_torchs_own(objective.base)):
+        if leaves is None or not fixed or not (is_loss(objective.base) or _is_torchs_own(objective.base)):
             return None
-        if base is not None and not is_loss(objective.base):
+        model, base = HeldModel.of(evaluation.model), HeldModel.of(objective.base) if isinstance(objective.base, nn.Module) else None
+        if model is None or (base is None and isinstance(objective.base, nn.Module)):
             return None
-        return cls(program, objective, call.active, leaves, structure, base, verified)
+        return cls(program, objective, call.active, leaves, model, base, verified)
 
     def serves(self, objective: Objective, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> bool:
         """Whether this step is one that the program was made for; the model itself is looked at by `holds`."""
@@ -62,8 +61,7 @@ class KnownProgram:
 
     def holds(self) -> bool:
         """Whether model and base loss are still as the trace took them in."""
-        base = self.base is None or (self.base.holds() and self.base.settings_hold())
-        return base and self.structure.holds() and self.structure.settings_hold()
+        return self.model.holds() and (self.base is None or self.base.holds())
 
 
 @dataclass
@@ -78,9 +76,8 @@ class ProgramStep:
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step. Terms of a program carry nothing from step to step, so it is the same in training and out of it."""
         weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in active]
-        structure = self.known.structure
-        self._parameters = structure.parameters()
-        self.result = self.known.program.run(self._parameters, structure.buffers(), self.inputs.as_given(), self.target, weights)
+        self._parameters = self.known.model.parameters()
+        self.result = self.known.program.run(self._parameters, self.known.model.buffers(), self.inputs.as_given(), self.target, weights)
 
     def loss(self) -> Tensor:
         """The total, whose backward pass hands out the gradients."""
@@ -117,7 +114,7 @@ def _leaves(inputs: ModelInputs, target: Any) -> tuple[Leaf, ...] | None:
 def _is_fixed(value: Any) -> bool:
     """Whether nothing of it can change: a number, a text, or a frozen record of such."""
     if is_dataclass(value) and not isinstance(value, type):
-        return bool(value.__dataclass_params__.frozen) and all(_is_fixed(getattr(value, field.name)) for field in fields(value))  # type: ignore[attr-defined]
+        return bool(value.__dataclass_params__.frozen) and all(_is_fixed(getattr(value, field.name)) for field in fields(value))  # type: ignore[attr-defined]  # every dataclass has it
     return value is None or isinstance(value, (str, bytes, int, float, complex)) or (isinstance(value, tuple) and all(map(_is_fixed, value)))
 
 

@@ -70,6 +70,7 @@ class PlainStep:
     values: dict[str, Tensor] = field(default_factory=dict)
     total: Tensor | None = None
     _output: Tensor | None = None
+    _is_output_asked: bool = False
     _gradients: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict)
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
@@ -82,14 +83,12 @@ class PlainStep:
             if self.form.objective.base is not None:
                 self.values["base"] = base_losses.value(self.form.objective.base, self.output(), self.target)
             for item in active:
-                self.values[item.name] = reduce_term(item.term, evaluate_term(item.term, batch), [self.output().shape[0]])
+                self.values[item.name] = reduce_term(item.term, evaluate_term(item.term, batch), [self._made().shape[0]])
         except UnforeseenRequestError:
             if state is not None:
                 state.rewind()
             raise
         total = weighted_sum(self.values, active)
-        if not total.requires_grad:
-            raise UnforeseenRequestError
         if total.device.type == "cpu" and not math.isfinite(total.item()):
             check_finite(self.values, batch)
         self.total = total
@@ -106,6 +105,8 @@ class PlainStep:
         assert self.total is not None
         total = scaled(self.total) if scaled else self.total
         own = [z for z in self.variables.values() if z.is_leaf]
+        if not total.requires_grad:
+            return self.total
         if sum(z.numel() for z in own) <= SMALL_INPUT:
             torch.autograd.backward(total)
         elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:
@@ -118,14 +119,13 @@ class PlainStep:
 
     @property
     def detached_output(self) -> Tensor | None:
-        return None if self._output is None else self._output.detach()
+        return self._output.detach() if self._output is not None and self._is_output_asked else None
 
     # what a batch asks for
 
     def output(self) -> Tensor:
-        if self._output is None:
-            self._output = self._pass()
-        return self._output
+        self._is_output_asked = True
+        return self._made()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
         keys = self._canonical(wrt)
@@ -166,6 +166,11 @@ class PlainStep:
             self.form.keys[called] = keys
         return keys
 
+    def _made(self) -> Tensor:
+        if self._output is None:
+            self._output = self._pass()
+        return self._output
+
     def _pass(self) -> Tensor:
         handed: dict[Key, Tensor] = {}
         shown = seen if is_watched() else lambda leaf: leaf
@@ -191,7 +196,7 @@ class PlainStep:
             return inputs.call(self.model)
 
     def _gradient(self, of: Of, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
-        output = self.output()
+        output = self._made()
         head = base_losses.OwnLoss(self.form.objective.base) if of == "loss" else heads.resolve(of)
         variables = [self.variables[key] for key in keys]
         if (total := head.total(output, self.target)) is not None:
@@ -202,12 +207,12 @@ class PlainStep:
         return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
 
     def _row(self, total: Tensor, variables: list[Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-        if not total.requires_grad:
-            raise UnforeseenRequestError
+        if not total.requires_grad:  # a batch without a path from input to output, such as isolated atoms, of a model that is known to have one
+            return tuple(torch.zeros_like(z, requires_grad=create_graph) for z in variables)
         given: dict[str, Any] = {"create_graph": create_graph, "retain_graph": True, "allow_unused": True}
         if self.form.exchanged:
             with self._target.input_gradient():
                 found = torch.autograd.grad(total, variables, **given)
         else:
             found = torch.autograd.grad(total, variables, **given)
-        return tuple(torch.zeros_like(z) if part is None else part for part, z in zip(found, variables, strict=True))
+        return tuple(torch.zeros_like(z, requires_grad=create_graph) if part is None else part for part, z in zip(found, variables, strict=True))

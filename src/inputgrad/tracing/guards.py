@@ -23,7 +23,7 @@ _LARGE = 1000
 def model_form(model: nn.Module) -> Hashable:
     """Everything about a model that a trace takes in and that can change: its modules, their modes, hooks, plain settings and loose tensors."""
     return tuple(
-        (id(module), type(module), module.training, tuple(forward_hooks(module)), tuple(forward_pre_hooks(module)), _settings(module))
+        (id(module), type(module), module.training, tuple(forward_hooks(module)), tuple(forward_pre_hooks(module)), settings(module))
         for module in model.modules()
     )
 
@@ -84,9 +84,10 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def _settings(module: nn.Module) -> Hashable:
-    own = ((name, value) for name, value in vars(module).items() if name not in _TORCHS_OWN)
-    return tuple((name, _plain(value)) for name, value in own if _matters(value))
+def settings(module: nn.Module) -> Hashable:
+    """A module's own plain settings, functions and loose tensors, by name."""
+    own = vars(module)
+    return frozenset((name, _plain(own[name])) for name in own.keys() - _TORCHS_OWN if _matters(own[name]))
 
 
 def _plain(value: Any) -> Hashable:

@@ -101,7 +101,7 @@ def _factors(name: str, value: Tensor, note: TensorNote, site: Site, tensors: li
 def _in_a_residual(name: str, value: Tensor, origin: Origin, tensors: list[Tensor], noted: Noted) -> bool:
     """Whether it is added to what the network that it is a derivative of gives for the same input: its output, or another derivative of it.
 
-    A constant on purpose stands beside something else: another network's output, the input that it moves, features that it is a target of.
+    A gradient that is meant to be constant is added to other things: another network's output, the input that it moves, or features that it is a target for.
     """
     operand = name in ADDING - JOINING or (name in COMPARING and tensors[0] is value)
     stopped = origin.cut is None or origin.cut.by != "no graph" or origin.moved or origin.gradient.of_weights

@@ -15,7 +15,7 @@ from inputgrad.audit.torch_internals import without_torch_function
 def followed(
     recorder: Recorder, tensor: Tensor, hook: Callable[[Tensor], Any], on_gradient: Callable[[GradientCall, Tensor, Tensor], None]
 ) -> Callable[[Tensor], Any]:
-    """The hook, which tells of each gradient before it is called as it was; of a weight's nothing is told. The tensor is not kept alive by it."""
+    """The hook with a recorder in front of it: each gradient but that of a weight is recorded, then the hook runs as before. Holds the tensor weakly."""
     owner = weakref.ref(tensor)
 
     @functools.wraps(hook)

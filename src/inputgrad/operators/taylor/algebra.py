@@ -44,10 +44,8 @@ def _plus(total: Tensor | None, part: Tensor, weight: Tensor | float) -> Tensor:
 
 
 def _term(blocks: Coefficients, term: Term, known: dict[Factor, Tensor | None]) -> Tensor | None:
-    factors = [_taken(blocks, factor, known) for factor in term.factors]
-    if any(factor is None for factor in factors):
-        return None
-    return _weighted(_multiplied(factors), term.number, term.weights)  # type: ignore[arg-type]
+    factors = [rows for factor in term.factors if (rows := _taken(blocks, factor, known)) is not None]
+    return _weighted(_multiplied(factors), term.number, term.weights) if len(factors) == len(term.factors) else None
 
 
 def _multiplied(factors: Sequence[Tensor]) -> Tensor:

@@ -87,8 +87,8 @@ class Jet(Tensor):
         return body(*args, **kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise first_jet(args, kwargs or {}).run.refuse(f"{func} was called from C++, out of sight of the rules")
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]  # a class method, as torch asks for; its stub says otherwise
+        raise first_jet(args, kwargs or {}).run.refuse(f"{func} was called from C++, where no rule sees it")
 
     # what models read of a tensor all the time, without a call of a rule
 

@@ -24,7 +24,7 @@ class Question:
 
     name: what it is called where it is remembered. worth: whether a pass on jets is cheaper. layout, seeds: of that pass; read: the answer from what it
     brings.
-    nested: the answer from the output and the variables. Seeds and nested are told how many samples there are, since the two are compared on a few.
+    nested: the answer from the output and the variables. Both get the number of samples, since the two ways are compared on a few samples only.
     """
 
     name: str

@@ -28,14 +28,14 @@ CONSTANTS.update(
 CONSTANTS.update((Tensor.int, Tensor.long, Tensor.bool, Tensor.short, Tensor.byte))
 
 
-@rule_for(Tensor.detach, torch.detach, Tensor.data.__get__)  # type: ignore[attr-defined]
+@rule_for(Tensor.detach, torch.detach, Tensor.data.__get__)  # type: ignore[attr-defined]  # a getter of the class; for the stubs a tensor
 def detach(func: Any, x: Jet) -> Tensor:
     x.shares = True
     detached: Tensor = func(x.value)
     return detached
 
 
-CONSTANTS.difference_update((Tensor.detach, torch.detach, Tensor.data.__get__))  # type: ignore[attr-defined]
+CONSTANTS.difference_update((Tensor.detach, torch.detach, Tensor.data.__get__))  # type: ignore[attr-defined]  # likewise
 
 
 @rule_for(Tensor.requires_grad_)

@@ -6,42 +6,42 @@ import torch
 from torch import Tensor
 
 from inputgrad.operators.taylor.algebra import Derivative
-from inputgrad.operators.taylor.rules.derivatives import Tower, first
+from inputgrad.operators.taylor.rules.derivatives import TensorTower, Tower, first, scaled
 
 
-def exp(z: Tensor, n: int) -> Tower:
+def exp(z: Tensor, n: int) -> TensorTower:
     e = torch.exp(z)
     return e, [e] * n
 
 
-def expm1(z: Tensor, n: int) -> Tower:
+def expm1(z: Tensor, n: int) -> TensorTower:
     return torch.expm1(z), [torch.exp(z)] * n
 
 
-def exponential(z: Tensor, n: int, base: float) -> Tower:
+def exponential(z: Tensor, n: int, base: float) -> TensorTower:
     """``base ** z``."""
     e = torch.pow(base, z)
     return e, [e * math.log(base) ** order for order in range(1, n + 1)]
 
 
-def exp2(z: Tensor, n: int) -> Tower:
+def exp2(z: Tensor, n: int) -> TensorTower:
     return exponential(z, n, 2.0)
 
 
-def log(z: Tensor, n: int) -> Tower:
+def log(z: Tensor, n: int) -> TensorTower:
     q = 1 / z
     return torch.log(z), first(n, lambda: q, lambda: -(q**2), lambda: 2 * q**3, lambda: -6 * q**4)
 
 
-def log2(z: Tensor, n: int) -> Tower:
-    return torch.log2(z), [part / math.log(2) for part in log(z, n)[1]]  # type: ignore[operator]
+def log2(z: Tensor, n: int) -> TensorTower:
+    return torch.log2(z), scaled(1 / math.log(2), log(z, n)[1])
 
 
-def log10(z: Tensor, n: int) -> Tower:
-    return torch.log10(z), [part / math.log(10) for part in log(z, n)[1]]  # type: ignore[operator]
+def log10(z: Tensor, n: int) -> TensorTower:
+    return torch.log10(z), scaled(1 / math.log(10), log(z, n)[1])
 
 
-def log1p(z: Tensor, n: int) -> Tower:
+def log1p(z: Tensor, n: int) -> TensorTower:
     return torch.log1p(z), log(1 + z, n)[1]
 
 
@@ -60,28 +60,28 @@ def square(z: Tensor, n: int) -> Tower:
     return torch.square(z), power(z, n, 2)[1]
 
 
-def sqrt(z: Tensor, n: int) -> Tower:
+def sqrt(z: Tensor, n: int) -> TensorTower:
     root = torch.sqrt(z)
     q = 1 / z
     return root, first(n, lambda: 0.5 / root, lambda: -0.25 / root * q, lambda: 0.375 / root * q**2, lambda: -0.9375 / root * q**3)
 
 
-def rsqrt(z: Tensor, n: int) -> Tower:
+def rsqrt(z: Tensor, n: int) -> TensorTower:
     r = torch.rsqrt(z)
     q = r.square()
     return r, first(n, lambda: -0.5 * r * q, lambda: 0.75 * r * q**2, lambda: -1.875 * r * q**3, lambda: 6.5625 * r * q**4)
 
 
-def reciprocal(z: Tensor, n: int) -> Tower:
+def reciprocal(z: Tensor, n: int) -> TensorTower:
     q = torch.reciprocal(z)
     return q, first(n, lambda: -(q**2), lambda: 2 * q**3, lambda: -6 * q**4, lambda: 24 * q**5)
 
 
-def erf(z: Tensor, n: int) -> Tower:
+def erf(z: Tensor, n: int) -> TensorTower:
     zz = z.square()
     d = torch.exp(-zz) * (2 / math.sqrt(math.pi))
     return torch.erf(z), first(n, lambda: d, lambda: -2 * z * d, lambda: (4 * zz - 2) * d, lambda: z * (12 - 8 * zz) * d)
 
 
-def erfc(z: Tensor, n: int) -> Tower:
-    return torch.erfc(z), [-part for part in erf(z, n)[1]]  # type: ignore[operator]
+def erfc(z: Tensor, n: int) -> TensorTower:
+    return torch.erfc(z), scaled(-1, erf(z, n)[1])

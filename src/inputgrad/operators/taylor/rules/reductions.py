@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.operators.taylor.algebra import Derivative, full
+from inputgrad.operators.taylor.algebra import full
 from inputgrad.operators.taylor.jet import RULES, Jet, forms, jets_in, rule_for
 from inputgrad.operators.taylor.rules import powers
+from inputgrad.operators.taylor.rules.derivatives import TensorTower
 from inputgrad.operators.taylor.rules.elementwise import applied
 from inputgrad.operators.taylor.rules.linear_maps import checked, results
 from inputgrad.operators.taylor.rules.products import over, times
@@ -18,11 +19,11 @@ from inputgrad.operators.taylor.rules.products import over, times
 Dims = int | Sequence[int] | None
 
 
-def root(z: Tensor, n: int) -> tuple[Tensor, list[Derivative]]:
+def root(z: Tensor, n: int) -> TensorTower:
     """√z; at 0 it and its derivatives are 0, as the library has it for norms and deviations everywhere."""
     zero = z.detach() == 0
     value, found = powers.sqrt(torch.where(zero, 1.0, z), n)
-    return torch.where(zero, 0.0, value), [torch.where(zero, 0.0, part) for part in found]  # type: ignore[arg-type]
+    return torch.where(zero, 0.0, value), [torch.where(zero, 0.0, part) for part in found]
 
 
 def variance(x: Jet, dim: Dims, correction: float, keepdim: bool) -> Any:

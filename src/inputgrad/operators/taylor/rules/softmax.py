@@ -1,7 +1,7 @@
 """Softmax and its relatives, and attention: written out in exponentials, sums and products, which have rules."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from inputgrad.operators.taylor.rules.products import over, times
 def _dim_and_type(x: Jet, dim: Any, dtype: Any) -> Jet:
     if dim is None:
         raise x.run.refuse("softmax without dim has no rule")
-    return x if dtype is None else x.to(dtype)  # type: ignore[return-value]
+    return x if dtype is None else cast(Jet, x.to(dtype))
 
 
 def _exponentials(x: Jet, dim: Any) -> tuple[Any, Tensor]:
