@@ -59,10 +59,21 @@ OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
     "grid_sampler_3d": lambda x: torch.grid_sampler_3d(OTHER.view(1, 1, 3, 2, 4), x[:, :3].reshape(1, 5, 1, 1, 3), 0, 1, True),
     "lp_pool": lambda x: F.lp_pool1d((x + 5).unsqueeze(1), 3, 2),
 }
+STEPS: dict[str, Callable[[Tensor], Tensor]] = {
+    **{name: getattr(torch, name) for name in ("sign", "sgn", "floor", "ceil", "round", "trunc", "fix")},
+    **{f"{name}_": (lambda x, name=name: getattr(x.clone(), f"{name}_")()) for name in ("sign", "sgn", "floor", "ceil", "round", "trunc", "fix")},
+    **{f"div_{mode}": (lambda x, mode=mode: torch.div(x, 3 * x.flip(0), rounding_mode=mode)) for mode in ("floor", "trunc")},
+    "div_in_place": lambda x: x.clone().div_(0.3, rounding_mode="floor"),
+    "copysign_of_the_other": lambda x: torch.copysign(OTHER[:5], x),
+    "grid_of_nearest_pixels": lambda x: F.grid_sample(OTHER.view(1, 1, 6, 4), x.view(1, 5, 2, 2), mode="nearest", align_corners=False),
+    "sgn_of_complex_numbers": lambda x: torch.view_as_real(torch.view_as_complex(x.view(5, 2, 2)).sgn()),
+}
+"""Constant between their jumps: torch says that the derivative is 0, not that there is none."""
 CASES: dict[str, Callable[[Tensor], Tensor]] = {
     **{f"{name}-{p}": (lambda x, f=f, p=p: f(x, p)) for name, f in NORMS.items() for p in ORDERS},
     **{f"{name}-{p}": (lambda x, f=f, p=p: f(x, p)) for name, f in MATRICES.items() for p in MATRIX_ORDERS},
     **OTHERS,
+    **STEPS,
 }
 
 
@@ -74,11 +85,15 @@ def test_value_and_derivative_are_torchs(name: str) -> None:
         with tape.run():
             runs.append(CASES[name](x))
     weights = torch.linspace(1, 2, runs[0].numel(), dtype=torch.float64).view(runs[0].shape)
+    without_path = name.endswith("-0")  # norms of order 0: torch gives no derivative at all
     gradients = [
-        torch.autograd.grad((weights * run).sum(), x, allow_unused=True, materialize_grads=True)[0] if run.requires_grad else torch.zeros_like(x)
+        torch.autograd.grad((weights * run).sum(), x, allow_unused=without_path, materialize_grads=without_path)[0]
+        if run.requires_grad
+        else torch.zeros_like(x)
         for run in runs
     ]
     for run, gradient in zip(runs[1:], gradients[1:], strict=True):
+        assert run.requires_grad == runs[0].requires_grad
         torch.testing.assert_close(run, runs[0], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(gradient, gradients[0], rtol=1e-10, atol=1e-10)
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from inputgrad.passes.branches.norms import without_slope
+
 if TYPE_CHECKING:
     from inputgrad.passes.branches.tape import BranchTape
 
@@ -52,7 +54,7 @@ def _taps(tape: "BranchTape", coordinate: Tensor, size: int, mode: str, padding:
     if mode != "bicubic":
         c = _inside(tape, c, size, padding, aligned)
     if mode == "nearest":
-        return [_tap(tape.decide(lambda: c.round()), torch.ones_like(c), size)]
+        return [_tap(tape.decide(lambda: c.round()), without_slope(torch.ones_like(c), c), size)]
     lower = tape.decide(lambda: c.floor())
     t = c - lower
     if mode == "bilinear":

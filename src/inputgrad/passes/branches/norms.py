@@ -31,9 +31,23 @@ def division(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[
     """A division that rounds is a decision."""
     if kwargs.get("rounding_mode") is None:
         return func(*args, **kwargs)
-    found = func(*args, **kwargs)
-    decided = tape.decide(found.clone)
-    return found.copy_(decided) if func.__name__ in ("div_", "divide_") else decided
+    if func.__name__ in ("div_", "divide_"):
+        return args[0].copy_(step(tape, func, (args[0].clone(), *args[1:]), kwargs))
+    return step(tape, func, args, kwargs)
+
+
+def step(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A function that is constant between its jumps: what it is at x."""
+    return without_slope(tape.decide(lambda: func(*args, **kwargs)), *args, *kwargs.values())
+
+
+def without_slope(value: Tensor, *arguments: Any) -> Tensor:
+    """The value, with the path that torch leaves to the arguments, along which every derivative is 0: without it, autograd says that there is none."""
+    if value.is_floating_point():
+        for argument in arguments:
+            if isinstance(argument, Tensor) and argument.is_floating_point() and argument.requires_grad:
+                value = torch.where(torch.zeros((), dtype=torch.bool, device=value.device), argument.sum(), value)
+    return value
 
 
 def magnitude(tape: "BranchTape", x: Tensor) -> Tensor:
@@ -92,7 +106,7 @@ def distance(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[
 def _vector_norm(tape: "BranchTape", x: Tensor, order: float, dim: Any, *, keepdim: bool) -> Tensor:
     dims = tuple(range(x.dim())) if dim is None else dim
     if order == 0:
-        return tape.decide(lambda: torch.linalg.vector_norm(x, 0, dims, keepdim=keepdim))
+        return without_slope(tape.decide(lambda: torch.linalg.vector_norm(x, 0, dims, keepdim=keepdim)), x)
     sizes = magnitude(tape, x)
     return sizes.sum(dims, keepdim=keepdim) if order == 1 else _attained(tape, sizes, dims, largest=order > 0, keepdim=keepdim)
 
@@ -109,7 +123,7 @@ def cdist(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str
     given = {"p": 2.0} | dict(zip(("x1", "x2", "p", "compute_mode"), args, strict=False)) | kwargs
     x1, x2, p = given["x1"], given["x2"], given["p"]
     if p == 0:
-        return tape.decide(lambda: torch.cdist(x1, x2, p))
+        return without_slope(tape.decide(lambda: torch.cdist(x1, x2, p)), x1, x2)
     if p not in _PIECEWISE:
         return torch.cdist(x1, x2, p, compute_mode="donot_use_mm_for_euclid_dist")
     if p == 1:

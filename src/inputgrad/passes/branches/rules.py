@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inputgrad.passes.branches.choices import chosen, extreme, larger, pool
 from inputgrad.passes.branches.grid_sample import grid_sample
-from inputgrad.passes.branches.norms import cdist, distance, division, linalg_norm, magnitude, norm, pdist, remainder, sides, signed
+from inputgrad.passes.branches.norms import cdist, distance, division, linalg_norm, magnitude, norm, pdist, remainder, sides, signed, step, without_slope
 from inputgrad.passes.constants import DETACHING
 from inputgrad.torch_internals.function_modes import homes_of_functions
 
@@ -36,11 +36,21 @@ def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
 
 
 def _constant(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A function whose result is the decision: comparisons, sign, floor, argmax."""
+    """A function whose result is the decision: comparisons, argmax."""
     if not _in_place(func):
         return tape.decide(lambda: func(*args, **kwargs))
     x, *rest = args
     return x.copy_(tape.decide(lambda: func(x.detach().clone(), *rest, **kwargs)))
+
+
+def _step(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A function of torch that is constant between its jumps, such as floor."""
+    x = args[0] if args else kwargs["input"]
+    if x.is_complex():  # the sign of a complex number is smooth
+        return func(*args, **kwargs)
+    if not _in_place(func):
+        return step(tape, func, args, kwargs)
+    return x.copy_(step(tape, func, (x.clone(), *args[1:]), kwargs))
 
 
 def _detached(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -145,7 +155,7 @@ _HARDSWISH = _sides(lambda mask, x: x * _hardtanh(mask, x / 6 + 0.5, 0.0, 1.0), 
 _THRESHOLD = _sides(lambda mask, x, threshold, value: torch.where(mask, x, value), lambda x, threshold, value: x > threshold)
 _SOFTSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x - lambd * mask), lambda x, lambd=0.5: sides(x - x.clamp(-lambd, lambd)))
 _HARDSHRINK = _sides(lambda mask, x, lambd=0.5: torch.where(mask == 0, 0, x), lambda x, lambd=0.5: sides(x - x.clamp(-lambd, lambd)))
-_COPYSIGN = _sides(lambda ratio, x, other: x * ratio, lambda x, other: torch.copysign(x.sign(), other) * x.sign())
+_COPYSIGN = _sides(lambda ratio, x, other: without_slope(x * ratio, other), lambda x, other: torch.copysign(x.sign(), other) * x.sign())
 
 
 def _everywhere(names: str, rule: Rule) -> dict[Any, Rule]:
@@ -170,11 +180,9 @@ RULES: dict[Any, Rule] = {
     **_everywhere("softshrink", _SOFTSHRINK),
     **_everywhere("hardshrink", _HARDSHRINK),
     **_everywhere("clamp clip clamp_min clamp_max", _clamp),
-    **_everywhere("gt lt ge le eq ne greater less greater_equal less_equal not_equal sign floor ceil round trunc heaviside argmax argmin argsort", _constant),
-    **_everywhere(
-        "fix sgn signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero floor_divide",
-        _constant,
-    ),
+    **_everywhere("gt lt ge le eq ne greater less greater_equal less_equal not_equal argmax argmin argsort", _constant),
+    **_everywhere("signbit bucketize searchsorted isclose logical_and logical_or logical_xor logical_not nonzero count_nonzero", _constant),
+    **_everywhere("sign sgn floor ceil round trunc fix heaviside floor_divide", _step),
     **_everywhere("isfinite isinf isnan isposinf isneginf isreal", _constant),
     **_everywhere("long int short char byte bool to type type_as", _cast),
     **_everywhere("item tolist __bool__ __float__ __int__ __index__", _number),  # not Tensor.float(), which makes no number of it
