@@ -25,6 +25,9 @@ CASES: dict[str, tuple[Function, tuple[int, ...], tuple[tuple[int, ...], ...]]] 
     "logaddexp": (lambda x: torch.logaddexp(x.masked_fill(x.detach() > 0.3, -torch.inf), x.flip(1)), (3, 5), ()),
     "matrix_exp": (torch.linalg.matrix_exp, (2, 3, 3), ()),
     "cdist": (lambda x, w: torch.cdist(x * w, x.flip(0).sin()), (4, 3), ((3,),)),
+    "multi_margin_loss": (lambda x: F.multi_margin_loss(x, torch.tensor([0, 4, 2]), p=2, reduction="none"), (3, 5), ()),
+    "multilabel_margin_loss": (lambda x: F.multilabel_margin_loss(x, torch.tensor([[0, 2, -1], [1, -1, 0]])), (2, 3), ()),
+    "segment_reduce": (lambda x: torch.segment_reduce(x, "prod", lengths=torch.tensor([3, 0, 2])), (5, 2), ()),
     "pdist": (lambda x, w: F.pdist(x * w), (4, 3), ((3,),)),
 }
 
@@ -83,5 +86,6 @@ def test_substitutes_of_any_order_alone(name: str) -> None:
 def test_every_file_has_a_case() -> None:
     files = {substitute.__module__.rsplit(".", 1)[1] for substitute in SUBSTITUTES.values()}
     norms = {"layer_norm", "batch_norm", "group_norm"}
-    others = {"activations", "at_zero", "attention", "convolution", "distances", "extremes", "linear_cross_entropy", "matrix_exp", "reentered", "relu"}
-    assert files <= norms | others
+    losses = {"linear_cross_entropy", "margin_losses"}
+    others = {"activations", "at_zero", "attention", "convolution", "distances", "extremes", "matrix_exp", "reentered", "relu", "segments"}
+    assert files <= norms | losses | others

@@ -79,7 +79,8 @@ class Wrong(Engine):
         return Linearization(right.gradient, extra_passes=lambda v, _c: self.mistake(right.same_pass(v), parameters))
 
 
-def _off(parameter: nn.Parameter, share: Tensor, factor: float) -> KnownGradients:
+def off_by(parameter: nn.Parameter, share: Tensor, factor: float) -> KnownGradients:
+    """What is added to a parameter's gradient, so that it learns this share too much."""
     (gradient,) = torch.autograd.grad(share, parameter, retain_graph=True, allow_unused=True, materialize_grads=True)
     return KnownGradients([(parameter, factor * gradient)])
 
@@ -98,21 +99,71 @@ def cut(share: Tensor, _parameters: list[nn.Parameter]) -> Iterable[Tensor | Kno
 
 def in_one_layer(share: Tensor, parameters: list[nn.Parameter]) -> Iterable[Tensor | KnownGradients]:
     """The first layer's weight learns nothing."""
-    yield _off(parameters[0], share, -1.0)
+    yield off_by(parameters[0], share, -1.0)
     yield share
 
 
 def for_one_parameter(share: Tensor, parameters: list[nn.Parameter]) -> Iterable[Tensor | KnownGradients]:
     """The largest weight after the first learns a third too much."""
     largest = max(parameters[1:], key=lambda parameter: parameter.numel())
-    yield _off(largest, share, 1 / 3)
+    yield off_by(largest, share, 1 / 3)
     yield share
 
 
 def not_a_number(share: Tensor, parameters: list[nn.Parameter]) -> Iterable[Tensor | KnownGradients]:
     """The first layer's weight gets NaN."""
-    yield _off(parameters[0], share, float("nan"))
+    yield off_by(parameters[0], share, float("nan"))
     yield share
+
+
+class _Slope(torch.autograd.Function):
+    """1 − tanh², whose own derivative is too small by the share ``size``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: float) -> Tensor:
+        y = x.tanh()
+        ctx.save_for_backward(y)
+        ctx.size = size
+        return 1 - y * y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        (y,) = ctx.saved_tensors
+        return (1 - ctx.size) * gradient * (-2 * y * (1 - y * y)), None
+
+
+class _Tanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.size = size
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return gradient * _Slope.apply(x, ctx.size), None
+
+
+class MistakenTanh(nn.Module):
+    """tanh with its own first derivative, and second and higher ones too small by a share."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = _Tanh.apply(x, self.size)  # type: ignore[no-untyped-call]
+        return result
+
+
+def through_the_model(setting: Setting, size: float, which: int | None) -> Setting:
+    """The setting with a mistake in the second derivative of the model's tanh layers, or of one of them."""
+    assert isinstance(setting.model, nn.Sequential)
+    layers = [number for number, layer in enumerate(setting.model) if isinstance(layer, nn.Tanh)]
+    for number in layers if which is None else [layers[which % len(layers)]]:
+        setting.model[number] = MistakenTanh(size)
+    return setting
 
 
 MISTAKES = [by_five_percent, by_a_factor, cut, in_one_layer, for_one_parameter, not_a_number]

@@ -12,6 +12,7 @@ import inputgrad as ig
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.verifier import Verification, Verifier
 from inputgrad.variables import ModelInputs
+from tests.verification.detection import verified
 from tests.verification.models import MISTAKES, SETTINGS, Setting, Wrong, not_a_number
 
 RIGHT = ["double_backward", "reverse_over_forward", "finite_difference"]
@@ -21,17 +22,6 @@ RIGHT = ["double_backward", "reverse_over_forward", "finite_difference"]
 def verifying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
     torch.manual_seed(0)
-
-
-def cast(value: Any, dtype: torch.dtype) -> Any:
-    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def verified(setting: Setting, engine: Any, dtype: torch.dtype) -> Verification:
-    criterion = ig.InputGradientLoss(setting.base, setting.term, engine=engine)
-    model, inputs, target = setting.model.to(dtype), cast(setting.inputs, dtype), cast(setting.target, dtype)
-    due = active_terms(criterion.terms, 0, training=True)
-    return Verifier(criterion.objective, model, ModelInputs.of(inputs), target, due).verify(criterion.engine)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

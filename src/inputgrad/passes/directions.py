@@ -54,6 +54,8 @@ class Directions:
         typical = sum(pulls) / max(1, sum(pull > 0 for pull in pulls))
         self._weights = [min(3.0, max(0.3, (typical / pull) ** 0.5)) if pull > 0 else 0.0 for pull in pulls]
         generator = torch.Generator().manual_seed(0)
+        self.silent = count if any(pull == 0 for pull in pulls) and any(pulls) else None
+        """The number of one direction more, in which those tensors move alone whose gradient is exactly zero, though that of others is not."""
         self._signs = [[1] * len(pulls), *((torch.randint(0, 2, (len(pulls),), generator=generator) * 2 - 1).tolist() for _ in range(1, count))]
 
     @property
@@ -63,6 +65,8 @@ class Directions:
 
     def slope(self, direction: int) -> float:
         """⟨G, u⟩; NaN where G is not finite."""
+        if direction == self.silent:
+            return 0.0
         if not all(math.isfinite(kept.pull) for kept in self._kept):
             return math.nan
         parts = zip(self._kept, self._sizes, self._weights, self._signs[direction], strict=True)
@@ -100,6 +104,8 @@ class Directions:
 
     def _move(self, direction: int, number: int, data: Tensor, h: float) -> None:
         kept, weight, flat = self._kept[number], self._weights[number], in_order(data, data)
+        if weight and direction == self.silent:
+            return
         step = h * self._sizes[number]
         for place, (noise, chunk) in enumerate(zip(self._noise(direction, number, flat), chunks(flat), strict=True)):
             chunk.add_(noise, alpha=step * (weight * _ACROSS if weight else 1.0))

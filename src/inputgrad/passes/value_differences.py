@@ -18,6 +18,8 @@ STEPS = {torch.float64: 1e-5, torch.float32: 2e-3}
 DIRECTIONS = 2
 SMALLEST = torch.finfo(torch.float64).tiny
 """Below this numbers have fewer digits than others of their type."""
+_WIDER = 10.0
+"""What the step is multiplied by where nothing should change."""
 _FINER = 3.0
 """What the step is divided by where the first one disagrees: the misfit of a right gradient falls by the square of it, that of a wrong one stays."""
 
@@ -43,23 +45,36 @@ def compare(value: Callable[[], float], directions: Directions, tolerance: float
     """
     worst: Misfit | None = None
     middle, h = value(), min(STEPS.get(parameter.dtype.to_real(), 0.0) for parameter in directions.parameters)
-    rounding = max(torch.finfo(parameter.dtype).eps for parameter in directions.parameters)
+    if directions.silent is not None and (found := _of_direction(value, directions, directions.silent, _WIDER * h, middle, tolerance)) is not None:
+        worst = found if found.settled else None  # else the value has no slope there either
     for direction in range(directions.count):
-        expected = directions.slope(direction)
-        slopes, size = _slopes(value, directions, direction, h, middle)
-        quotient = sum(slopes) / 2
-        noise = max(8 * rounding * max(size, abs(middle)), SMALLEST) / h
-        scale = max(abs(expected), abs(quotient))
-        if not math.isfinite(scale):
-            return Misfit(math.inf, settled=math.isfinite(quotient))
-        if scale <= 30 * noise:
-            continue
-        misfit = Misfit(abs(expected - quotient) / scale)
-        if misfit.relative > tolerance:
-            misfit = _at_a_finer_step(value, directions, direction, h / _FINER, middle, slopes, _FINER * noise)
-        if worst is None or (misfit.settled, misfit.relative) > (worst.settled, worst.relative):
+        misfit = _of_direction(value, directions, direction, h, middle, tolerance)
+        if misfit is not None and not math.isfinite(misfit.relative):
+            return misfit
+        if misfit is not None and (worst is None or (misfit.settled, misfit.relative) > (worst.settled, worst.relative)):
             worst = misfit
     return worst
+
+
+def _of_direction(value: Callable[[], float], directions: Directions, direction: int, h: float, middle: float, tolerance: float) -> Misfit | None:
+    """None where the value is too flat for its rounding."""
+    expected = directions.slope(direction)
+    slopes, size = _slopes(value, directions, direction, h, middle)
+    quotient = sum(slopes) / 2
+    noise = max(8 * _rounding(directions) * max(size, abs(middle)), SMALLEST) / h
+    scale = max(abs(expected), abs(quotient))
+    if not math.isfinite(scale):
+        return Misfit(math.inf, settled=math.isfinite(quotient))
+    if scale <= 30 * noise:
+        return None
+    misfit = Misfit(abs(expected - quotient) / scale)
+    if misfit.relative > tolerance:
+        return _at_a_finer_step(value, directions, direction, h / _FINER, middle, slopes, _FINER * noise)
+    return misfit
+
+
+def _rounding(directions: Directions) -> float:
+    return max(torch.finfo(parameter.dtype).eps for parameter in directions.parameters)
 
 
 def _at_a_finer_step(
