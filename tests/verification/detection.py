@@ -1,11 +1,10 @@
-"""``python -m tests.verification.detection``: how often the first step's verification finds a mistake of a given size; writes the table of docs/verification.md.
+"""``python -m tests.verification.detection``: how often the first step's check finds a mistake of a given size; makes the table of docs/verification.md.
 
 Each mistake is tried on fresh weights and data of every model of `models`, some minutes in all.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.step.active_terms import active_terms
-from inputgrad.step.verifier import Verification, Verifier
-from inputgrad.variables import ModelInputs
+from inputgrad.step.verifier import Verification
 from tests.verification.detection import verified
-from tests.verification.models import MISTAKES, SETTINGS, Setting, Wrong, not_a_number
+from tests.verification.models import MISTAKES, SETTINGS, Wrong, not_a_number
 
 RIGHT = ["double_backward", "reverse_over_forward", "finite_difference"]
 
