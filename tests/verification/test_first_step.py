@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.step.verifier import Verification
 from tests.verification.detection import verified
-from tests.verification.models import MISTAKES, SETTINGS, Wrong, not_a_number
+from tests.verification.models import MISTAKES, SETTINGS, Wrong, not_a_number, off_by, through_the_model
 
 RIGHT = ["double_backward", "reverse_over_forward", "finite_difference"]
 
@@ -26,6 +26,31 @@ def verifying(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "pinn"])
 def test_an_engine_that_is_wrong_is_found(name: str, mistake: Any, dtype: torch.dtype) -> None:
+    found = verified(SETTINGS[name](), Wrong(mistake), dtype)
+    assert found.status == "wrong", found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("size", "layer"), [(0.05, None), (1.0, None), (0.3, 0), (1.0, 1)])
+def test_a_wrong_second_derivative_in_a_differential_equation_is_found(size: float, layer: int | None, dtype: torch.dtype) -> None:
+    """In all layers or in one: a Residual differentiates the model itself, whatever the engine."""
+    found = verified(through_the_model(SETTINGS["pinn"](), size, layer), "double_backward", dtype)
+    assert found.status == "wrong", found
+
+
+def weights(name: str) -> list[int]:
+    return [number for number, parameter in enumerate(SETTINGS[name]().model.parameters()) if parameter.dim() > 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name in SETTINGS if name != "pinn" for number in weights(name)])
+def test_a_weight_that_learns_nothing_is_found(name: str, number: int, dtype: torch.dtype) -> None:
+    """Whichever it is: its gradient is exactly zero, so it moves alone once more."""
+
+    def mistake(share: Tensor, parameters: list[nn.Parameter]) -> Any:
+        yield off_by(parameters[number], share, -1.0)
+        yield share
+
     found = verified(SETTINGS[name](), Wrong(mistake), dtype)
     assert found.status == "wrong", found
 
