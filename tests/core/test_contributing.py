@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, str] = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-LISTS = ("Add a term", "Add a recipe", "Add an engine", "Add a derivative", "Add an audit rule")
+LISTS = ("Add a term", "Add a recipe", "Add an engine", "Add a derivative", "Add an audit rule", "Work around a quirk of torch")
 PLACEHOLDER = re.compile(r"NAME|FAMILY|CODE(_what_is_wrong)?")
 PATH = re.compile(r"`([\w.-]+/[\w./-]*|\w+\.(?:md|toml))`")
 NAMED = re.compile(r"`(\w+)`\s+in\s+`([\w./-]+\.py)`")
