@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from tests.opdb.judging import ENGINES, Gradient, Verdict, first_words, verdict
-from tests.opdb.reference import reference
+from tests.opdb.judging import ENGINES, NO_REFERENCE, WRONG, Gradient, Verdict, first_words, verdict
+from tests.opdb.reference import Reference, reference
 
 Made = tuple[nn.Module, dict[str, Any]]
 
@@ -83,8 +83,18 @@ def judged(architecture: Architecture, training: bool) -> Result:
             known = reference(trained(model), partial(value, architecture, model, inputs))
         except Exception as error:  # the model by itself
             return Result(architecture, training, {}, f"{type(error).__name__}: {first_words(error)}")
-        verdicts = {engine: verdict(known, engine, partial(by_criterion, architecture, engine, training)) for engine in ENGINES}
+    verdicts = {engine: _verdict(known, engine, architecture, training) for engine in ENGINES}
     return Result(architecture, training, verdicts, known if isinstance(known, str) else None)
+
+
+def _verdict(known: Reference | str, engine: str, architecture: Architecture, training: bool) -> Verdict:
+    """The verdict; none where the gradient is another than the value's, and the library has said that the model changes gradients on purpose."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        one = verdict(known, engine, partial(by_criterion, architecture, engine, training))
+    if one.outcome == WRONG and any("on purpose" in str(warning.message) for warning in told):
+        return Verdict(NO_REFERENCE, detail="the model changes gradients on purpose, which is told")
+    return one
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The first step is verified: wrong gradients are found, right ones raise no alarm, and nothing of it remains."""
 
 import copy
+import math
 import warnings
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from inputgrad.passes.directions import Directions
+from inputgrad.passes.value_differences import compare
 from inputgrad.step.verifier import Verification
 from tests.verification.detection import verified
 from tests.verification.models import MISTAKES, SETTINGS, Wrong, not_a_number, off_by, through_the_model
@@ -234,3 +237,12 @@ def test_the_table_of_all_engines() -> None:
     assert [result.status for result in found if isinstance(result, Verification)] == ["wrong", "verified"]
     assert "in float64" in str(table)
     assert not ig.InputGradientLoss(None, ig.GradientNorm(power=2)).explain(model, x)["double_backward"].served
+
+
+def test_a_value_that_is_no_number_says_nothing() -> None:
+    """Also where one tensor's gradient is zero, and that tensor moves alone."""
+    parameters = [torch.ones(3), torch.ones(2)]
+    misfit = compare(lambda: math.nan, Directions([torch.ones(3), torch.zeros(2)], parameters, 2), 1e-2)
+    assert misfit is not None
+    assert math.isinf(misfit.relative)
+    assert not misfit.settled

@@ -45,14 +45,16 @@ def compare(value: Callable[[], float], directions: Directions, tolerance: float
     """
     worst: Misfit | None = None
     middle, h = value(), min(STEPS.get(parameter.dtype.to_real(), 0.0) for parameter in directions.parameters)
-    if directions.silent is not None and (found := _of_direction(value, directions, directions.silent, _WIDER * h, middle, tolerance)) is not None:
-        worst = found if found.settled else None  # else the value has no slope there either
     for direction in range(directions.count):
         misfit = _of_direction(value, directions, direction, h, middle, tolerance)
         if misfit is not None and not math.isfinite(misfit.relative):
             return misfit
         if misfit is not None and (worst is None or (misfit.settled, misfit.relative) > (worst.settled, worst.relative)):
             worst = misfit
+    if directions.silent is not None:
+        misfit = _of_direction(value, directions, directions.silent, _WIDER * h, middle, tolerance)
+        if misfit is not None and misfit.settled and math.isfinite(misfit.relative):  # else the value has no slope there either
+            worst = misfit if worst is None or misfit.relative > worst.relative or not worst.settled else worst
     return worst
 
 
@@ -61,10 +63,10 @@ def _of_direction(value: Callable[[], float], directions: Directions, direction:
     expected = directions.slope(direction)
     slopes, size = _slopes(value, directions, direction, h, middle)
     quotient = sum(slopes) / 2
+    if not (math.isfinite(expected) and math.isfinite(quotient)):
+        return Misfit(math.inf, settled=math.isfinite(quotient))
     noise = max(8 * _rounding(directions) * max(size, abs(middle)), SMALLEST) / h
     scale = max(abs(expected), abs(quotient))
-    if not math.isfinite(scale):
-        return Misfit(math.inf, settled=math.isfinite(quotient))
     if scale <= 30 * noise:
         return None
     misfit = Misfit(abs(expected - quotient) / scale)
