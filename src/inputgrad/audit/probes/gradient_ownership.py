@@ -63,6 +63,11 @@ class GradientOwnership:
             for parameter in group["params"]:
                 self._parameters[parameter] = True
 
+    def moves_inputs(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it holds no module's parameter, while another optimiser does: the inner loop of an attack, a latent that is searched for."""
+        held = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        return not any(isinstance(parameter, nn.Parameter) for parameter in held) and any(isinstance(known, nn.Parameter) for known in self._parameters)
+
     def calls_of(self, parameter: Tensor) -> list[GradientCall]:
         return self._waiting.get(parameter, [])
 
