@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inputgrad.audit.results import AuditResult, RuleSelection, make_record, split_codes
-from inputgrad.audit.script_runner import prepare, run
+from inputgrad.audit.script_runner import INTERRUPTED, Run, prepare, run
 from inputgrad.audit.suppressions import Baseline, write_baseline
 from inputgrad.report import audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
@@ -52,16 +52,46 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
         return USAGE
     if at_exit:
         atexit.register(places.write)  # before the script registers its own, which then come first
-    watched = run(main, options.steps)
-    result = AuditResult(watched.facts, selection, folder, file=watched.file, baseline=baseline)
-    if options.write_baseline is not None:
-        path = folder / options.write_baseline
-        write_baseline(path, result.kept)
-        result = AuditResult(watched.facts, selection, folder, file=watched.file, baseline=Baseline.read(path))
-    places.record = audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
+    result = _Judgement(options, selection, baseline, folder, places)
+
+    def leave(watched: Run) -> None:
+        status = result.of(watched)
+        if at_exit:
+            atexit._run_exitfuncs()
+        else:
+            places.write()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+
+    status = result.of(run(main, options.steps, leave))
     if not at_exit:
         places.write()
-    return FOUND if audited.reaches(options.fail_on) else watched.status
+    return status
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What a run comes to: the record for the reports, the baseline where one is to be written, and the exit status."""
+
+    options: Options
+    selection: RuleSelection
+    baseline: Baseline | None
+    folder: Path
+    places: "_ReportPlaces"
+
+    def of(self, watched: Run) -> int:
+        """Hand the record to the reports; the exit status."""
+        options = self.options
+        result = AuditResult(watched.facts, self.selection, self.folder, file=watched.file, baseline=self.baseline)
+        if options.write_baseline is not None:
+            path = self.folder / options.write_baseline
+            write_baseline(path, result.kept)
+            result = AuditResult(watched.facts, self.selection, self.folder, file=watched.file, baseline=Baseline.read(path))
+        self.places.record = audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
+        if watched.status == INTERRUPTED:
+            return INTERRUPTED
+        return FOUND if audited.reaches(options.fail_on) else watched.status
 
 
 class _ReportPlaces:

@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
@@ -67,15 +67,16 @@ def prepare(script: str, arguments: Sequence[str] = (), *, module: bool = False)
     return Main(main, argv)
 
 
-def run(main: Main, steps: int = 3) -> Run:
+def run(main: Main, steps: int = 3, leave: Callable[[Run], None] | None = None) -> Run:
     """Run it until it ends, or until ``steps`` optimiser steps are made.
 
     The process is the script's from here on: what it set stays as it has it, so that what it registered with `atexit` finds it. What it raises is printed as
-    Python prints it, and kept in the result.
+    Python prints it, and kept in the result. leave: ends the process with what was seen, where the script swallows its end.
     """
     if str(sys.excepthook.__module__).startswith("typer"):
         sys.excepthook = sys.__excepthook__  # the command line puts its own there
-    watcher = RunWatcher(steps, stop=True)
+    file = str(main.module.__file__)
+    watcher = RunWatcher(steps, stop=True, leave=None if leave is None else lambda: leave(Run(watcher.facts, main.argv, file)))
     status, error = 0, None
     try:
         with watcher:
@@ -85,7 +86,7 @@ def run(main: Main, steps: int = 3) -> Run:
         status, error = _ended(raised, watcher.facts)
     finally:
         _flush()
-    return Run(watcher.facts, main.argv, str(main.module.__file__), status, error)
+    return Run(watcher.facts, main.argv, file, status, error)
 
 
 def _file(script: str, arguments: Sequence[str]) -> tuple[ModuleType, tuple[str, ...]]:

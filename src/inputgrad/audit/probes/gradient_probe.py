@@ -224,8 +224,8 @@ class GradientProbe:
             if gradient is not None:
                 self._add(call, variable, gradient, roots[0])
 
-    def _add(self, call: GradientCall, variable: Tensor, gradient: Tensor, root: Tensor | None = None, sum_of: tuple[GradientCall, ...] = ()) -> None:
-        """Record an input gradient, and follow it from here on."""
+    def _add(self, call: GradientCall, variable: Tensor | None, gradient: Tensor, root: Tensor | None = None, sum_of: tuple[GradientCall, ...] = ()) -> None:
+        """Record an input gradient, and follow it from here on. variable: None where it is gone already."""
         above = next(iter(self._recorder.provenance.of(root).origins.values()), None) if root is not None else None
         record = InputGradient(
             call=call,
@@ -236,10 +236,10 @@ class GradientProbe:
             sizes=sizes(gradient),
             sum_of=sum_of,
             second_of=None if above is None else above.gradient,
-            span=value_range(variable),
-            drawn=self._recorder.interpolation.mixed(variable),
-            by_leaf=variable.is_leaf,
-            of_weights=not variable.is_leaf and any(map(self._recorder.ownership.is_parameter, autograd_graph.leaves(variable.grad_fn))),
+            span=None if variable is None else value_range(variable),
+            drawn=None if variable is None else self._recorder.interpolation.mixed(variable),
+            by_leaf=variable is not None and variable.is_leaf,
+            of_weights=variable is not None and not variable.is_leaf and any(map(self._recorder.ownership.is_parameter, autograd_graph.leaves(variable.grad_fn))),
         )
         call.input_gradients.append(record)
         self._recorder.provenance.begin(gradient, record, variable)
