@@ -45,6 +45,10 @@ class GradientOwnership:
             return self.is_parameter(tensor)
         return any(leaf.shape == tensor.shape and self.is_parameter(leaf) for leaf in autograd_graph.leaves(tensor.grad_fn))
 
+    def made_of_parameters(self, tensor: Tensor) -> bool:
+        """Whether it was computed from a parameter."""
+        return not tensor.is_leaf and any(map(self.is_parameter, autograd_graph.leaves(tensor.grad_fn)))
+
     def parameters(self) -> list[Tensor]:
         self.look_round()
         return [parameter for parameter in self._parameters if parameter.requires_grad]

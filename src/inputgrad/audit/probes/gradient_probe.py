@@ -21,8 +21,8 @@ from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hook
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.requests import listed
-from inputgrad.audit.probes.tensor_parallel_entries import kept_error
 from inputgrad.audit.probes.tensor_measures import sizes, value_range
+from inputgrad.audit.probes.tensor_parallel_entries import kept_error
 from inputgrad.audit.torch_internals import without_torch_function
 
 _MEASURED = 2
@@ -239,7 +239,7 @@ class GradientProbe:
             span=None if variable is None else value_range(variable),
             drawn=None if variable is None else self._recorder.interpolation.mixed(variable),
             by_leaf=variable is not None and variable.is_leaf,
-            of_weights=variable is not None and not variable.is_leaf and any(map(self._recorder.ownership.is_parameter, autograd_graph.leaves(variable.grad_fn))),
+            of_weights=variable is not None and self._recorder.ownership.made_of_parameters(variable),
         )
         call.input_gradients.append(record)
         self._recorder.provenance.begin(gradient, record, variable)

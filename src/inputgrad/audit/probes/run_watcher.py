@@ -69,7 +69,7 @@ class RunWatcher(TorchFunctionMode):
     def __enter__(self) -> RunWatcher:
         with contextlib.ExitStack() as undo:
             for register, hook in ((register_optimizer_step_pre_hook, self._before_step), (register_optimizer_step_post_hook, self._steps.after)):
-                undo.callback(register(hook).remove)  # type: ignore[arg-type]  # torch names no hook that changes the arguments
+                undo.callback(register(hook).remove)
             undo.enter_context(installed(self.patches()))
             super().__enter__()
             self._undo = undo.pop_all()
