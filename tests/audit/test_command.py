@@ -261,3 +261,16 @@ def test_training_in_a_thread_is_left_alone(here, tmp_path):
     assert "no optimiser step was seen" in done.err
     assert "no input gradient" not in done.err
     assert "Traceback" not in done.err
+
+
+def test_the_replacement_is_the_users_own_line(here, tmp_path):
+    write(
+        tmp_path,
+        SCRIPT.replace("output.sum().backward(retain_graph=True)", "slope = torch.autograd.grad(output.sum(), inputs, retain_graph=True)[0]")
+        .replace("g = inputs.grad.clone()", "g = slope")
+        .replace("    inputs.grad.zero_()\n", ""),
+    )
+    done = here(report="", steps=1)
+    shown = " ".join(done.err.split())
+    assert "- slope = torch.autograd.grad(output.sum(), inputs, retain_graph=True)[0]" in shown
+    assert "+ slope = torch.autograd.grad(output.sum(), inputs, create_graph=True)[0]" in shown
