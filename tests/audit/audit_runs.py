@@ -68,6 +68,7 @@ class Here:
         with self._patch.context() as patch:
             patch.chdir(self._folder)
             patch.setattr(sys, "argv", list(sys.argv))
+            patch.setattr(sys, "excepthook", sys.excepthook)
             patch.setattr(sys, "path", list(sys.path))
             patch.setitem(sys.modules, "__main__", sys.modules["__main__"])
             self._capture.readouterr()

@@ -12,6 +12,7 @@ import random
 import re
 import runpy
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def _alone(path: Path) -> Iterator[None]:
 def main(names: list[str]) -> int:
     """Run and print; the number of scripts that gave something else than expected."""
     torch.set_num_threads(1)
+    began = time.perf_counter()
     outcomes = [run(path) for path in ([Path(name) for name in names] or scripts())]
     for outcome in outcomes:
         _print(outcome, bool(names))
@@ -129,7 +131,7 @@ def main(names: list[str]) -> int:
     missed = sum(len(outcome.missed) for outcome in outcomes)
     good = sum(outcome.path.parent.name == "good" for outcome in outcomes)
     counts = Counter(severity for _, severity, _ in wrong)
-    print(f"{len(outcomes)} scripts ({good} good), {wanted} findings expected, {wanted - missed} found")
+    print(f"{good} good and {len(outcomes) - good} bad scripts in {time.perf_counter() - began:.0f} s, {wanted} findings expected, {wanted - missed} found")
     print(f"false errors {counts['error']}, false warnings {counts['warning']}, false notes {counts['note']}, misses {missed}")
     failed = [outcome for outcome in outcomes if outcome.unexpected or outcome.missed or outcome.raised != raises(outcome.path)]
     return len(failed)

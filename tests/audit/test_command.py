@@ -161,9 +161,13 @@ def test_a_page_of_the_users_own_is_left_alone(here, tmp_path):
     assert (tmp_path / "audit.html").read_text() == "mine"
 
 
-def test_processes_beside_the_first_say_nothing(here, monkeypatch):
+def test_processes_beside_the_first_write_and_say_nothing(here, monkeypatch, tmp_path):
     monkeypatch.setenv("RANK", "1")
-    assert here(steps=1).err == ""
+    done = here(steps=1, report="audit.html", format="json", output="found.json")
+    assert (done.status, done.err) == (0, "")
+    assert "IG101" in (tmp_path / "audit.rank1.html").read_text()
+    assert "IG101" in (tmp_path / "found.rank1.json").read_text()
+    assert not (tmp_path / "audit.html").exists()
 
 
 def test_an_optimiser_with_a_closure(here, tmp_path):
@@ -228,3 +232,45 @@ def test_the_fixture(tmp_path):
 def test_the_fixture_costs_a_test_run_no_torch():
     program = "import sys, inputgrad.audit.pytest_plugin; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_script_that_swallows_its_end_is_ended_all_the_same(tmp_path):
+    swallowing = SCRIPT.replace("for step in range(5):", "step = 0\nwhile True:\n  try:").replace("\n    ", "\n        ") + "\n"
+    swallowing = swallowing.replace('print("over")', "  except:\n        pass")
+    write(tmp_path, swallowing)
+    done = apart(tmp_path, "train.py", "--no-report")
+    assert done.status == 1, done.err
+    assert "IG101" in done.err
+    assert "in 3 steps" in done.err
+
+
+def test_an_interrupted_script_ends_with_130_and_what_was_found(here, tmp_path):
+    write(tmp_path, SCRIPT.replace('    print("step"', '    if step == 1:\n        raise KeyboardInterrupt\n    print("step"'))
+    done = here(report="")
+    assert done.status == 130
+    assert "IG101" in done.err
+
+
+def test_training_in_a_thread_is_left_alone(here, tmp_path):
+    body = SCRIPT.split("for step", 1)
+    inner = "\n".join(f"    {line}" for line in ("for step" + body[1]).splitlines())
+    write(tmp_path, f"{body[0]}import threading\n\ndef train():\n{inner}\n\nthread = threading.Thread(target=train)\nthread.start()\nthread.join()\n")
+    done = here(report="")
+    assert done.status == 0, done.err
+    assert "over" in done.out
+    assert "no optimiser step was seen" in done.err
+    assert "no input gradient" not in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_replacement_is_the_users_own_line(here, tmp_path):
+    write(
+        tmp_path,
+        SCRIPT.replace("output.sum().backward(retain_graph=True)", "slope = torch.autograd.grad(output.sum(), inputs, retain_graph=True)[0]")
+        .replace("g = inputs.grad.clone()", "g = slope")
+        .replace("    inputs.grad.zero_()\n", ""),
+    )
+    done = here(report="", steps=1)
+    shown = " ".join(done.err.split())
+    assert "- slope = torch.autograd.grad(output.sum(), inputs, retain_graph=True)[0]" in shown
+    assert "+ slope = torch.autograd.grad(output.sum(), inputs, create_graph=True)[0]" in shown

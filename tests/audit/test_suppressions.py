@@ -119,3 +119,11 @@ def test_what_is_no_baseline_is_told(tmp_path, text, says):
     with pytest.raises(BaselineError, match=says) as told:
         Baseline.read(path)
     assert "--write-baseline" in str(told.value)
+
+
+def test_a_comment_that_names_the_code_speaks_for_the_terms_line_too(file):
+    path = file("g = 1\nloss = g  # inputgrad: ignore[IG101] a constant\nother = g  # inputgrad: ignore")
+    gradient, term = Site(str(path), 1), Site(str(path), 2)
+    assert IgnoreComments([str(path)]).take(Finding("IG101", "error", gradient, "", related=(term,))) is not None
+    assert IgnoreComments([str(path)]).take(Finding("IG102", "error", gradient, "", related=(term,))) is None
+    assert IgnoreComments([str(path)]).take(Finding("IG101", "error", gradient, "", related=(Site(str(path), 3),))) is None

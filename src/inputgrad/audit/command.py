@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inputgrad.audit.results import AuditResult, RuleSelection, make_record, split_codes
-from inputgrad.audit.script_runner import prepare, run
+from inputgrad.audit.script_runner import INTERRUPTED, Run, prepare, run
 from inputgrad.audit.suppressions import Baseline, write_baseline
 from inputgrad.report import audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
@@ -52,16 +52,46 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
         return USAGE
     if at_exit:
         atexit.register(places.write)  # before the script registers its own, which then come first
-    watched = run(main, options.steps)
-    result = AuditResult(watched.facts, selection, folder, file=watched.file, baseline=baseline)
-    if options.write_baseline is not None:
-        path = folder / options.write_baseline
-        write_baseline(path, result.kept)
-        result = AuditResult(watched.facts, selection, folder, file=watched.file, baseline=Baseline.read(path))
-    places.record = audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
+    result = _Judgement(options, selection, baseline, folder, places)
+
+    def leave(watched: Run) -> None:
+        status = result.of(watched)
+        if at_exit:
+            atexit._run_exitfuncs()
+        else:
+            places.write()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+
+    status = result.of(run(main, options.steps, leave))
     if not at_exit:
         places.write()
-    return FOUND if audited.reaches(options.fail_on) else watched.status
+    return status
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What a run comes to: the record for the reports, the baseline where one is to be written, and the exit status."""
+
+    options: Options
+    selection: RuleSelection
+    baseline: Baseline | None
+    folder: Path
+    places: "_ReportPlaces"
+
+    def of(self, watched: Run) -> int:
+        """Hand the record to the reports; the exit status."""
+        options = self.options
+        result = AuditResult(watched.facts, self.selection, self.folder, file=watched.file, baseline=self.baseline)
+        if options.write_baseline is not None:
+            path = self.folder / options.write_baseline
+            write_baseline(path, result.kept)
+            result = AuditResult(watched.facts, self.selection, self.folder, file=watched.file, baseline=Baseline.read(path))
+        self.places.record = audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
+        if watched.status == INTERRUPTED or _rank():
+            return watched.status  # of several processes the first says what was found: a launcher ends all when one fails, before they have written
+        return FOUND if audited.reaches(options.fail_on) else watched.status
 
 
 class _ReportPlaces:
@@ -73,6 +103,8 @@ class _ReportPlaces:
         self._to_stdout = options.output == "-" or (options.output is None and options.format != "text")
         wanted = str(PAGE) if options.report is None and options.format == "text" else options.report
         self._shown, self._page = wanted or "", Path(wanted).absolute() if wanted else None
+        if rank := _rank():
+            self._output, self._page = (path and path.with_name(f"{path.stem}.rank{rank}{path.suffix}") for path in (self._output, self._page))
         self._stdout, self._stderr = sys.stdout, sys.stderr
         self.record: AuditRecord | None = None
         self._check()
@@ -87,9 +119,13 @@ class _ReportPlaces:
     def write(self) -> None:
         """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""
         record = self.record
-        if record is None or not _first_of_several():
+        if record is None:
             return
         page = self._write_page(record)
+        if _rank():
+            if self._output is not None:
+                self._output.write_text(_rendered(record, self._format, page), encoding="utf-8")
+            return
         if self._format == "text" and self._output is None and not self._to_stdout:
             _print(record, page, self._stderr)
             return
@@ -156,6 +192,7 @@ def _misread(file: str, late: Sequence[str]) -> list[str]:
     ]
 
 
-def _first_of_several() -> bool:
-    """Whether this is the process that tells, of those that torchrun and its like start."""
-    return os.environ.get("RANK", "0") in ("", "0")
+def _rank() -> int:
+    """The number of this process among those that torchrun and its like start; the first, 0, is the one that tells."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdigit() else 0

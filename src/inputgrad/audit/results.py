@@ -118,7 +118,7 @@ def make_record(run: Run, result: AuditResult, steps: int, notes: Sequence[str] 
         command=run.argv,
         steps=steps_seen(run.facts),
         wanted=steps,
-        gradients=sum(1 for _ in run.facts.input_gradients),
+        gradients=sum(1 for _ in run.facts.input_gradients) + sum(step.of_inputs for step in run.facts.steps),
         ending=ending,  # type: ignore[arg-type]  # one of the endings, by the runner
         status=run.status,
         raised=_line(run.error) if run.error is not None else "",
@@ -130,7 +130,7 @@ def make_record(run: Run, result: AuditResult, steps: int, notes: Sequence[str] 
 
 def steps_seen(facts: Facts) -> int:
     """How many optimiser steps were watched: of the optimiser that made the most."""
-    numbers = [step.number + 1 for step in facts.steps]
+    numbers = [step.number + 1 for step in facts.steps if not step.of_inputs]
     return max(numbers, default=0)
 
 

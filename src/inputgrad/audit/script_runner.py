@@ -11,17 +11,19 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+from inputgrad.audit import notebook
 from inputgrad.audit.observations.run_facts import Facts
 from inputgrad.audit.probes.run_watcher import RunWatcher, StopWatching
 from inputgrad.audit.torch_internals import is_dispatch_frame
 
 INTERRUPTED = 130
+_NOTEBOOK = ".ipynb"
 _HERE = str(Path(__file__).parent) + os.sep
 
 
@@ -47,6 +49,13 @@ class Main:
     module: ModuleType
     argv: tuple[str, ...]
 
+    def codes(self) -> Iterator[CodeType]:
+        """What is to be executed, in order: the script, or the cells of a notebook."""
+        file = Path(str(self.module.__file__))
+        if self.module.__spec__ is None and file.suffix == _NOTEBOOK:
+            return notebook.compiled(file)
+        return iter([_code(self.module)])
+
 
 def prepare(script: str, arguments: Sequence[str] = (), *, module: bool = False) -> Main:
     """Make ``script`` the process's `__main__`, with `sys.argv` and `sys.path` as `python` sets them.
@@ -58,24 +67,26 @@ def prepare(script: str, arguments: Sequence[str] = (), *, module: bool = False)
     return Main(main, argv)
 
 
-def run(main: Main, steps: int = 3) -> Run:
+def run(main: Main, steps: int = 3, leave: Callable[[Run], None] | None = None) -> Run:
     """Run it until it ends, or until ``steps`` optimiser steps are made.
 
     The process is the script's from here on: what it set stays as it has it, so that what it registered with `atexit` finds it. What it raises is printed as
-    Python prints it, and kept in the result.
+    Python prints it, and kept in the result. leave: ends the process with what was seen, where the script swallows its end.
     """
-    if sys.excepthook.__module__.startswith("typer"):
+    if str(sys.excepthook.__module__).startswith("typer"):
         sys.excepthook = sys.__excepthook__  # the command line puts its own there
-    watcher = RunWatcher(steps, stop=True)
+    file = str(main.module.__file__)
+    watcher = RunWatcher(steps, stop=True, leave=None if leave is None else lambda: leave(Run(watcher.facts, main.argv, file)))
     status, error = 0, None
     try:
         with watcher:
-            exec(_code(main.module), main.module.__dict__)
+            for code in main.codes():
+                exec(code, main.module.__dict__)
     except BaseException as raised:  # everything that would end the process ends the script here
         status, error = _ended(raised, watcher.facts)
     finally:
         _flush()
-    return Run(watcher.facts, main.argv, str(main.module.__file__), status, error)
+    return Run(watcher.facts, main.argv, file, status, error)
 
 
 def _file(script: str, arguments: Sequence[str]) -> tuple[ModuleType, tuple[str, ...]]:
@@ -85,6 +96,13 @@ def _file(script: str, arguments: Sequence[str]) -> tuple[ModuleType, tuple[str,
         raise NoScriptError(f"{script}{hint}")
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(path.absolute()), __builtins__=builtins, __cached__=None, __spec__=None)
+    if path.suffix == _NOTEBOOK:
+        list(notebook.cells(path))  # whether it is one is known before anything runs
+        main.__dict__["display"] = print
+        sys.excepthook = traceback.print_exception  # Python's own opens files, and a cell is none
+        sys.path[:1] = [str(path.resolve().parent)]
+        os.chdir(path.resolve().parent)  # as Jupyter does
+        return main, (path.name, *arguments)
     if not getattr(sys.flags, "safe_path", False):
         sys.path[:1] = [str(path.resolve().parent)]
     return main, (script, *arguments)

@@ -39,7 +39,11 @@ class IgnoreComment:
     used: set[str] = field(default_factory=set)
 
     def covers(self, finding: Finding) -> bool:
-        return finding.site.file == self.file and finding.site.line in self.lines and (not self.codes or finding.code in self.codes)
+        """Whether it speaks for the finding's line; one that names the code also for the other lines that the finding names (the term, the loss)."""
+        if self.codes and finding.code not in self.codes:
+            return False
+        sites = (finding.site, *finding.related) if self.codes else (finding.site,)
+        return any(site.file == self.file and site.line in self.lines for site in sites)
 
 
 def comments(file: str) -> list[IgnoreComment]:

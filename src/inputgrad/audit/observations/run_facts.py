@@ -25,6 +25,8 @@ class OptimizerStep:
     """How many gradient calls had been made before."""
     tenfold: float | None = None
     """Where every gradient comes from terms on input gradients, and the optimiser is adaptive: how much ten times the gradient changes the update."""
+    of_inputs: bool = False
+    """Whether the optimiser moves inputs (the inner loop of an attack) beside others that train parameters."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,8 @@ class LiveTerm:
     pull: float | None
     operations: tuple[Operation, ...] = ()
     """The operations on the way from the gradient to the loss, in the order of the run; what was only printed is not among them."""
+    direct: bool = False
+    """Whether an input that it has moved is in the loss itself, beside what a network makes of it (a trajectory). Only where it has moved one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Reads autograd's graph off its nodes and their shapes alone: no saved tensor is unpacked, so no hook of the user's runs. Knows no probe."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -57,6 +57,18 @@ def past(roots: Iterable[Tensor], ends: Iterable[Any]) -> bool:
     return any(isinstance(torch_internals.leaf_of(node), torch.nn.Parameter) for node in between(_nodes(roots), ends))
 
 
+def passes_layers_by(root: Tensor, edge: GradientEdge | None) -> bool:
+    """Whether a way leads from the root to this place in the graph that goes through no weight of a layer."""
+    return edge is not None and any(node is edge.node for node in between([root.grad_fn], goes_on=lambda node: not _is_layer(node)))
+
+
+def _is_layer(node: Any) -> bool:
+    """Whether an operation takes a parameter of two or more dimensions, as it is or transposed."""
+    ways = [following for following, _ in node.next_functions if following is not None]
+    ways += [further for following in ways if following.name().startswith("T") for further, _ in following.next_functions]
+    return any(isinstance(leaf := torch_internals.leaf_of(way), torch.nn.Parameter) and leaf.dim() > 1 for way in ways)
+
+
 def behind(node: Any) -> list[Any]:
     """The nodes of the graph behind a node, and that one."""
     return list(between([node]))
@@ -82,8 +94,8 @@ def summands(root: Tensor) -> tuple[GradientEdge | None, tuple[int, ...]]:
     return (GradientEdge(node, output) if node is not None else None), shape
 
 
-def between(tops: Iterable[Any], ends: Iterable[Any] = ()) -> Iterator[Any]:
-    """The nodes from the tops down to the ends, which are left out, each once."""
+def between(tops: Iterable[Any], ends: Iterable[Any] = (), goes_on: Callable[[Any], bool] = lambda _: True) -> Iterator[Any]:
+    """The nodes from the tops down to the ends, which are left out, each once. goes_on: whether what lies behind a node is wanted too."""
     seen: set[Any] = {None, *ends}
     waiting = list(tops)
     while waiting:
@@ -92,7 +104,8 @@ def between(tops: Iterable[Any], ends: Iterable[Any] = ()) -> Iterator[Any]:
             continue
         seen.add(node)
         yield node
-        waiting.extend(following for following, _ in node.next_functions)
+        if goes_on(node):
+            waiting.extend(following for following, _ in node.next_functions)
 
 
 def _nodes(roots: Iterable[Tensor]) -> Iterator[Any]:

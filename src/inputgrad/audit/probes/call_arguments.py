@@ -57,3 +57,16 @@ def results(result: Any) -> Iterator[Any]:
     for value in flat(result):
         if isinstance(value, Tensor) or type(value).__name__ == "ndarray":
             yield value
+
+
+def is_in_place(name: str) -> bool:
+    """Whether a function of this name writes into its first argument."""
+    return name.startswith("__i") or name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+
+
+def written_besides(name: str, args: tuple[Any, ...]) -> list[Tensor]:
+    """What a call has written to and does not give back: the buffer of ``buffer[i] = value``, and the tensor that a view written to is a part of."""
+    if not is_in_place(name) or not args or not isinstance(args[0], Tensor):
+        return []
+    whole = args[0]._base
+    return ([args[0]] if name == "__setitem__" else []) + ([] if whole is None else [whole])

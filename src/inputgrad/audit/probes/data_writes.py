@@ -11,6 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from inputgrad.audit.call_sites import Site, here
 from inputgrad.audit.probes import autograd_graph
+from inputgrad.audit.probes.call_arguments import is_in_place
 from inputgrad.audit.torch_internals import INPUT_KEEPING_NODES, leaf_of, next_node_number, node_number
 
 _KEPT = 3
@@ -40,8 +41,7 @@ class DataWriteTracker:
 
     def changing(self, name: str, args: tuple[Any, ...]) -> None:
         """Before a function that works in place on what ``x.data`` gave."""
-        in_place = name.startswith("__i") or name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
-        if in_place and self._owners and args and isinstance(args[0], Tensor):
+        if self._owners and is_in_place(name) and args and isinstance(args[0], Tensor):
             owner = self._owners.get(args[0])
             if owner is not None:
                 self.write(owner)

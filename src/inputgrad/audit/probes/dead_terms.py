@@ -15,6 +15,7 @@ from inputgrad.audit.probes.operation_names import ADDING, COMPARING, FEEDING, J
 from inputgrad.audit.probes.tensor_notes import TensorNote
 from inputgrad.audit.torch_internals import node_number
 
+_MANY = 16
 Noted = list[tuple[Any, TensorNote]]
 """Arguments of a call of torch, with what is known of each."""
 
@@ -26,10 +27,25 @@ def joined(name: str, noted: Noted, result: Any, cut: GraphCut | None, operation
     for key, origin in ((key, origin) for _, note in noted for key, origin in note.origins.items()):
         own = _values(name, origin, result) if origin.cut or cut else frozenset[Values]()
         meant = origin.meant or (origin.cut is not None and (name in ("detach", "detach_") or not torch.is_grad_enabled()))
-        through = origin.through | {operations[key]} if key in operations else origin.through
-        new = Origin(origin.gradient, origin.cut or cut, origin.moved or moved, meant, own, origin.made_of | own, through)
+        entered = key in operations and origin.gradient.operations[-1:] == [operations[key]]
+        through = origin.through | {operations[key]} if entered else origin.through
+        new = Origin(origin.gradient, origin.cut or cut, origin.moved or moved, meant, own, _few(origin.made_of | own), through)
         origins[key] = _both(origins[key], new) if key in origins else new
-    return origins
+    return _newest(origins)
+
+
+def _few(made_of: frozenset[Values]) -> frozenset[Values]:
+    """Of many values those that a layer took, which decide: a sampler makes new ones with each of thousands of operations."""
+    return made_of if len(made_of) <= _MANY else frozenset([values for values in made_of if values.fed][:1])
+
+
+def _newest(origins: dict[int, Origin]) -> dict[int, Origin]:
+    """All that are alive, and the newest of the rest: a sample that went through a long chain comes from the gradients of all its steps."""
+    cut = [key for key, origin in origins.items() if origin.cut is not None]
+    if len(cut) <= _MANY:
+        return origins
+    old = set(sorted(cut, key=lambda key: origins[key].gradient.call.number)[:-_MANY])
+    return {key: origin for key, origin in origins.items() if key not in old}
 
 
 def _both(one: Origin, other: Origin) -> Origin:

@@ -45,6 +45,10 @@ class GradientOwnership:
             return self.is_parameter(tensor)
         return any(leaf.shape == tensor.shape and self.is_parameter(leaf) for leaf in autograd_graph.leaves(tensor.grad_fn))
 
+    def made_of_parameters(self, tensor: Tensor) -> bool:
+        """Whether it was computed from a parameter."""
+        return not tensor.is_leaf and any(map(self.is_parameter, autograd_graph.leaves(tensor.grad_fn)))
+
     def parameters(self) -> list[Tensor]:
         self.look_round()
         return [parameter for parameter in self._parameters if parameter.requires_grad]
@@ -62,6 +66,11 @@ class GradientOwnership:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 self._parameters[parameter] = True
+
+    def moves_inputs(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it holds no module's parameter, while another optimiser does: the inner loop of an attack, a latent that is searched for."""
+        held = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        return not any(isinstance(parameter, nn.Parameter) for parameter in held) and any(isinstance(known, nn.Parameter) for known in self._parameters)
 
     def calls_of(self, parameter: Tensor) -> list[GradientCall]:
         return self._waiting.get(parameter, [])

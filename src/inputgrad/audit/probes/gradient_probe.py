@@ -17,11 +17,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from inputgrad.audit.call_sites import Site, here, inside_library
 from inputgrad.audit.observations.gradient_calls import GradientCall, GraphBehind, InputGradient, Request, Root
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
-from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hooks, requests, second_derivatives, tensor_parallel_entries, term_effects
+from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hooks, requests, second_derivatives, term_effects
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.requests import listed
 from inputgrad.audit.probes.tensor_measures import sizes, value_range
+from inputgrad.audit.probes.tensor_parallel_entries import kept_error
 from inputgrad.audit.torch_internals import without_torch_function
 
 _MEASURED = 2
@@ -62,7 +63,7 @@ class GradientProbe:
         call = self._record("grad", site, request, root, self._second(graph, site, request, roots, wanted, given.get("grad_outputs")))
         if counterfactual.keeps_graph(self._recorder.facts, call):
             args, kwargs = (), {**given, "create_graph": True, "retain_graph": True}
-        result = _run(call, roots, lambda: func(*args, **kwargs))
+        result = kept_error(call, roots, lambda: func(*args, **kwargs))
         self._record_results(call, wanted, result, roots)
         return result
 
@@ -82,7 +83,7 @@ class GradientProbe:
             if counterfactual.keeps_graph(self._recorder.facts, call):
                 create_graph = retain_graph = True
             with self._recorder.ownership.added_by(call, roots, leaves):
-                _run(call, roots, lambda: original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs))
+                kept_error(call, roots, lambda: original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs))
             return None
 
         return backward
@@ -165,6 +166,7 @@ class GradientProbe:
         ownership, site = self._recorder.ownership, here()
         nodes = list(autograd_graph.between(root.grad_fn for root in roots))
         leaves = autograd_graph.leaves_among(nodes)
+        self._mark_reached(roots, nodes)
         live, dead = self._terms(roots, site)
         ends = [self._edges[term.gradient].node for term in live if term.gradient in self._edges]
         graph = replace(
@@ -182,6 +184,12 @@ class GradientProbe:
             self._recorder.event("written under the graph", written[0].site, call=call, wrong=written[1])
         return call, leaves
 
+    def _mark_reached(self, roots: list[Tensor], nodes: list[Any]) -> None:
+        """The input gradients that stand in the graph of a loss, whichever way they came there (a buffer, an extension in C++)."""
+        edges = {(root.grad_fn, root.output_nr) for root in roots}.union(*(node.next_functions for node in nodes)) if self._edges else set()
+        for gradient, edge in self._edges.items():
+            gradient.reached = gradient.reached or (edge.node, edge.output_nr) in edges
+
     def _terms(self, roots: Iterable[Tensor], site: Site) -> tuple[list[LiveTerm], list[DeadTerm]]:
         """What of the loss comes from input gradients."""
         live: list[LiveTerm] = []
@@ -193,7 +201,8 @@ class GradientProbe:
                 origin.gradient.reached = True
                 if origin.alive:
                     way = tuple(operation for operation in origin.gradient.operations if operation in origin.through)
-                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient), way))
+                    direct = any(item.moves for item in way) and autograd_graph.passes_layers_by(root, self._edges.get(origin.gradient))
+                    live.append(LiveTerm(origin.gradient, *self._effect(root, origin.gradient), way, direct))
                 elif not root.requires_grad or self._recorder.provenance.made_a_leaf(root):
                     dead.append(DeadTerm(origin, site, float(root.detach().double().mean()), tuple(root.shape), whole=True))
         return live, dead
@@ -215,8 +224,8 @@ class GradientProbe:
             if gradient is not None:
                 self._add(call, variable, gradient, roots[0])
 
-    def _add(self, call: GradientCall, variable: Tensor, gradient: Tensor, root: Tensor | None = None, sum_of: tuple[GradientCall, ...] = ()) -> None:
-        """Record an input gradient, and follow it from here on."""
+    def _add(self, call: GradientCall, variable: Tensor | None, gradient: Tensor, root: Tensor | None = None, sum_of: tuple[GradientCall, ...] = ()) -> None:
+        """Record an input gradient, and follow it from here on. variable: None where it is gone already."""
         above = next(iter(self._recorder.provenance.of(root).origins.values()), None) if root is not None else None
         record = InputGradient(
             call=call,
@@ -227,23 +236,13 @@ class GradientProbe:
             sizes=sizes(gradient),
             sum_of=sum_of,
             second_of=None if above is None else above.gradient,
-            span=value_range(variable),
-            drawn=self._recorder.interpolation.mixed(variable),
-            by_leaf=variable.is_leaf,
-            of_weights=not variable.is_leaf and any(map(self._recorder.ownership.is_parameter, autograd_graph.leaves(variable.grad_fn))),
+            span=None if variable is None else value_range(variable),
+            drawn=None if variable is None else self._recorder.interpolation.mixed(variable),
+            by_leaf=variable is not None and variable.is_leaf,
+            of_weights=variable is not None and self._recorder.ownership.made_of_parameters(variable),
         )
         call.input_gradients.append(record)
         self._recorder.provenance.begin(gradient, record, variable)
         self._by_tensor[gradient] = record
         if gradient.requires_grad:
             self._edges[record] = get_gradient_edge(gradient)
-
-
-def _run(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any:
-    """The pass itself; what it raises is kept in the call."""
-    try:
-        with tensor_parallel_entries.watched(call, roots):
-            return run()
-    except RuntimeError as error:
-        call.fate.error = str(error)
-        raise

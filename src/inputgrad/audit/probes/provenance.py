@@ -19,7 +19,7 @@ from inputgrad.audit.call_sites import Site, here
 from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
 from inputgrad.audit.observations.tensor_origins import GraphCut, Operation, Origin, Values
 from inputgrad.audit.probes import autograd_graph, dead_terms
-from inputgrad.audit.probes.call_arguments import dims, flat, given_values, results, same_values
+from inputgrad.audit.probes.call_arguments import dims, flat, given_values, results, same_values, written_besides
 from inputgrad.audit.probes.operation_names import ADDING, COMPARING, CUTTING, LAYERS, LINEAR
 from inputgrad.audit.probes.scalar_reductions import Reduction, reduction
 from inputgrad.audit.probes.tensor_measures import value_range
@@ -105,7 +105,7 @@ class ProvenanceTracker:
         call = _Call(name, args, kwargs, noted, here() if any(note.origins for _, note in noted) else None)
         operations = {} if call.site is None else self._used(call, call.site, result)
         dead_terms.feed(name, args, noted)
-        for value in results(result):
+        for value in (*results(result), *written_besides(name, args)):
             if not isinstance(value, Tensor):
                 self._arrays = {key: item for key, item in self._arrays.items() if item() is not None}
                 self._arrays[value.__array_interface__["data"][0]] = weakref.ref(value)

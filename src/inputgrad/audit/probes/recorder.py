@@ -1,5 +1,6 @@
 """The recorder that all probes write to: the facts so far, what is followed, and which step the run is in. Knows no probe and patches nothing."""
 
+import threading
 from typing import Any
 
 from inputgrad.audit.call_sites import Site, here
@@ -19,14 +20,20 @@ class Recorder:
         self.ownership = GradientOwnership()
         self.interpolation = InterpolationTracker()
         self.data_writes = DataWriteTracker()
-        self.watching = False
+        self.active = False
         """Whether the run is watched at present: from the first moment of the block to the last step that counts."""
+        self._thread = threading.get_ident()
         self.stepping = False
         """Whether an optimiser is at work: what it does itself is not followed, its closure is."""
         self.step = 0
         """The number of the present step: how many the busiest optimiser has made."""
         self.scale = 1.0
         """What a GradScaler last multiplied a loss by."""
+
+    @property
+    def watching(self) -> bool:
+        """Whether the run is watched, and this is the thread that it began in: other threads are left alone."""
+        return self.active and threading.get_ident() == self._thread
 
     def event(self, name: str, site: Site | None = None, **detail: Any) -> None:
         """Note something that one rule or another wants to know of."""

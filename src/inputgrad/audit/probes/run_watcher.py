@@ -8,6 +8,8 @@ alone.
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +31,10 @@ _CATCHING = ("register_hook", "register_post_accumulate_grad_hook", "retain_grad
 """Ways to a gradient beside ``.grad`` of a leaf."""
 
 
+_PATIENCE = 2
+"""How often a script may swallow its end."""
+
+
 class StopWatching(BaseException):
     """Raised after the last watched step, to end a script cleanly; no ``except Exception`` stops it."""
 
@@ -36,12 +42,14 @@ class StopWatching(BaseException):
 class RunWatcher(TorchFunctionMode):
     """Follows one run. ``steps``: how many optimiser steps are watched; then everything is let go, or with ``stop`` the run ends."""
 
-    def __init__(self, steps: int = 3, *, stop: bool = False) -> None:
+    def __init__(self, steps: int = 3, *, stop: bool = False, leave: Callable[[], None] | None = None) -> None:
+        """leave: ends the process; called where the script swallows what is to end it, and goes on."""
         super().__init__()
-        self._limit, self._stop = steps, stop
+        self._limit, self._stop, self._leave = steps, stop, leave
         self._recorder = Recorder()
         self._gradients = GradientProbe(self._recorder)
         self._steps = StepProbe(self._recorder, self._after_step)
+        self._main, self._swallowed = threading.get_ident(), 0
         self._torch_func = TorchFuncProbe(self._recorder, self._gradients.transformed)
         self._undo = contextlib.ExitStack()
         self._mode_off = False
@@ -60,17 +68,17 @@ class RunWatcher(TorchFunctionMode):
 
     def __enter__(self) -> RunWatcher:
         with contextlib.ExitStack() as undo:
-            for register, hook in ((register_optimizer_step_pre_hook, self._steps.before), (register_optimizer_step_post_hook, self._steps.after)):
-                undo.callback(register(hook).remove)  # type: ignore[arg-type]  # torch names no hook that changes the arguments
+            for register, hook in ((register_optimizer_step_pre_hook, self._before_step), (register_optimizer_step_post_hook, self._steps.after)):
+                undo.callback(register(hook).remove)
             undo.enter_context(installed(self.patches()))
             super().__enter__()
             self._undo = undo.pop_all()
-        self._recorder.watching = True
+        self._recorder.active = True
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         counterfactual.give_up()
-        self._recorder.watching = False
+        self._recorder.active = False
         try:
             self._undo.close()
         finally:
@@ -84,13 +92,22 @@ class RunWatcher(TorchFunctionMode):
         self._gradients.forget_graphs()
         if self._recorder.step < self._limit:
             return
-        self._recorder.watching = False
+        self._recorder.active = False
         if torch_internals.is_innermost_mode(self):
             super().__exit__(None, None, None)
             self._mode_off = True
         self.facts.ended_early = self._stop
         if self._stop:
             raise StopWatching
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """A hook of every optimiser. A script that steps on after its end has swallowed it (a bare ``except``): it is ended again, and then for good."""
+        if self.facts.ended_early and threading.get_ident() == self._main:
+            self._swallowed += 1
+            if self._leave is not None and self._swallowed > _PATIENCE:
+                self._leave()
+            raise StopWatching
+        return self._steps.before(optimizer, args, kwargs)
 
     # functions
 

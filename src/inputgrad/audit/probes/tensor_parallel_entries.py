@@ -36,3 +36,13 @@ def _counting(call: GradientCall, node: Any) -> Callable[[tuple[Any, ...]], None
         call.fate.entries_cut += sum(list(getattr(gradient, "placements", wanted)) != wanted for gradient in gradients)
 
     return count
+
+
+def kept_error(call: GradientCall, roots: list[Tensor], run: Callable[[], Any]) -> Any:
+    """The pass itself; what it raises is kept in the call."""
+    try:
+        with watched(call, roots):
+            return run()
+    except RuntimeError as error:
+        call.fate.error = str(error)
+        raise

@@ -1,5 +1,6 @@
 """IG1, the graph: an input gradient in the loss that no parameter feels."""
 
+import ast
 import math
 from collections.abc import Iterator
 
@@ -139,4 +140,19 @@ def _with_graph(call: GradientCall) -> str:
     for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
         if f"{name}(" in call.site.code:
             return f"torch.autograd.functional.{name}(..., create_graph=True)"
-    return "torch.autograd.grad(..., create_graph=True)"
+    return _own_line(call.site.code) or "torch.autograd.grad(..., create_graph=True)"
+
+
+def _own_line(code: str) -> str:
+    """The user's own line with ``create_graph=True``, as the two lines of a diff; "" where it is no whole statement with one call of ``grad``."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return ""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "grad"]
+    if len(calls) != 1 or any(word.arg is None for word in calls[0].keywords):
+        return ""
+    before = ast.unparse(tree)
+    calls[0].keywords = [word for word in calls[0].keywords if word.arg not in ("retain_graph", "create_graph")]
+    calls[0].keywords.append(ast.keyword("create_graph", ast.Constant(True)))
+    return f"- {before}\n+ {ast.unparse(tree)}"

@@ -22,7 +22,7 @@ def not_detached(facts: Facts) -> Iterator[Finding]:
             taken = any(
                 operation.span is not None for operation in live.gradient.operations
             )  # by a layer, as its input: not as weights that an inner step made
-            if move is None or not taken or not live.pull or live.gradient.second_of is not None:
+            if move is None or not taken or not live.pull or live.gradient.second_of is not None or live.direct:
                 continue
             effect = "" if live.effect is None else f"‖∂loss/∂θ‖ through the step alone = {live.effect:.3g}, of {call.fate.contributed:.3g} in all"
             yield Finding(
