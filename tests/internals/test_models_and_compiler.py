@@ -173,6 +173,12 @@ def test_kinds_that_have_moved_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> 
 # tensors
 
 
+@canary("tensors.is_at_hand")
+def test_numbers_on_the_cpu_are_at_hand() -> None:
+    assert tensors.is_at_hand(torch.ones(()))
+    assert not tensors.is_at_hand(torch.ones((), device="meta"))
+
+
 @canary("tensors.scaled", "tensors.largest_magnitudes", "tensors.stored_values")
 def test_several_tensors_at_once() -> None:
     given = [torch.tensor([1.0, -3.0]), torch.tensor([[2.0]]), torch.tensor([float("nan"), 1.0])]

@@ -27,6 +27,7 @@ from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
@@ -89,7 +90,7 @@ class PlainStep:
                 state.rewind()
             raise
         total = weighted_sum(self.values, active)
-        if total.device.type == "cpu" and not math.isfinite(total.item()):
+        if is_at_hand(total) and not math.isfinite(total.item()):
             check_finite(self.values, batch)
         self.total = total
 

@@ -109,7 +109,7 @@ class _BranchMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if self._tape.paused or watchers() < self._watchers:  # a dispatch mode of the user's answers: its calls are of kernels, which are no doing of the model's
+        if self._tape.paused or watchers() < self._watchers:  # a dispatch mode of the user's answers, by calls of kernels that are no doing of the model's
             return func(*args, **kwargs)
         self._region.follow(func, args)
         if self._region.inside:
