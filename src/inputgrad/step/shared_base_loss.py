@@ -35,7 +35,7 @@ class SharedBaseLoss:
     def split(self, value: Tensor, cotangent: Tensor | None) -> tuple[float, Tensor | None]:
         """The multiple of Σs that the engine takes along for ``value``, and what the cotangent at the output holds beyond it; None for nothing."""
         factor = self._factor(value)
-        taken = (factor * self.multiple.c).to(self.multiple.cotangent) * self.multiple.cotangent
+        taken = (self.multiple.cotangent.double() * (factor * self.multiple.c)).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
         left = -taken if cotangent is None else cotangent - taken
         times, beyond, size = torch.stack([factor, left.double().norm(), taken.double().norm()]).tolist()  # a device is waited for once
         return self.multiple.c * times, left if beyond > _ROUNDINGS * torch.finfo(taken.dtype).eps * size else None
