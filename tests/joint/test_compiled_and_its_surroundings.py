@@ -103,7 +103,7 @@ def test_a_tensor_from_nowhere_is_refused() -> None:
 
     class Changing:
         def __init__(self) -> None:
-            self.__slots = iter([torch.full((6,), float(k), dtype=torch.float64) for k in range(1, 9)])
+            self.__slots = iter([torch.full((6,), float(k), dtype=torch.float64) for k in range(1, 20)])
 
         def __call__(self, b: ig.Batch) -> Tensor:
             return next(self.__slots)
