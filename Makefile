@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test demo lint docs bench bench-full study audit-corpus compat zoo package clean
+.PHONY: help setup test test-device demo lint docs bench bench-full study audit-corpus compat zoo package clean
 
 help: ## print this list
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -17,6 +17,10 @@ setup: .venv/.ready ## make the environment .venv; every other target does it by
 # Two processes of one thread each: the models are small, and threads that wait for each other are most of their time.
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# On the first accelerator that torch finds (CUDA, ROCm, Metal, XPU); says why where there is none.
+test-device: setup ## run the table of cases on an accelerator
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/devices -rs
 
 demo: setup ## train five networks and write demo/report.html
 	$(BIN)/inputgrad train examples/demo/*.yaml --out demo

@@ -54,6 +54,10 @@ class Batch:
             self._made[key] = make()
         return self._made[key]
 
+    def close(self) -> None:
+        """Let go of what was made for it: a field holds the batch that it came from, so neither would be freed before the garbage collector comes."""
+        self._made.clear()
+
     @property
     def counts(self) -> bool:
         """`is_training_step` under its name in earlier versions."""

@@ -69,7 +69,7 @@ class LogProbabilities(Head):
 
 @dataclass(frozen=True)
 class EachOutput(Head):
-    """Every output by itself: K = C rows, the whole Jacobian; its gradient is ``[N, C, *input]`` at the cost of C backward passes."""
+    """Every output by itself: K = C rows, the whole Jacobian; its gradient is ``[N, C, *input]``, by C backward passes or a batched one."""
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return output.flatten(1)

@@ -61,6 +61,16 @@ def test_a_step_inside_a_mode_is_the_same(engine: Any, mode: str, whole: bool) -
     torch.testing.assert_close(gradients(engine, MODES[mode], whole=whole), gradients(engine, Nothing, whole=whole), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_first_step_on_an_equation_is_verified_inside_a_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels that a mode calls for autograd are no doing of the model's: none of their numbers is kept while the parameters move."""
+    monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
+    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    criterion = ig.InputGradientLoss(None, ig.recipes.poisson(1.0, names="xy"))
+    with MODES[mode]():
+        criterion(model, X[:, :2]).backward()
+
+
 def test_the_operations_of_a_step_can_be_counted() -> None:
     """As many as those of the same lines by hand, first step apart."""
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()

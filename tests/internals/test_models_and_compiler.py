@@ -173,6 +173,12 @@ def test_kinds_that_have_moved_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> 
 # tensors
 
 
+@canary("tensors.is_at_hand")
+def test_numbers_on_the_cpu_are_at_hand() -> None:
+    assert tensors.is_at_hand(torch.ones(()))
+    assert not tensors.is_at_hand(torch.ones((), device="meta"))
+
+
 @canary("tensors.scaled", "tensors.largest_magnitudes", "tensors.stored_values")
 def test_several_tensors_at_once() -> None:
     given = [torch.tensor([1.0, -3.0]), torch.tensor([[2.0]]), torch.tensor([float("nan"), 1.0])]
@@ -356,18 +362,20 @@ def test_without_the_tracer_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -
         tracing.trace(torch.exp, torch.zeros(2))
 
 
-@canary("tracing.is_watched", "tracing.without_dispatch_modes")
+@canary("tracing.is_watched", "tracing.watchers", "tracing.without_dispatch_modes")
 def test_dispatch_modes_are_seen_and_set_aside() -> None:
     told = []
 
     class Mode(tracing.TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             told.append(func)
+            assert tracing.watchers() == 0
             return func(*args, **(kwargs or {}))
 
     x = torch.ones(2)
     with Mode():
         assert tracing.is_watched()
+        assert tracing.watchers() == 1
         with tracing.without_dispatch_modes():
             assert not tracing.is_watched()
             x.exp()
@@ -377,11 +385,12 @@ def test_dispatch_modes_are_seen_and_set_aside() -> None:
     assert not tracing.is_watched()
 
 
-@missing("tracing.is_watched", "tracing.without_dispatch_modes")
+@missing("tracing.is_watched", "tracing.watchers", "tracing.without_dispatch_modes")
 def test_where_modes_cannot_be_told_there_may_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch._C, "_len_torch_dispatch_stack")
     monkeypatch.delattr(torch.utils._python_dispatch, "_disable_current_modes")
     assert tracing.is_watched()
+    assert tracing.watchers() == 0
     with tracing.without_dispatch_modes():
         pass
 

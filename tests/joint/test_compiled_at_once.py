@@ -49,9 +49,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[ProgramStep]:
     return made
 
 
-def made(terms: Any = None, steps: int = 2) -> tuple[ig.InputGradientLoss, Any]:
+def made(terms: Any = None, steps: int = 2, base: Any = "mse") -> tuple[ig.InputGradientLoss, Any]:
     model = Net().double()
-    criterion = ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2) if terms is None else terms, engine=Compiled(backend="aot_eager"))
+    criterion = ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2) if terms is None else terms, engine=Compiled(backend="aot_eager"))
     for _ in range(steps):
         criterion.backward(model, X, Y)
     model.zero_grad()
@@ -150,12 +150,21 @@ def test_closures_of_lbfgs_run_the_program(at_once: list[ProgramStep]) -> None:
 
 
 def test_what_may_not_run_at_once_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, at_once: list[ProgramStep]) -> None:
-    """A function of the user's may hold anything, so its program is guarded in the full way; that this is so is found once."""
-    criterion, model = made(0.5 * ig.term(lambda batch: batch.gradient().square().sum(1)))
+    """The program of a base loss that is a function of the user's is guarded in the full way; that this is so is found once."""
+    criterion, model = made(base=lambda output, target: (output - target).square().mean())
     monkeypatch.setattr(ModelStructure, "__init__", None)  # calling it would fail
     for _ in range(3):
         assert distance(gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
     assert at_once == []
+
+
+def test_a_term_of_the_users_runs_at_once_while_what_it_holds_is_the_same(at_once: list[ProgramStep]) -> None:
+    held = {"factor": 1.0}
+    criterion, model = made(0.5 * ig.term(lambda batch: held["factor"] * batch.gradient().square().sum(1)), steps=1)
+    for factor in (1.0, 2.0, 2.0, 1.0):
+        held["factor"] = factor
+        assert distance(gradients(model, criterion(model, X, Y)), by_hand(model, 0.5 * factor)) < 1e-12
+    assert len(at_once) == 2  # another number is another form, not seen often enough for a program of its own
 
 
 def test_nothing_is_walked() -> None:

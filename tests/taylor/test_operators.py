@@ -201,3 +201,75 @@ def test_how_derivatives_were_computed_is_told_in_words() -> None:
     gated = nn.Sequential(nn.Linear(3, 4), nn.GRUCell(4, 4), nn.Tanh()).double()
     operators.laplacian(gated, x)
     assert operators.how_computed(gated) == {"laplacian": "nested reverse mode: gru_cell has no rule"}
+
+
+def cahn_hilliard(u: ig.Field) -> Tensor:
+    cube = 3 * u.value**2 * u.laplacian("x", "y") + 6 * u.value * u.gradient("x", "y").square().sum(1)
+    return u.d("t") - cube + u.laplacian("x", "y") + 0.3 * u.biharmonic("x", "y")
+
+
+def by_laplacians(model: nn.Module, x: Tensor) -> Tensor:
+    """The same from its definition, u_t = Δ(u³ − u − γΔu)."""
+    x = x.clone().requires_grad_()
+
+    def slopes(quantity: Tensor) -> Tensor:
+        return torch.autograd.grad(quantity.sum(), x, create_graph=True)[0]
+
+    def laplacian(quantity: Tensor) -> Tensor:
+        first = slopes(quantity)
+        return slopes(first[:, 0])[:, 0] + slopes(first[:, 1])[:, 1]
+
+    u = model(x)[:, 0]
+    return slopes(u)[:, 2] - laplacian(u**3 - u - 0.3 * laplacian(u))
+
+
+def kuramoto_sivashinsky(u: ig.Field) -> Tensor:
+    return u.d("t") + u.value * u.d("x") + u.d("xx") + u.d("xxxx")
+
+
+def by_grad(model: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    u, known = model(x)[:, 0], []
+    for column in (0, 0, 0, 0):
+        last = known[-1] if known else u
+        known.append(torch.autograd.grad(last.sum(), x, create_graph=True)[0][:, column])
+    (first,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    return first[:, 2] + u * known[0] + known[1] + known[3]
+
+
+@pytest.mark.parametrize(("equation", "by_hand"), [(cahn_hilliard, by_laplacians), (kuramoto_sivashinsky, by_grad)])
+def test_equations_of_fourth_order_equal_their_definition(equation: Any, by_hand: Any) -> None:
+    """By nesting in the first evaluation, by one pass with coefficients from the second one on."""
+    model, x = net(), points()
+    for step in range(3):
+        u = operators.field(model, x, names="xyt")
+        found = equation(u)
+        assert u._coordinates.source.by_taylor == (step > 0)
+        same(found, by_hand(model, x), model)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_biharmonic_is_one_sum(outputs: int) -> None:
+    model, x = net(outputs=outputs), points()
+    for _ in range(2):
+        u = operators.field(model, x, names="xyz")
+        found = u.biharmonic()
+    expected = sum(u.d(a, a, b, b) for a in "xyz" for b in "xyz")
+    same(found, expected, model)
+    assert len(u._coordinates.source._plan.layout.sums) == 1
+    assert sorted(u._coordinates.source._plan.layout.sums[0]) == [(1.0, (k, k, k, k)) for k in range(3)] + [
+        (2.0, (a, a, b, b)) for a, b in ((0, 1), (0, 2), (1, 2))
+    ]
+
+
+def test_hessian_and_divergence_of_a_field() -> None:
+    model, x = net(outputs=3), points()
+    for _ in range(2):
+        u = operators.field(model, x, names="xyz")
+        hessian, divergence = u.hessian(), u.divergence()
+        same(hessian, torch.stack([torch.stack([u.d(a, b) for b in "xyz"], -1) for a in "xyz"], -2), model)
+        same(divergence, operators.divergence(model, x), model)
+        assert hessian.shape == (6, 3, 3, 3)
+        assert u.part(0).hessian("x", "z").shape == (6, 2, 2)
+    with pytest.raises(ValueError, match="as many coordinates as outputs"):
+        operators.field(model, x, names="xyz").divergence("x")

@@ -19,6 +19,7 @@ from inputgrad.derivatives.substitution import BackwardTarget
 from inputgrad.torch_internals.autograd import engine_goes_on_to
 from inputgrad.torch_internals.autograd_graph import is_leaf_node
 from inputgrad.torch_internals.functorch import is_transformed
+from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
 
 Tensors = tuple[Any, ...]
@@ -139,7 +140,7 @@ def differentiated(*inputs: Tensor | None) -> bool:
 
 def may_hold(condition: Tensor) -> bool:
     """Whether it holds anywhere; where asking would make a device wait, or a trace depend on values: yes."""
-    return condition.device.type != "cpu" or is_tracing() or bool(condition.any())
+    return not is_at_hand(condition) or is_tracing() or bool(condition.any())
 
 
 def large(tensor: Tensor) -> bool:

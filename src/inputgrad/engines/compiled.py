@@ -58,7 +58,8 @@ class Compiled(Engine):
     tolerance: how far the parameter gradient of a new program may be from the eager one on its first batch, relative; None takes the square root of the
     precision of the parameters, or of autocast where that is coarser. A program that is further off is not used, and one warning says so.
 
-    backend: torch.compile's; "aot_eager" runs the joint graph without a compiler.
+    backend: torch.compile's; "aot_eager" runs the joint graph without a compiler. mode: torch.compile's; "reduce-overhead" records the program as one CUDA
+    graph, which is for small networks on a GPU (its results are copied, since the next run writes over them).
 
     Dropout draws fresh masks each step (by the compiler's generator, seeded by torch's), running statistics are updated, ``.grad`` accumulates, weights
     change without another compilation.
@@ -67,6 +68,7 @@ class Compiled(Engine):
     after: int = 8
     tolerance: float | None = None
     backend: str = "inductor"
+    mode: str | None = None
 
     name: ClassVar[str] = "compiled"
     traits: ClassVar[Traits] = Traits(
@@ -114,9 +116,10 @@ class Compiled(Engine):
             replay = RandomAndBufferState(model, next(model.parameters()).device)
             replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
             with told(f"a step of {type(model).__name__}"):
+                expected, foreign = eager_gradients(replay, request)  # first, since a field learns of it what its equation asks for
                 with replay.run():
-                    compiled = CompiledStep(request, self.backend)
-                reason = _frozen(compiled, model, held) or self._difference(replay, compiled, request)
+                    compiled = CompiledStep(request, self.backend, self.mode)
+                reason = _frozen(compiled, model, held) or _foreign(foreign) or self._difference(replay, compiled, request, expected)
         except Exception as error:  # tracers and compilers raise anything
             if messages.is_out_of_memory(error):
                 raise
@@ -129,11 +132,8 @@ class Compiled(Engine):
     def _refuse(self, model: nn.Module, reason: str) -> None:
         warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
 
-    def _difference(self, replay: RandomAndBufferState, compiled: "CompiledStep", request: StepRequest) -> str | None:
+    def _difference(self, replay: RandomAndBufferState, compiled: "CompiledStep", request: StepRequest, expected: dict[str, Tensor]) -> str | None:
         """Why the compiled step is not used: its first batch compared with the eager step, of whose gradient a sketch is kept."""
-        expected, foreign = eager_gradients(replay, request)
-        if foreign:
-            return f"the loss reaches {foreign} tensor(s) that require grad and are no parameters of the model"
         dtypes = {parameter.dtype for parameter in request.model.parameters() if parameter.requires_grad}
         for interpreted in (True, False):
             with replay.run():
@@ -174,6 +174,10 @@ def _frozen(compiled: "CompiledStep", model: nn.Module, held: dict[int, Tensor])
         if id(constant) not in known:
             return f"a tensor of shape {list(constant.shape)} enters the step from outside; hand it to the term, the place or the model as a field of theirs"
     return None
+
+
+def _foreign(leaves: int) -> str | None:
+    return f"the loss reaches {leaves} tensor(s) that require grad and are no parameters of the model" if leaves else None
 
 
 def _inputs_require_grad(steps: _CompiledSteps, request: StepRequest) -> bool:

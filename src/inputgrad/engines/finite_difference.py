@@ -31,7 +31,7 @@ from inputgrad.engines.difference_error import by_doubling, estimated_error, par
 from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, joint_norm, score_at_displacement, sum_of_scores
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, norms_of_inputs_and_rows, score_at_displacement, sum_of_scores
 from inputgrad.passes.first_derivative import check_first_derivative, step_refinement
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.in_chunks import sketch
@@ -120,9 +120,9 @@ class FiniteDifference(Engine):
         dtypes = self._dtypes(forward, request.score)
 
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
-            for row in range(count) if count is not None else (None,):
-                directions = dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True))
-                yield row, directions, self._step(forward, directions, dtypes, request.score)
+            numbers = range(count) if count is not None else (None,)
+            directions = [dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True)) for row in numbers]
+            return zip(numbers, directions, self._steps(forward, directions, dtypes, request.score), strict=True)
 
         def same_pass(v: Cotangents) -> Tensor:
             shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h] if primal_scores is not None else []
@@ -150,7 +150,7 @@ class FiniteDifference(Engine):
         def extra_passes(v: Cotangents, c: float) -> Iterator[Share]:
             forward.free_graph()
             directions = dict(zip(request.wrt, v, strict=True))
-            h = self._step(forward, directions, dtypes, request.score)
+            (h,) = self._steps(forward, [directions], dtypes, request.score)
             yield KnownGradients(both.times(c - 1 / h if h and self.scheme == "one_sided" else c))
             for multiple, weight in PASSES[self.scheme] if h else ():
                 yield score_at_displacement(forward, scored, directions, multiple * h) * (weight / h)
@@ -191,16 +191,18 @@ class FiniteDifference(Engine):
             dtypes.add(torch.get_autocast_dtype(here.output.device.type))
         return dtypes
 
-    def _step(self, forward: ForwardPass, v: dict[Key, Tensor], dtypes: Iterable[torch.dtype], score: Score) -> float:
+    def _steps(self, forward: ForwardPass, rows: list[dict[Key, Tensor]], dtypes: Iterable[torch.dtype], score: Score) -> list[float]:
+        """h for each row of directions; 0 where they are zero."""
         here = forward.values()
-        variables = [here.variables[key].detach() for key in v]
-        size, length = input_norm(variables), joint_norm(list(v.values()))
-        if length == 0:
-            return 0.0
+        variables = [here.variables[key].detach() for key in rows[0]]
+        size, lengths = norms_of_inputs_and_rows(variables, [list(v.values()) for v in rows])
+        if not any(lengths):
+            return lengths
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1
             size = sum(z.numel() for z in variables) ** 0.5
         refinement = step_refinement(forward, score) if self.step is None else 1.0
-        return self.step_factor * refinement * self._fraction(dtypes) * size / length
+        unit = self.step_factor * refinement * self._fraction(dtypes) * size
+        return [unit / length if length else 0.0 for length in lengths]
 
     def _fraction(self, dtypes: Iterable[torch.dtype]) -> float:
         if self.step is not None:

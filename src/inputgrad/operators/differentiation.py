@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.errors import EngineError
+from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_fused_attention, is_without_derivative, nodes_of
 
@@ -47,7 +48,10 @@ def rows(output: Tensor) -> list[Tensor]:
 
 
 def jacobian(output: Tensor, variable: Tensor, name: object) -> Tensor:
-    """∂f_c/∂x ``[N, C, *input]``: C backward passes."""
+    """∂f_c/∂x ``[N, C, *input]``: one batched backward pass where the graph admits it, else C."""
+    batched = batched_rows(output.flatten(1), [variable], create_graph=True) if output.requires_grad and output.dim() > 1 else None
+    if batched is not None and batched[0] is not None:
+        return batched[0].movedim(0, 1)
     return torch.stack([gradients(row, [variable], [name])[0] for row in rows(output)], 1)
 
 

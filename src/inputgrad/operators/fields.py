@@ -3,6 +3,7 @@
 Knows what a batch offers; knows no engine and no term.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -82,10 +83,39 @@ class Field:
 
     def laplacian(self, *names: str) -> Tensor:
         """Σ ∂²u/∂x² over the named coordinates; over all where none is named. Name them where one is the time."""
-        orders = tuple(tuple(self._coordinates.order((name, name))) for name in self._chosen(names))
+        return self._sum(tuple((index, index) for index in self._coordinates.order(tuple(self._chosen(names)))))
+
+    def biharmonic(self, *names: str) -> Tensor:
+        """ΔΔu = Σ ∂⁴u/∂x²∂y² over all pairs of the named coordinates; over all coordinates where none is named. Name them where one is the time.
+
+        >>> from torch import nn
+        >>> from inputgrad.operators import field
+        >>> u = field(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3), names="xyt")
+        >>> cube = 3 * u.value**2 * u.laplacian("x", "y") + 6 * u.value * u.gradient("x", "y").square().sum(1)  # Δu³
+        >>> cahn_hilliard = u.d("t") - cube + u.laplacian("x", "y") + 0.01 * u.biharmonic("x", "y")
+        """
+        chosen = self._coordinates.order(tuple(self._chosen(names)))
+        return self._sum(tuple(tuple(sorted((a, a, b, b))) for a in chosen for b in chosen))
+
+    def hessian(self, *names: str) -> Tensor:
+        """∂²u/∂(x, …)² ``[N, D, D]`` (``[N, C, D, D]`` for C outputs) by the named coordinates; by all where none is named."""
+        chosen = self._chosen(names)
+        return torch.stack([torch.stack([self.d(a, b) for b in chosen], -1) for a in chosen], -2)
+
+    def divergence(self, *names: str) -> Tensor:
+        """Σ ∂u_i/∂x_i ``[N]`` over the named coordinates, over all where none is named: as many as there are outputs, in their order."""
+        chosen = self._chosen(names)
+        if len(chosen) != self._count():
+            raise ValueError(f"divergence needs as many coordinates as outputs: the field has {self._count()} output(s), the coordinates are {chosen}")
+        return torch.stack([part.d(name) for part, name in zip(self, chosen, strict=True)]).sum(0)
+
+    def _sum(self, orders: tuple[tuple[int, ...], ...]) -> Tensor:
+        """The sum of derivatives; one that stands there twice counts twice."""
         self._coordinates.source.ask(("sum", orders))
         summed = self._coordinates.source.sum(orders)
-        return torch.stack([self._derivative(order) for order in orders]).sum(0) if summed is None else self._own(summed)
+        if summed is not None:
+            return self._own(summed)
+        return torch.stack([self._derivative(order) if times == 1 else times * self._derivative(order) for order, times in Counter(orders).items()]).sum(0)
 
     def coordinate(self, name: str) -> Tensor:
         """The values ``[N]`` of a coordinate."""

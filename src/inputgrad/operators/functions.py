@@ -89,7 +89,7 @@ def field(
 
 
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
-    """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by C backward passes.
+    """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by one batched backward pass where the graph admits it, else by C.
 
     >>> jacobian(nn.Linear(3, 2), torch.rand(5, 3)).shape
     torch.Size([5, 2, 3])

@@ -56,7 +56,18 @@ def joint_norm(tensors: list[Tensor]) -> float:
 
 def input_norm(variables: list[Tensor]) -> float:
     """The norm of what is finite in the inputs: infinities and NaN, such as those of a mask, are as they are at every displacement."""
-    return joint_norm([torch.where(z.isfinite(), z, 0) for z in variables])
+    return joint_norm(_finite(variables))
+
+
+def norms_of_inputs_and_rows(variables: list[Tensor], rows: list[list[Tensor]]) -> tuple[float, list[float]]:
+    """`input_norm`, and the joint norm of each row of directions. A device is waited for once."""
+    joint = [torch.stack([tensor.double().norm() for tensor in tensors]).norm() for tensors in (_finite(variables), *rows)]
+    size, *lengths = torch.stack(joint).tolist()
+    return size, lengths
+
+
+def _finite(variables: list[Tensor]) -> list[Tensor]:
+    return [torch.where(z.isfinite(), z, 0) for z in variables]
 
 
 def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict: bool) -> None:

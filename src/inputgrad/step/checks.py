@@ -11,6 +11,7 @@ from inputgrad.distributed.placement import Placement
 from inputgrad.errors import warn
 from inputgrad.memory import memory
 from inputgrad.passes.model_checks import coupled_modules
+from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
 
@@ -60,7 +61,7 @@ def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]
 
 def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:
     """Name the argument that brought NaN or infinity into the loss, where one of them did. On the CPU only: elsewhere looking would wait for the device."""
-    if is_tracing() or any(value.device.type != "cpu" for value in values.values()) or all(bool(value.isfinite()) for value in values.values()):
+    if is_tracing() or not all(map(is_at_hand, values.values())) or all(bool(value.isfinite()) for value in values.values()):
         return
     named = [(f"inputs[{key!r}]", tensor) for key, tensor in ModelInputs.of(batch.inputs).tensors()]
     named += [("target", batch.target)] if isinstance(batch.target, Tensor) else []

@@ -211,6 +211,7 @@ class Evaluation:
             subset.close()
         for held in (self._subsets, self._passes, self._gradients):
             held.clear()
+        self.batch.close()
         del self.batch, self.primal_pass
 
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:

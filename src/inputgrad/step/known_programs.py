@@ -1,10 +1,12 @@
 """Compiled steps that may be run at once: the program of a form, and a cheap test that nothing has changed that its trace took in.
 
-What a trace takes in is looked for anew at each step in `tracing.guards`, wherever it may be. Where model, base loss and terms hold plain settings only, it is
-enough to see that these are the same objects. Must not know engines but by class.
+What a trace takes in is looked for anew at each step in `tracing.guards`, wherever it may be. Where model and base loss hold plain settings only, it is
+enough to see that these are the same objects; so it is for terms, but those that hold functions and tensors, such as equations, are looked into. Must not
+know engines but by class.
 """
 
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -16,11 +18,25 @@ from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import Scale
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients
 from inputgrad.torch_internals.modules import is_loss
+from inputgrad.tracing.guards import captured_state
 from inputgrad.tracing.held_model import HeldModel
 from inputgrad.tracing.records import Program, StepResult
 from inputgrad.variables import ModelInputs
 
 Leaf = tuple[Any, torch.Size, torch.dtype, torch.device]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What terms hold that a trace takes in: tensors by identity, kept so that no other one takes it, and all else by value."""
+
+    state: Hashable
+    tensors: tuple[Tensor, ...] = field(compare=False)
+
+    @classmethod
+    def of(cls, active: list[ActiveTerm]) -> "Captured":
+        tensors, others = captured_state(*(item.term for item in active))
+        return cls((frozenset((key, z.requires_grad) for key, z in tensors.items()), others), tuple(tensors.values()))
 
 
 @dataclass(frozen=True)
@@ -34,19 +50,22 @@ class KnownProgram:
     model: HeldModel
     base: HeldModel | None
     verified: bool
+    captured: Captured | None = None
+    """What the terms held when the program was made, where it may change: an equation's closure, the points of a place."""
 
     @classmethod
     def of(cls, call: Call, program: Program, *, verified: bool) -> "KnownProgram | None":
         """None where something is held that may change unseen."""
         objective, evaluation = call.objective, call.evaluation
         leaves = _leaves(evaluation.inputs, evaluation.target)
-        fixed = all(_is_fixed(item.term) and item.fraction == 1 for item in call.active) and objective.output is None
-        if leaves is None or not fixed or not (is_loss(objective.base) or _is_torchs_own(objective.base)):
+        whole = all(item.fraction == 1 for item in call.active) and objective.output is None
+        if leaves is None or not whole or not (is_loss(objective.base) or _is_torchs_own(objective.base)):
             return None
         model, base = HeldModel.of(evaluation.model), HeldModel.of(objective.base) if isinstance(objective.base, nn.Module) else None
         if model is None or (base is None and isinstance(objective.base, nn.Module)):
             return None
-        return cls(program, objective, call.active, leaves, model, base, verified)
+        fixed = all(_is_fixed(item.term) for item in call.active)
+        return cls(program, objective, call.active, leaves, model, base, verified, None if fixed else Captured.of(call.active))
 
     def serves(self, objective: Objective, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> bool:
         """Whether this step is one that the program was made for; the model itself is looked at by `holds`."""
@@ -60,8 +79,9 @@ class KnownProgram:
         )
 
     def holds(self) -> bool:
-        """Whether model and base loss are still as the trace took them in."""
-        return self.model.holds() and (self.base is None or self.base.holds())
+        """Whether model, base loss and terms are still as the trace took them in."""
+        captured = self.captured is None or Captured.of(self.active) == self.captured
+        return captured and self.model.holds() and (self.base is None or self.base.holds())
 
 
 @dataclass
@@ -114,7 +134,7 @@ def _leaves(inputs: ModelInputs, target: Any) -> tuple[Leaf, ...] | None:
 def _is_fixed(value: Any) -> bool:
     """Whether nothing of it can change: a number, a text, or a frozen record of such."""
     if is_dataclass(value) and not isinstance(value, type):
-        return bool(value.__dataclass_params__.frozen) and all(_is_fixed(getattr(value, field.name)) for field in fields(value))  # type: ignore[attr-defined]  # every dataclass has it
+        return bool(value.__dataclass_params__.frozen) and all(_is_fixed(getattr(value, part.name)) for part in fields(value))  # type: ignore[attr-defined]  # every dataclass has it
     return value is None or isinstance(value, (str, bytes, int, float, complex)) or (isinstance(value, tuple) and all(map(_is_fixed, value)))
 
 

@@ -16,6 +16,7 @@ from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.heads import Of, Score
+from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.changes import opened, seen
 from inputgrad.passes.outputs import check_output
 from inputgrad.passes.replay import RandomAndBufferState
@@ -27,6 +28,7 @@ from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
@@ -89,7 +91,7 @@ class PlainStep:
                 state.rewind()
             raise
         total = weighted_sum(self.values, active)
-        if total.device.type == "cpu" and not math.isfinite(total.item()):
+        if is_at_hand(total) and not math.isfinite(total.item()):
             check_finite(self.values, batch)
         self.total = total
 
@@ -202,6 +204,9 @@ class PlainStep:
         if (total := head.total(output, self.target)) is not None:
             return self._row(total, variables, create_graph=create_graph)
         scores = Score(head, output, self.target)(output)
+        batched = None if not scores.requires_grad else batched_rows(scores, variables, create_graph=create_graph)
+        if batched is not None and all(part is not None for part in batched):
+            return tuple(part.movedim(0, 1) for part in batched if part is not None)
         columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
         rows = [self._row(column.sum(), variables, create_graph=create_graph) for column in columns]
         return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))

@@ -34,15 +34,17 @@ class SharedBaseLoss:
 
     def split(self, value: Tensor, cotangent: Tensor | None) -> tuple[float, Tensor | None]:
         """The multiple of Σs that the engine takes along for ``value``, and what the cotangent at the output holds beyond it; None for nothing."""
-        c = self.multiple.c * self._factor(value)
-        taken = c * self.multiple.cotangent
+        factor = self._factor(value)
+        taken = (self.multiple.cotangent.double() * (factor * self.multiple.c)).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
         left = -taken if cotangent is None else cotangent - taken
-        return c, left if left.norm() > _ROUNDINGS * torch.finfo(taken.dtype).eps * taken.norm() else None
+        times, beyond, size = torch.stack([factor, left.double().norm(), taken.double().norm()]).tolist()  # a device is waited for once
+        return self.multiple.c * times, left if beyond > _ROUNDINGS * torch.finfo(taken.dtype).eps * size else None
 
-    def _factor(self, value: Tensor) -> float:
+    def _factor(self, value: Tensor) -> Tensor:
         """How often the base loss is in the value: once, or as often as a gradient scaler says. Once too where it is not there at all."""
         (factor,) = torch.autograd.grad(value, self.base, retain_graph=True, allow_unused=True, materialize_grads=True)
-        return float(factor.detach()) or 1.0  # torch 2.8's zeros of materialize_grads require a gradient
+        factor = factor.detach().double()  # torch 2.8's zeros of materialize_grads require a gradient
+        return torch.where(factor == 0, 1.0, factor)
 
 
 def as_multiple(value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Multiple | None:
@@ -56,9 +58,7 @@ def as_multiple(value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Mu
     (own,) = torch.autograd.grad(scores.sum(), leaf)
     (whole,) = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
     whole = whole.detach()
-    size = float(own.double().square().sum())
-    if size == 0:
-        return None
-    multiple = Multiple(float((whole.double() * own.double()).sum()) / size, own)
-    off = float((whole.double() - multiple.c * own.double()).norm())
-    return multiple if off <= _ROUNDINGS * torch.finfo(own.dtype).eps * float(whole.double().norm()) else None
+    multiple = (whole.double() * own.double()).sum() / own.double().square().sum()  # NaN where there is none
+    off = (whole.double() - multiple * own.double()).norm()
+    c, far, length = torch.stack([multiple, off, whole.double().norm()]).tolist()  # a device is waited for once
+    return Multiple(c, own) if far <= _ROUNDINGS * torch.finfo(own.dtype).eps * length else None

@@ -9,6 +9,7 @@ from torch import Tensor
 from inputgrad.errors import EngineError
 from inputgrad.passes.precision import widened
 from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks, has_gradient_hooks
+from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
 
 
@@ -28,7 +29,7 @@ class SurrogateGradient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
         owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
-        if grads[0].device.type == "cpu" and not is_tracing() and grads[0].item() == 1:  # on a device, looking would wait for it
+        if is_at_hand(grads[0]) and not is_tracing() and grads[0].item() == 1:  # on a device, looking would wait for it
             return (grads[0], None, *[cotangent.to(dtype) for cotangent, dtype in owed])
         return (grads[0], None, *[(widened(grads[0]) * widened(cotangent)).to(dtype) for cotangent, dtype in owed])
 

@@ -36,6 +36,11 @@ def times_written(tensor: Tensor) -> int:
         return tensor._version
 
 
+def is_at_hand(tensor: Tensor) -> bool:
+    """Whether a number of it can be looked at without waiting for a device. Read in torch 2.6 to 2.15."""
+    return tensor.device.type == "cpu"
+
+
 Kind = TypeVar("Kind", bound=Tensor)
 
 

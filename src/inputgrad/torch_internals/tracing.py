@@ -26,6 +26,12 @@ def is_watched() -> bool:
     return depth is None or depth() > 0
 
 
+def watchers() -> int:
+    """How many `TorchDispatchMode`s are active; while one answers, it is not. Read in torch 2.6 to 2.15. Missing: 0."""
+    depth = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    return 0 if depth is None else int(depth())
+
+
 def without_dispatch_modes() -> AbstractContextManager[Any]:
     """Around work of the library's own that no `TorchDispatchMode` of the user's is to see. Read in torch 2.6 to 2.15. Missing: they see it."""
     from torch.utils import _python_dispatch

@@ -24,7 +24,7 @@ _TENSOR = object()
 class CompiledStep:
     """A compiled step for inputs of one shape. Buffers are read and written in place; parameters are read."""
 
-    def __init__(self, request: StepRequest, backend: str) -> None:
+    def __init__(self, request: StepRequest, backend: str, mode: str | None = None) -> None:
         model, step, inputs, target, weights = request.model, request.step, request.inputs, request.target, request.weights
         self._names: list[str] = []
         self._reached: list[str] = []
@@ -33,7 +33,9 @@ class CompiledStep:
         self._half = computes_in_float16(model)
         arguments = (*self._arguments(model, inputs, target, weights, copied=True), torch.ones(()))
         traced = trace(lambda *given: self._run(model, step, *given), *arguments)
-        self._compiled = torch.compile(traced, dynamic=False, backend=backend)
+        self._compiled = torch.compile(traced, dynamic=False, backend=backend, mode=mode)
+        self._reuses_memory = mode is not None and "reduce-overhead" in mode
+        """Whether a run writes its results where the run before it did, as CUDA graphs do: then they are copied."""
         self.traced = traced
         self.random = any(draws_random_numbers(node.target, node.args, node.kwargs) for node in traced.graph.nodes)
         """Whether it draws random numbers: the compiler's are other ones than torch's."""
@@ -72,8 +74,9 @@ class CompiledStep:
         """Run it on these tensors of the model; without a scale of float16's."""
         leaves, _ = pytree.flatten((inputs, target, list(weights)))
         tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
+        given = ({name: parameter.detach() for name, parameter in parameters.items()}, dict(buffers), tensors, _ONE)
         with torch.no_grad():
-            return self._result(*self._compiled({name: parameter.detach() for name, parameter in parameters.items()}, dict(buffers), tensors, _ONE))
+            return self._result(*(pytree.map_only(Tensor, torch.clone, self._compiled(*given)) if self._reuses_memory else self._compiled(*given)))
 
     def _result(self, loss: Tensor, parts: list[Tensor], output: list[Tensor], gradients: Sequence[Tensor | None]) -> StepResult:
         named = dict(zip(self._names, parts, strict=True))

@@ -3,6 +3,7 @@
 A derivative that the pass does not bring is left to reverse mode, which differentiates what is there.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 from torch import Tensor
@@ -86,9 +87,9 @@ class FieldSource:
         """A sum of derivatives, where the pass has brought it as one."""
         if self._expansion is None or self._plan is None or not {number for order in orders for number in order} <= set(self._plan.coordinates):
             return None
-        indices = sorted(self._plan.index(order) for order in orders)
+        times = Counter(self._plan.index(order) for order in orders)
         for number, sum_ in enumerate(self._plan.layout.sums):
-            if sorted(index for _, index in sum_) == indices:
+            if times == {index: weight for weight, index in sum_}:
                 return self._expansion.sum(number)
         return None
 

@@ -79,9 +79,11 @@ def unit_directions(wanted: Sequence[int]) -> Seeds:
             size = z[0].numel()
             unit = z.new_zeros(len(wanted), size)
             inside = [(row, coordinate - start) for row, coordinate in enumerate(wanted) if start <= coordinate < start + size]
-            if inside:
-                rows, columns = zip(*inside, strict=True)
-                unit[list(rows), list(columns)] = 1
+            if inside and inside == [(inside[0][0] + step, inside[0][1] + step) for step in range(len(inside))]:
+                unit[inside[0][0] :, inside[0][1] :].diagonal()[: len(inside)].fill_(1)
+            else:
+                for row, column in inside:
+                    unit[row, column].fill_(1)  # without a tensor of indices, for which a device would wait
             found.append(unit.view(len(wanted), 1, *z.shape[1:]))
             start += size
         return found

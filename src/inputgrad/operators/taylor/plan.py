@@ -4,7 +4,7 @@ A kind: the model, where in the program the field is made (or the equation that 
 predecessors it follows: one that starts with its value may need nothing else.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +14,7 @@ from inputgrad.operators.taylor.layout import Index, Layout
 Request = tuple[str, tuple[Index, ...]]
 """("value", ()), ("coordinate", ()), ("open", ()) for the pass itself, ("d", (order,)) or ("sum", (order, order, …)).
 
-An order names coordinates by their numbers, sorted."""
+An order names coordinates by their numbers, sorted; in a sum it may stand several times."""
 
 KEPT = 3
 """How many fields of a kind are remembered, so that what is no longer asked for is no longer made."""
@@ -65,7 +65,7 @@ def planned(requests: frozenset[Request]) -> Plan | None:
     def indices(orders: Sequence[Index]) -> tuple[Index, ...]:
         return tuple(tuple(places[number] for number in order) for order in sorted(orders))
 
-    layout = Layout(indices(tuple(single)), tuple(tuple((1.0, index) for index in indices(orders)) for orders in sorted(sums)))
+    layout = Layout(indices(tuple(single)), tuple(tuple((float(times), index) for index, times in Counter(indices(orders)).items()) for orders in sorted(sums)))
     return Plan(coordinates, layout) if 1.5 * (1 + _rows(layout)) <= _nested_cost(wanted) else None
 
 

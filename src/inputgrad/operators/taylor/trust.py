@@ -19,7 +19,7 @@ from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
-from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.torch_internals.tracing import without_dispatch_modes
 from inputgrad.variables import Key
 
 Ways = Callable[[ForwardPass], Sequence[Tensor]]
@@ -38,10 +38,9 @@ def why_not(forward: ForwardPass, keys: Sequence[Key], asked: Hashable, order: i
     if reason is not None:
         return reason
     form, known = _form(forward, keys, asked), memory(forward.model).measured
-    if form not in known and is_tracing():
-        return "the model is being traced, and was not compared before"
     if form not in known:
-        known[form] = _standing_reason(forward.model) or _compared(forward, order, taylor, nested)
+        with without_dispatch_modes():  # a trace takes the answer in, not the comparison
+            known[form] = _standing_reason(forward.model) or _compared(forward, order, taylor, nested)
     reason = known[form]
     return reason if reason is None else str(reason)
 

@@ -23,6 +23,7 @@ from inputgrad.passes.branches.rules import RULES, VALUES, Rule
 from inputgrad.passes.constants import NoGradRegion
 from inputgrad.torch_internals.checkpoints import in_checkpoint, in_reentrant_checkpoint
 from inputgrad.torch_internals.function_modes import own_body, public_form
+from inputgrad.torch_internals.tracing import watchers
 
 Value = TypeVar("Value")
 
@@ -104,10 +105,11 @@ class _BranchMode(TorchFunctionMode):
         self._tape = tape
         self._region = NoGradRegion()
         self._entered: list[Any] = []
+        self._watchers = watchers()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if self._tape.paused:
+        if self._tape.paused or watchers() < self._watchers:  # a dispatch mode of the user's answers, by calls of kernels that are no doing of the model's
             return func(*args, **kwargs)
         self._region.follow(func, args)
         if self._region.inside:
