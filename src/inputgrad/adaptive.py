@@ -60,7 +60,8 @@ class GradNorm(AdaptiveWeights):
     from before the step. alpha: α, how strongly slow parts are favoured. lr: the rate of Adam, 0.025 as published, with betas (0.9, 0.999) and 1e-8; a
     common factor on all losses therefore changes nothing. L_i(0) are the losses of the first call; where one is 0 there, its rate cannot be told. Since G_i is
     linear in w_i, the derivative is sign(…)·‖∇_W L_i‖: a first derivative per part, no second.
-    smallest: weights stay at least so large, after scaling too, which the paper leaves open. In a distributed run losses and norms are averaged over the processes.
+    smallest: weights stay at least so large, after scaling too, which the paper leaves open. In a distributed run losses and norms are averaged over the
+    processes.
 
     When not: with many parts, each of which costs a backward pass more; where a part is to vanish in the end, for it is then pushed ever harder.
     Source: Chen et al. 2018, "GradNorm: gradient normalization for adaptive loss balancing in deep multitask networks", ICML, algorithm 1 and section 5.1.

@@ -107,8 +107,8 @@ def trades(
     p: softmax of the model's outputs ``[N, C]``. β: 6 as in the paper's tables; the default of the authors' function is 1. Both attack and loss take KL
     with the clean distribution first, and nothing is detached in the loss: the gradient goes through both branches. start: the deviation of the normal
     noise that the attack starts from, 0.001; without noise its first step would follow the sign of rounding errors. step_size: 2.5 ε/steps; 0.007 for ε =
-    0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there; a sample
-    without a gradient stays.
+    0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there. A sample
+    without a gradient stays where it is; there it takes a step of normal noise, not divided by its length.
 
     When not: for outputs that are no logits of classes. Needs no labels itself.
 
@@ -168,8 +168,8 @@ def vat(
 
     When not: for outputs that are no logits of classes; take divergence="mse" there.
 
-    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8),
-    algorithm 1.
+    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8) of
+    August 2019 (online 2018), algorithm 1.
 
     >>> from torch import nn
     >>> criterion = nn.CrossEntropyLoss() + vat(1.0)

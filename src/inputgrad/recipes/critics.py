@@ -168,7 +168,8 @@ def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: TensorRef = whole_tar
     for images, brought down to a tenth in the course of training (a weight may be a callable of the step number).
     The paper's loss pairs each real sample with a fake one, softplus(D(x̃) − D(x)). That is a base loss of both samples at once, so it does not fit the
     form (output, target) with the fakes as the target: add it yourself, as in the first example. Or give the critic both in ONE batch, as in the second: the
-    mean over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic.
+    mean over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic. The generator's loss is the same with real and fake exchanged,
+    softplus(D(x) − D(x̃)): ``relativistic_pairing(critic(torch.cat([fake, real]))).mean()``.
 
     When not: with batch normalisation in the critic. For a Wasserstein critic see `wgan_gp`.
     Source: Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", NeurIPS, eq. 2 to 5.

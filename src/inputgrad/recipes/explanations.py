@@ -22,7 +22,9 @@ def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of:
     mask: A, 1 where a feature is irrelevant: a tensor of the inputs' shape or of one sample's (size 1 where it does not vary), a name or a position of the
     target, or a callable of the batch. log p: the log-probabilities; the head is their SUM over the classes, ``of="log_prob"``, not that of the true class.
     weight: λ₁, 1000 in the authors' MNIST and toy runs. Their loss adds both parts up over the batch; here both are means, so λ₁ stays what it is, and only
-    beside a base loss that is a sum would it be multiplied by the batch size. Their λ₂ Σ θ², on a sum, is ``weight_decay`` = 2 λ₂ / N of the optimiser.
+    beside a base loss that is a sum would it be multiplied by the batch size. Their repository holds two codes: the one in autograd takes the squares as they
+    are, as in the paper; the one in TensorFlow takes half of them (``l2_loss``), so that its λ₁ is twice that here. Their λ₂ Σ θ², on a sum, is
+    ``weight_decay`` = 2 λ₂ / N of the optimiser.
 
     When not: where the irrelevant features cannot be told from the others by their place. And not as it stands with one logit, whose softmax is constant:
     there take ``of=lambda output, target: (2 * logsigmoid(output) - output).sum(1)``, the same sum over both classes.
