@@ -6,6 +6,10 @@ from inputgrad.recipes.adversarial import mart as mart
 from inputgrad.recipes.adversarial import pgd_adversarial as pgd_adversarial
 from inputgrad.recipes.adversarial import trades as trades
 from inputgrad.recipes.adversarial import vat as vat
+from inputgrad.recipes.collocation import causal as causal
+from inputgrad.recipes.collocation import rad_points as rad_points
+from inputgrad.recipes.collocation import rar_points as rar_points
+from inputgrad.recipes.collocation import self_adaptive as self_adaptive
 from inputgrad.recipes.constraints import certified_monotone as certified_monotone
 from inputgrad.recipes.constraints import gradient_alignment as gradient_alignment
 from inputgrad.recipes.constraints import locally_independent as locally_independent

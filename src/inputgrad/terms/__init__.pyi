@@ -11,6 +11,7 @@ from inputgrad.terms.base import Term as Term
 from inputgrad.terms.base import TermSum as TermSum
 from inputgrad.terms.base import Weighted as Weighted
 from inputgrad.terms.batchwise import BatchMean as BatchMean
+from inputgrad.terms.causal import CausalResidual as CausalResidual
 from inputgrad.terms.consistency import Consistency as Consistency
 from inputgrad.terms.direction_match import DirectionMatch as DirectionMatch
 from inputgrad.terms.diversity import PairwiseCosine as PairwiseCosine
@@ -33,4 +34,5 @@ from inputgrad.terms.residual import ResidualGradient as ResidualGradient
 from inputgrad.terms.score_matching import DenoisingScoreMatching as DenoisingScoreMatching
 from inputgrad.terms.score_matching import SlicedEnergyMatching as SlicedEnergyMatching
 from inputgrad.terms.score_matching import SlicedScoreMatching as SlicedScoreMatching
+from inputgrad.terms.self_adaptive import SelfAdaptive as SelfAdaptive
 from inputgrad.terms.stress import StressMatch as StressMatch
