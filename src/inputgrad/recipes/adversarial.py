@@ -41,6 +41,28 @@ def fast_adversarial(
     return weight * Adversarial(attack, instead)
 
 
+def n_fgsm(
+    epsilon: float, weight: Weight = 1.0, *, noise: float = 2.0, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
+) -> Weighted:
+    """N-FGSM: one sign step from a point far out in a wide noise, not projected back.
+
+        mean_n ℓ(f(x_n + δ_n), y_n),   δ = η + α sign ∇ℓ(x + η),   η ~ U(−kε, kε)
+
+    k = ``noise``: 2 as published, 3 for SVHN at ε = 12/255; α = ``step_size``: ε as published. δ reaches (k + 1) ε: nothing clips it to the ball. bounds:
+    (0, 1) for images; the start and x + δ are clipped into them, as in the authors' code. instead: as in `fast_adversarial`.
+
+    When not: where the attack must stay in the ball, such as for comparison with `pgd_adversarial` step by step.
+
+    Source: de Jorge, Bibi, Volpi, Sanyal, Torr, Rogez & Dokania 2022, "Make some noise: reliable and efficient single-step adversarial training", NeurIPS.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + n_fgsm(8 / 255, bounds=(0, 1))
+    """
+    step = epsilon if step_size is None else step_size
+    start = Noise(noise * epsilon, bounds=bounds, wrt=wrt)
+    return weight * Adversarial(PGD(noise * epsilon + step, steps=1, step_size=step, start=start, bounds=bounds, wrt=wrt), instead)
+
+
 def pgd_adversarial(
     epsilon: float,
     weight: Weight = 1.0,
