@@ -34,8 +34,11 @@ from inputgrad.recipes.dynamics import deq_jacobian as deq_jacobian
 from inputgrad.recipes.dynamics import lagrangian_network as lagrangian_network
 from inputgrad.recipes.dynamics import neural_ode_regularization as neural_ode_regularization
 from inputgrad.recipes.explanations import graph_attribution_prior as graph_attribution_prior
+from inputgrad.recipes.explanations import hint as hint
+from inputgrad.recipes.explanations import model_guidance as model_guidance
 from inputgrad.recipes.explanations import pixel_attribution_prior as pixel_attribution_prior
 from inputgrad.recipes.explanations import right_for_the_right_reasons as right_for_the_right_reasons
+from inputgrad.recipes.explanations import rrr_grad_cam as rrr_grad_cam
 from inputgrad.recipes.explanations import saliency_guided_training as saliency_guided_training
 from inputgrad.recipes.explanations import sparse_attribution_prior as sparse_attribution_prior
 from inputgrad.recipes.force_fields import hessian_distillation as hessian_distillation

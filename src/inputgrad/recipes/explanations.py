@@ -2,14 +2,16 @@
 
 from torch import Tensor
 
-from inputgrad.attributions.methods import ExpectedGradients
+from inputgrad.attributions.grad_cam import GradCAM
+from inputgrad.attributions.methods import Attribution, ExpectedGradients
 from inputgrad.heads import Of
 from inputgrad.perturbations.saliency_mask import SaliencyMask, SortedBy
 from inputgrad.tensor_refs import TensorRef
-from inputgrad.terms.attribution_priors import GiniSparsity, GraphPrior, TotalVariation
+from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
 from inputgrad.terms.gradient_match import GradientMatch
+from inputgrad.terms.guidance import EnergyPointing
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
@@ -36,6 +38,66 @@ def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of:
     >>> criterion = ig.OnTarget("label", "cross_entropy") + right_for_the_right_reasons("mask")
     """
     return weight * GradientMatch(None, of=of, wrt=wrt, mask=mask)
+
+
+def rrr_grad_cam(mask: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "label") -> Weighted:
+    """Right for the right reasons by Grad-CAM: the map of the last convolutional layer must be low under a mask.
+
+        weight · mean_n Σ_ij (A_nij φ_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
+
+    mask: A, 1 where the image is irrelevant, ``[N, 1, H, W]`` or ``[1, H, W]`` of the size of the layer's output (``F.interpolate``): a tensor, a name or a
+    position of the target, or a callable of the batch. layer: the name of the convolutional layer in the model. weight: tuned per data set, so that the term
+    is of the size of the loss. of: the score, the true class's output; the public code takes the predicted class here.
+
+    When not: for models without spatial feature maps; where what is irrelevant is smaller than a cell of the map (`right_for_the_right_reasons`).
+
+    Source: Schramowski et al. 2020, "Making deep neural networks right for the right scientific reasons by interacting with their explanations", Nature
+    Machine Intelligence 2; the form is that of the code of Friedrich, Stammer, Schramowski & Kersting 2023, "A typology for exploring the mitigation of
+    shortcut behaviour", Nature Machine Intelligence 5.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + rrr_grad_cam("mask", "features.last")
+    """
+    return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), mask=mask)
+
+
+def hint(importance: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "label") -> Weighted:
+    """HINT in its simplified form: the Grad-CAM map of the last convolutional layer should be as people see it.
+
+        weight · mean_n Σ_ij (φ_nij − H_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
+
+    importance: H, 1 where people look and 0 elsewhere, of the shapes of `rrr_grad_cam`'s mask; NaN where nothing is known. The other settings: as there. The
+    published method ranks pairs of regions in place of the squares; the form here is that of the code of the typology named below.
+
+    When not: where only what is irrelevant is known: `rrr_grad_cam`.
+
+    Source: Selvaraju et al. 2019, "Taking a HINT: leveraging explanations to make vision and language models more grounded", ICCV; in the form of Friedrich,
+    Stammer, Schramowski & Kersting 2023, "A typology for exploring the mitigation of shortcut behaviour", Nature Machine Intelligence 5.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + hint("importance", "features.last")
+    """
+    return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), importance)
+
+
+def model_guidance(attribution: Attribution, region: TensorRef, weight: Weight = 0.01) -> Weighted:
+    """Model guidance by the energy loss: the positive attributions should fall inside the object's box.
+
+        weight · mean_n [ 1 − Σ_{i ∈ region} max(0, φ_ni) / Σ_i max(0, φ_ni) ]
+
+    attribution: φ, such as ``InputTimesGradient(of="label")``, `IntegratedGradients` or ``GradCAM("layer")``; the paper also takes B-cos models' own. region:
+    1 inside the boxes of the class, 0 outside; see `EnergyPointing`. weight: to be tuned; 0.01 is not a published value. The paper's RRR loss is an
+    `AttributionMatch` under a mask of what is outside; its L1 and PPCE losses are not here.
+
+    When not: where the class has no place in the input.
+
+    Source: Rao, Böhle, Parchami-Araghi & Schiele 2023, "Studying how to efficiently and effectively guide models with explanations", ICCV, and their code.
+
+    >>> import inputgrad as ig
+    >>> from inputgrad.attributions import InputTimesGradient
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + model_guidance(InputTimesGradient(of="label"), "boxes")
+    """
+    return weight * EnergyPointing(attribution, region)
 
 
 def pixel_attribution_prior(

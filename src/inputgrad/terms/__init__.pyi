@@ -20,6 +20,7 @@ from inputgrad.terms.function_term import term as term
 from inputgrad.terms.gradient_match import GradientMatch as GradientMatch
 from inputgrad.terms.gradient_norm import GradientNorm as GradientNorm
 from inputgrad.terms.gradient_step import GradientStepDenoising as GradientStepDenoising
+from inputgrad.terms.guidance import EnergyPointing as EnergyPointing
 from inputgrad.terms.hessian_match import HessianMatch as HessianMatch
 from inputgrad.terms.hessian_penalty import HessianPenalty as HessianPenalty
 from inputgrad.terms.hessian_penalty import OrthogonalJacobian as OrthogonalJacobian
