@@ -127,3 +127,8 @@ def test_points_in_space_are_drawn_once_for_all_terms() -> None:
 def test_the_target_of_neural_pull_is_a_tensor_of_points() -> None:
     with pytest.raises(TypeError, match=r"nearest surface points, a tensor \[N, D\]"):
         ig.InputGradientLoss(None, surfaces.neural_pull())(nn.Linear(3, 1), torch.rand(4, 3), {"nearest": torch.rand(4, 3)})
+
+
+def test_a_distance_has_one_output() -> None:
+    with pytest.raises(ValueError, match=r"UnitSlope: the model must give one distance per point, \[N\] or \[N, 1\]; got \[4, 2\]"):
+        ig.InputGradientLoss(None, UnitSlope())(nn.Linear(3, 2), torch.rand(4, 3))

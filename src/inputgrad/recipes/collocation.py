@@ -36,8 +36,7 @@ def causal(residual: Residual | Weighted, epsilon: float | Tensor = 1.0, *, segm
     >>> from inputgrad.recipes.physics_informed import heat
     >>> criterion = InputGradientLoss(None, causal(heat(0.1, names="xt"), segments=8))
     """
-    part = residual_of("causal", residual)
-    term = part.term
+    part, term = residual_of("causal", residual)
     weighted = CausalResidual(term.function, term.names, term.wrt, term.outputs, term.at, epsilon, segments, time)
     return Weighted(weighted, part.weight, part.every, part.fraction)
 
@@ -125,17 +124,17 @@ def rar_points(
     return torch.cat([points, drawn[chosen].to(points)])
 
 
-def residual_of(name: str, residual: Any) -> Weighted:
-    """The one residual, with its weight. Raises `TypeError` for anything else."""
+def residual_of(name: str, residual: Any) -> tuple[Weighted, Residual]:
+    """The one residual, with its weight and by itself. Raises `TypeError` for anything else."""
     parts = residual.weighted() if isinstance(residual, (Term, Weighted)) else ()
     if len(parts) == 1 and isinstance(parts[0].term, Residual):
-        return parts[0]
+        return parts[0], parts[0].term
     raise TypeError(f"{name} takes a Residual or a recipe for one, such as heat(0.1, names='xt'), got {residual!r}")
 
 
 def _candidates(residual: Any, model: nn.Module, low: Bound, high: Bound, count: int) -> tuple[Tensor, Tensor]:
     """Points uniform in the box ``[count, D]``, and |r| at each ``[count]``; both without a graph."""
-    term = residual_of("residual-based sampling", residual).term
+    _, term = residual_of("residual-based sampling", residual)
     check_box("residual-based sampling", low, high)
     if not isinstance(low, Tensor) or low.dim() != 1:
         raise TypeError("residual-based sampling: low must be a tensor of the shape of one point, [D], such as torch.tensor([-1.0, 0.0])")

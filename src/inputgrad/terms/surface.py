@@ -72,7 +72,10 @@ class _InSpace(Term):
 
     def __call__(self, batch: Batch) -> Tensor:
         size = batch.variable(self.wrt).shape[1]
-        return self.quantity(field_of_batch(batch, tuple(f"x{i}" for i in range(size)), self.wrt, None, self.at, _InSpace))
+        u = field_of_batch(batch, tuple(f"x{i}" for i in range(size)), self.wrt, None, self.at, _InSpace)
+        if u.value.dim() != 1:
+            raise ValueError(f"{type(self).__name__}: the model must give one distance per point, [N] or [N, 1]; got {list(u.value.shape)}")
+        return self.quantity(u)
 
     @abstractmethod
     def quantity(self, u: Field) -> Tensor:
