@@ -168,6 +168,31 @@ def test_drawn_rows_estimate_all_rows() -> None:
     assert drawn != every
 
 
+def test_gammas_beside_differential_machine_learning() -> None:
+    """Labels of a known function: a model that is that function, normalised, has no misfit; in raw labels it has."""
+    torch.manual_seed(0)
+    x = 3 + 2 * torch.rand(50, 2, dtype=torch.float64)
+    y, dydx = x[:, 0] ** 2 * x[:, 1], torch.stack([2 * x[:, 0] * x[:, 1], x[:, 0] ** 2], 1)
+    raw = torch.stack([2 * x[:, 1], 2 * x[:, 0], 2 * x[:, 0], 0 * x[:, 0]], 1).reshape(-1, 2, 2)
+    data = ig.recipes.Differentials.of(x, y, dydx)
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            raw = data.x_mean + data.x_std * inputs
+            return self.scale * (raw[:, 0] ** 2 * raw[:, 1] - data.y_mean) / data.y_std
+
+    criterion = data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")
+    target = data.target(y[:, None], dydx)
+    assert criterion(Normalised(), data.inputs(x), {**target, "gamma": data.second(raw)}) < 1e-20
+    assert criterion(Normalised(), data.inputs(x), {**target, "gamma": raw}) > 1e-3
+    with pytest.raises(ValueError, match=r"expected \[N, D, D\] with D = 2"):
+        data.second(dydx)
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "text"),
     [

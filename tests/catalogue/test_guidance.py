@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
@@ -72,7 +73,35 @@ def energy(model: Any, x: Tensor, y: Tensor) -> Tensor:
     return 0.01 * torch.stack([1 - row[BOX[0] == 1].sum() / row.sum() for row in positive]).mean()
 
 
+def ig_of_the_loss(model: nn.Module, x: Tensor, there: Tensor, y: Tensor, m: int) -> Tensor:
+    """Chen et al.'s code: (x′ − x)/m Σ_{k=1}^m ∇ℓ(x + k/m (x′ − x))."""
+    total = torch.zeros_like(x)
+    for k in range(1, m + 1):
+        z = x + k / m * (there - x)
+        z = z if z.requires_grad else z.requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(model(z), y, reduction="sum"), z, create_graph=True)
+        total = total + g
+    return total * (there - x) / m
+
+
+def ig_norm(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """IG-NORM: sign ascent on the norm, here by autograd through the whole path, then its mean at the point that was found."""
+    there = x + 0.2 * (2 * torch.rand(x.shape, dtype=x.dtype) - 1)
+    for _ in range(2):
+        there = there.detach().requires_grad_()
+        (g,) = torch.autograd.grad(ig_of_the_loss(model, x, there, y, 2).abs().sum(), there)
+        there = torch.minimum(torch.maximum(there + 0.1 * g.sign(), x - 0.2), x + 0.2)
+    return 0.7 * ig_of_the_loss(model, x, there.detach(), y, 3).abs().flatten(1).sum(1).mean()
+
+
 ENTRIES = (
+    Entry(
+        "ig_norm",
+        lambda: explanations.ig_norm(0.2, 0.7, steps=3, attack_steps=2, step_size=0.1, points=2),
+        ig_norm,
+        base="cross_entropy",
+        models=("smooth", "group_norm"),
+    ),
     Entry("rrr_grad_cam", lambda: explanations.rrr_grad_cam("mask", "2", 2.0, of=true_class), rrr_grad_cam, target=labelled, models=("cam",)),
     Entry("hint", lambda: explanations.hint("wanted", "2", of=true_class), hint, target=labelled, models=("cam",)),
     Entry("model_guidance", lambda: explanations.model_guidance(InputTimesGradient(of="label"), BOX), energy, base="cross_entropy", models=("cam",)),

@@ -94,7 +94,7 @@ class NotOnSurface(_InSpace):
 
     Source: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, "Implicit neural representations with periodic activation functions", NeurIPS.
 
-    >>> from inputgrad import InputGradientLoss
+    >>> from inputgrad import InputGradientLoss, Uniform
     >>> criterion = InputGradientLoss(None, 100.0 * NotOnSurface(Uniform(-1.1, 1.1)))
     """
 
@@ -116,7 +116,7 @@ class UnitSlope(_InSpace):
 
     Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML; without the square as in SIREN.
 
-    >>> from inputgrad import InputGradientLoss
+    >>> from inputgrad import InputGradientLoss, Uniform
     >>> criterion = InputGradientLoss(None, 50.0 * UnitSlope(Uniform(-1.1, 1.1)))
     """
 
@@ -136,7 +136,7 @@ class SmallDivergence(_InSpace):
 
     Source: Ben-Shabat, Hewa Koneputugodage & Gould 2022, "DiGS: divergence guided shape implicit neural representation for unoriented point clouds", CVPR.
 
-    >>> from inputgrad import InputGradientLoss
+    >>> from inputgrad import InputGradientLoss, Uniform
     >>> criterion = InputGradientLoss(None, 100.0 * SmallDivergence(Uniform(-1.1, 1.1)))
     """
 
