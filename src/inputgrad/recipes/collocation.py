@@ -24,8 +24,9 @@ def causal(residual: Residual | Weighted, epsilon: float | Tensor = 1.0, *, segm
         1/M Σ_i w_i · mean over segment i of r²,   w_i = exp(−ε Σ_{k<i} L_k), constant,   L_k: the mean of r² over segment k
 
     residual: a `Residual`, or a recipe for one, whose weight stays: ``causal(heat(0.1, names="xt"))``. segments: M, stretches of the batch's points by their
-    time. epsilon: ε, a number, or a tensor that you raise while you train; see `CausalResidual`, also for ``weights``, by which the paper decides when to
-    raise it. The authors' code adds 1000 times the initial condition's loss to the sum in the exponent of some examples; here the sum is the paper's.
+    time; 32 times in most of the authors' scripts. epsilon: ε, a number, or a tensor that you raise while you train; see `CausalResidual`, also for
+    ``weights``, by which the authors decide when to raise it. Their code adds the initial condition's loss, times 1e3 or 1e5, to the sum in the exponent of
+    some examples; here the sum is the paper's.
 
     When not: without a time; where the points of a batch cover a short stretch of time only.
 

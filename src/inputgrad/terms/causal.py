@@ -22,8 +22,8 @@ class CausalResidual(OnField):
 
     function, names, wrt, outputs, at: as in `Residual`; for several equations r² is their mean. time: the name of t. segments: M; the points are sorted by t
     and cut into M of them, as many points in each as go; points on a grid of M times are so cut by their times. epsilon: ε, a number, or a tensor of yours
-    that you raise in the course of training: the paper takes 0.01, 0.1, 1, 10 and 100 one after another, each until the smallest weight is above 0.99.
-    ``term.weights(model, points)`` gives the weights. A statistic of the batch: it does not split into micro-batches.
+    that you raise in the course of training: the authors' scripts take rising values, such as 0.01, 0.1, 1, 10 and 100, each until the smallest weight is above
+    0.99. ``term.weights(model, points)`` gives the weights. A statistic of the batch: it does not split into micro-batches.
 
     When not: for boundary-value problems without a time; where the points of a batch cover a short stretch of time only.
 
