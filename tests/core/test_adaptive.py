@@ -41,17 +41,16 @@ def textbook_losses(model: nn.Module) -> list[Tensor]:
 
 
 def test_gradnorm_is_algorithm_1_of_the_paper() -> None:
-    """The paper differentiates L_grad in the weights through the norms' graphs; here that is done, with a second derivative."""
-    alpha, lr, rate = 1.5, 0.5, 0.1
+    """The paper differentiates L_grad in the weights through the norms' graphs and steps by Adam; here that is done, with a second derivative."""
+    alpha, lr, rate = 1.5, 0.05, 0.1
     found, loss, weights = network(), criterion(), GradNorm(criterion(), alpha=alpha, lr=lr).double()
-    book, w = network(), torch.ones(3, dtype=torch.float64)
-    first: list[Tensor] = []
+    book, w = network(), nn.Parameter(torch.ones(3, dtype=torch.float64))
+    adam, first = torch.optim.Adam([w], lr), []
     for _ in range(6):
         found.zero_grad()
         weights(loss.losses(found, *data()), found[0].parameters()).backward()
         losses = textbook_losses(book)
         first = first or [value.detach() for value in losses]
-        w.requires_grad_()
         shared = list(book[0].parameters())
         norms = []
         for weight, value in zip(w, losses, strict=True):
@@ -59,10 +58,11 @@ def test_gradnorm_is_algorithm_1_of_the_paper() -> None:
             norms.append(torch.cat([part.flatten() for part in parts]).norm())
         ratios = torch.stack([value.detach() / start for value, start in zip(losses, first, strict=True)])
         wanted = (torch.stack(norms).mean() * (ratios / ratios.mean()) ** alpha).detach()
-        (slope,) = torch.autograd.grad((torch.stack(norms) - wanted).abs().sum(), w)
+        (w.grad,) = torch.autograd.grad((torch.stack(norms) - wanted).abs().sum(), w)
         book.zero_grad()
         sum(weight.detach() * value for weight, value in zip(w, textbook_losses(book), strict=True)).backward()
-        w = (w.detach() - lr * slope) * 3 / (w.detach() - lr * slope).sum()
+        adam.step()
+        w.data *= 3 / w.data.sum()
         for model in (found, book):
             for parameter in model.parameters():
                 parameter.data -= rate * parameter.grad
@@ -72,12 +72,30 @@ def test_gradnorm_is_algorithm_1_of_the_paper() -> None:
     assert (w - 1).abs().max() > 0.05  # they moved
 
 
-def test_gradnorm_holds_its_weights_above_0() -> None:
-    weights = GradNorm(PARTS, lr=1e6)
+@pytest.mark.parametrize(("lr", "smallest"), [(1e6, 1e-3), (1e6, 0.9), (0.6, 0.3), (0.6, 0.05)])
+def test_gradnorm_holds_its_weights_above_the_smallest(lr: float, smallest: float) -> None:
+    """After scaling too: a factor on all of them would take the smallest below its bound."""
+    weights = GradNorm(PARTS, lr=lr, smallest=smallest)
     parameter = nn.Parameter(torch.ones(2))
-    weights({name: parameter.sum() * factor for name, factor in zip(PARTS, (1, 50, 100), strict=True)}, [parameter])
-    assert weights.weights.min() > 0
-    assert weights.weights.sum().item() == pytest.approx(3)
+    for _ in range(5):
+        weights({name: parameter.sum() * factor for name, factor in zip(PARTS, (1, 50, 100), strict=True)}, [parameter])
+        assert weights.weights.min() >= smallest
+        assert weights.weights.sum().item() == pytest.approx(3)
+    assert weights.weights.max() > 1 + 1e-3  # they moved
+
+
+def test_gradnorm_takes_no_notice_of_a_common_factor() -> None:
+    """Losses times 100 give the same weights."""
+
+    def after(factor: float) -> list[float]:
+        weights, parameter = GradNorm(["base", "term"]).double(), nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+        for step in range(20):
+            losses = {"base": factor * parameter[0] / (1 + step), "term": factor * 3 * parameter.sum()}
+            weights(losses, [parameter])
+        return list(weights.by_name().values())
+
+    assert after(100.0) == pytest.approx(after(1.0), rel=1e-6)
+    assert abs(after(1.0)[0] - 1) > 0.03  # they moved
 
 
 @pytest.mark.parametrize("rho", [1.0, 0.0, 0.5])

@@ -33,6 +33,10 @@ def test_every_example_is_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} - tested == set()
 
 
+def test_inverse_problem() -> None:
+    assert abs(main_of("inverse_problem")(steps=1000) - 0.05) < 0.01  # 0.0477
+
+
 def test_before_popular_recipe() -> None:
     figures = main_of("before_popular_recipe")(epochs=10)
     assert figures["share"] == 0.0  # exactly

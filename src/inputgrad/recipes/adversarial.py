@@ -41,6 +41,28 @@ def fast_adversarial(
     return weight * Adversarial(attack, instead)
 
 
+def n_fgsm(
+    epsilon: float, weight: Weight = 1.0, *, noise: float = 2.0, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
+) -> Weighted:
+    """N-FGSM: one sign step from a point far out in a wide noise, not projected back.
+
+        mean_n ℓ(f(x_n + δ_n), y_n),   δ = η + α sign ∇ℓ(x + η),   η ~ U(−kε, kε)
+
+    k = ``noise``: 2 as published, 3 for SVHN at ε = 12/255; α = ``step_size``: ε as published. δ reaches (k + 1) ε: nothing clips it to the ball. bounds:
+    (0, 1) for images; the start and x + δ are clipped into them, as in the authors' code. instead: as in `fast_adversarial`.
+
+    When not: where the attack must stay in the ball, such as for comparison with `pgd_adversarial` step by step.
+
+    Source: de Jorge, Bibi, Volpi, Sanyal, Torr, Rogez & Dokania 2022, "Make some noise: reliable and efficient single-step adversarial training", NeurIPS.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + n_fgsm(8 / 255, bounds=(0, 1))
+    """
+    step = epsilon if step_size is None else step_size
+    start = Noise(noise * epsilon, bounds=bounds, wrt=wrt)
+    return weight * Adversarial(PGD(noise * epsilon + step, steps=1, step_size=step, start=start, bounds=bounds, wrt=wrt), instead)
+
+
 def pgd_adversarial(
     epsilon: float,
     weight: Weight = 1.0,
@@ -107,8 +129,8 @@ def trades(
     p: softmax of the model's outputs ``[N, C]``. β: 6 as in the paper's tables; the default of the authors' function is 1. Both attack and loss take KL
     with the clean distribution first, and nothing is detached in the loss: the gradient goes through both branches. start: the deviation of the normal
     noise that the attack starts from, 0.001; without noise its first step would follow the sign of rounding errors. step_size: 2.5 ε/steps; 0.007 for ε =
-    0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there; a sample
-    without a gradient stays.
+    0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there. A sample
+    without a gradient stays where it is; there it takes a step of normal noise, not divided by its length.
 
     When not: for outputs that are no logits of classes. Needs no labels itself.
 
@@ -168,8 +190,8 @@ def vat(
 
     When not: for outputs that are no logits of classes; take divergence="mse" there.
 
-    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8),
-    algorithm 1.
+    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8) of
+    August 2019 (online 2018), algorithm 1.
 
     >>> from torch import nn
     >>> criterion = nn.CrossEntropyLoss() + vat(1.0)

@@ -168,7 +168,8 @@ def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: TensorRef = whole_tar
     for images, brought down to a tenth in the course of training (a weight may be a callable of the step number).
     The paper's loss pairs each real sample with a fake one, softplus(D(x̃) − D(x)). That is a base loss of both samples at once, so it does not fit the
     form (output, target) with the fakes as the target: add it yourself, as in the first example. Or give the critic both in ONE batch, as in the second: the
-    mean over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic.
+    mean over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic. The generator's loss is the same with real and fake exchanged,
+    softplus(D(x) − D(x̃)): ``relativistic_pairing(critic(torch.cat([fake, real]))).mean()``.
 
     When not: with batch normalisation in the critic. For a Wasserstein critic see `wgan_gp`.
     Source: Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", NeurIPS, eq. 2 to 5.
@@ -180,6 +181,28 @@ def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: TensorRef = whole_tar
     """
     both: TermSum = r1(gamma, half=half, wrt=wrt) + r2(gamma, half=half, fake=fake, wrt=wrt)
     return both
+
+
+def adversarial_motion_prior(weight: Weight = 10.0, *, wrt: Key = 0) -> Weighted:
+    """The gradient penalty of adversarial motion priors (AMP): the discriminator is flat at demonstrated transitions.
+
+        w_gp/2 · mean_n ‖∂D(φ_n)/∂φ_n‖²₂
+
+    D: the discriminator. φ: features of transitions from the demonstrations, the inputs. w_gp = ``weight``: 10 as published; in the authors' later code
+    (MimicKit) 5 or 10 for most characters, there with a second half at the agent's transitions: ``r3gan(5.0)`` with these as the target. It is `r1`, under
+    the name and settings of this field. The gradient is with respect to NORMALISED features in the authors' code: normalise them before the call, or name the
+    module that does, ``wrt="module:normalizer"``. For imitation by a WGAN critic, as in the popular code of GAIL (ikostrikov), take `wgan_gp` with expert
+    pairs as the inputs.
+
+    When not: for policies and values, which are no discriminators.
+
+    Source: Peng, Ma, Abbeel, Levine & Kanazawa 2021, "AMP: adversarial motion priors for stylized physics-based character control", ACM Transactions on
+    Graphics 40(4).
+
+    >>> import inputgrad as ig
+    >>> penalty = ig.InputGradientLoss(None, adversarial_motion_prior())  # loss = (D(demo) - 1)².mean() + (D(agent) + 1)².mean() + penalty(D, demo)
+    """
+    return r1(weight, wrt=wrt)
 
 
 def path_length(weight: Weight = 2.0, *, beta: float = 0.01, wrt: Key = 0) -> Weighted:

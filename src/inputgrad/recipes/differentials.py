@@ -20,6 +20,8 @@ def differential_machine_learning(data: "Differentials", balance: float = 1.0) -
     x, y, z: normalised inputs, values and derivatives, as ``data`` makes them of the raw ones; the target is ``data.target(y, dydx)``.
     λ_j = 1/√(mean_n z_nj²) over the training set. D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
     The statistics are the training set's, not the batch's, so the term stays one number a sample and splits into micro-batches.
+    Second derivatives, such as gammas, are no part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
+    ``{**data.target(y, dydx), "gamma": data.second(d2ydx2)}`` for the target.
     The authors' notebooks add 1e-8 to the standard deviations; here what does not vary is an error that names it.
 
     When not: where the derivatives belong to another quantity than the values do in expectation, such as pathwise derivatives of a discontinuous payoff (smooth
@@ -87,6 +89,13 @@ class Differentials:
         """Raw values and derivatives, normalised: the target, ``{"y": …, "dydx": …}``."""
         _check_shapes(dydx, y, dydx)
         return {"y": (y - self.y_mean) / self.y_std, "dydx": dydx * self.x_std / self.y_std}
+
+    def second(self, d2ydx2: Tensor) -> Tensor:
+        """Raw second derivatives ``[N, D, D]`` (gammas), normalised: labels of a `HessianMatch` beside the criterion. For inputs ``[N, D]``; NaN is missing."""
+        size = self.x_std.numel()
+        if self.x_std.dim() != 1 or d2ydx2.shape[1:] != (size, size):
+            raise ValueError(f"Differentials: second derivatives have shape {list(d2ydx2.shape)}; expected [N, D, D] with D = {size}, for inputs [N, D]")
+        return d2ydx2 * self.x_std[:, None] * self.x_std / self.y_std
 
     def values(self, output: Tensor) -> Tensor:
         """The model's output as values in the units of the raw ones."""

@@ -2,14 +2,18 @@
 
 from torch import Tensor
 
-from inputgrad.attributions.methods import ExpectedGradients
+from inputgrad.attributions.grad_cam import GradCAM
+from inputgrad.attributions.methods import Attribution, ExpectedGradients
 from inputgrad.heads import Of
+from inputgrad.perturbations.base import Bounds
 from inputgrad.perturbations.saliency_mask import SaliencyMask, SortedBy
 from inputgrad.tensor_refs import TensorRef
-from inputgrad.terms.attribution_priors import GiniSparsity, GraphPrior, TotalVariation
+from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation
+from inputgrad.terms.attribution_robustness import AttributionRobustness, MostAttributed
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
 from inputgrad.terms.gradient_match import GradientMatch
+from inputgrad.terms.guidance import EnergyPointing
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
@@ -22,7 +26,9 @@ def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of:
     mask: A, 1 where a feature is irrelevant: a tensor of the inputs' shape or of one sample's (size 1 where it does not vary), a name or a position of the
     target, or a callable of the batch. log p: the log-probabilities; the head is their SUM over the classes, ``of="log_prob"``, not that of the true class.
     weight: λ₁, 1000 in the authors' MNIST and toy runs. Their loss adds both parts up over the batch; here both are means, so λ₁ stays what it is, and only
-    beside a base loss that is a sum would it be multiplied by the batch size. Their λ₂ Σ θ², on a sum, is ``weight_decay`` = 2 λ₂ / N of the optimiser.
+    beside a base loss that is a sum would it be multiplied by the batch size. Their repository holds two codes: the one in autograd takes the squares as they
+    are, as in the paper; the one in TensorFlow takes half of them (``l2_loss``), so that its λ₁ is twice that here. Their λ₂ Σ θ², on a sum, is
+    ``weight_decay`` = 2 λ₂ / N of the optimiser.
 
     When not: where the irrelevant features cannot be told from the others by their place. And not as it stands with one logit, whose softmax is constant:
     there take ``of=lambda output, target: (2 * logsigmoid(output) - output).sum(1)``, the same sum over both classes.
@@ -34,6 +40,96 @@ def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of:
     >>> criterion = ig.OnTarget("label", "cross_entropy") + right_for_the_right_reasons("mask")
     """
     return weight * GradientMatch(None, of=of, wrt=wrt, mask=mask)
+
+
+def rrr_grad_cam(mask: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "label") -> Weighted:
+    """Right for the right reasons by Grad-CAM: the map of the last convolutional layer must be low under a mask.
+
+        weight · mean_n Σ_ij (A_nij φ_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
+
+    mask: A, 1 where the image is irrelevant, ``[N, 1, H, W]`` or ``[1, H, W]`` of the size of the layer's output (``F.interpolate``): a tensor, a name or a
+    position of the target, or a callable of the batch. layer: the name of the convolutional layer in the model. weight: tuned per data set, so that the term
+    is of the size of the loss. of: the score, the true class's output; the public code takes the predicted class here.
+
+    When not: for models without spatial feature maps; where what is irrelevant is smaller than a cell of the map (`right_for_the_right_reasons`).
+
+    Source: Schramowski et al. 2020, "Making deep neural networks right for the right scientific reasons by interacting with their explanations", Nature
+    Machine Intelligence 2; the form is that of the code of Friedrich, Stammer, Schramowski & Kersting 2023, "A typology for exploring the mitigation of
+    shortcut behaviour", Nature Machine Intelligence 5.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + rrr_grad_cam("mask", "features.last")
+    """
+    return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), mask=mask)
+
+
+def hint(importance: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "label") -> Weighted:
+    """HINT in its simplified form: the Grad-CAM map of the last convolutional layer should be as people see it.
+
+        weight · mean_n Σ_ij (φ_nij − H_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
+
+    importance: H, 1 where people look and 0 elsewhere, of the shapes of `rrr_grad_cam`'s mask; NaN where nothing is known. The other settings: as there. The
+    published method ranks pairs of regions in place of the squares; the form here is that of the code of the typology named below.
+
+    When not: where only what is irrelevant is known: `rrr_grad_cam`.
+
+    Source: Selvaraju et al. 2019, "Taking a HINT: leveraging explanations to make vision and language models more grounded", ICCV; in the form of Friedrich,
+    Stammer, Schramowski & Kersting 2023, "A typology for exploring the mitigation of shortcut behaviour", Nature Machine Intelligence 5.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + hint("importance", "features.last")
+    """
+    return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), importance)
+
+
+def model_guidance(attribution: Attribution, region: TensorRef, weight: Weight = 0.01) -> Weighted:
+    """Model guidance by the energy loss: the positive attributions should fall inside the object's box.
+
+        weight · mean_n [ 1 − Σ_{i ∈ region} max(0, φ_ni) / Σ_i max(0, φ_ni) ]
+
+    attribution: φ, such as ``InputTimesGradient(of="label")``, `IntegratedGradients` or ``GradCAM("layer")``; the paper also takes B-cos models' own. region:
+    1 inside the boxes of the class, 0 outside; see `EnergyPointing`. weight: to be tuned; 0.01 is not a published value. The paper's RRR loss is an
+    `AttributionMatch` under a mask of what is outside; its L1 and PPCE losses are not here.
+
+    When not: where the class has no place in the input.
+
+    Source: Rao, Böhle, Parchami-Araghi & Schiele 2023, "Studying how to efficiently and effectively guide models with explanations", ICCV, and their code.
+
+    >>> import inputgrad as ig
+    >>> from inputgrad.attributions import InputTimesGradient
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + model_guidance(InputTimesGradient(of="label"), "boxes")
+    """
+    return weight * EnergyPointing(attribution, region)
+
+
+def ig_norm(
+    epsilon: float,
+    weight: Weight = 1.0,
+    *,
+    steps: int = 50,
+    attack_steps: int = 20,
+    step_size: float = 0.01,
+    points: int = 10,
+    bounds: Bounds = None,
+    wrt: Key = 0,
+) -> Weighted:
+    """IG-NORM: the attributions of a sample change little wherever it is moved within a ball.
+
+        λ · mean_n max_{x̃} ‖IG(x_n, x̃)‖₁,   IG(x, x̃) = (x̃ − x) ⊙ 1/m Σ_{k=1}^m ∇ℓ(x + k/m (x̃ − x)),   ‖x̃ − x‖∞ ≤ ε
+
+    λ = ``weight`` 1, m = ``steps`` 50; x̃ by ``attack_steps`` 20 sign steps of ``step_size`` 0.01 on the same norm over ``points`` 10 points of the path,
+    from a uniform start: the authors' settings for Fashion-MNIST at ε = 0.1, with bounds (0, 1). See `AttributionRobustness`. Dear: some 250 passes a step by
+    default. Their IG-SUM-NORM, which trains at x̃ and climbs on the loss as well, is not here.
+
+    When not: where robustness of the prediction alone is the aim (`pgd_adversarial`).
+
+    Source: Chen, Wu, Rastogi, Liang & Jha 2019, "Robust attribution regularization", NeurIPS, and jfc43/robust-attribution-regularization.
+
+    >>> from torch import nn
+    >>> criterion = nn.CrossEntropyLoss() + ig_norm(0.1, bounds=(0, 1), steps=5, attack_steps=3, points=2)
+    """
+    attack = MostAttributed(epsilon, attack_steps, step_size, bounds=bounds, wrt=wrt, points=points)
+    return weight * AttributionRobustness(attack, steps)
 
 
 def pixel_attribution_prior(

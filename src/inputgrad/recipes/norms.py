@@ -166,6 +166,25 @@ def tangent_propagation(
     return weight * DirectionalDerivative(tangents, wanted, of=of, wrt=wrt)
 
 
+def duq(weight: Weight = 0.5, *, wrt: Wrt = 0) -> Weighted:
+    """The gradient penalty of DUQ: the outputs together are as steep everywhere as the input changes.
+
+        λ · mean_n (‖∂/∂x_n Σ_c K_c(x_n)‖₂ − 1)²
+
+    K_c: the model's outputs, in DUQ the kernel values of the classes, ``[N, C]``. Two-sided: a flat network is penalised as well, so that inputs far from the
+    data stay far in feature space. λ = ``weight``: 0.5 as in the authors' final run on CIFAR-10 (their script's default is 0.75), 1.0 for their two moons. The
+    paper takes the squared norm in its text, ‖·‖²₂ − 1; the code, followed here, the norm.
+
+    When not: for logits of a softmax network, whose distance from the data means nothing.
+
+    Source: van Amersfoort, Smith, Teh & Gal 2020, "Uncertainty estimation using a single deep deterministic neural network", ICML, and their code.
+
+    >>> from torch import nn
+    >>> criterion = nn.BCELoss() + duq()
+    """
+    return weight * GradientNorm(power=2, center=1, wrt=wrt)
+
+
 def lipschitz_hinge(weight: Weight = 1.0, *, bound: float = 1.0, of: Of | None = "output", wrt: Wrt = 0, at: Place | None = None) -> Weighted:
     """Lipschitz hinge: gradients are penalised only where their norm is above a bound.
 

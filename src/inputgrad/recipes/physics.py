@@ -11,7 +11,7 @@ from inputgrad.errors import nearest
 from inputgrad.loss import InputGradientLoss
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, part_of_target, resolve_tensor
 from inputgrad.terms.base import Per, Weighted
-from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, shaped
+from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, huber, shaped
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
@@ -125,6 +125,8 @@ class EnergyError:
     key: str | int
     weight: float
     per_atom: tuple[str | int, str | int | None, str | int | None] | None
+    delta: float | None = None
+    """Huber's loss with this δ in place of the square."""
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         wanted = part_of_target("energy_and_forces: energy", self.key, target)
@@ -134,7 +136,8 @@ class EnergyError:
             )
         wanted = wanted.to(output).flatten()
         gap = torch.where(wanted.isnan(), 0, output.flatten() - wanted)
-        return self.weight * (gap if self.per_atom is None else gap / self._atoms(output, target)).square()
+        gap = gap if self.per_atom is None else gap / self._atoms(output, target)
+        return self.weight * (gap.square() if self.delta is None else huber(gap, self.delta))
 
     def _atoms(self, output: Tensor, target: Any) -> Tensor:
         assert self.per_atom is not None

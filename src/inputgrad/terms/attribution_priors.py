@@ -21,7 +21,7 @@ Method = Attribution | Callable[[Batch], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class _OfAttributions(Term):
+class OfAttributions(Term):
     """A term on the attributions of a method."""
 
     attribution: Method
@@ -32,7 +32,7 @@ class _OfAttributions(Term):
     def variables(self) -> tuple[Key, ...]:
         return (getattr(self.attribution, "wrt", 0),)
 
-    def _attributions(self, batch: Batch) -> Tensor:
+    def attributions(self, batch: Batch) -> Tensor:
         """φ ``[N, *input]``, half precision widened."""
         phi = self.attribution(batch)
         if not isinstance(phi, Tensor) or phi.dim() < 2:
@@ -41,7 +41,7 @@ class _OfAttributions(Term):
 
 
 @dataclass(frozen=True, eq=False)
-class AttributionMatch(_OfAttributions):
+class AttributionMatch(OfAttributions):
     """The squared distance of the attributions from labels for them, over the features that have one.
 
         R_n = Σ_i m_ni (φ_ni − t_ni)²
@@ -76,7 +76,7 @@ class AttributionMatch(_OfAttributions):
         return cls(InputGradient())
 
     def __call__(self, batch: Batch) -> Tensor:
-        phi = self._attributions(batch)
+        phi = self.attributions(batch)
         counts, gap = torch.ones_like(phi, dtype=torch.bool), phi
         if self.wanted is not None:
             wanted = shaped("AttributionMatch: wanted", resolve_tensor("AttributionMatch: wanted", self.wanted, batch), phi)
@@ -87,7 +87,7 @@ class AttributionMatch(_OfAttributions):
 
 
 @dataclass(frozen=True, eq=False)
-class TotalVariation(_OfAttributions):
+class TotalVariation(OfAttributions):
     """The total variation of the attributions over an image: neighbouring pixels should matter alike.
 
         R_n = Σ_ij |φ_{i+1,j} − φ_ij| + |φ_{i,j+1} − φ_ij|                    ("isotropic": Σ_ij √((φ_{i+1,j} − φ_ij)² + (φ_{i,j+1} − φ_ij)²))
@@ -124,7 +124,7 @@ class TotalVariation(_OfAttributions):
         return cls(InputGradient(), axes=1)
 
     def __call__(self, batch: Batch) -> Tensor:
-        phi = self._attributions(batch)
+        phi = self.attributions(batch)
         if phi.dim() <= self.axes:
             raise ValueError(f"TotalVariation: axes={self.axes} needs attributions of {self.axes + 1} dimensions or more, got {list(phi.shape)}; set axes=")
         phi = _standardized(phi) if self.standardized else phi
@@ -136,7 +136,7 @@ class TotalVariation(_OfAttributions):
 
 
 @dataclass(frozen=True, eq=False)
-class GiniSparsity(_OfAttributions):
+class GiniSparsity(OfAttributions):
     """The negative Gini coefficient of the features' mean absolute attributions: few features should matter.
 
         R = −factor · G(φ̄),        G = Σ_ij |φ̄_i − φ̄_j| / (2 D Σ_i φ̄_i),        φ̄_i = mean_n |φ_ni|
@@ -168,11 +168,11 @@ class GiniSparsity(_OfAttributions):
         return cls(InputGradient())
 
     def __call__(self, batch: Batch) -> Tensor:
-        return -self.factor * gini(flattened(self._attributions(batch)).abs().mean(0))
+        return -self.factor * gini(flattened(self.attributions(batch)).abs().mean(0))
 
 
 @dataclass(frozen=True, eq=False)
-class GraphPrior(_OfAttributions):
+class GraphPrior(OfAttributions):
     """Attributions that are alike along the edges of a graph of features.
 
         R = Σ_{edges (i, j)} w_ij (φ̄_i − φ̄_j)² = φ̄ᵀ L φ̄,        φ̄_i = mean_n |φ_ni|
@@ -224,7 +224,7 @@ class GraphPrior(_OfAttributions):
         return cls(InputGradient(), torch.tensor([[0, 1], [1, 2]]))
 
     def __call__(self, batch: Batch) -> Tensor:
-        phi = flattened(self._attributions(batch))
+        phi = flattened(self.attributions(batch))
         mean = (phi.abs() if self.magnitudes else phi).mean(0)
         try:
             squares = (mean[self.edges[0].to(mean.device)] - mean[self.edges[1].to(mean.device)]).square()

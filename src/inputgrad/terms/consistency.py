@@ -26,8 +26,8 @@ class Consistency(PerturbedTerm):
 
     When not: with one output and a divergence of probabilities (it raises an error); take "mse" there.
 
-    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8);
-    Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.
+    Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8) of
+    August 2019; Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.
 
     >>> from torch import nn
     >>> criterion = nn.CrossEntropyLoss() + 6.0 * Consistency(FGSM(0.1))

@@ -17,9 +17,9 @@ from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
 from inputgrad.variables import Wrt, keys_of
 
-Norm = Literal["squared", "absolute", "euclidean", "vectors"]
+Norm = Literal["squared", "absolute", "euclidean", "vectors", "huber"]
 Reduction = Literal["sum", "mean"]
-_NORMS = ("squared", "absolute", "euclidean", "vectors")
+_NORMS = ("squared", "absolute", "euclidean", "vectors", "huber")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +29,14 @@ class GradientMatch(Term):
         R_n = Σ_i |scale_i · (sign · g_ni − g*_ni)|²          g_n = ∂s_n/∂x_n
 
     wanted: g*, of the gradient's shape ``[N, *input]`` (``[N, K, *input]`` for a head of K rows), or of one sample's for all; None for zeros. NaN in it is a
-    missing label, which asks for nothing. sign: −1 where the labels are forces, F = −∂E/∂r.
-    norm: "squared", as above; "absolute": Σ_i |·|; "euclidean": the root of the squared sum; "vectors": Σ over the vectors along the last dimension of their
-    length (atoms, points). reduction: "sum", or "mean" over what counts (inside the root). A sample in which nothing counts gives 0.
-    mask: features count where it is not 0: padding, or what must not matter. scale: a number or a tensor inside the norm. Both have the shape of the gradient
-    or of one sample's, with size 1 where they do not vary: a mask of atoms ``[N, A]`` for positions ``[N, A, 3]`` is given as ``[N, A, 1]``.
-    index: for samples of several rows each, such as atoms of many structures in one tensor ``[atoms, 3]``: the number of each row's sample, ``[atoms]``.
-    per: "sample", or "batch" for one sum or mean over all features of the batch, where large samples count more.
-    Labels, mask, scale and index: a tensor, a name or a position of the target, or a callable of the batch (an integer scale is a number, no position).
+    missing label, which asks for nothing. sign: −1 where the labels are forces, F = −∂E/∂r. norm: "squared", as above; "absolute": Σ_i |·|; "euclidean": the
+    root of the squared sum; "vectors": Σ over the vectors along the last dimension of their length (atoms, points); "huber": Σ_i ½ |·|² where |·| ≤ δ, else δ
+    (|·| − ½ δ), with δ = ``delta``. reduction: "sum", or "mean" over what counts (inside the root). A sample in which nothing counts gives 0. mask: features
+    count where it is not 0: padding, or what must not matter. scale: a number or a tensor inside the norm. Both have the shape of the gradient or of one
+    sample's, with size 1 where they do not vary: a mask of atoms ``[N, A]`` for positions ``[N, A, 3]`` is given as ``[N, A, 1]``. index: for samples of
+    several rows each, such as atoms of many structures in one tensor ``[atoms, 3]``: the number of each row's sample, ``[atoms]``. per: "sample", or "batch"
+    for one sum or mean over all features of the batch, where large samples count more. Labels, mask, scale, delta and index: a tensor, a name or a position
+    of the target, or a callable of the batch (an integer scale is a number, no position).
 
     When not: where labels are noisy, or only their direction is known (`DirectionMatch`).
 
@@ -58,6 +58,7 @@ class GradientMatch(Term):
     scale: TensorRef | float | None = None
     index: TensorRef | None = None
     per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
+    delta: TensorRef | float = 1.0
 
     further_passes: ClassVar[bool] = False
 
@@ -68,6 +69,7 @@ class GradientMatch(Term):
             if getattr(self, name) is not None:
                 check_tensor_ref(f"GradientMatch: {name}", getattr(self, name))
         check_scale("GradientMatch", self.scale)
+        check_scale("GradientMatch", self.delta, "delta")
         check_distance("GradientMatch", self.norm, self.reduction)
         if self.per not in ("sample", "batch"):
             raise ValueError(f"GradientMatch: per={self.per!r}: {nearest(self.per, ('sample', 'batch'))}")
@@ -90,7 +92,8 @@ class GradientMatch(Term):
             counts = counts & (self._labels("mask", batch, gradient) != 0)
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
-        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch))
+        delta = self.delta if isinstance(self.delta, (int, float)) or self.norm != "huber" else self._labels("delta", batch, gradient)
+        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta)
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"
@@ -104,16 +107,24 @@ class GradientMatch(Term):
         return rows if self.index is None else summed(rows, resolve_tensor("GradientMatch: index", self.index, batch), batch.size)
 
 
-def distance(gap: Tensor, counts: Tensor, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor]) -> Tensor:
+def distance(gap: Tensor, counts: Tensor, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0) -> Tensor:
     """The length of ``gap`` by the settings of `GradientMatch`: zero where it does not count; ``pooled`` adds up what belongs together."""
     if norm == "vectors":
         parts, counts = torch.linalg.vector_norm(gap, dim=-1), counts.any(-1)
+    elif norm == "huber":
+        parts = huber(gap, delta)
     else:
         parts = gap.abs() if norm == "absolute" else gap.square()
     total = pooled(parts)
     if reduction == "mean":
         total = total / pooled(counts.to(parts.dtype)).clamp(min=1)
     return root(total) if norm == "euclidean" else total
+
+
+def huber(gap: Tensor, delta: Any) -> Tensor:
+    """½ gap² up to ``delta``, and from there on a line: Huber's loss of each number."""
+    size = gap.abs()
+    return torch.where(size <= delta, size.square() / 2, delta * (size - delta / 2))
 
 
 def check_distance(name: str, norm: str, reduction: str) -> None:
@@ -124,13 +135,13 @@ def check_distance(name: str, norm: str, reduction: str) -> None:
         raise ValueError(f"{name}: reduction={reduction!r}: {nearest(reduction, ('sum', 'mean'))}")
 
 
-def check_scale(name: str, scale: TensorRef | float | None) -> None:
+def check_scale(name: str, scale: TensorRef | float | None, setting: str = "scale") -> None:
     """Raises `TypeError` for what is neither a number nor names labels, and `ValueError` for a number that is not finite."""
     if isinstance(scale, (int, float)) and not isinstance(scale, bool):
         if not math.isfinite(scale):
-            raise ValueError(f"{name}: scale must be finite, got {scale!r}")
+            raise ValueError(f"{name}: {setting} must be finite, got {scale!r}")
     elif scale is not None:
-        check_tensor_ref(f"{name}: scale", scale)
+        check_tensor_ref(f"{name}: {setting}", scale)
 
 
 def root(square: Tensor) -> Tensor:

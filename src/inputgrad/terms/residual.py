@@ -22,7 +22,7 @@ Equation = Callable[[Field], Any]
 
 
 @dataclass(frozen=True)
-class _OnField(Term):
+class OnField(Term):
     """What the terms on a field share: the equation, the names, and where."""
 
     function: Equation
@@ -72,7 +72,7 @@ class _OnField(Term):
 
 
 @dataclass(frozen=True)
-class Residual(_OnField):
+class Residual(OnField):
     """The residual of a differential equation, a boundary condition or an initial condition, squared: a physics-informed network's loss.
 
         R_n = r(x_n)²,   r = N[u](x)        u: the model;   N: the equation, zero for a solution
@@ -106,7 +106,7 @@ class Residual(_OnField):
 
 
 @dataclass(frozen=True)
-class ResidualGradient(_OnField):
+class ResidualGradient(OnField):
     """The squared gradient of an equation's residual by every coordinate: what makes a physics-informed network gradient-enhanced.
 
         R_n = Σ_i (∂r/∂x_i)²,   r = N[u](x) at x_n;   the sum over every coordinate, time included

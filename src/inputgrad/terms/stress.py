@@ -27,14 +27,13 @@ class StressMatch(Term):
 
     ε: a virtual strain, which moves the atoms r and the lattice vectors h alike. Since W is linear in the gradients with respect to positions and cell, no
     variable is added to the model, and every engine serves. V = |det h|. A positive diagonal means that the structure is stretched (as in ASE, NequIP and
-    MACE); for labels of the other sign, as VASP prints them, sign=-1. Units are those of the energy over those of the length cubed.
-    wanted: σ* ``[N, 3, 3]``, or ``[N, 6]`` in the order that ``voigt`` names ("xx yy zz yz xz xy" is ASE's, "xx yy zz xy xz yz" LAMMPS's): laid out as the
-    symmetric matrix, so that components off the diagonal count twice. NaN is a missing label. A structure without volume has no stress and counts as missing.
-    wrt: positions and cell, in this order: ``[N, A, 3]`` (padding does no harm where the energy does not depend on it) or ``[atoms, 3]`` with ``index``, the
-    number of each atom's structure; lattice vectors as rows, ``[N, 3, 3]`` or ``[3 N, 3]``. The model must compute periodic shifts from the cell that it is
-    given. For a virial without a cell: positions alone.
-    quantity: "stress" or "virial". norm, reduction: as in `GradientMatch`. scale: a number or a tensor inside the norm, such as one over the number of atoms
-    ``[N, 1, 1]``, by which MACE divides virials.
+    MACE); for labels of the other sign, as VASP prints them, sign=-1. Units are those of the energy over those of the length cubed. wanted: σ* ``[N, 3, 3]``,
+    or ``[N, 6]`` in the order that ``voigt`` names ("xx yy zz yz xz xy" is ASE's, "xx yy zz xy xz yz" LAMMPS's): laid out as the symmetric matrix, so that
+    components off the diagonal count twice. NaN is a missing label. A structure without volume has no stress and counts as missing. wrt: positions and cell,
+    in this order: ``[N, A, 3]`` (padding does no harm where the energy does not depend on it) or ``[atoms, 3]`` with ``index``, the number of each atom's
+    structure; lattice vectors as rows, ``[N, 3, 3]`` or ``[3 N, 3]``. The model must compute periodic shifts from the cell that it is given. For a virial
+    without a cell: positions alone. quantity: "stress" or "virial". norm, reduction, delta: as in `GradientMatch`. scale: a number or a tensor inside the
+    norm, such as one over the number of atoms ``[N, 1, 1]``, by which MACE divides virials.
 
     When not: where positions and cell are not given as such, but as edge vectors: the energy does not know the cell then.
 
@@ -55,6 +54,7 @@ class StressMatch(Term):
     norm: Norm = "squared"
     reduction: Reduction = "mean"
     scale: TensorRef | float | None = None
+    delta: float = 1.0
 
     further_passes: ClassVar[bool] = False
 
@@ -110,7 +110,7 @@ class StressMatch(Term):
         elif self.scale is not None:
             gap = gap * broadcast("StressMatch: scale", resolve_tensor("StressMatch: scale", self.scale, batch), quantity)
         counts = counts & ~wanted.isnan()
-        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1))
+        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1), self.delta)
 
     def _matrix(self, six: Tensor) -> Tensor:
         assert self.voigt is not None

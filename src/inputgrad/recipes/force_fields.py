@@ -1,0 +1,93 @@
+"""Force fields: robust losses of energies, forces and stress, and the second derivatives of a teacher's energy."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inputgrad.batch import Batch
+from inputgrad.loss import InputGradientLoss
+from inputgrad.recipes.physics import EnergyError
+from inputgrad.tensor_refs import TensorRef, resolve_tensor
+from inputgrad.terms.base import Weighted
+from inputgrad.terms.gradient_match import GradientMatch, Norm
+from inputgrad.terms.hessian_match import HessianMatch
+from inputgrad.terms.stress import StressMatch
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key
+
+
+def universal_loss(
+    energy: str | int = "energy",
+    forces: str | int = "forces",
+    stress: str | int | None = None,
+    *,
+    energy_weight: float = 1.0,
+    forces_weight: Weight = 1.0,
+    stress_weight: Weight = 1.0,
+    delta: float = 0.01,
+    conditional: bool = True,
+    wrt: Key = 0,
+    cell: Key = 1,
+    mask: str | int | None = None,
+    index: str | int | None = None,
+) -> InputGradientLoss:
+    """MACE's universal loss: Huber's loss of energy per atom, forces and stress, gentler on atoms under large forces. The whole loss.
+
+        λ_E · mean_n h_δ((E_n − E*_n)/n_n) + λ_F · mean_{i,α} h_{δ c_i}(−∂E/∂r_iα − F*_iα) + λ_S · mean_{n,αβ} h_δ(σ_nαβ − σ*_nαβ)
+        h_δ(x) = ½ x² where |x| ≤ δ, else δ (|x| − ½ δ);   c_i = 1, 0.7, 0.4, 0.1 where ‖F*_i‖ < 100, < 200, < 300, above
+
+    n_n: the atoms of structure n. The mean of the forces is over all atoms of the batch, as in flat graphs. δ = ``delta``, 0.01, and weights of 1: the defaults
+    of MACE's class. The bounds 100, 200 and 300 are in units of the force labels. conditional: False for the same δ everywhere
+    (MACE's WeightedHuberEnergyForcesStressLoss). stress: the part of the target with σ* ``[N, 3, 3]``; None leaves it out. wrt, cell: positions and lattice
+    vectors; mask, index: as in `energy_and_forces`. MACE's weights per configuration are not here.
+
+    When not: where labels are clean and large errors should count in full: `energy_and_forces`.
+
+    Source: Batatia et al. 2023, "A foundation model for atomistic materials chemistry", arXiv:2401.00096, and ACEsuit/mace, ``UniversalLoss``.
+
+    >>> criterion = universal_loss(forces_weight=10.0, wrt="positions")
+    """
+    wanted = ConditionalDelta(forces, delta) if conditional else delta
+    forces_term = GradientMatch(forces, wrt=wrt, sign=-1, norm="huber", reduction="mean", mask=mask, index=index, per="batch", delta=wanted)
+    terms = [forces_weight * forces_term]
+    if stress is not None:
+        terms.append(stress_weight * StressMatch(stress, wrt=(wrt, cell), index=index, norm="huber", delta=delta))
+    return InputGradientLoss(EnergyError(energy, float(energy_weight), (forces, mask, index), delta), terms)
+
+
+def hessian_distillation(
+    hessian: TensorRef = "hessian", weight: Weight = 1.0, *, rows: int | None = 4, norm: Norm = "vectors", mask: TensorRef | None = None, wrt: Key = 0
+) -> Weighted:
+    """Distillation by energy Hessians: rows of the second derivatives of the student's energy, against the teacher's.
+
+        weight · mean_n mean over drawn rows k, atoms i of ‖∂²E_n/∂r_k∂r_i − H*_nki‖₂
+
+    E_n: the student's energy ``[N]`` of positions ``[N, A, 3]`` under ``wrt``. hessian: H*, ``[N, A, 3, A, 3]``; a teacher's Jacobian of the forces is −H*.
+    k: one of the 3A components, ``rows`` of them drawn per structure and step without repetition, 4 as in the authors' settings; None for all. norm: the
+    authors' code takes the length per atom; "squared" for the mean of squares. mask: atoms that count, ``[N, A, 1, A, 1]``. The authors' student may give
+    forces that are no gradient; here it is the energy that is differentiated, twice. Their code gives structures with an entry above 10 000 almost no weight:
+    mask them.
+
+    When not: where the teacher's Hessians cannot be stored (9A² numbers per structure); for networks of ReLU units, whose second derivative is zero.
+
+    Source: Amin, Raja & Krishnapriyan 2025, "Towards fast, specialized machine learning force fields: distilling foundation models via energy Hessians", ICLR,
+    and ASK-Berkeley/MLFF-distill.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.recipes.energy_and_forces(wrt="positions") + hessian_distillation("hessian", 0.1, wrt="positions")
+    """
+    return weight * HessianMatch(hessian, wrt=wrt, rows=rows, norm=norm, reduction="mean", mask=mask)
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalDelta:
+    """Huber's δ per atom, smaller where the force label is large: delta times 1, 0.7, 0.4 or 0.1."""
+
+    forces: TensorRef
+    delta: float
+
+    def __call__(self, batch: Batch) -> Tensor:
+        size = torch.linalg.vector_norm(resolve_tensor("universal_loss: forces", self.forces, batch), dim=-1, keepdim=True)
+        factors = size.new_tensor([1.0, 0.7, 0.4, 0.1])
+        return self.delta * factors[(size >= 100).long() + (size >= 200) + (size >= 300)]
