@@ -190,3 +190,43 @@ def test_a_loss_scale_under_float16_autocast_saves_small_cotangents(scale: float
         found = torch.autograd.grad(loss * scale, list(model.parameters()))
         gradients.append(torch.cat([part.flatten() for part in found]) / scale)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=2e-2, atol=2e-5)
+
+
+class Teacher(nn.Module):
+    """A network multiplied by a frozen one, which follows it in the forward pass, written in one of three ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.teacher, self.way = network(), copy.deepcopy(network()).requires_grad_(False), way
+        self.teacher[0].weight.mul_(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            for slow, quick in zip(self.teacher.parameters(), self.body.parameters(), strict=True):
+                if self.way == "in place":
+                    slow.mul_(0.9).add_(quick, alpha=0.1)
+                elif self.way == "data in place":
+                    slow.data.mul_(0.9).add_(quick.data, alpha=0.1)
+                else:
+                    slow.data = 0.9 * slow.data + 0.1 * quick.data
+            wanted = self.teacher(x)
+        return self.body(x) * wanted
+
+
+@pytest.mark.parametrize("way", ["in place", "data in place", "data"])
+@pytest.mark.parametrize("engine", ["auto", "double_backward", "finite_difference"])
+def test_a_frozen_teacher_that_follows_in_the_forward_pass_does_so_once_a_step(engine: str, way: str) -> None:
+    model, by_hand, (x, y) = Teacher(way), Teacher(way), data()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), engine=engine)
+    for _ in range(3):
+        model.zero_grad()
+        criterion(model, x, y).backward()
+        z = x.clone().requires_grad_()
+        output = by_hand(z)
+        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+        wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.body.parameters()))
+        for parameter, expected in zip(model.body.parameters(), wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, expected, rtol=1e-6, atol=1e-7 * float(expected.abs().max()))
+        for one, other in zip(model.teacher.parameters(), by_hand.teacher.parameters(), strict=True):
+            torch.testing.assert_close(one, other)
