@@ -1,5 +1,7 @@
 """Engines of several passes: what the passes must share, what a change of the model must undo, and who hears of a gradient when."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,35 +23,78 @@ def data(size: int = 6) -> tuple[Tensor, Tensor]:
     return torch.randn(size, FEATURES, generator=generator, dtype=torch.float64), torch.randn(size, OUTPUTS, generator=generator, dtype=torch.float64)
 
 
-class OwnNoise(nn.Module):
-    """Draws from a generator of its own, which no replay puts back."""
+GENERATOR, CALLS = torch.Generator(), [0]
+
+
+class OutsideNoise(nn.Module):
+    """Draws from a generator that hangs on no module, which no replay puts back."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.body, self.generator = network(), torch.Generator().manual_seed(2)
+        self.body = network()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x * (1 + 0.5 * torch.randn(x.shape, generator=self.generator, dtype=x.dtype)))
+        return self.body(x * (1 + 0.5 * torch.randn(x.shape, generator=GENERATOR, dtype=x.dtype)))
 
 
-class OwnCount(nn.Module):
-    """Counts its calls in a plain attribute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.calls = network(), 0
+class OutsideCount(OutsideNoise):
+    """Counts its calls in a variable of the program."""
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return self.body(x) * self.calls
+        CALLS[0] += 1
+        return self.body(x) * CALLS[0]
 
 
 @pytest.mark.parametrize("engine", SEVERAL)
-@pytest.mark.parametrize("make", [OwnNoise, OwnCount])
+@pytest.mark.parametrize("make", [OutsideNoise, OutsideCount])
 def test_a_model_that_cannot_be_replayed_is_refused(make: type[nn.Module], engine: str) -> None:
     criterion = ig.InputGradientLoss("mse", ig.GradientNorm(), engine=engine)
     with pytest.raises(ig.EngineError, match=r"two runs on the same input differ .* engine='double_backward', which runs it once"):
         criterion(make(), *data())
+
+
+class Remembering(nn.Module):
+    """Keeps in plain attributes: a hidden state, a count of calls, a queue, a table, a tensor that it writes to, its last output, and a generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.cell = network(), nn.GRUCell(FEATURES, FEATURES).double()
+        self.generator, self.hidden, self.calls, self.queue, self.table = torch.Generator().manual_seed(2), None, 0, [], {}
+        self.written = torch.zeros(FEATURES, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        hidden = self.cell(x, torch.zeros_like(x) if self.hidden is None else self.hidden)
+        self.hidden = hidden.detach()
+        self.written.mul_(0.5).add_(self.hidden.mean(0))
+        self.queue.append(self.hidden.mean(0))
+        self.table["last"] = 1 + 0.5 * torch.randn(x.shape, generator=self.generator, dtype=x.dtype)
+        self.last = self.body(hidden * self.table["last"] + sum(self.queue[-2:]) + self.written.clone()) * self.calls
+        return self.last
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("engine", ["auto", *ALL])
+def test_what_modules_keep_in_plain_attributes_changes_once_a_step(engine: str, at_once: bool) -> None:
+    torch.manual_seed(0)
+    model, (x, y) = Remembering(), data()
+    if engine == "reverse_over_forward":  # forward mode allows no write to a tensor that is no part of it
+        model.written.mul_ = lambda _: torch.zeros_like(x[0])  # type: ignore[method-assign]
+    by_hand = copy.deepcopy(model)
+    by_hand.generator = torch.Generator().manual_seed(2)
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), engine=engine)
+    for _ in range(3):
+        model.zero_grad()
+        criterion.backward(model, x, y) if at_once else criterion(model, x, y).backward()
+        z = x.clone().requires_grad_()
+        output = by_hand(z)
+        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+        wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.parameters()))
+        tolerance = 1e-6 if engine == "finite_difference" else 1e-10
+        for parameter, expected in zip(model.parameters(), wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+        assert model.calls == by_hand.calls == len(model.queue)
+        torch.testing.assert_close((model.hidden, model.written, model.last.detach()), (by_hand.hidden, by_hand.written, by_hand.last.detach()))
 
 
 class Cube(torch.autograd.Function):
@@ -145,3 +190,43 @@ def test_a_loss_scale_under_float16_autocast_saves_small_cotangents(scale: float
         found = torch.autograd.grad(loss * scale, list(model.parameters()))
         gradients.append(torch.cat([part.flatten() for part in found]) / scale)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=2e-2, atol=2e-5)
+
+
+class Teacher(nn.Module):
+    """A network multiplied by a frozen one, which follows it in the forward pass, written in one of three ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.teacher, self.way = network(), copy.deepcopy(network()).requires_grad_(False), way
+        self.teacher[0].weight.mul_(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            for slow, quick in zip(self.teacher.parameters(), self.body.parameters(), strict=True):
+                if self.way == "in place":
+                    slow.mul_(0.9).add_(quick, alpha=0.1)
+                elif self.way == "data in place":
+                    slow.data.mul_(0.9).add_(quick.data, alpha=0.1)
+                else:
+                    slow.data = 0.9 * slow.data + 0.1 * quick.data
+            wanted = self.teacher(x)
+        return self.body(x) * wanted
+
+
+@pytest.mark.parametrize("way", ["in place", "data in place", "data"])
+@pytest.mark.parametrize("engine", ["auto", "double_backward", "finite_difference"])
+def test_a_frozen_teacher_that_follows_in_the_forward_pass_does_so_once_a_step(engine: str, way: str) -> None:
+    model, by_hand, (x, y) = Teacher(way), Teacher(way), data()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), engine=engine)
+    for _ in range(3):
+        model.zero_grad()
+        criterion(model, x, y).backward()
+        z = x.clone().requires_grad_()
+        output = by_hand(z)
+        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+        wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.body.parameters()))
+        for parameter, expected in zip(model.body.parameters(), wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, expected, rtol=1e-6, atol=1e-7 * float(expected.abs().max()))
+        for one, other in zip(model.teacher.parameters(), by_hand.teacher.parameters(), strict=True):
+            torch.testing.assert_close(one, other)

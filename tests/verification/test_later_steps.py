@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -64,3 +65,50 @@ def test_they_cost_as_little_with_a_large_model(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
     extra = [(third_step("auto", verify=True, layers=layers)[1] - third_step("auto", verify=False, layers=layers)[1]).total() for layers in (1, 20)]
     assert extra[0] == extra[1]
+
+
+class Kernel(torch.autograd.Function):
+    """A sine with a first derivative only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * x.cos()
+
+
+class Switched(nn.Module):
+    """Runs a kernel where a flag is set, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+        self.use_kernel, self.calls = False, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        z = self.net(x)
+        return Kernel.apply(z) if self.use_kernel else z.sin()
+
+
+def test_a_flag_that_is_set_between_two_steps_makes_another_form() -> None:
+    torch.manual_seed(0)
+    model, x = Switched(), torch.randn(6, 4, dtype=torch.float64)
+    criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2))
+    z = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+    wanted = torch.autograd.grad(g.square().sum(1).mean(), model.net[0].weight)[0]
+    for step, flag in enumerate((False, False, True, True, False)):
+        model.use_kernel, model.net[0].weight.grad = flag, None
+        with pytest.warns(UserWarning, match="engine='finite_difference'") if step == 2 else nullcontext():
+            criterion(model, x).backward()
+        torch.testing.assert_close(model.net[0].weight.grad, wanted, rtol=1e-6, atol=1e-9)
+    model.use_kernel = True
+    named = ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine="double_backward")
+    with pytest.raises(ig.EngineError, match="once_differentiable"):
+        named(model, x)

@@ -11,10 +11,13 @@ from torch import Tensor
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
+from inputgrad.passes.branches.kernels import DecisionsInBackward
 from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
 from inputgrad.passes.changes import Change
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_derivative import Named, check_replay, signature
+from inputgrad.torch_internals.autograd_graph import custom_functions, is_reentrant
+from inputgrad.torch_internals.function_modes import body_for_modes
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key
 
@@ -76,16 +79,20 @@ def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict
     strict: raise `EngineError` where branch decisions cannot be replayed, where otherwise one warning says so.
     """
     forward.record_branches()
+    known, key = memory(forward.model).measured, ("deciding kernel", signature(engine, forward, score))
+    if (at := ("deciding backward", key)) not in known and not is_tracing():
+        known[at] = _decided_in_backward(forward, score)
     kernels = forward.deciding_kernels()
     try:
         check_replay(engine, forward, score, kernels)
     except NotImplementedError:  # torch 2.6: no operation that takes functions, such as flex_attention, runs under a mode
         kernels = None
         check_replay(engine, forward, score)
-    known, key = memory(forward.model).measured, ("deciding kernel", signature(engine, forward, score))
     if kernels is not None and key not in known and not is_tracing():
         known[key] = kernels.noted
     hidden = module_with_hidden_branches(forward.model) or forward.unseen_branches or known.get(key)
+    if hidden is None and not strict:  # else what such decisions cost is measured
+        hidden = known.get(at)
     if hidden is None:
         return
     told = (
@@ -96,6 +103,20 @@ def check_run_again(engine: Named, forward: ForwardPass, score: Score, *, strict
         raise EngineError(told)
     if memory(forward.model).once("hidden branches"):
         warn(told)
+
+
+def _decided_in_backward(forward: ForwardPass, score: Score) -> str | None:
+    """Where the backward pass at x takes decisions of its own, in words: a displaced one would take others."""
+    if forward.placement.is_sharded or forward.placement.is_fsdp or forward.placement.is_fsdp1:
+        return None
+    here = forward.primal()
+    scores = score(here.output)
+    if not scores.requires_grad or is_reentrant([scores]) or not custom_functions([scores]):
+        return None
+    total, noting = scores.sum(), DecisionsInBackward()
+    with noting, forward.placement.unnoticed_backward():
+        body_for_modes(torch.autograd.grad)(total, list(here.variables.values()), retain_graph=True, allow_unused=True)
+    return noting.noted
 
 
 def _shifted(step: float, v: Tensor) -> Change:

@@ -1,4 +1,4 @@
-"""Replay: every pass of a step sees the random draws and the buffers that the first pass saw, and only the first one leaves a trace.
+"""Replay: every pass of a step sees the random draws, buffers and attributes that the first pass saw, and only the first one leaves a trace.
 
 So dropout draws one mask a step, running statistics are updated once a step, and a displaced pass differs from the first by its displacement alone.
 """
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from inputgrad.distributed.fsdp import UnshardedParameters
 from inputgrad.distributed.placement import Placement
+from inputgrad.passes.attributes import AttributeState
 from inputgrad.passes.traced_draws import TracedDraws
+from inputgrad.passes.written_parameters import WrittenParameters, frozen_parameters
 from inputgrad.torch_internals.modules import own_buffers
 from inputgrad.torch_internals.tracing import is_tracing
 
@@ -33,6 +35,9 @@ class RandomAndBufferState:
         self._gathered: UnshardedParameters | None = None
         self._random: list[Any] | None = None
         self._buffers: Buffers = []
+        self._attributes = AttributeState(None)
+        self._written: WrittenParameters | None = None
+        """What frozen parameters held that the first pass wrote to; None where the model has none."""
         self._renormalising: list[tuple[Any, float]] = []
         """Embeddings that bring the rows they look up to their ``max_norm``, in place: done once a step, as the later passes find them so."""
         self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
@@ -50,6 +55,9 @@ class RandomAndBufferState:
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
         self._random = random_state(self.device)
+        self._attributes = AttributeState(self._model)
+        frozen = [] if is_tracing() or not self.placement.local else frozen_parameters(self._model)
+        self._written = WrittenParameters(frozen) if frozen else None
         self._remember_buffers()
         self._find_renormalising()
 
@@ -57,6 +65,9 @@ class RandomAndBufferState:
         """Put back the remembered state, as if no pass had been made since."""
         assert self._random is not None
         set_random_state(self._random, self.device)
+        self._attributes.restore()
+        if self._written is not None:
+            self._written.restore()
         for module, name, buffer in self._buffers:
             live = own_buffers(module)[name]
             if live is None or live.shape != buffer.shape:
@@ -81,11 +92,12 @@ class RandomAndBufferState:
     def _replayed(self) -> Iterator[None]:
         if self._random is None:
             self.remember()
-            with self._draws(), self.placement.first_pass(self._remember_buffers):
+            with self._draws(), self.placement.first_pass(self._remember_buffers), self._written or nullcontext():
                 yield
             return
         before = replayed(self._model, self._random, self._buffers, self.device)
-        with before, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
+        written = self._written.replayed() if self._written else nullcontext()
+        with before, self._attributes.replayed(), written, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
             yield
 
 

@@ -109,7 +109,7 @@ def check_replay(
 
     watched: what is around this run. differentiated: whether what watches it differentiates inside.
 
-    Raises `EngineError` for a model that draws from a generator of its own or keeps a state in Python, which no replay puts back.
+    Raises `EngineError` for a model that draws from a generator or keeps a state that hangs on none of its modules, which no replay puts back.
     """
     key = ("replay", *signature(engine, forward, score))
     if is_tracing() or key in memory(forward.model).checked:
@@ -128,8 +128,8 @@ def check_replay(
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
             f"engine {engine.name!r} runs {type(forward.model).__name__} several times a step, and two runs on the same input differ by {off / size:.0e}: "
-            "it draws from a generator of its own, or keeps a state that is no buffer. Use torch's default generator and buffers, "
-            "or engine='double_backward', which runs it once"
+            "it draws from a generator, or keeps a state, that hangs on none of its modules or lies deep in an attribute. Use torch's default generator and "
+            "buffers, or engine='double_backward', which runs it once"
         )
     memory(forward.model).checked.add(key)
 

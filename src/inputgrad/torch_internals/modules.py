@@ -28,7 +28,7 @@ def backward_hooks(module: nn.Module) -> int:
 
 
 def running_facts(modules: Iterable[nn.Module]) -> list[object]:
-    """What of modules decides how they run and can change: kind, mode, numbers of hooks of four kinds, forward of its own, parts, which parameters learn.
+    """What of modules decides how they run and can change: kind, mode, flags, numbers of hooks, forward of its own, parts, which parameters learn.
 
     In one loop, for it is asked at every step. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
@@ -39,6 +39,8 @@ def running_facts(modules: Iterable[nn.Module]) -> list[object]:
             facts += (type(module), own["training"], len(own["_forward_hooks"]), len(own["_forward_pre_hooks"]))
             facts += (len(own["_backward_hooks"]), len(own["_backward_pre_hooks"]), own.get("forward"), own.get("_compiled_call_impl"))
             facts += map(id, own["_modules"].values())
+            if not type(module).__module__.startswith(_TORCHS_OWN):
+                facts += _flags(own)
             for parameter in own["_parameters"].values():
                 facts.append(parameter is not None and parameter.requires_grad)
     except KeyError as error:
@@ -48,7 +50,7 @@ def running_facts(modules: Iterable[nn.Module]) -> list[object]:
 
 
 def module_forms(model: nn.Module) -> list[Any]:
-    """What tells whether a model has changed: type, mode and number of hooks of each module.
+    """What tells whether a model has changed: type, mode, number of hooks and flags of each module.
 
     In one loop, for it is asked at every step. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
@@ -59,11 +61,18 @@ def module_forms(model: nn.Module) -> list[Any]:
             m = waiting.pop()
             backward = len(m._backward_hooks) + len(m._backward_pre_hooks)
             forms.append((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks), backward))
+            if not type(m).__module__.startswith(_TORCHS_OWN):
+                forms.append(tuple(_flags(vars(m))))
             for child in m._modules.values():
                 if child is not None and id(child) not in seen:
                     seen.add(id(child))
                     waiting.append(child)
     return forms
+
+
+def _flags(own: dict[str, Any]) -> list[bool]:
+    """What a module of the user's own switches by an attribute, such as ``gradient_checkpointing``; numbers and texts may be another at each step."""
+    return [value for value in own.values() if value is True or value is False]
 
 
 def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
@@ -110,6 +119,7 @@ def _is_from(home: str, module: nn.Module) -> bool:
     return any(kind.__module__ == home for kind in type(module).__mro__)
 
 
+_TORCHS_OWN = "torch.nn.modules."
 _OWNER = Required(
     "torch.ScriptMethod.owner and torch.jit.ScriptModule._c", "a scripted module under engine 'reverse_over_forward'", "Use engine='double_backward'"
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.function_modes import unseen_by_modes
@@ -37,6 +38,21 @@ class DecidingKernels(TorchDispatchMode):
                 self.noted = f"{_name(func)} (called by {called_by or 'a scripted function or a kernel'})"
         with unseen_by_modes():
             return func(*args, **(kwargs or {}))
+
+
+class DecisionsInBackward(TorchFunctionMode):
+    """Notes, around a backward pass, the first decision that Python takes there anew: the backward of a custom Function, or a hook. No tape sees these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: str | None = None
+        """In words: the function of torch that decides."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        name = str(getattr(func, "__name__", "")).strip("_")
+        if self.noted is None and name in _ALWAYS and _reads_numbers((args, kwargs), in_graph=False):
+            self.noted = f"the backward pass of a custom autograd.Function or a hook (by {name})"
+        return func(*args, **(kwargs or {}))
 
 
 def _name(func: Any) -> str:
