@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.adaptive import AdaptiveWeights, GradNorm, ReLoBRaLo, UncertaintyWeights
+from inputgrad.adaptive import AdaptiveWeights, GradientAnnealing, GradNorm, ReLoBRaLo, UncertaintyWeights
 
 PARTS = ["base", "first", "second"]
 
@@ -96,6 +96,43 @@ def test_gradnorm_takes_no_notice_of_a_common_factor() -> None:
 
     assert after(100.0) == pytest.approx(after(1.0), rel=1e-6)
     assert abs(after(1.0)[0] - 1) > 0.03  # they moved
+
+
+def test_annealing_is_that_of_the_authors_code() -> None:
+    """λ ← 0.9 λ + 0.1 max|∇L_r| / mean|∇ λ L_i| over the weight matrices, the mean of the layers' means; at every second call here."""
+    found, loss, weights = network(), criterion(), GradientAnnealing(criterion(), "gradient_norm", every=2).double()
+    book, lam = network(), {"base": 1.0, "adversarial": 1.0}
+    for step in range(5):
+        used = weights.by_name()
+        assert used == pytest.approx({"base": lam["base"], "gradient_norm": 1.0, "adversarial": lam["adversarial"]}, rel=1e-10)
+        found.zero_grad()
+        weights(loss.losses(found, *data()), [found[0].weight, found[2].weight]).backward()
+        losses = dict(zip(("base", "gradient_norm", "adversarial"), textbook_losses(book), strict=True))
+        matrices = [book[0].weight, book[2].weight]
+        grads = {name: torch.autograd.grad(value, matrices, retain_graph=True) for name, value in losses.items()}
+        book.zero_grad()
+        (losses["gradient_norm"] + sum(lam[name] * losses[name] for name in lam)).backward()
+        if step % 2 == 0:
+            largest = max(part.abs().max().item() for part in grads["gradient_norm"])
+            for name in lam:
+                mean = sum(lam[name] * part.abs().mean().item() for part in grads[name]) / 2
+                lam[name] = 0.9 * lam[name] + 0.1 * largest / mean
+        for model in (found, book):
+            for parameter in model.parameters():
+                parameter.data -= 0.05 * parameter.grad
+    for parameter, expected in zip(found.parameters(), book.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, rtol=1e-9, atol=1e-12)
+    assert lam["base"] != pytest.approx(1.0, rel=0.01)
+
+
+def test_annealing_names_the_equation() -> None:
+    with pytest.raises(ValueError, match=r"equation='pde' names none of the parts \['base', 'first', 'second'\]"):
+        GradientAnnealing(PARTS, "pde")
+    with pytest.raises(ValueError, match="beta must lie in"):
+        GradientAnnealing(PARTS, "base", beta=1.0)
+    losses = {name: torch.ones((), requires_grad=True) for name in PARTS}
+    with pytest.raises(ValueError, match="GradientAnnealing: shared holds no parameter"):
+        GradientAnnealing(PARTS, "base")(losses, [])
 
 
 @pytest.mark.parametrize("rho", [1.0, 0.0, 0.5])
