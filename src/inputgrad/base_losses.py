@@ -71,7 +71,7 @@ class OnTarget:
         return other.__radd__(self) if hasattr(other, "weighted") else NotImplemented
 
 
-Base = str | Callable[[Tensor, Any], Tensor] | None
+Base = str | Callable[[Any, Any], Tensor] | None
 
 
 def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
@@ -87,18 +87,41 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
     raise TypeError(f"base must be a name, a callable (output, target), such as nn.MSELoss(), or None; got {type(base).__name__}")
 
 
-def value(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: Any) -> Tensor:
-    """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element."""
+def sees_everything(base: Any) -> bool:
+    """Whether a base loss sees what a model of several outputs returns, whole: one of the user's. torch's, and the library's own, take one tensor."""
+    if isinstance(base, OnTarget):
+        return sees_everything(base.base)
+    home = getattr(base, "__module__", None) or type(base).__module__
+    return base is not None and not _is_of_torch(base) and not home.startswith("inputgrad.")
+
+
+def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tensor:
+    """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element.
+
+    output: the model's output, or all that it returned.
+    """
     if isinstance(base, OnTarget):
         return base(output, target)
     _check_target(base, output, target)
-    result = base(output, target)
+    result = _of_several(base, output, target)
     if not isinstance(result, Tensor):
         raise TypeError(f"the base loss {_name(base)} must return a tensor, got {type(result).__name__}")
     return result if result.dim() == 0 else result.mean()
 
 
-def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, target: Any) -> Tensor:
+def _of_several(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Any:
+    try:
+        return base(output, target)
+    except (TypeError, AttributeError) as error:
+        if not isinstance(output, Tensor):
+            error.add_note(
+                f"The base loss {_name(base)} was given what the model returned, whole, a {type(output).__name__}. For one output of it write "
+                "InputGradientLoss(..., output=key)"
+            )
+        raise
+
+
+def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: Any) -> Tensor:
     """One loss a sample, ``[N]``, whatever the reduction: the mean over the sample's elements (the sum where the base loss sums).
 
     Elements carry their class weights; elements with ``ignore_index`` count neither in the sum nor in the number. The base loss's own value is the mean
@@ -111,10 +134,11 @@ def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, tar
         return per_sample(base.base, output, part_of_target("OnTarget: key", base.key, target))
     _check_target(base, output, target)
     elements, reduction = _unreduced(base, output, target)
-    if elements.dim() == 0 or elements.shape[0] != output.shape[0]:
+    size = output.shape[0] if isinstance(output, Tensor) else None
+    if elements.dim() == 0 or (size is not None and elements.shape[0] != size):
         raise ValueError(
             f"the base loss {_name(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss a sample, "
-            f"[N] = [{output.shape[0]}] (the library takes the mean), or accept a `reduction` argument as torch's losses do"
+            f"[N]{'' if size is None else f' = [{size}]'} (the library takes the mean), or accept a `reduction` argument as torch's losses do"
         )
     if elements.dim() == 1:
         return elements
@@ -150,7 +174,9 @@ def _counted(base: Any, elements: Tensor, target: Any) -> Tensor | int:
     return (target != ignored).flatten(1).sum(1).clamp(min=1)
 
 
-def _check_target(base: Any, output: Tensor, target: Any) -> None:
+def _check_target(base: Any, output: Any, target: Any) -> None:
+    if not isinstance(output, Tensor):
+        return
     if not isinstance(target, Tensor):
         if target is None and _is_of_torch(base):
             raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")

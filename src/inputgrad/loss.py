@@ -20,6 +20,7 @@ from inputgrad.distributed.agreement import check_agreement
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
+from inputgrad.passes.outputs import Part
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.known_forms import KnownForms
@@ -39,7 +40,8 @@ class InputGradientLoss(nn.Module):
     base: a loss of (output, target): a name ("mse", "cross_entropy", …), a torch loss, any callable, or None for a loss of terms alone.
     terms: terms or weighted terms, ``0.01 * GradientNorm()``; also their sum.
     engine: how the parameter gradient of the terms is obtained: "auto", a name of `inputgrad.engines.ENGINES`, or an engine object.
-    output: picks the output tensor ``[N, ...]`` from what the model returns; by default the tensor itself, the first of a tuple, or ``.logits``.
+    output: the output tensor ``[N, ...]`` in what the model returns: a key (``"energy"``, ``0``, an attribute), or a callable that picks it; by default the
+    tensor itself, the first of a tuple, or ``.logits``. Without it a base loss that is a callable of your own sees what the model returns, whole.
     verify: compare the terms' parameter gradient with the change of their value when they first meet a model in some form: a few evaluations of the value,
     once. Where they disagree, "auto" takes another engine and says so, and a named engine raises `EngineError`.
 
@@ -49,17 +51,17 @@ class InputGradientLoss(nn.Module):
     """
 
     def __init__(
-        self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: Callable[[Any], Tensor] | None = None, verify: bool = True
+        self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: str | int | Callable[[Any], Tensor] | None = None, verify: bool = True
     ) -> None:
         super().__init__()
         self.base = base_losses.resolve(base)
         self.terms = weighted_terms(terms)
         if self.base is None and not self.terms:
             raise ValueError("InputGradientLoss needs a base loss, terms, or both; got neither")
-        if output is not None and not callable(output):
-            raise TypeError(f"output must be a callable that picks a tensor from what the model returns, got {type(output).__name__}")
+        if output is not None and (isinstance(output, bool) or not (callable(output) or isinstance(output, (str, int)))):
+            raise TypeError(f"output must be a key, or a callable that picks a tensor from what the model returns; got {type(output).__name__}")
         self.engine = engines.resolve(engine)
-        self.output = output
+        self.output = Part(output) if isinstance(output, (str, int)) else output
         self.verify_first_step = verify
         self.step_number = 0
         self._forms = KnownForms()
@@ -84,7 +86,7 @@ class InputGradientLoss(nn.Module):
             values = call.values()
             loss = call.attached(call.total(values))
             self._forms.learn(call, verify=self.verify_first_step)
-            return Step(loss, call.evaluation.detached_output(), _detached(values))
+            return Step(loss, call.evaluation.outputs.detached(), _detached(values))
 
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
@@ -108,7 +110,7 @@ class InputGradientLoss(nn.Module):
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
             self._forms.learn(call, verify=self.verify_first_step)
-            return Step(total.detach(), call.evaluation.detached_output(), _detached(values))
+            return Step(total.detach(), call.evaluation.outputs.detached(), _detached(values))
 
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
         """The parts by name, each a 0-d tensor with its own graph and without its weight: for adaptive weights and gradient aggregation.

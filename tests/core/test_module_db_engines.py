@@ -78,9 +78,7 @@ def _compared(found: Result, expected: Result, allowed: float) -> str:
     known = {name: part for name, part in expected.gradients.items() if name in found.gradients}
     off = textbook.distance(found.gradients, known) * textbook.distance(known, dict.fromkeys(known))
     rounding = 3e-9 * size
-    term = (
-        expected.term if expected.term > 1e-12 * size else size
-    )  # a gradient of rounding alone has any direction, and differences their error along it
+    term = expected.term if expected.term > 1e-12 * size else size  # a gradient of rounding alone has any direction, and differences their error along it
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-10, atol=1e-12)
     assert off <= rounding + allowed * term, f"off by {off:.1e}; the term's own gradient is {expected.term:.1e}"
     return EXACT if off <= rounding else APPROXIMATE

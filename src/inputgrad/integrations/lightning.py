@@ -11,6 +11,8 @@ the module the criterion is in its checkpoints, with what its terms carry.
 
 from typing import Any
 
+from torch import Tensor
+
 from inputgrad.batch import Step
 from inputgrad.integrations import missing
 
@@ -31,7 +33,7 @@ def log_parts(module: LightningModule, step: Step, *, stage: str | None = None, 
     """
     trainer = module.trainer
     stage = stage or ("train" if trainer.training else "test" if trainer.testing else "val")
-    if step.output is not None:
+    if isinstance(step.output, Tensor):
         settings.setdefault("batch_size", step.output.shape[0])
     settings.setdefault("sync_dist", not trainer.training and trainer.world_size > 1)
     values = {"loss": step.loss.detach(), **step.parts}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from inputgrad.integrations import missing
 from inputgrad.loss import InputGradientLoss
+from inputgrad.passes.outputs import tensors_in
 
 try:
     from transformers import Trainer
@@ -58,12 +59,13 @@ class InputGradientTrainer(Trainer):
         others = {name: value for name, value in inputs.items() if name not in labels}
         target = next(iter(labels.values())) if len(labels) == 1 else labels or None
         step = self.criterion.evaluate(model, others, target)
-        size = 1 if step.output is None else step.output.shape[0]
+        size = _size(step.output)
         if model.training:
             self._trained.add({name: value.expand(size) for name, value in step.parts.items()})
         else:  # gathered as the Trainer gathers the loss: texts that fill up the last batch of several processes count once
             self._evaluated.add({name: self.accelerator.gather_for_metrics(value.repeat(size)) for name, value in step.parts.items()})
-        return (step.loss, {} if step.output is None else {"logits": step.output}) if return_outputs else step.loss
+        logits = step.output if isinstance(step.output, torch.Tensor) else getattr(step.output, "logits", None)
+        return (step.loss, {} if logits is None else {"logits": logits}) if return_outputs else step.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """`Trainer.log`, the parts beside the loss."""
@@ -87,6 +89,12 @@ class InputGradientTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and (path := Path(checkpoint) / STATE).is_file():
             self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _size(output: Any) -> int:
+    """How many samples an output is of; 1 where there is none."""
+    rows = [tensor.shape[0] for tensor in tensors_in(output) if tensor.dim()]
+    return rows[0] if rows else 1
 
 
 class _Means:

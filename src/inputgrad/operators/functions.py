@@ -23,7 +23,8 @@ from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
-from inputgrad.passes.outputs import default_output
+from inputgrad.passes.output_views import scored
+from inputgrad.passes.outputs import default_output, one_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.perturbations.gradient_paths import follow_gradient
 from inputgrad.places.base import Place
@@ -48,8 +49,9 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
         given = ModelInputs.of(without_inference_tensors(inputs))
         keys = canonical(wrt, given, model)
         forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True))
-        output = forward.primal().output
-        gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, without_inference_tensors(target)), keys, create_graph=True)
+        view, score = scored(forward, heads.resolve(of), without_inference_tensors(target))
+        gradient = input_gradient(view, score, keys, create_graph=True)
+        output = view.primal().output
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
 
 
@@ -194,7 +196,7 @@ def _pass(model: nn.Module, inputs: Any, wrt: Wrt) -> tuple[ForwardPass, tuple[K
     _warn_if_coupled(model)
     given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    return ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
+    return ForwardPass(model, given, keys, one_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
 
 
 def _no_inputs(inputs: Any) -> None:

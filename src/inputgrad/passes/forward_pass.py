@@ -19,7 +19,7 @@ from inputgrad.memory import memory
 from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
-from inputgrad.passes.outputs import DEPENDS, check_graph, check_output
+from inputgrad.passes.outputs import DEPENDS, check_graph, check_output, default_output, representative, with_tensors
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
@@ -29,10 +29,11 @@ from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
 @dataclass(frozen=True)
 class Run:
-    """One run: the output ``[N, ...]`` with its graph, and the variables in that graph."""
+    """One run: the output ``[N, ...]`` with its graph, the variables in that graph, and what the model returned, whole."""
 
     output: Tensor
     variables: Mapping[Key, Tensor]
+    returned: Any = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ class ForwardPass:
         self._replay.reentrant = found  # every pass of the step has to know
 
     @property
+    def takes_default_output(self) -> bool:
+        """Whether nobody has said which output is meant, should the model return several."""
+        return self._pick is default_output and self._output_module is None
+
+    @property
     def made(self) -> bool:
         """Whether the run at the variables' own values has been made."""
         return self._primal is not None
@@ -136,7 +142,8 @@ class ForwardPass:
         """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
         here = self.values()
         self.own_leaves += here.variables.values()
-        self._primal = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
+        detached = {key: value.detach() for key, value in here.variables.items()}
+        self._primal = Run(here.output.detach(), detached, with_tensors(here.returned, Tensor.detach))
         self._spent = True
 
     def let_go(self) -> None:
@@ -187,7 +194,8 @@ class ForwardPass:
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
-            output = self._output(self.inputs.replaced(handed))
+            returned = self._returned(self.inputs.replaced(handed))
+            output = representative(self._pick, returned) if self._output_module is None else returned
         check_output(output)
         with unseen_by_modes():
             self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
@@ -196,7 +204,7 @@ class ForwardPass:
         for key in self.wrt:
             if key not in variables:
                 raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")
-        return Run(output, variables)
+        return Run(output, variables, returned)
 
     @contextmanager
     def _taped(self) -> Iterator[None]:
@@ -206,9 +214,10 @@ class ForwardPass:
         with self._tape.run(), without_wrapper_branches(self.placement.replicas, self.placement.fsdp_modules, self._tape):
             yield
 
-    def _output(self, inputs: ModelInputs) -> Tensor:
+    def _returned(self, inputs: ModelInputs) -> Any:
+        """What the model returns, or the inner module whose output is taken in its place."""
         if self._output_module is None:
-            return self._pick(inputs.call(self.model))
+            return inputs.call(self.model)
         caught: dict[Key, Tensor] = {}
         key = f"{MODULE}{self._output_module}"
         handle = inner_module(self.model, key).register_forward_hook(module_hook(key, caught, unchanged))

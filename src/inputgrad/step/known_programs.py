@@ -99,7 +99,7 @@ class ProgramStep:
         return self.result.parts
 
     @property
-    def detached_output(self) -> Tensor | None:
+    def detached_output(self) -> Any:
         return None if self.result is None else self.result.output
 
 

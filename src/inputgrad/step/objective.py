@@ -29,7 +29,7 @@ from inputgrad.variables import ModelInputs
 class Objective:
     """Base loss, weighted terms, the engine, and which tensor of what the model returns is the output."""
 
-    base: Callable[[Tensor, Any], Tensor] | None
+    base: Callable[[Any, Any], Tensor] | None
     terms: tuple[Weighted, ...]
     engine: Engine
     output: Callable[[Any], Tensor] | None = None
@@ -79,13 +79,13 @@ class Call:
         if self.objective.base is not None and self.objective.base_counts:
             values["base"] = self.evaluation.base_value()
         elif self.objective.base is not None:
-            self.evaluation.output()  # its size is what terms are held against
+            self.evaluation.size()  # what terms are held against
         for item in self.active:
             part = self.evaluation.subset(item.fraction)
             with frozen.formulas() if frozen else nullcontext():
                 values[item.name] = _value_of(item.term, part)
         if not values:  # no base loss, and no term active at this step
-            values["base"] = self.evaluation.output().sum() * 0
+            values["base"] = self.evaluation.outputs.zero()
         check_finite(values, self.evaluation.batch)
         return values
 

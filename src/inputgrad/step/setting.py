@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inputgrad.engines.base import Engine
 from inputgrad.passes.frozen import FrozenDecisions
+from inputgrad.passes.outputs import default_output, one_output
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Setting:
     function of the parameters alone (`verification`). lean: least memory, not least time: a pass whose graph is needed again is made again.
     """
 
-    base: Callable[[Tensor, Any], Tensor] | None
+    base: Callable[[Any, Any], Tensor] | None
     engine: Engine
     pick: Callable[[Any], Tensor]
     differentiable: bool = True
@@ -29,3 +30,8 @@ class Setting:
     single_term: bool = False
     frozen: FrozenDecisions | None = None
     lean: bool = False
+
+    @property
+    def pick_one(self) -> Callable[[Any], Tensor]:
+        """``pick``, for passes of one output alone: of several without a first one it takes none."""
+        return one_output if self.pick is default_output else self.pick

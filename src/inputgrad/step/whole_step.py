@@ -25,11 +25,11 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
         return None
     model = unwrap_ddp(evaluation.model)
 
-    def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
+    def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Any, set[int]]:
         active = [replace(item, weight=weight) for item, weight in zip(call.active, weights, strict=True)]
         with objective.on(model, ModelInputs.of(inputs), target, active) as inner:
             values = inner.values()
-            return inner.attached(inner.total(values)), values, inner.evaluation.detached_output(), inner.evaluation.own_leaves()
+            return inner.attached(inner.total(values)), values, inner.evaluation.outputs.detached(), inner.evaluation.own_leaves()
 
     return objective.engine.take_step(
         StepRequest(

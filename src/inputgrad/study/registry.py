@@ -79,7 +79,7 @@ def _perturbations() -> dict[str, type]:
 
 
 def _heads() -> type[OneOf]:
-    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner, base_losses.OwnLoss}
+    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner, heads.Output, base_losses.OwnLoss}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
     kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in named}
     return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")

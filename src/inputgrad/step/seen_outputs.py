@@ -1,0 +1,79 @@
+"""The outputs of a pass as losses and terms see them: leaves, from which the way back starts. Must not know terms and engines."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from inputgrad import base_losses
+from inputgrad.passes.changes import seen
+from inputgrad.passes.forward_pass import ForwardPass, Run
+from inputgrad.passes.outputs import tensors_in, with_tensors
+from inputgrad.passes.precision import widened_under_autocast
+from inputgrad.passes.returned import Returned
+
+
+class SeenOutputs:
+    """The output, and everything that the model returned, each made a leaf when it is first asked for."""
+
+    def __init__(self, forward: ForwardPass, base: Callable[[Any, Any], Tensor] | None = None) -> None:
+        self._forward, self._base = forward, base
+        self._output: Tensor | None = None
+        self._returned: Any = None
+        self.leaf: Tensor | None = None
+        """The output; None where nobody asked for it."""
+        self._others: list[Tensor] = []
+
+    def output(self) -> Tensor:
+        if self._output is None:
+            self.leaf = self._opened(self._of(self._forward.values()).one())
+            self._output = seen(self.leaf)
+        return self._output
+
+    def for_base(self) -> Any:
+        """What the base loss sees: the output, or all that the model returned."""
+        here = self._of(self._forward.values())
+        if not here.is_seen_whole_by(self._base):
+            return self.output()
+        if self._returned is None:
+            self._returned = with_tensors(here.everything, self._other)
+        return self._returned
+
+    def per_sample(self, run: Run, target: Any) -> Tensor:
+        """The samples' own base losses of another run."""
+        there = self._of(run)
+        return base_losses.per_sample(self._base, run.returned if there.is_seen_whole_by(self._base) else there.one(), target)
+
+    def sizes(self) -> list[int]:
+        """How many samples there may be: the rows of the output, or those of each of several."""
+        return self._of(self._forward.values()).sizes()
+
+    def zero(self) -> Tensor:
+        """0, with a way back to what gave an output."""
+        here = self._of(self._forward.values())
+        return (tensors_in(self.for_base())[0] if here.is_seen_whole_by(self._base) else self.output()).sum() * 0
+
+    def detached(self) -> Any:
+        """What was asked for, detached: the output, or else all that the model returned, or None."""
+        return self._output.detach() if self._output is not None else self._returned and with_tensors(self._returned, Tensor.detach)
+
+    # what the way back asks for
+
+    def leaves(self) -> list[Tensor]:
+        """The leaves, that of the output first."""
+        return [*([] if self.leaf is None else [self.leaf]), *self._others]
+
+    def in_graph(self) -> list[Tensor]:
+        """What stands for each of `leaves` in the graph of the pass."""
+        here = self._forward.primal()
+        return [*([] if self.leaf is None else [here.output]), *(tensors_in(here.returned) if self._others else ())]
+
+    def _of(self, run: Run) -> Returned:
+        return Returned(run.returned, run.output, self._forward.takes_default_output)
+
+    def _other(self, tensor: Tensor) -> Tensor:
+        self._others.append(leaf := self._opened(tensor))
+        return seen(leaf)
+
+    def _opened(self, tensor: Tensor) -> Tensor:
+        return widened_under_autocast(tensor.detach()).requires_grad_()  # small cotangents must not vanish
