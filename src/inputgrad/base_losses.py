@@ -5,10 +5,11 @@ Knows torch's losses and their `reduction`; knows no model, no term and no engin
 
 import copy
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -71,6 +72,22 @@ class OnTarget:
         return other.__radd__(self) if hasattr(other, "weighted") else NotImplemented
 
 
+class SumOfBases(nn.Module):
+    """The weighted sum of base losses, each with its own reduction: what two losses that are added have as theirs."""
+
+    def __init__(self, parts: Sequence[tuple[float, Callable[[Any, Any], Tensor]]]) -> None:
+        super().__init__()
+        self.parts = list(parts)
+        self.bases = nn.ModuleList(base for _, base in parts if isinstance(base, nn.Module))
+
+    def forward(self, output: Any, target: Any) -> Tensor:
+        return self.added(lambda base: value(base, output, target))
+
+    def added(self, of: Callable[[Callable[[Any, Any], Tensor]], Tensor]) -> Tensor:
+        """Σ weight · of(base)."""
+        return torch.stack([weight * of(base) for weight, base in self.parts]).sum(0)
+
+
 Base = str | Callable[[Any, Any], Tensor] | None
 
 
@@ -91,6 +108,8 @@ def sees_everything(base: Any) -> bool:
     """Whether a base loss sees what a model of several outputs returns, whole: one of the user's. torch's, and the library's own, take one tensor."""
     if isinstance(base, OnTarget):
         return sees_everything(base.base)
+    if isinstance(base, SumOfBases):
+        return all(sees_everything(part) for _, part in base.parts)
     home = getattr(base, "__module__", None) or type(base).__module__
     return base is not None and not _is_of_torch(base) and not home.startswith("inputgrad.")
 
@@ -100,7 +119,7 @@ def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tenso
 
     output: the model's output, or all that it returned.
     """
-    if isinstance(base, OnTarget):
+    if isinstance(base, (OnTarget, SumOfBases)):
         return base(output, target)
     _check_target(base, output, target)
     result = _of_several(base, output, target)
@@ -132,6 +151,8 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
         raise ValueError('of="loss" needs a base loss, and this InputGradientLoss has none: give one, or choose another head with of=')
     if isinstance(base, OnTarget):
         return per_sample(base.base, output, part_of_target("OnTarget: key", base.key, target))
+    if isinstance(base, SumOfBases):
+        return base.added(lambda part: per_sample(part, output, target))
     _check_target(base, output, target)
     elements, reduction = _unreduced(base, output, target)
     size = output.shape[0] if isinstance(output, Tensor) else None

@@ -57,6 +57,11 @@ class Batch:
         return self._made[key]
 
     @property
+    def source(self) -> GradientSource:
+        """Where it gets what it is asked for."""
+        return self._source
+
+    @property
     def counts(self) -> bool:
         """`is_training_step` under its name in earlier versions."""
         return self.is_training_step

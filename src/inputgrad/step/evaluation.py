@@ -5,7 +5,6 @@ Engines and terms meet here without seeing each other: terms ask a `Batch`, the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
 from inputgrad.step.seen_outputs import SeenOutputs
-from inputgrad.step.setting import Setting
+from inputgrad.step.setting import BaseLoss, Setting
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
@@ -59,7 +58,7 @@ class Evaluation:
         self.shared_base: SharedBaseLoss | None = None
         self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self.primal_pass}
         self._gradients: dict[Any, SharedGradient] = {}
-        self.outputs = SeenOutputs(self.primal_pass, setting.base)
+        self.outputs = SeenOutputs(self.primal_pass)
         self._base_value: Tensor | None = None
         self._subsets: dict[float, Evaluation] = {}
         self._has_further_passes = False
@@ -90,7 +89,7 @@ class Evaluation:
 
     def _linearize(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> SharedGradient:
         forward = self._pass(keys, at, of.module if isinstance(of, heads.Inner) else None)
-        request = GradientRequest(*self._scored(of, forward), keys, immediate=self.setting.immediate, lean=self.setting.lean)
+        request = GradientRequest(*self._scored(of, forward, at), keys, immediate=self.setting.immediate, lean=self.setting.lean)
         linearization = constant_gradient(request) if constant else self._by_engine(request, of)
         wanted = self.setting.differentiable and not constant
         return SharedGradient(tuple(part.detach().requires_grad_(wanted) for part in linearization.gradient), linearization)
@@ -140,16 +139,16 @@ class Evaluation:
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
 
-    def loss_of(self, output: Tensor | None) -> Tensor:
-        return base_losses.per_sample(self.setting.base, self.outputs.for_base() if output is None else output, self.target)
+    def loss_of(self, output: Tensor | None, base: BaseLoss | None = None) -> Tensor:
+        base = base or self.setting.base
+        return base_losses.per_sample(base, self.outputs.for_base(base) if output is None else output, self.target)
 
-    def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        return self.outputs.per_sample(self._further_run(values), self.target)
+    def loss_with(self, values: Mapping[Key, Tensor], base: BaseLoss | None = None) -> Tensor:
+        return self.outputs.per_sample(base or self.setting.base, self._further_run(values), self.target)
 
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
-        made = [SeenOutputs(forward).sizes() for forward in self._passes.values() if forward.made]
-        return list(dict.fromkeys(chain.from_iterable(made)))
+        return list(dict.fromkeys(size for forward in self._passes.values() if forward.made for size in SeenOutputs(forward).sizes()))
 
     def rows_apart(self) -> str | None:
         """In words, where a variable has another number of rows than the output has samples; a term that expects one row a sample then fails."""
@@ -167,7 +166,7 @@ class Evaluation:
     def base_value(self) -> Tensor:
         """The base loss of the batch, 0-d."""
         assert self.setting.base is not None
-        self._base_value = base_losses.value(self.setting.base, self.outputs.for_base(), self.target)
+        self._base_value = base_losses.value(self.setting.base, self.outputs.for_base(self.setting.base), self.target)
         return self._base_value
 
     def subset(self, fraction: float) -> "Evaluation":
@@ -243,8 +242,9 @@ class Evaluation:
         """A constant for the parameter gradient: as it was recorded, where the evaluation is frozen."""
         return value if self.setting.frozen is None else self.setting.frozen.constants([value])[0]
 
-    def _scored(self, of: Of, forward: ForwardPass) -> tuple[ForwardPass, Score]:
+    def _scored(self, of: Of, forward: ForwardPass, at: Place | None = None) -> tuple[ForwardPass, Score]:
         """The pass as the head sees it, and the head's scores of its output."""
         tape = self.setting.frozen.tape() if self.setting.frozen else None
-        forward, score = scored(forward, base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), self.target, tape=tape)
+        target = self.target if at is None else at.target_at(self.batch)
+        forward, score = scored(forward, base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), target, tape=tape)
         return forward, score if tape is None or isinstance(score.head, OfLosses) else FrozenBranches(score, tape)

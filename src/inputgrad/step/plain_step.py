@@ -22,7 +22,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
-from inputgrad.step.active_terms import ActiveTerm, evaluate_term, reduce_term
+from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
@@ -82,14 +82,14 @@ class PlainStep:
         batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
         try:
             if self.form.objective.base is not None:
-                self.values["base"] = base_losses.value(self.form.objective.base, self._for_base(), self.target)
+                self.values["base"] = base_losses.value(self.form.objective.base, self._for_base(self.form.objective.base), self.target)
             for item in active:
-                self.values[item.name] = reduce_term(item.term, evaluate_term(item.term, batch), self._made().sizes())
+                self.values[item.name] = value_of_term(item, batch, lambda: self._made().sizes())
         except UnforeseenRequestError:
             if state is not None:
                 state.rewind()
             raise
-        total = weighted_sum(self.values, active)
+        total = weighted_sum(self.values, active, self.form.objective.base_weight)
         if total.device.type == "cpu" and not math.isfinite(total.item()):
             check_finite(self.values, batch)
         self.total = total
@@ -135,8 +135,8 @@ class PlainStep:
     def size(self) -> int:
         return self._made().output.shape[0]
 
-    def _for_base(self) -> Any:
-        made, base = self._made(), self.form.objective.base
+    def _for_base(self, base: Any) -> Any:
+        made = self._made()
         return made.everything if made.is_seen_whole_by(base) else self.output()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
@@ -154,10 +154,11 @@ class PlainStep:
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.replaced({canonical(key, self.inputs, self.model)[0]: value for key, value in values.items()}).as_given()
 
-    def loss_of(self, output: Tensor | None) -> Tensor:
-        return base_losses.per_sample(self.form.objective.base, self._for_base() if output is None else output, self.target)
+    def loss_of(self, output: Tensor | None, base: Any = None) -> Tensor:
+        base = base or self.form.objective.base
+        return base_losses.per_sample(base, self._for_base(base) if output is None else output, self.target)
 
-    def loss_with(self, values: Mapping[Key, Tensor]) -> NoReturn:
+    def loss_with(self, values: Mapping[Key, Tensor], base: Any = None) -> NoReturn:
         raise UnforeseenRequestError
 
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> NoReturn:

@@ -12,12 +12,14 @@ from inputgrad.passes.outputs import tensors_in, with_tensors
 from inputgrad.passes.precision import widened_under_autocast
 from inputgrad.passes.returned import Returned
 
+Base = Callable[[Any, Any], Tensor]
+
 
 class SeenOutputs:
     """The output, and everything that the model returned, each made a leaf when it is first asked for."""
 
-    def __init__(self, forward: ForwardPass, base: Callable[[Any, Any], Tensor] | None = None) -> None:
-        self._forward, self._base = forward, base
+    def __init__(self, forward: ForwardPass) -> None:
+        self._forward = forward
         self._output: Tensor | None = None
         self._returned: Any = None
         self.leaf: Tensor | None = None
@@ -26,32 +28,34 @@ class SeenOutputs:
 
     def output(self) -> Tensor:
         if self._output is None:
-            self.leaf = self._opened(self._of(self._forward.values()).one())
+            output = self._of(self._forward.values()).one()
+            self.leaf = self._opened(output) if self.leaf is None else self.leaf
             self._output = seen(self.leaf)
         return self._output
 
-    def for_base(self) -> Any:
+    def for_base(self, base: Base | None) -> Any:
         """What the base loss sees: the output, or all that the model returned."""
         here = self._of(self._forward.values())
-        if not here.is_seen_whole_by(self._base):
+        if not here.is_seen_whole_by(base):
             return self.output()
         if self._returned is None:
             self._returned = with_tensors(here.everything, self._other)
         return self._returned
 
-    def per_sample(self, run: Run, target: Any) -> Tensor:
+    def per_sample(self, base: Base | None, run: Run, target: Any) -> Tensor:
         """The samples' own base losses of another run."""
         there = self._of(run)
-        return base_losses.per_sample(self._base, run.returned if there.is_seen_whole_by(self._base) else there.one(), target)
+        return base_losses.per_sample(base, run.returned if there.is_seen_whole_by(base) else there.one(), target)
 
     def sizes(self) -> list[int]:
         """How many samples there may be: the rows of the output, or those of each of several."""
         return self._of(self._forward.values()).sizes()
 
     def zero(self) -> Tensor:
-        """0, with a way back to what gave an output."""
-        here = self._of(self._forward.values())
-        return (tensors_in(self.for_base())[0] if here.is_seen_whole_by(self._base) else self.output()).sum() * 0
+        """0, with a way back to the output; of several to the first one."""
+        if self.leaf is None:
+            self.leaf = self._opened(self._forward.values().output)
+        return self.leaf.sum() * 0
 
     def detached(self) -> Any:
         """What was asked for, detached: the output, or else all that the model returned, or None."""

@@ -10,6 +10,8 @@ from inputgrad.engines.base import Engine
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.outputs import default_output, one_output
 
+BaseLoss = Callable[[Any, Any], Tensor]
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -21,7 +23,7 @@ class Setting:
     function of the parameters alone (`verification`). lean: least memory, not least time: a pass whose graph is needed again is made again.
     """
 
-    base: Callable[[Any, Any], Tensor] | None
+    base: BaseLoss | None
     engine: Engine
     pick: Callable[[Any], Tensor]
     differentiable: bool = True
