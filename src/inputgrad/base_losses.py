@@ -99,6 +99,8 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
         return NAMED[base]()
     if isinstance(base, type):
         raise TypeError(f"base is the class {base.__name__}: pass an instance: {base.__name__}(), such as nn.MSELoss()")
+    if hasattr(base, "weighted"):
+        raise TypeError(f"base is the term {base!r}: terms stand second, InputGradientLoss(None, term), or are added to a base loss, nn.MSELoss() + term")
     if base is None or callable(base):
         return base
     raise TypeError(f"base must be a name, a callable (output, target), such as nn.MSELoss(), or None; got {type(base).__name__}")
@@ -201,6 +203,8 @@ def _check_target(base: Any, output: Any, target: Any) -> None:
     if not isinstance(target, Tensor):
         if target is None and _is_of_torch(base):
             raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
+        if isinstance(target, (dict, tuple, list)) and _is_of_torch(base):
+            raise TypeError(_takes_one_tensor(base, target))
         return
     elementwise = isinstance(base, _ELEMENTWISE) if isinstance(base, nn.Module) else getattr(base, "func", base) in _ELEMENTWISE_FUNCTIONS  # functools.partial
     if elementwise and target.shape != output.shape:
@@ -209,12 +213,26 @@ def _check_target(base: Any, output: Any, target: Any) -> None:
             "and mix the samples. Give the target the output's shape, for example target[:, None]"
         )
     if target.dim() == 0 or target.shape[0] != output.shape[0]:
-        raise ValueError(f"target has shape {list(target.shape)}, and the model's output {list(output.shape)}: expected one target a sample, [N, ...]")
+        raise ValueError(
+            f"target has shape {list(target.shape)}, and the model's output {list(output.shape)}: expected one target per sample, [N, ...]. Where the model "
+            "pools rows to samples by a batch index (atoms to molecules), the target has one row per pooled sample"
+        )
     if isinstance(base, nn.CrossEntropyLoss) and target.is_floating_point() and target.shape != output.shape:
         raise ValueError(
             f"target has shape {list(target.shape)} of {target.dtype} and the model's output {list(output.shape)}: "
             "CrossEntropyLoss takes class labels as integers (target.long()), or probabilities of the output's shape"
         )
+
+
+def _takes_one_tensor(base: Any, target: Any) -> str:
+    keys = list(target) if isinstance(target, dict) else list(range(len(target)))
+    key = repr(keys[0]) if keys else "key"
+    return (
+        f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: name the part that it takes, "
+        f"ig.OnTarget({key}, nn.{type(base).__name__}()) + term"
+        if isinstance(base, nn.Module)
+        else f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: ig.OnTarget({key}, {_name(base)}) + term"
+    )
 
 
 def _is_of_torch(base: Any) -> bool:

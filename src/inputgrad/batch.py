@@ -29,6 +29,7 @@ class GradientSource(Protocol):
     def loss_of(self, output: Tensor | None) -> Tensor: ...
     def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
     def size(self) -> int: ...
+    def batch_at(self, place: Place) -> "Batch": ...
 
 
 class Batch:
@@ -129,6 +130,10 @@ class Batch:
     def loss(self, output: Tensor | None = None) -> Tensor:
         """Each sample's own base loss ``[N]`` of ``output`` (by default the batch's own) against the target."""
         return self._source.loss_of(output)
+
+    def at(self, place: Place | None) -> "Batch":
+        """The batch at a place, such as `inputgrad.Given` samples without labels: its inputs there, and the target that the place has for them."""
+        return self if place is None else self._source.batch_at(place)
 
     def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         """Each sample's own base loss ``[N]`` where the variables under the given keys have these values: ``loss(output_with(values))``.

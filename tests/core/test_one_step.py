@@ -60,7 +60,7 @@ def test_a_warm_up_runs_by_steps_under_accumulation() -> None:
     ig.GradientNorm().scheduled(fraction=0.5),
 ])  # fmt: skip
 def test_the_same_batch_draws_the_same_numbers_and_others_their_own(term: ig.Term) -> None:
-    model, (x, y) = network(), data()
+    model, (x, y) = network(), data(60)
     criterion = ig.InputGradientLoss("mse", term)
     with criterion.one_step():
         first, other, again = criterion(model, x, y), criterion(model, x.clone(), y), criterion(model, x, y)
@@ -102,7 +102,7 @@ def test_closures_of_an_optimiser_are_told_by_themselves() -> None:
         step.loss.backward()
         with torch.no_grad():  # the same parameters give the same loss: nothing is drawn anew
             assert torch.equal(criterion(model, x, y), criterion(model, x, y))
-        seen[-1].append((set(step.parts), float(step.loss)))
+        seen[-1].append((set(step.parts), float(step.loss.detach())))
         return step.loss
 
     for number in range(5):

@@ -18,7 +18,7 @@ def network(outputs: int = 1) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, outputs)).double()
 
 
-def data(size: int = 6, outputs: int = 1) -> tuple[Tensor, Tensor]:
+def data(size: int = 6, outputs: int = 1) -> Any:
     generator = torch.Generator().manual_seed(1)
     return (torch.randn(size, width, generator=generator, dtype=torch.float64) for width in (4, outputs))
 
@@ -30,7 +30,9 @@ def squares(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def gradient_of(loss: Tensor, model: nn.Module) -> Tensor:
-    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)])
+    return torch.cat(
+        [part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()), retain_graph=True, allow_unused=True, materialize_grads=True)]
+    )
 
 
 def check(criterion: Any, expected: Tensor, model: nn.Module, inputs: Any, target: Any) -> None:

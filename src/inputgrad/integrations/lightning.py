@@ -5,16 +5,20 @@
         log_parts(self, step)                       # train_loss, train_base, train_gradient_norm, …
         return step.loss
 
+Where the trainer accumulates over batches: ``with one_step(self, self.criterion, batch_idx): step = self.criterion.evaluate(...)``.
+
 Validation may be the same three lines: gradients are enabled inside the call, under Lightning's ``no_grad`` and ``inference_mode`` alike. As an attribute of
 the module the criterion is in its checkpoints, with what its terms carry.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
 
 from inputgrad.batch import Step
 from inputgrad.integrations import missing
+from inputgrad.loss import InputGradientLoss
 
 try:
     from lightning.pytorch import LightningModule
@@ -23,6 +27,13 @@ except ImportError:
         from pytorch_lightning import LightningModule
     except ImportError as error:
         raise ImportError(missing("lightning", "lightning")) from error
+
+
+def one_step(module: LightningModule, criterion: InputGradientLoss, batch_idx: int) -> AbstractContextManager[None]:
+    """Around the criterion's call in ``training_step`` with ``Trainer(accumulate_grad_batches=k)``: the micro-batches of one optimiser step count as one."""
+    trainer = module.trainer
+    last = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+    return criterion.one_step(last=last)
 
 
 def log_parts(module: LightningModule, step: Step, *, stage: str | None = None, **settings: Any) -> None:

@@ -6,6 +6,7 @@ InputGradientTrainer(model, arguments, criterion=criterion, train_dataset=…, e
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.integrations import missing
+from inputgrad.integrations.embeddings import called_embedding
 from inputgrad.loss import InputGradientLoss
 from inputgrad.passes.outputs import tensors_in
 
@@ -25,9 +27,9 @@ STATE = "criterion.pt"
 
 
 def embeddings_of(model: nn.Module) -> str:
-    """``"module:<name>"`` of the model's input embeddings, for ``wrt=``."""
-    embeddings = model.get_input_embeddings()  # type: ignore[operator]  # a method of every pretrained model
-    return "module:" + next(name for name, module in model.named_modules() if module is embeddings)
+    """``"module:<name>"`` of the model's input embeddings, for ``wrt=``: of modules that share their weight (Bart) the one that is called first."""
+    embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]  # a method of every pretrained model
+    return "module:" + called_embedding(model, embeddings, getattr(model, "dummy_inputs", None))
 
 
 class InputGradientTrainer(Trainer):
@@ -58,7 +60,9 @@ class InputGradientTrainer(Trainer):
         labels = {name: inputs[name] for name in self.label_names if inputs.get(name) is not None}
         others = {name: value for name, value in inputs.items() if name not in labels}
         target = next(iter(labels.values())) if len(labels) == 1 else labels or None
-        step = self.criterion.evaluate(model, others, target)
+        counted = self.criterion.one_step(last=self.accelerator.sync_gradients) if model.training else nullcontext()
+        with counted:  # the micro-batches of an accumulation are one step
+            step = self.criterion.evaluate(model, others, target)
         size = _size(step.output)
         if model.training:
             self._trained.add({name: value.expand(size) for name, value in step.parts.items()})

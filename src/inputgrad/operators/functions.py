@@ -1,6 +1,7 @@
 """Operators: derivatives of the output with respect to the input, themselves differentiable in the parameters and again in the input (eager, exact).
 
-Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks.
+Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks. Under ``no_grad`` the
+results have no graph.
 """
 
 import sys
@@ -16,6 +17,7 @@ from inputgrad.errors import nearest, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
+from inputgrad.operators.as_asked import as_asked
 from inputgrad.operators.coordinates import Names, names_or_none
 from inputgrad.operators.fields import Field, all_keys, field_of_batch, make_field
 from inputgrad.operators.taylor import questions
@@ -37,6 +39,7 @@ Probe = Literal["rademacher", "gaussian", "coordinates"]
 Opened = tuple[Tensor, tuple[Tensor, ...]]
 
 
+@as_asked
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
     """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
 
@@ -90,6 +93,7 @@ def field(
         return make_field(FieldSource(keys, _graph(forward, keys), forward, kind), names, outputs)
 
 
+@as_asked
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
     """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by C backward passes.
 
@@ -101,6 +105,7 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
         return differentiation.jacobian(output, variable, wrt)
 
 
+@as_asked
 def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
 
@@ -117,6 +122,7 @@ def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, pr
         return questions.answer(opened, questions.divergence(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
 
 
+@as_asked
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
 
@@ -136,6 +142,7 @@ def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, pro
         return questions.answer(opened, questions.laplacian(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
 
 
+@as_asked
 def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
     """H v ``[N, *input]`` with H = ∂²s/∂x² of each sample's own score s, by two backward passes; H itself is not formed.
 

@@ -5,6 +5,7 @@ Engines and terms meet here without seeing each other: terms ask a `Batch`, the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from inputgrad.passes.output_views import OfLosses, scored
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
-from inputgrad.step.seen_outputs import SeenOutputs
+from inputgrad.step.seen_outputs import SeenOutputs, rows_apart
 from inputgrad.step.setting import BaseLoss, Setting
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
@@ -60,7 +61,7 @@ class Evaluation:
         self._gradients: dict[Any, SharedGradient] = {}
         self.outputs = SeenOutputs(self.primal_pass)
         self._base_value: Tensor | None = None
-        self._subsets: dict[float, Evaluation] = {}
+        self._subsets: dict[float | Place, Evaluation] = {}
         self._has_further_passes = False
         source = PausedSource(self, setting.frozen) if setting.frozen else self
         self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)
@@ -148,18 +149,11 @@ class Evaluation:
 
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
-        return list(dict.fromkeys(size for forward in self._passes.values() if forward.made for size in SeenOutputs(forward).sizes()))
+        places = [part.sizes() for key, part in self._subsets.items() if isinstance(key, Place)]
+        return [*chain(*(SeenOutputs(forward).sizes() for forward in self._passes.values() if forward.made), *places)]
 
     def rows_apart(self) -> str | None:
-        """In words, where a variable has another number of rows than the output has samples; a term that expects one row a sample then fails."""
-        for forward in self._passes.values():
-            for key, variable in forward.values().variables.items() if forward.made else ():
-                if (samples := forward.values().output.shape[0]) != variable.shape[0]:
-                    return (
-                        f"wrt={key!r} has the shape {list(variable.shape)}, and the output has {samples} samples: terms take one row of the input gradient a "
-                        "sample, so the samples come first. For sequences with time first use batch_first=True, or transpose inside the model's forward"
-                    )
-        return None
+        return rows_apart(self._passes.values())
 
     # what the loss asks for
 
@@ -174,16 +168,22 @@ class Evaluation:
         if fraction == 1:
             return self
         if fraction not in self._subsets:
-            inputs, target = sampled(self.inputs, self.target, fraction)
-            setting = replace(self.setting, is_training_step=False, immediate=False, single_term=False)
-            self._subsets[fraction] = Evaluation(self.model, inputs, target, setting, state=self.state)
+            self._subsets[fraction] = self._of(*sampled(self.inputs, self.target, fraction))
         return self._subsets[fraction]
+
+    def batch_at(self, place: Place) -> Batch:
+        if place not in self._subsets:
+            self._subsets[place] = self._of(ModelInputs.of(check_place(place).inputs(self.batch)), place.target_at(self.batch))
+        return self._subsets[place].batch
+
+    def _of(self, inputs: ModelInputs, target: Any) -> "Evaluation":
+        setting = replace(self.setting, is_training_step=False, immediate=False, single_term=False)
+        return Evaluation(self.model, inputs, target, setting, state=self.state)
 
     # what the way back asks for
 
     def with_subsets(self) -> tuple["Evaluation", ...]:
-        """This evaluation and those of shares of its batch."""
-        return (self, *self._subsets.values())
+        return (self, *(part for subset in self._subsets.values() for part in subset.with_subsets()))
 
     def trained_gradients(self) -> list[SharedGradient]:
         """The input gradients that lead on to the parameters."""

@@ -126,8 +126,17 @@ _RUNNING: list[object] = []
 
 @functools.cache
 def _watch_optimizers() -> None:
-    register_optimizer_step_pre_hook(lambda *_: _RUNNING.append(object()))
-    register_optimizer_step_post_hook(lambda *_: _RUNNING.pop() if _RUNNING else None)
+    register_optimizer_step_pre_hook(_begins)
+    register_optimizer_step_post_hook(_ends)
+
+
+def _begins(*_: Any) -> None:
+    _RUNNING.append(object())
+
+
+def _ends(*_: Any) -> None:
+    if _RUNNING:
+        _RUNNING.pop()
 
 
 def _running_step() -> object | None:

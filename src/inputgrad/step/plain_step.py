@@ -161,6 +161,9 @@ class PlainStep:
     def loss_with(self, values: Mapping[Key, Tensor], base: Any = None) -> NoReturn:
         raise UnforeseenRequestError
 
+    def batch_at(self, place: Place) -> NoReturn:
+        raise UnforeseenRequestError
+
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> NoReturn:
         raise UnforeseenRequestError
 

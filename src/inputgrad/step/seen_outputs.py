@@ -1,6 +1,6 @@
 """The outputs of a pass as losses and terms see them: leaves, from which the way back starts. Must not know terms and engines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -81,3 +81,16 @@ class SeenOutputs:
 
     def _opened(self, tensor: Tensor) -> Tensor:
         return widened_under_autocast(tensor.detach()).requires_grad_()  # small cotangents must not vanish
+
+
+def rows_apart(passes: Iterable[ForwardPass]) -> str | None:
+    """In words, where a variable has another number of rows than the output has samples; a term that expects one row per sample then fails."""
+    for forward in passes:
+        for key, variable in forward.values().variables.items() if forward.made else ():
+            if (samples := forward.values().output.shape[0]) != variable.shape[0]:
+                return (
+                    f"wrt={key!r} has the shape {list(variable.shape)}, and the output has {samples} samples: terms take one row of the input gradient per "
+                    "sample, so the samples come first. Where several rows belong to a sample, such as the atoms of a molecule, pass index= to the term: "
+                    "GradientMatch(..., index='batch'). For sequences with time first use batch_first=True, or transpose inside the model's forward"
+                )
+    return None

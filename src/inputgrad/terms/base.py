@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.terms.checks import check_label, check_sample_weights, check_schedule, snake_case
+from inputgrad.terms.checks import check_label, check_sample_weights, check_schedule, no_loss, snake_case
 from inputgrad.terms.weights import Weight, at_step, is_weight, number, product
 from inputgrad.variables import Key, keys_of
 
@@ -86,10 +86,9 @@ class _Summand:
 
         weights: a name or a position of the target, where that is a dict or a tuple, or a callable of the batch; ``[N]``. Weights given twice multiply.
 
-        >>> from torch import nn
         >>> from inputgrad import GradientNorm, OnTarget
-        >>> criterion = OnTarget("y", nn.MSELoss()) + 0.1 * GradientNorm().sample_weight("w")
-        >>> loss = criterion(nn.Linear(2, 1), torch.rand(3, 2), {"y": torch.rand(3, 1), "w": torch.tensor([1.0, 0.0, 2.0])})
+        >>> criterion = OnTarget("y", "mse") + 0.1 * GradientNorm().sample_weight("w")
+        >>> loss = criterion(torch.nn.Linear(2, 1), torch.rand(3, 2), {"y": torch.rand(3, 1), "w": torch.tensor([1.0, 0.0, 2.0])})
         """
         part = self._alone("sample_weight")
         return replace(part, sample_weights=(*part.sample_weights, weights))
@@ -198,6 +197,8 @@ class Weighted(_Summand):
         check_sample_weights(self.term, self.sample_weights)
         check_schedule(self.term, self.every, self.fraction)
 
+    __call__ = no_loss
+
     def weighted(self) -> tuple["Weighted", ...]:
         return (self,)
 
@@ -237,6 +238,8 @@ class TermSum(_Summand):
     """Weighted terms added up, before a base loss joins them."""
 
     parts: tuple[Weighted, ...]
+
+    __call__ = no_loss
 
     def weighted(self) -> tuple[Weighted, ...]:
         return self.parts

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from inputgrad.variables import described
 
@@ -37,6 +37,14 @@ def check_schedule(term: Any, every: Any, fraction: float) -> None:
         raise ValueError(f"the samples of {term.name} have several rows each (index), and a share would thin them out; leave fraction at 1")
     if fraction < 1 and term.state():
         raise ValueError(f"the term {term.name} carries a state from step to step, for the rows of whole batches; leave fraction at 1")
+
+
+def no_loss(term: Any, *_arguments: Any) -> NoReturn:
+    """What is said where a weighted term is called as a loss."""
+    raise TypeError(
+        f"{term!r} is a term and no loss: add it to a base loss, criterion = nn.MSELoss() + term, or take it alone, "
+        "criterion = ig.InputGradientLoss(None, term); then call criterion(model, inputs, target)"
+    )
 
 
 @functools.cache
