@@ -74,6 +74,8 @@ class ForwardPass:
         self._pick, self._replay = pick, replay
         self.placement = replay.placement
         self._output_module = output_module
+        self.takes_default_output = pick is default_output and output_module is None
+        """Whether nobody has said which output is meant, should the model return several."""
         watch = watch or PassOptions()
         self._tape, self._phase, self._any_order = watch.tape, watch.phase, watch.any_order
         if watch.whole:
@@ -95,11 +97,6 @@ class ForwardPass:
     @reentrant.setter
     def reentrant(self, found: bool) -> None:
         self._replay.reentrant = found  # every pass of the step has to know
-
-    @property
-    def takes_default_output(self) -> bool:
-        """Whether nobody has said which output is meant, should the model return several."""
-        return self._pick is default_output and self._output_module is None
 
     @property
     def made(self) -> bool:
@@ -142,8 +139,7 @@ class ForwardPass:
         """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
         here = self.values()
         self.own_leaves += here.variables.values()
-        detached = {key: value.detach() for key, value in here.variables.items()}
-        self._primal = Run(here.output.detach(), detached, with_tensors(here.returned, Tensor.detach))
+        self._primal = Run(here.output.detach(), {key: z.detach() for key, z in here.variables.items()}, with_tensors(here.returned, Tensor.detach))
         self._spent = True
 
     def let_go(self) -> None:
@@ -195,10 +191,9 @@ class ForwardPass:
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             returned = self._returned(self.inputs.replaced(handed))
-            output = representative(self._pick, returned) if self._output_module is None else returned
-        check_output(output)
+        check_output(output := representative(self._pick, returned) if self._output_module is None else returned)
         with unseen_by_modes():
-            self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
+            self.writes_on_inputs |= any(map(times_written, handed.values()))
         if self._replay.output is None and not self.placement.local:
             self._replay.output = output
         for key in self.wrt:
@@ -215,7 +210,6 @@ class ForwardPass:
             yield
 
     def _returned(self, inputs: ModelInputs) -> Any:
-        """What the model returns, or the inner module whose output is taken in its place."""
         if self._output_module is None:
             return inputs.call(self.model)
         caught: dict[Key, Tensor] = {}
