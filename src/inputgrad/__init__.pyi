@@ -6,6 +6,7 @@ from inputgrad import audit as audit
 from inputgrad import engines as engines
 from inputgrad import heads as heads
 from inputgrad import perturb as perturb
+from inputgrad import pictures as pictures
 from inputgrad import places as places
 from inputgrad import recipes as recipes
 from inputgrad.base_losses import OnTarget as OnTarget
@@ -13,6 +14,7 @@ from inputgrad.batch import Batch as Batch
 from inputgrad.batch import Step as Step
 from inputgrad.diagnosis.validation import validate as validate
 from inputgrad.errors import EngineError as EngineError
+from inputgrad.loading import load as load
 from inputgrad.loss import InputGradientLoss as InputGradientLoss
 from inputgrad.operators.fields import Field as Field
 from inputgrad.operators.functions import divergence as divergence

@@ -5,10 +5,11 @@ Knows torch's losses and their `reduction`; knows no model, no term and no engin
 
 import copy
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -71,7 +72,23 @@ class OnTarget:
         return other.__radd__(self) if hasattr(other, "weighted") else NotImplemented
 
 
-Base = str | Callable[[Tensor, Any], Tensor] | None
+class SumOfBases(nn.Module):
+    """The weighted sum of base losses, each with its own reduction: what two losses that are added have as theirs."""
+
+    def __init__(self, parts: Sequence[tuple[float, Callable[[Any, Any], Tensor]]]) -> None:
+        super().__init__()
+        self.parts = list(parts)
+        self.bases = nn.ModuleList(base for _, base in parts if isinstance(base, nn.Module))
+
+    def forward(self, output: Any, target: Any) -> Tensor:
+        return self.added(lambda base: value(base, output, target))
+
+    def added(self, of: Callable[[Callable[[Any, Any], Tensor]], Tensor]) -> Tensor:
+        """Σ weight · of(base)."""
+        return torch.stack([weight * of(base) for weight, base in self.parts]).sum(0)
+
+
+Base = str | Callable[[Any, Any], Tensor] | None
 
 
 def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
@@ -82,23 +99,50 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
         return NAMED[base]()
     if isinstance(base, type):
         raise TypeError(f"base is the class {base.__name__}: pass an instance: {base.__name__}(), such as nn.MSELoss()")
+    if hasattr(base, "weighted"):
+        raise TypeError(f"base is the term {base!r}: terms stand second, InputGradientLoss(None, term), or are added to a base loss, nn.MSELoss() + term")
     if base is None or callable(base):
         return base
     raise TypeError(f"base must be a name, a callable (output, target), such as nn.MSELoss(), or None; got {type(base).__name__}")
 
 
-def value(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: Any) -> Tensor:
-    """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element."""
+def sees_everything(base: Any) -> bool:
+    """Whether a base loss sees what a model of several outputs returns, whole: one of the user's. torch's, and the library's own, take one tensor."""
     if isinstance(base, OnTarget):
+        return sees_everything(base.base)
+    if isinstance(base, SumOfBases):
+        return all(sees_everything(part) for _, part in base.parts)
+    home = getattr(base, "__module__", None) or type(base).__module__
+    return base is not None and not _is_of_torch(base) and not home.startswith("inputgrad.")
+
+
+def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tensor:
+    """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element.
+
+    output: the model's output, or all that it returned.
+    """
+    if isinstance(base, (OnTarget, SumOfBases)):
         return base(output, target)
     _check_target(base, output, target)
-    result = base(output, target)
+    result = _of_several(base, output, target)
     if not isinstance(result, Tensor):
         raise TypeError(f"the base loss {_name(base)} must return a tensor, got {type(result).__name__}")
     return result if result.dim() == 0 else result.mean()
 
 
-def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, target: Any) -> Tensor:
+def _of_several(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Any:
+    try:
+        return base(output, target)
+    except (TypeError, AttributeError) as error:
+        if not isinstance(output, Tensor):
+            error.add_note(
+                f"The base loss {_name(base)} was given what the model returned, whole, a {type(output).__name__}. For one output of it write "
+                "InputGradientLoss(..., output=key)"
+            )
+        raise
+
+
+def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: Any) -> Tensor:
     """One loss a sample, ``[N]``, whatever the reduction: the mean over the sample's elements (the sum where the base loss sums).
 
     Elements carry their class weights; elements with ``ignore_index`` count neither in the sum nor in the number. The base loss's own value is the mean
@@ -109,12 +153,15 @@ def per_sample(base: Callable[[Tensor, Any], Tensor] | None, output: Tensor, tar
         raise ValueError('of="loss" needs a base loss, and this InputGradientLoss has none: give one, or choose another head with of=')
     if isinstance(base, OnTarget):
         return per_sample(base.base, output, part_of_target("OnTarget: key", base.key, target))
+    if isinstance(base, SumOfBases):
+        return base.added(lambda part: per_sample(part, output, target))
     _check_target(base, output, target)
     elements, reduction = _unreduced(base, output, target)
-    if elements.dim() == 0 or elements.shape[0] != output.shape[0]:
+    size = output.shape[0] if isinstance(output, Tensor) else None
+    if elements.dim() == 0 or (size is not None and elements.shape[0] != size):
         raise ValueError(
             f"the base loss {_name(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss a sample, "
-            f"[N] = [{output.shape[0]}] (the library takes the mean), or accept a `reduction` argument as torch's losses do"
+            f"[N]{'' if size is None else f' = [{size}]'} (the library takes the mean), or accept a `reduction` argument as torch's losses do"
         )
     if elements.dim() == 1:
         return elements
@@ -150,10 +197,14 @@ def _counted(base: Any, elements: Tensor, target: Any) -> Tensor | int:
     return (target != ignored).flatten(1).sum(1).clamp(min=1)
 
 
-def _check_target(base: Any, output: Tensor, target: Any) -> None:
+def _check_target(base: Any, output: Any, target: Any) -> None:
+    if not isinstance(output, Tensor):
+        return
     if not isinstance(target, Tensor):
         if target is None and _is_of_torch(base):
             raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
+        if isinstance(target, (dict, tuple, list)) and _is_of_torch(base):
+            raise TypeError(_takes_one_tensor(base, target))
         return
     elementwise = isinstance(base, _ELEMENTWISE) if isinstance(base, nn.Module) else getattr(base, "func", base) in _ELEMENTWISE_FUNCTIONS  # functools.partial
     if elementwise and target.shape != output.shape:
@@ -162,12 +213,26 @@ def _check_target(base: Any, output: Tensor, target: Any) -> None:
             "and mix the samples. Give the target the output's shape, for example target[:, None]"
         )
     if target.dim() == 0 or target.shape[0] != output.shape[0]:
-        raise ValueError(f"target has shape {list(target.shape)}, and the model's output {list(output.shape)}: expected one target a sample, [N, ...]")
+        raise ValueError(
+            f"target has shape {list(target.shape)}, and the model's output {list(output.shape)}: expected one target per sample, [N, ...]. Where the model "
+            "pools rows to samples by a batch index (atoms to molecules), the target has one row per pooled sample"
+        )
     if isinstance(base, nn.CrossEntropyLoss) and target.is_floating_point() and target.shape != output.shape:
         raise ValueError(
             f"target has shape {list(target.shape)} of {target.dtype} and the model's output {list(output.shape)}: "
             "CrossEntropyLoss takes class labels as integers (target.long()), or probabilities of the output's shape"
         )
+
+
+def _takes_one_tensor(base: Any, target: Any) -> str:
+    keys = list(target) if isinstance(target, dict) else list(range(len(target)))
+    key = repr(keys[0]) if keys else "key"
+    return (
+        f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: name the part that it takes, "
+        f"ig.OnTarget({key}, nn.{type(base).__name__}()) + term"
+        if isinstance(base, nn.Module)
+        else f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: ig.OnTarget({key}, {_name(base)}) + term"
+    )
 
 
 def _is_of_torch(base: Any) -> bool:

@@ -26,7 +26,10 @@ class GradientSource(Protocol):
     def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[Any, tuple[Key, ...]] | None: ...
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any: ...
-    def loss_of(self, output: Tensor) -> Tensor: ...
+    def loss_of(self, output: Tensor | None) -> Tensor: ...
+    def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor: ...
+    def size(self) -> int: ...
+    def batch_at(self, place: Place) -> "Batch": ...
 
 
 class Batch:
@@ -59,6 +62,11 @@ class Batch:
         self._made.clear()
 
     @property
+    def source(self) -> GradientSource:
+        """Where it gets what it is asked for."""
+        return self._source
+
+    @property
     def counts(self) -> bool:
         """`is_training_step` under its name in earlier versions."""
         return self.is_training_step
@@ -71,7 +79,7 @@ class Batch:
     @property
     def size(self) -> int:
         """N, the number of samples."""
-        return self.output.shape[0]
+        return self._source.size()
 
     def gradient(self, of: Of = "output", wrt: Wrt = 0, at: Place | None = None, *, constant: bool = False) -> Any:
         """The input gradient ∂s/∂x of each sample's own score, ``[N, *input]`` (``[N, K, *input]`` for a head of K rows).
@@ -125,7 +133,18 @@ class Batch:
 
     def loss(self, output: Tensor | None = None) -> Tensor:
         """Each sample's own base loss ``[N]`` of ``output`` (by default the batch's own) against the target."""
-        return self._source.loss_of(self.output if output is None else output)
+        return self._source.loss_of(output)
+
+    def at(self, place: Place | None) -> "Batch":
+        """The batch at a place, such as `inputgrad.Given` samples without labels: its inputs there, and the target that the place has for them."""
+        return self if place is None else self._source.batch_at(place)
+
+    def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor:
+        """Each sample's own base loss ``[N]`` where the variables under the given keys have these values: ``loss(output_with(values))``.
+
+        Where the model returns several outputs and the base loss is a callable of the user's, it sees them all.
+        """
+        return self._source.loss_with(values)
 
 
 @dataclass(frozen=True)
@@ -133,10 +152,11 @@ class Step:
     """What `InputGradientLoss.evaluate` returns.
 
     loss: 0-d; its value and its parameter gradient are right.
-    output: the model's output ``[N, ...]``, detached; None where neither a base loss nor a term asked for it.
+    output: the model's output ``[N, ...]``, detached; all that the model returned where the base loss sees it whole and nobody asked for one output; None
+    where neither a base loss nor a term asked for any.
     parts: the base loss under ``"base"`` and each term's own mean (without its weight) under its name, detached 0-d tensors.
     """
 
     loss: Tensor
-    output: Tensor | None
+    output: Any
     parts: Mapping[str, Tensor]

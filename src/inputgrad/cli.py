@@ -112,6 +112,23 @@ def audit(
 
 
 @app.command()
+def saliency(
+    run: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A run of inputgrad train: its directory, or the checkpoint.pt in it.")],
+    out: Annotated[Path | None, typer.Option(help="The picture (default: saliency.png in the run's directory).")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many held-out images.")] = 8,
+) -> None:
+    """Draw held-out images of a trained run and the input gradient of each one's score."""
+    from inputgrad.study.loading import saliency as drawn
+    from inputgrad.study.problems import StudyError
+
+    try:
+        typer.echo(f"Picture: {drawn(run, out, samples)}")
+    except (StudyError, ImportError) as error:
+        typer.echo(f"inputgrad saliency: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
 def terms(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all that its docstring says.")] = None,
     family: Annotated[str | None, typer.Option(help="Only those of one family, such as critics, adversarial, physics.")] = None,

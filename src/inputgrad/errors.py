@@ -30,9 +30,12 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
     >>> nearest("lable", ["label", "loss"])
     "did you mean 'label'? Known: 'label', 'loss'"
+    >>> nearest("word", ["embeddings.word", "head"])
+    "did you mean 'embeddings.word'? Known: 'embeddings.word', 'head'"
     """
     names = sorted(str(item) for item in known)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    longer = [other for other in names if name and (other.startswith(str(name)) or other.endswith(f".{name}"))]
+    close = longer or difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Known: {', '.join(map(repr, names)) or '(none)'}"
 

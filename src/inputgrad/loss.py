@@ -4,7 +4,7 @@ total(θ) = mean_n loss(f(x_n; θ), y_n) + Σ_k w_k · mean_n R_k(g_n, …)     
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -20,26 +20,30 @@ from inputgrad.distributed.agreement import check_agreement
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
+from inputgrad.passes.outputs import Part
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.known_forms import KnownForms
 from inputgrad.step.known_programs import ProgramStep
+from inputgrad.step.loss_arithmetic import LossArithmetic
 from inputgrad.step.objective import Call, Objective
+from inputgrad.step.one_step import StepCounter, in_one_step
 from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
 from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
-from inputgrad.terms.base import Term, TermSum, Weighted, register_loss
+from inputgrad.terms.base import register_loss
 from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 
-class InputGradientLoss(nn.Module):
+class InputGradientLoss(LossArithmetic, nn.Module):
     """A training loss that depends on the input gradient: ``criterion(model, inputs, target)`` is a 0-d tensor, right in value and parameter gradient.
 
     base: a loss of (output, target): a name ("mse", "cross_entropy", …), a torch loss, any callable, or None for a loss of terms alone.
     terms: terms or weighted terms, ``0.01 * GradientNorm()``; also their sum.
     engine: how the parameter gradient of the terms is obtained: "auto", a name of `inputgrad.engines.ENGINES`, or an engine object.
-    output: picks the output tensor ``[N, ...]`` from what the model returns; by default the tensor itself, the first of a tuple, or ``.logits``.
+    output: the output tensor ``[N, ...]`` in what the model returns: a key (``"energy"``, ``0``, an attribute), or a callable that picks it; by default the
+    tensor itself, the first of a tuple, or ``.logits``. Without it a base loss that is a callable of your own sees what the model returns, whole.
     verify: compare the terms' parameter gradient with the change of their value when they first meet a model in some form: a few evaluations of the value,
     once. Where they disagree, "auto" takes another engine and says so, and a named engine raises `EngineError`.
 
@@ -49,20 +53,41 @@ class InputGradientLoss(nn.Module):
     """
 
     def __init__(
-        self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: Callable[[Any], Tensor] | None = None, verify: bool = True
+        self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: str | int | Callable[[Any], Tensor] | None = None, verify: bool = True
     ) -> None:
         super().__init__()
         self.base = base_losses.resolve(base)
         self.terms = weighted_terms(terms)
         if self.base is None and not self.terms:
             raise ValueError("InputGradientLoss needs a base loss, terms, or both; got neither")
-        if output is not None and not callable(output):
-            raise TypeError(f"output must be a callable that picks a tensor from what the model returns, got {type(output).__name__}")
-        self.engine = engines.resolve(engine)
-        self.output = output
+        if output is not None and (isinstance(output, bool) or not (callable(output) or isinstance(output, (str, int)))):
+            raise TypeError(f"output must be a key, or a callable that picks a tensor from what the model returns; got {type(output).__name__}")
+        self.base_weight = 1.0
+        self.engine = engine
+        self.output = Part(output) if isinstance(output, (str, int)) else output
         self.verify_first_step = verify
         self.step_number = 0
+        self.steps = StepCounter()
         self._forms = KnownForms()
+
+    @property
+    def engine(self) -> Engine:
+        """How the parameter gradient of the terms is obtained; may be set later: a name of `inputgrad.engines.ENGINES`, or an engine object."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: str | Engine) -> None:
+        self._engine = engines.resolve(engine)
+
+    def one_step(self, *, last: bool = True) -> AbstractContextManager[None]:
+        """Around several calls that make one training step: closures of L-BFGS, or micro-batches whose gradients add up.
+
+        Schedules, ``every=`` and `step_number` count the calls inside as one step. A batch that is evaluated again draws the same random heads, places, shares
+        and dropout masks as the first time. A closure that ``optimizer.step(closure)`` calls is told by itself.
+
+        last: False where the next block goes on with this step: ``with criterion.one_step(last=i % 4 == 3): ...`` in a loop over micro-batches.
+        """
+        return self.steps.block(last=last)
 
     def forward(self, model: nn.Module, inputs: Any, target: Any = None) -> Tensor:
         """The loss of one batch, 0-d. ``inputs``: a tensor, a tuple (``model(*inputs)``) or a dict (``model(**inputs)``)."""
@@ -71,8 +96,9 @@ class InputGradientLoss(nn.Module):
     @property
     def objective(self) -> Objective:
         """What this loss is made of, as one frozen record."""
-        return Objective(self.base, self.terms, self.engine, self.output)
+        return Objective(self.base, self.terms, self.engine, self.output, self.base_weight)
 
+    @in_one_step
     def evaluate(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """The loss with its parts and the model's output."""
         if (step := self._at_once(model, inputs, target)) is not None:
@@ -84,8 +110,9 @@ class InputGradientLoss(nn.Module):
             values = call.values()
             loss = call.attached(call.total(values))
             self._forms.learn(call, verify=self.verify_first_step)
-            return Step(loss, call.evaluation.detached_output(), _detached(values))
+            return Step(loss, call.evaluation.outputs.detached(), _detached(values))
 
+    @in_one_step
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
 
@@ -108,8 +135,9 @@ class InputGradientLoss(nn.Module):
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
             self._forms.learn(call, verify=self.verify_first_step)
-            return Step(total.detach(), call.evaluation.detached_output(), _detached(values))
+            return Step(total.detach(), call.evaluation.outputs.detached(), _detached(values))
 
+    @in_one_step
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
         """The parts by name, each a 0-d tensor with its own graph and without its weight: for adaptive weights and gradient aggregation.
 
@@ -164,7 +192,7 @@ class InputGradientLoss(nn.Module):
         if step is None:
             return None
         try:
-            step.run(active, is_training_step=self.training)
+            step.run(active, is_training_step=self.training and not self.steps.again)
         except (UnforeseenRequestError, RuntimeError, ValueError, TypeError) as error:
             if messages.is_out_of_memory(error):
                 raise
@@ -187,7 +215,8 @@ class InputGradientLoss(nn.Module):
             due = active_terms(self.terms, self.step_number, training=differentiable)
             if differentiable and due and self.verify_first_step and not self._forms.has_verified(self.objective, model, given, due):
                 verify_first_step(self.objective, model, given, target, due)
-            call = self.objective.on(model, given, target, due, differentiable=differentiable, is_training_step=counted, immediate=immediate)
+            moves = counted and not self.steps.again
+            call = self.objective.on(model, given, target, due, differentiable=differentiable, is_training_step=moves, immediate=immediate)
             with twice_differentiable_from_local(), check_agreement(model, given, target), call as opened:
                 yield opened
         if counted:
@@ -202,15 +231,9 @@ class InputGradientLoss(nn.Module):
         for name, item in zip(part_names(self.terms), self.terms, strict=True):
             item.term.load_state(state.get("terms", {}).get(name, {}))
 
-    def __add__(self, other: Term | Weighted | TermSum) -> "InputGradientLoss":
-        if not isinstance(other, (Term, Weighted, TermSum)):
-            return NotImplemented
-        larger = InputGradientLoss(self.base, (*self.terms, *other.weighted()), engine=self.engine, output=self.output)
-        larger.step_number = self.step_number
-        return larger
-
     def extra_repr(self) -> str:
-        return f"{' + '.join(map(repr, self.terms))}, engine={self.engine}"
+        base = f"{self.base_weight:g} * base + " if self.base_weight != 1 else ""
+        return f"{base}{' + '.join(map(repr, self.terms))}, engine={self.engine}"
 
 
 def _detached(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

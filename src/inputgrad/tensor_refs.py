@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from inputgrad.errors import nearest
+from inputgrad.variables import described
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -20,7 +21,7 @@ TensorRef = Tensor | str | int | Callable[["Batch"], Tensor]
 def check_tensor_ref(name: str, labels: Any) -> None:
     """Raises `TypeError` for what names no labels."""
     if isinstance(labels, bool) or not (isinstance(labels, (Tensor, str, int)) or callable(labels)) or isinstance(labels, type):
-        raise TypeError(f"{name} must be a tensor, a name or a position of the target, or a callable of the batch; got {labels!r}")
+        raise TypeError(f"{name} must be a tensor, a name or a position of the target, or a callable of the batch; got {described(labels)}")
 
 
 def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:

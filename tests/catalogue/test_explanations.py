@@ -198,7 +198,7 @@ def guided(share: float, magnitude: bool = False, pixels: bool = False) -> Calla
 
 
 def integrated_entry(rule: str, steps: int, points: list[tuple[float, float]], baseline: float) -> Entry:
-    method = IntegratedGradients(baseline, steps, rule, of="label")  # type: ignore[arg-type]
+    method = IntegratedGradients(steps, baseline, rule, of="label")  # type: ignore[arg-type]
     return Entry(f"attribution_match:integrated_gradients:{rule}", lambda: AttributionMatch(method), integrated_match(points, baseline), models=CLASSIFIERS[:3])
 
 
@@ -336,7 +336,7 @@ def test_integrated_gradients_are_complete(rule: Any, steps: int, most: float) -
     """Σ_i φ_i = s(x) − s(x′), the axiom of completeness."""
     model, x, y = network()
     baseline = torch.linspace(-1, 1, x.shape[1], dtype=x.dtype)
-    phi = attribute(IntegratedGradients(baseline, steps, rule, of="label"), model, x, y)
+    phi = attribute(IntegratedGradients(steps, baseline, rule, of="label"), model, x, y)
     with torch.no_grad():
         difference = of_class(y)(model(x)) - of_class(y)(model(baseline.expand_as(x)))
     off = ((phi.sum(1) - difference).abs() / difference.abs().mean()).max()
@@ -357,7 +357,7 @@ def test_expected_gradients_are_complete_in_expectation() -> None:
     assert (expected.abs() > 15 * error).any()  # so it is not zero that was met
 
 
-@pytest.mark.parametrize("method", [InputTimesGradient(of="label"), IntegratedGradients(of="label"), IntegratedGradients(0.0, 3, "left", of="label")])
+@pytest.mark.parametrize("method", [InputTimesGradient(of="label"), IntegratedGradients(of="label"), IntegratedGradients(3, 0.0, "left", of="label")])
 def test_on_a_linear_model_every_method_gives_weight_times_input(method: Attribution) -> None:
     model, x, y = nn.Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
     assert torch.allclose(attribute(method, model, x, y), x * model.weight[y], atol=1e-14)
@@ -381,8 +381,8 @@ def test_baselines_and_references_are_found_where_they_are_said_to_be(where: str
     baseline = 0.1 * torch.ones_like(x)
     given: Any = {"target": "empty", "callable": lambda batch: batch.target["empty"][0], "of the batch's shape": baseline}[where]
     target = {"label": y, "empty": baseline}
-    phi = attribute(IntegratedGradients(given, 3), model, x, target)
-    assert torch.equal(phi, attribute(IntegratedGradients(0.1, 3), model, x))
+    phi = attribute(IntegratedGradients(3, given), model, x, target)
+    assert torch.equal(phi, attribute(IntegratedGradients(3, 0.1), model, x))
     torch.manual_seed(0)
     expected = attribute(ExpectedGradients(baseline[:1]), model, x)
     torch.manual_seed(0)
@@ -487,7 +487,7 @@ def test_statistics_of_the_batch_say_that_they_are(term: ig.Term) -> None:
 
 def test_terms_per_sample_split_into_micro_batches() -> None:
     model, x, y = network("max_pool")
-    for term in (TotalVariation(IntegratedGradients(0.2, 2)), AttributionMatch(InputTimesGradient())):
+    for term in (TotalVariation(IntegratedGradients(2, 0.2)), AttributionMatch(InputTimesGradient())):
         criterion = ig.InputGradientLoss(None, term)
         halves = [float(criterion(model, part, label).detach()) for part, label in zip(x.split(3), y.split(3), strict=True)]
         assert math.isclose(float(criterion(model, x, y).detach()), sum(halves) / 2, rel_tol=1e-12)
@@ -556,8 +556,11 @@ def test_bad_settings(make: Callable[[], Any], kind: type[Exception], message: s
     ("term", "message"),
     [
         (AttributionMatch(InputGradient(heads.EachOutput())), r"InputGradient needs a head of one score a sample, and of=EachOutput\(\) gave a gradient"),
-        (AttributionMatch(IntegratedGradients(torch.zeros(4))), r"baseline has shape \[4\]; expected that of one sample, \[5\], or of the batch, \[6, 5\]"),
-        (AttributionMatch(IntegratedGradients("empty")), "must then be a dict"),
+        (
+            AttributionMatch(IntegratedGradients(4, torch.zeros(4))),
+            r"baseline has shape \[4\]; expected that of one sample, \[5\], or of the batch, \[6, 5\]",
+        ),
+        (AttributionMatch(IntegratedGradients(baseline="empty")), "must then be a dict"),
         (
             AttributionMatch(ExpectedGradients(torch.zeros(9, 4))),
             r"references must be samples of the inputs' shape, \[R, \*\[5\]\]; got a tensor of shape \[9, 4\]",

@@ -41,7 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("loss",),
     ("recipes", "adaptive"),
     ("catalogue",),
-    ("audit", "study", "report", "bench", "integrations"),
+    ("pictures",),
+    ("audit", "study", "report", "bench", "integrations", "loading"),
     ("cli", "__main__"),
 )
 """The rooms from the ground up: a file imports from its own room and from those of the layers below."""
@@ -49,7 +50,7 @@ ABOVE = {
     "attributions.attribute_model": "it evaluates a batch by a loss; the methods, which terms import, are in attributions.methods",
 }
 """Files that import from a layer above their room's, and why; none of them is part of a circle."""
-APART = LAYERS[-2] + LAYERS[-1]
+APART = LAYERS[-3] + LAYERS[-2] + LAYERS[-1]
 """Rooms outside the core: they may import other packages."""
 
 

@@ -41,7 +41,7 @@ class GradCAM(Attribution):
     def wrt(self) -> Key:  # type: ignore[override]  # a setting elsewhere
         return f"{MODULE}{self.layer}"
 
-    def __call__(self, batch: "Batch") -> Tensor:
+    def of_batch(self, batch: "Batch") -> Tensor:
         output, (maps,) = batch.output_and_variables(self.wrt)
         if maps.dim() < 3:
             raise ValueError(f"GradCAM: the layer {self.layer!r} must give feature maps [N, K, H, W], got {list(maps.shape)}; name a convolutional one")

@@ -4,12 +4,13 @@ Each is an object ``batch -> [N, *input]``, made of input gradients at one or se
 places; knows no term and no engine.
 """
 
+import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.attributions.quadrature import RULES, Rule, quadrature
 from inputgrad.errors import nearest
@@ -30,8 +31,22 @@ class Attribution(ABC):
     wrt: Key
 
     @abstractmethod
-    def __call__(self, batch: "Batch") -> Tensor:
+    def of_batch(self, batch: "Batch") -> Tensor:
         """φ, of the shape of ``batch.variable(wrt)``, with its way back to the parameters."""
+
+    def __call__(self, batch: "Batch | nn.Module", inputs: Any = None, target: Any = None, *, of: Of | None = None, base: Any = None) -> Tensor:
+        """φ of a term's batch, to train with; or, given a model and its inputs, of a trained model: detached, to look at.
+
+        target: what the head needs, such as labels. of: another score than the method's own. base: the base loss, for ``of="loss"`` only.
+
+        >>> model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> IntegratedGradients(8)(model, torch.ones(4, 3), torch.tensor([0, 1, 0, 1]), of="label").shape
+        torch.Size([4, 3])
+        """
+        if not isinstance(batch, nn.Module):
+            return self.of_batch(batch)
+        method = self if of is None else replace(self, of=of)  # type: ignore[type-var]  # each is a dataclass
+        return sys.modules["inputgrad"].attributions.attribute(method, batch, inputs, target, base=base)
 
     def gradient(self, batch: "Batch", at: Place | None = None) -> Tensor:
         """∂s/∂x at a place, checked to have the shape of the input."""
@@ -57,7 +72,7 @@ class InputGradient(Attribution):
     of: Of = "output"
     wrt: Key = 0
 
-    def __call__(self, batch: "Batch") -> Tensor:
+    def of_batch(self, batch: "Batch") -> Tensor:
         return self.gradient(batch)
 
 
@@ -77,7 +92,7 @@ class InputTimesGradient(Attribution):
     of: Of = "output"
     wrt: Key = 0
 
-    def __call__(self, batch: "Batch") -> Tensor:
+    def of_batch(self, batch: "Batch") -> Tensor:
         return batch.variable(self.wrt) * self.gradient(batch)
 
 
@@ -101,8 +116,8 @@ class IntegratedGradients(Attribution):
     Source: Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks", ICML, eq. 1 and 3.
     """
 
-    baseline: float | TensorRef = 0.0
     steps: int = 50
+    baseline: float | TensorRef = 0.0
     rule: Rule = "right"
     of: Of = "output"
     wrt: Key = 0
@@ -114,7 +129,7 @@ class IntegratedGradients(Attribution):
         if self.rule not in RULES:
             raise ValueError(f"IntegratedGradients: rule={self.rule!r}: {nearest(self.rule, RULES)}")
 
-    def __call__(self, batch: "Batch") -> Tensor:
+    def of_batch(self, batch: "Batch") -> Tensor:
         x = batch.variable(self.wrt)
         baseline = self._baseline(batch, x)
         total = torch.zeros_like(x)
@@ -163,7 +178,7 @@ class ExpectedGradients(Attribution):
             check_tensor_ref("ExpectedGradients: references", self.references)
         _check_count("ExpectedGradients: samples", self.samples)
 
-    def __call__(self, batch: "Batch") -> Tensor:
+    def of_batch(self, batch: "Batch") -> Tensor:
         x = batch.variable(self.wrt)
         if self.references is None and self.samples >= x.shape[0]:
             raise ValueError(

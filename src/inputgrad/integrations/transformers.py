@@ -6,6 +6,7 @@ InputGradientTrainer(model, arguments, criterion=criterion, train_dataset=…, e
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.integrations import missing
+from inputgrad.integrations.embeddings import called_embedding
 from inputgrad.loss import InputGradientLoss
+from inputgrad.passes.outputs import tensors_in
 
 try:
     from transformers import Trainer
@@ -24,9 +27,9 @@ STATE = "criterion.pt"
 
 
 def embeddings_of(model: nn.Module) -> str:
-    """``"module:<name>"`` of the model's input embeddings, for ``wrt=``."""
-    embeddings = model.get_input_embeddings()  # type: ignore[operator]  # a method of every pretrained model
-    return "module:" + next(name for name, module in model.named_modules() if module is embeddings)
+    """``"module:<name>"`` of the model's input embeddings, for ``wrt=``: of modules that share their weight (Bart) the one that is called first."""
+    embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]  # a method of every pretrained model
+    return "module:" + called_embedding(model, embeddings, getattr(model, "dummy_inputs", None))
 
 
 class InputGradientTrainer(Trainer):
@@ -57,13 +60,16 @@ class InputGradientTrainer(Trainer):
         labels = {name: inputs[name] for name in self.label_names if inputs.get(name) is not None}
         others = {name: value for name, value in inputs.items() if name not in labels}
         target = next(iter(labels.values())) if len(labels) == 1 else labels or None
-        step = self.criterion.evaluate(model, others, target)
-        size = 1 if step.output is None else step.output.shape[0]
+        counted = self.criterion.one_step(last=self.accelerator.sync_gradients) if model.training else nullcontext()
+        with counted:  # the micro-batches of an accumulation are one step
+            step = self.criterion.evaluate(model, others, target)
+        size = _size(step.output)
         if model.training:
             self._trained.add({name: value.expand(size) for name, value in step.parts.items()})
         else:  # gathered as the Trainer gathers the loss: texts that fill up the last batch of several processes count once
             self._evaluated.add({name: self.accelerator.gather_for_metrics(value.repeat(size)) for name, value in step.parts.items()})
-        return (step.loss, {} if step.output is None else {"logits": step.output}) if return_outputs else step.loss
+        logits = step.output if isinstance(step.output, torch.Tensor) else getattr(step.output, "logits", None)
+        return (step.loss, {} if logits is None else {"logits": logits}) if return_outputs else step.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """`Trainer.log`, the parts beside the loss."""
@@ -87,6 +93,12 @@ class InputGradientTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and (path := Path(checkpoint) / STATE).is_file():
             self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _size(output: Any) -> int:
+    """How many samples an output is of; 1 where there is none."""
+    rows = [tensor.shape[0] for tensor in tensors_in(output) if tensor.dim()]
+    return rows[0] if rows else 1
 
 
 class _Means:

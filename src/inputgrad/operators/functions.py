@@ -1,41 +1,44 @@
 """Operators: derivatives of the output with respect to the input, themselves differentiable in the parameters and again in the input (eager, exact).
 
-Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks.
+Each takes a model and its inputs, or, inside a term, the batch in place of both: then the pass sees the step's own dropout masks. Under ``no_grad`` the
+results have no graph.
 """
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inputgrad import heads
 from inputgrad.batch import Batch
-from inputgrad.errors import nearest, warn
+from inputgrad.errors import warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
+from inputgrad.operators.as_asked import as_asked
 from inputgrad.operators.coordinates import Names, names_or_none
 from inputgrad.operators.fields import Field, all_keys, field_of_batch, make_field
+from inputgrad.operators.probes import Probe, check_probes, probes_for
 from inputgrad.operators.taylor import questions
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass, PassOptions
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
-from inputgrad.passes.outputs import default_output
+from inputgrad.passes.output_views import scored
+from inputgrad.passes.outputs import default_output, one_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.perturbations.gradient_paths import follow_gradient
 from inputgrad.places.base import Place
-from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, described, keys_of
 
 __all__ = ["divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]
 
-Probe = Literal["rademacher", "gaussian", "coordinates"]
 Opened = tuple[Tensor, tuple[Tensor, ...]]
 
 
+@as_asked
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
     """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
 
@@ -48,8 +51,9 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
         given = ModelInputs.of(without_inference_tensors(inputs))
         keys = canonical(wrt, given, model)
         forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True))
-        output = forward.primal().output
-        gradient = input_gradient(forward, heads.Score(heads.resolve(of), output, without_inference_tensors(target)), keys, create_graph=True)
+        view, score = scored(forward, heads.resolve(of), without_inference_tensors(target))
+        gradient = input_gradient(view, score, keys, create_graph=True)
+        output = view.primal().output
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
 
 
@@ -88,6 +92,7 @@ def field(
         return make_field(FieldSource(keys, _graph(forward, keys), forward, kind), names, outputs)
 
 
+@as_asked
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
     """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by one batched backward pass where the graph admits it, else by C.
 
@@ -99,6 +104,7 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
         return differentiation.jacobian(output, variable, wrt)
 
 
+@as_asked
 def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
 
@@ -108,13 +114,14 @@ def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, pr
     >>> divergence(nn.Linear(3, 3), torch.rand(5, 3)).shape
     torch.Size([5])
     """
-    _check_probes(probes, probe)
+    check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
         opened = _as_function(model, inputs, wrt)
         shapes = opened.shapes()
-        return questions.answer(opened, questions.divergence(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
+        return questions.answer(opened, questions.divergence(shapes, opened.keys, probes_for(shapes, probes, probe)))[0]
 
 
+@as_asked
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
 
@@ -127,13 +134,14 @@ def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, pro
     >>> laplacian(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3)).shape
     torch.Size([5, 1])
     """
-    _check_probes(probes, probe)
+    check_probes(probes, probe)
     with torch.inference_mode(False), torch.enable_grad():
         opened = _as_function(model, inputs, wrt)
         shapes = opened.shapes()
-        return questions.answer(opened, questions.laplacian(shapes, opened.keys, _probes(shapes, probes, probe)))[0]
+        return questions.answer(opened, questions.laplacian(shapes, opened.keys, probes_for(shapes, probes, probe)))[0]
 
 
+@as_asked
 def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
     """H v ``[N, *input]`` with H = ∂²s/∂x² of each sample's own score s, by two backward passes; H itself is not formed.
 
@@ -148,7 +156,7 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
         output, variables = _opened(model, inputs, wrt)
-        vectors = _vectors(vector if several else (vector,), variables)
+        vectors = _vectors(without_inference_tensors(vector if several else (vector,)), variables)
         scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:
             raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
@@ -194,7 +202,7 @@ def _pass(model: nn.Module, inputs: Any, wrt: Wrt) -> tuple[ForwardPass, tuple[K
     _warn_if_coupled(model)
     given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    return ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
+    return ForwardPass(model, given, keys, one_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
 
 
 def _no_inputs(inputs: Any) -> None:
@@ -221,26 +229,3 @@ def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(v, Tensor) or v.shape not in (z.shape, z.shape[1:]):
             raise ValueError(f"vector must be of the input's shape {list(z.shape)}, or of one sample's {list(z.shape[1:])}; got {described(v)}")
     return [v.to(z).expand_as(z) for v, z in zip(given, variables, strict=True)]
-
-
-def _probes(shapes: Sequence[Tensor], count: int | None, probe: Probe) -> list[list[Tensor]] | None:
-    """Random vectors v with E vvᵀ = 1; for each its part for each variable."""
-    if count is None or probe != "coordinates":
-        return None if count is None else [[_drawn(z, probe) for z in shapes] for _ in range(count)]
-    sizes = [z[0].numel() for z in shapes]
-    if count > sum(sizes):
-        raise ValueError(f'probe="coordinates" draws each coordinate once at most, and there are {sum(sizes)}; got probes={count}. None takes them all')
-    drawn = torch.randperm(sum(sizes), device=shapes[0].device)[:count]
-    rows = torch.zeros(count, sum(sizes), dtype=shapes[0].dtype, device=shapes[0].device).scatter_(1, drawn[:, None], sum(sizes) ** 0.5)
-    return [[part.view(z.shape[1:]).expand_as(z) for part, z in zip(row.split(sizes), shapes, strict=True)] for row in rows]
-
-
-def _drawn(z: Tensor, probe: Probe) -> Tensor:
-    return normal_like(z) if probe == "gaussian" else torch.randint(0, 2, z.shape, dtype=z.dtype, device=z.device) * 2 - 1
-
-
-def _check_probes(probes: Any, probe: Any) -> None:
-    if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
-        raise ValueError(f"probes must be a whole number of random vectors, at least 1, or None for the exact operator; got {probes!r}")
-    if probe not in ("rademacher", "gaussian", "coordinates"):
-        raise ValueError(f"probe={probe!r}: {nearest(probe, ('rademacher', 'gaussian'))}")

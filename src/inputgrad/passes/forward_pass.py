@@ -19,7 +19,7 @@ from inputgrad.memory import memory
 from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
-from inputgrad.passes.outputs import DEPENDS, check_graph, check_output
+from inputgrad.passes.outputs import DEPENDS, check_graph, check_output, default_output, representative, with_tensors
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
@@ -29,10 +29,11 @@ from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
 
 @dataclass(frozen=True)
 class Run:
-    """One run: the output ``[N, ...]`` with its graph, and the variables in that graph."""
+    """One run: the output ``[N, ...]`` with its graph, the variables in that graph, and what the model returned, whole."""
 
     output: Tensor
     variables: Mapping[Key, Tensor]
+    returned: Any = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class ForwardPass:
         self._pick, self._replay = pick, replay
         self.placement = replay.placement
         self._output_module = output_module
+        self.takes_default_output = pick is default_output and output_module is None
+        """Whether nobody has said which output is meant, should the model return several."""
         watch = watch or PassOptions()
         self._tape, self._phase, self._any_order = watch.tape, watch.phase, watch.any_order
         if watch.whole:
@@ -136,7 +139,7 @@ class ForwardPass:
         """Free the graph of the run at the variables' own values; its values stay, and `here` runs again should the graph be asked for after all."""
         here = self.values()
         self.own_leaves += here.variables.values()
-        self._primal = Run(here.output.detach(), {key: value.detach() for key, value in here.variables.items()})
+        self._primal = Run(here.output.detach(), {key: z.detach() for key, z in here.variables.items()}, with_tensors(here.returned, Tensor.detach))
         self._spent = True
 
     def let_go(self) -> None:
@@ -187,16 +190,16 @@ class ForwardPass:
                 handed[key] = variables[key].clone()  # a model that works in place on its input spoils neither the variable nor the user's tensor
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
-            output = self._output(self.inputs.replaced(handed))
-        check_output(output)
+            returned = self._returned(self.inputs.replaced(handed))
+        check_output(output := representative(self._pick, returned) if self._output_module is None else returned)
         with unseen_by_modes():
-            self.writes_on_inputs |= any(times_written(tensor) for tensor in handed.values())
+            self.writes_on_inputs |= any(map(times_written, handed.values()))
         if self._replay.output is None and not self.placement.local:
             self._replay.output = output
         for key in self.wrt:
             if key not in variables:
                 raise ValueError(f"wrt={key!r}: this module was not called in the model's forward pass, so there is nothing to differentiate")
-        return Run(output, variables)
+        return Run(output, variables, returned)
 
     @contextmanager
     def _taped(self) -> Iterator[None]:
@@ -206,9 +209,9 @@ class ForwardPass:
         with self._tape.run(), without_wrapper_branches(self.placement.replicas, self.placement.fsdp_modules, self._tape):
             yield
 
-    def _output(self, inputs: ModelInputs) -> Tensor:
+    def _returned(self, inputs: ModelInputs) -> Any:
         if self._output_module is None:
-            return self._pick(inputs.call(self.model))
+            return inputs.call(self.model)
         caught: dict[Key, Tensor] = {}
         key = f"{MODULE}{self._output_module}"
         handle = inner_module(self.model, key).register_forward_hook(module_hook(key, caught, unchanged))

@@ -11,6 +11,11 @@ from inputgrad.torch_internals.modules import is_batch_norm
 
 def check_model(model: Any) -> None:
     """Raises `TypeError` for anything but a module, and `RuntimeError` for one that was made under inference_mode."""
+    if isinstance(model, Tensor):
+        raise TypeError(
+            f"model must be an nn.Module, got a tensor of shape {list(model.shape)}: the criterion calls the model itself, so that it can differentiate it. "
+            "Write criterion(model, x, y), not criterion(model(x), y)"
+        )
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be an nn.Module, got {type(model).__name__}: its parameters, buffers and mode are looked at. Put a function into a module's forward"

@@ -10,6 +10,7 @@ from inputgrad.heads import Of
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
+from inputgrad.passes.output_views import scored
 from inputgrad.passes.outputs import default_output
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.perturbations.base import Bounds, Move, Scaling, check_bounds, check_move, check_scaling, moved
@@ -51,8 +52,7 @@ def follow_gradient(
         path = [given.variable(key).detach().clone()]
         for _ in range(steps):
             forward = ForwardPass(model, given.replaced({key: path[-1]}), (key,), default_output, replay)
-            score = heads.Score(heads.resolve(of), forward.primal().output, target)
-            (gradient,) = input_gradient(forward, score, (key,), create_graph=False)
+            (gradient,) = input_gradient(*scored(forward, heads.resolve(of), target), (key,), create_graph=False)
             path.append(moved(path[-1], gradient.detach(), step_size, move=move, scaling=scaling, bounds=bounds))
         return torch.stack(path)
 

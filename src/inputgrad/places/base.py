@@ -17,6 +17,10 @@ class Place(ABC):
     def inputs(self, batch: "Batch") -> Any:
         """The inputs (tensor, tuple or dict, as the model is called) at which to differentiate; constants for the parameter gradient."""
 
+    def target_at(self, batch: "Batch") -> Any:
+        """The target of the samples there, for heads that need one: by default the batch's own."""
+        return batch.target
+
 
 def check_place(at: Any) -> Place:
     """The place itself. Raises `TypeError` for anything else."""

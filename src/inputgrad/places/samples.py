@@ -3,6 +3,7 @@
 Must not know heads, terms and engines.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
-from inputgrad.variables import Key, described
+from inputgrad.variables import Key, ModelInputs, described
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -44,17 +45,71 @@ class Interpolate(Place):
 class Given(Place):
     """Other samples than the batch's own, such as a critic's fake ones: ``Given(fake)``, or ``Given("fake")`` where the target is a dict that holds them.
 
-    ``other``: a tensor of the shape of the inputs, another number of samples included; a name or position of the target; or a callable of the batch.
+    other: a tensor of the shape of the inputs, another number of samples included; a name or position of the target; or a callable of the batch. For models
+    of several inputs a tuple, ``Given((xb, tb))``, or a dict, ``Given({"x": xb, "t": tb})``, of such; inputs that are not named stay the batch's.
+    wrt: the input that one tensor replaces. target: the target at these samples, where the head needs one (``of="loss"``, ``of="label"``, a callable), by
+    default the batch's own: a tensor, a tuple or dict of tensors, or a callable of the batch.
+
+    >>> boundary = Given((torch.zeros(4, 1), torch.rand(4, 1)))
     """
 
-    other: TensorRef
+    other: TensorRef | tuple[TensorRef, ...] | Mapping[str, TensorRef]
     wrt: Key = 0
+    target: Any = None
 
     def __post_init__(self) -> None:
-        check_tensor_ref("Given: other", self.other)
+        several = isinstance(self.other, (tuple, list, Mapping))
+        if several and self.wrt != 0:
+            raise TypeError(f"Given: several inputs say themselves which they are, so wrt={self.wrt!r} has no meaning; leave it out")
+        if several and not len(self.other):  # type: ignore[arg-type]  # several have a length
+            raise ValueError("Given: other is empty: give the samples of at least one input")
+        for key, part in self._parts(self.other).items():
+            check_tensor_ref(f"Given: other[{key!r}]" if several else "Given: other", part)
 
     def inputs(self, batch: "Batch") -> Any:
-        here, other = batch.variable(self.wrt), resolve_tensor("Given: other", self.other, batch)
-        if other.shape[1:] != here.shape[1:]:
-            raise ValueError(f"Given: other must be samples of the inputs' shape {list(here.shape)}, got {described(other)}")
-        return batch.inputs_with({self.wrt: other.detach().to(here)})
+        found: dict[Key, Tensor] = {}
+        other = self.other(batch) if callable(self.other) and not isinstance(self.other, Tensor) else self.other
+        for key, part in self._parts(other).items():
+            name = f"Given: other[{key!r}]" if isinstance(other, (tuple, list, Mapping)) else "Given: other"
+            here, there = batch.variable(key), resolve_tensor(name, part, batch)
+            if there.shape[1:] != here.shape[1:]:
+                raise ValueError(f"{name} must be samples of the shape of inputs[{key!r}], {list(here.shape)}; got {described(there)} of {there.dtype}")
+            found[key] = there.detach().to(here)
+        if len({tensor.shape[0] for tensor in found.values()}) > 1:
+            shapes = ", ".join(f"{key!r}: {list(tensor.shape)}" for key, tensor in found.items())
+            raise ValueError(f"Given: the inputs must have the same number of samples; got {shapes}")
+        _check_rows(found, batch)
+        return batch.inputs_with(found)
+
+    def target_at(self, batch: "Batch") -> Any:
+        if self.target is None:
+            return batch.target
+        return self.target(batch) if callable(self.target) and not isinstance(self.target, Tensor) else self.target
+
+    def _parts(self, other: Any) -> dict[Key, Any]:
+        if isinstance(other, Mapping):
+            return dict(other)
+        return dict(enumerate(other)) if isinstance(other, (tuple, list)) else {self.wrt: other}
+
+    def __repr__(self) -> str:
+        settings = [shown(self.other), *([f"wrt={self.wrt!r}"] if self.wrt != 0 else []), *([] if self.target is None else [f"target={shown(self.target)}"])]
+        return f"Given({', '.join(settings)})"
+
+
+def _check_rows(found: Mapping[Key, Tensor], batch: "Batch") -> None:
+    """Raises `ValueError` where other inputs keep the batch's rows, and there are not as many."""
+    inputs = dict(ModelInputs.of(batch.inputs).tensors())
+    rows = next(iter(found.values())).shape[0]
+    left = [key for key, z in inputs.items() if key not in found and z.dim() and z.shape[0] != rows]
+    if found.keys() <= inputs.keys() and left and any(inputs[key].shape[0] != rows for key in found):
+        shapes = ", ".join(f"{key!r}: {list(inputs[key].shape)}" for key in left)
+        raise ValueError(f"Given: {rows} samples for {list(found)}, and others keep those of the batch ({shapes}): give them too, in a tuple or dict")
+
+
+def shown(value: Any) -> str:
+    """A setting in words; of tensors the shape, never the numbers."""
+    if isinstance(value, Tensor):
+        return f"<{list(value.shape)} of {value.dtype}>"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {shown(part)}" for key, part in value.items()) + "}"
+    return f"({', '.join(map(shown, value))})" if isinstance(value, (tuple, list)) else repr(value)

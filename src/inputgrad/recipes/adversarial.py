@@ -12,6 +12,7 @@ from inputgrad.perturbations.attacks import PGD, Noise, Norm, VirtualAdversarial
 from inputgrad.perturbations.base import Bounds
 from inputgrad.perturbations.divergences import Divergence
 from inputgrad.perturbations.persistent import PersistentPerturbation
+from inputgrad.places.base import Place
 from inputgrad.terms.adversarial import Adversarial, MisclassificationAware
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
@@ -179,6 +180,7 @@ def vat(
     iterations: int = 1,
     divergence: Divergence = "kl",
     wrt: Key = 0,
+    at: Place | None = None,
 ) -> Weighted:
     """Virtual adversarial training: the predicted distribution changes little in the direction in which it changes fastest. No labels are needed.
 
@@ -186,7 +188,7 @@ def vat(
 
     p̂: held constant, as published (TRADES holds nothing). α = ``weight``: 1 as published. ε: in ‖·‖₂, to be tuned for each data set. iterations: 1. ξ: the
     paper's 1e-6 is lost in float32 and the 10 of popular ports is no small step, see `VirtualAdversarial`; ports also add 1e-8 to the length that they divide
-    by, which shrinks d to nothing where ξ is small.
+    by, which shrinks d to nothing where ξ is small. at: the samples; `inputgrad.Given("unlabelled")` for those without labels, held by the target.
 
     When not: for outputs that are no logits of classes; take divergence="mse" there.
 
@@ -196,7 +198,7 @@ def vat(
     >>> from torch import nn
     >>> criterion = nn.CrossEntropyLoss() + vat(1.0)
     """
-    return weight * Consistency(VirtualAdversarial(epsilon, xi, iterations, divergence, wrt=wrt), divergence, hold_clean=True)
+    return weight * Consistency(VirtualAdversarial(epsilon, xi, iterations, divergence, wrt=wrt), divergence, hold_clean=True, at=at)
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Knows terms; knows no model and no engine.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from inputgrad.batch import Batch
 from inputgrad.errors import warn
 from inputgrad.memory import memory
+from inputgrad.tensor_refs import resolve_tensor
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, ModelInputs, canonical
@@ -27,6 +28,7 @@ class ActiveTerm:
     term: Term
     weight: float | Tensor
     fraction: float
+    sample_weights: tuple[Any, ...] = ()
 
 
 def active_terms(terms: tuple[Weighted, ...], step: int, *, training: bool) -> list[ActiveTerm]:
@@ -35,9 +37,9 @@ def active_terms(terms: tuple[Weighted, ...], step: int, *, training: bool) -> l
     for name, weighted in zip(part_names(terms), terms, strict=True):
         weight = weighted.at_step(step)
         if not training:
-            found.append(ActiveTerm(name, weighted.term, weight, 1.0))
+            found.append(ActiveTerm(name, weighted.term, weight, 1.0, weighted.sample_weights))
         elif step % weighted.every == 0:
-            found.append(ActiveTerm(name, weighted.term, weight * weighted.every, weighted.fraction))
+            found.append(ActiveTerm(name, weighted.term, weight * weighted.every, weighted.fraction, weighted.sample_weights))
     return found
 
 
@@ -81,10 +83,13 @@ def differentiated_inputs(terms: list[ActiveTerm], inputs: ModelInputs, model: n
 
 
 def part_names(terms: tuple[Weighted, ...]) -> list[str]:
-    """One name a term, the later ones of the same name numbered."""
+    """One name per term: the one that `named` gave it; of those without, the later ones of the same name are numbered."""
     found: list[str] = []
-    taken = {"base"}
+    taken = {"base", *(weighted.label for weighted in terms if weighted.label)}
     for weighted in terms:
+        if weighted.label:
+            found.append(weighted.label)
+            continue
         name, number = weighted.term.name, 2
         while name in taken:
             name, number = f"{weighted.term.name}_{number}", number + 1
@@ -105,7 +110,26 @@ def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
         if not isinstance(item, (Term, Weighted, TermSum)):
             raise TypeError(f"terms must be terms or weighted terms, got {item!r}; make one of a function with @inputgrad.term")
         found.extend(item.weighted())
+    labels = [item.label for item in found if item.label]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"two terms are named {label!r}: each part of a loss needs a name of its own")
     return tuple(found)
+
+
+def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]) -> Tensor:
+    """The mean of a term's numbers, each times its sample's weights; or a statistic of the batch as it is."""
+    result = evaluate_term(item.term, batch)
+    if not item.sample_weights:
+        return reduce_term(item.term, result, sizes())
+    reduce_term(item.term, result, sizes())  # checks it
+    for given in item.sample_weights:
+        name = f"sample_weight of {item.name}"
+        weights = resolve_tensor(name, given, batch)
+        if weights.shape != result.shape:
+            raise ValueError(f"{name} must be one weight per sample, {list(result.shape)}; got {list(weights.shape)}")
+        result = result * weights.to(result)
+    return result.mean()
 
 
 def reduce_term(term: Term, result: Any, sizes: list[int]) -> Tensor:

@@ -5,6 +5,7 @@ Engines and terms meet here without seeing each other: terms ask a `Batch`, the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,13 +17,14 @@ from inputgrad.engines.base import GradientRequest, Linearization, constant_grad
 from inputgrad.heads import Of, Score
 from inputgrad.passes.changes import displacement, is_module, seen, shaped
 from inputgrad.passes.displaced import FrozenBranches
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass, PassOptions, Run
 from inputgrad.passes.input_gradient import input_gradient
-from inputgrad.passes.precision import widened_under_autocast
+from inputgrad.passes.output_views import OfLosses, scored
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
-from inputgrad.step.setting import Setting
+from inputgrad.step.seen_outputs import SeenOutputs, rows_apart
+from inputgrad.step.setting import BaseLoss, Setting
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
 
@@ -57,9 +59,9 @@ class Evaluation:
         self.shared_base: SharedBaseLoss | None = None
         self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self.primal_pass}
         self._gradients: dict[Any, SharedGradient] = {}
-        self._output: Tensor | None = None
+        self.outputs = SeenOutputs(self.primal_pass)
         self._base_value: Tensor | None = None
-        self._subsets: dict[float, Evaluation] = {}
+        self._subsets: dict[float | Place, Evaluation] = {}
         self._has_further_passes = False
         source = PausedSource(self, setting.frozen) if setting.frozen else self
         self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)
@@ -67,10 +69,10 @@ class Evaluation:
     # what a batch asks for
 
     def output(self) -> Tensor:
-        if self._output is None:
-            self._output_leaf = widened_under_autocast(self.primal_pass.values().output.detach()).requires_grad_()  # small cotangents must not vanish
-            self._output = seen(self._output_leaf)
-        return self._output
+        return self.outputs.output()
+
+    def size(self) -> int:
+        return self.primal_pass.values().output.shape[0]
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> Leaves:
         asked = (of, self._canonical(wrt), at)
@@ -80,15 +82,14 @@ class Evaluation:
 
     def _shared(self, asked: tuple[Of, tuple[Key, ...], Place | None], *, constant: bool) -> Leaves:
         if (*asked, False) in self._gradients:  # one that carries a graph serves as a constant too
-            leaves = self._gradients[*asked, False].leaves
-            return tuple(leaf.detach() for leaf in leaves) if constant else tuple(map(seen, leaves))
+            return tuple(leaf.detach() if constant else seen(leaf) for leaf in self._gradients[*asked, False].leaves)
         if (*asked, constant) not in self._gradients:
             self._gradients[*asked, constant] = self._linearize(*asked, constant)
         return tuple(map(seen, self._gradients[*asked, constant].leaves))
 
     def _linearize(self, of: Of, keys: tuple[Key, ...], at: Place | None, constant: bool) -> SharedGradient:
         forward = self._pass(keys, at, of.module if isinstance(of, heads.Inner) else None)
-        request = GradientRequest(forward, self._score(of, forward), keys, immediate=self.setting.immediate, lean=self.setting.lean)
+        request = GradientRequest(*self._scored(of, forward, at), keys, immediate=self.setting.immediate, lean=self.setting.lean)
         linearization = constant_gradient(request) if constant else self._by_engine(request, of)
         wanted = self.setting.differentiable and not constant
         return SharedGradient(tuple(part.detach().requires_grad_(wanted) for part in linearization.gradient), linearization)
@@ -97,7 +98,8 @@ class Evaluation:
         """The gradient by the engine; that of the samples' own losses together with the base loss, once a call, where the engine can."""
         engine, setting = self.setting.engine, self.setting
         offered = engine.traits.takes_base_loss and of == "loss" and request.forward is self.primal_pass and self.shared_base is None
-        multiple = as_multiple(self._base_value, request.score, self.output(), self._output_leaf) if offered and self._base_value is not None else None
+        leaf = self.outputs.leaf if offered and self._base_value is not None else None
+        multiple = as_multiple(self._base_value, request.score, self.output(), leaf) if leaf is not None and self._base_value is not None else None
         if multiple is None or self._base_value is None:
             return engine.linearize(request)
         request.forward.may_free_graph = setting.immediate and setting.single_term and not self.inputs.has_graph
@@ -112,7 +114,7 @@ class Evaluation:
         leaf = shaped(key, value, self.variable(key)).detach().requires_grad_()
         forward = self._further_pass((key,)).at({key: leaf})
         forward.may_free_graph = True
-        (gradient,) = input_gradient(forward, self._score(of, forward), (key,), create_graph=False)
+        (gradient,) = input_gradient(*self._scored(of, forward), (key,), create_graph=False)
         return self._constant(gradient.detach())
 
     def variable(self, key: Key) -> Tensor:
@@ -127,40 +129,37 @@ class Evaluation:
         return None if self.setting.frozen else (self._pass(keys := self._canonical(wrt), at, plain=True), keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
+        return self._further_run(values).output
+
+    def _further_run(self, values: Mapping[Key, Tensor]) -> Run:
         fixed = self.setting.frozen is not None
         changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key), frozen=fixed) for key, value in values.items()}
-        return self._further_pass(tuple(changes)).run(changes).output
+        return self._further_pass(tuple(changes)).run(changes)
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
 
-    def loss_of(self, output: Tensor) -> Tensor:
-        return base_losses.per_sample(self.setting.base, output, self.target)
+    def loss_of(self, output: Tensor | None, base: BaseLoss | None = None) -> Tensor:
+        base = base or self.setting.base
+        return base_losses.per_sample(base, self.outputs.for_base(base) if output is None else output, self.target)
 
-    def detached_output(self) -> Tensor | None:
-        return None if self._output is None else self._output.detach()
+    def loss_with(self, values: Mapping[Key, Tensor], base: BaseLoss | None = None) -> Tensor:
+        return self.outputs.per_sample(base or self.setting.base, self._further_run(values), self.target)
 
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
-        return list(dict.fromkeys(forward.values().output.shape[0] for forward in self._passes.values() if forward.made))
+        places = [part.sizes() for key, part in self._subsets.items() if isinstance(key, Place)]
+        return [*chain(*(SeenOutputs(forward).sizes() for forward in self._passes.values() if forward.made), *places)]
 
     def rows_apart(self) -> str | None:
-        """In words, where a variable has another number of rows than the output has samples; a term that expects one row a sample then fails."""
-        for forward in self._passes.values():
-            for key, variable in forward.values().variables.items() if forward.made else ():
-                if (samples := forward.values().output.shape[0]) != variable.shape[0]:
-                    return (
-                        f"wrt={key!r} has the shape {list(variable.shape)}, and the output has {samples} samples: terms take one row of the input gradient a "
-                        "sample, so the samples come first. For sequences with time first use batch_first=True, or transpose inside the model's forward"
-                    )
-        return None
+        return rows_apart(self._passes.values())
 
     # what the loss asks for
 
     def base_value(self) -> Tensor:
         """The base loss of the batch, 0-d."""
         assert self.setting.base is not None
-        self._base_value = base_losses.value(self.setting.base, self.output(), self.target)
+        self._base_value = base_losses.value(self.setting.base, self.outputs.for_base(self.setting.base), self.target)
         return self._base_value
 
     def subset(self, fraction: float) -> "Evaluation":
@@ -168,20 +167,22 @@ class Evaluation:
         if fraction == 1:
             return self
         if fraction not in self._subsets:
-            inputs, target = sampled(self.inputs, self.target, fraction)
-            setting = replace(self.setting, is_training_step=False, immediate=False, single_term=False)
-            self._subsets[fraction] = Evaluation(self.model, inputs, target, setting, state=self.state)
+            self._subsets[fraction] = self._of(*sampled(self.inputs, self.target, fraction))
         return self._subsets[fraction]
+
+    def batch_at(self, place: Place) -> Batch:
+        if place not in self._subsets:
+            self._subsets[place] = self._of(ModelInputs.of(check_place(place).inputs(self.batch)), place.target_at(self.batch))
+        return self._subsets[place].batch
+
+    def _of(self, inputs: ModelInputs, target: Any) -> "Evaluation":
+        setting = replace(self.setting, is_training_step=False, immediate=False, single_term=False)
+        return Evaluation(self.model, inputs, target, setting, state=self.state)
 
     # what the way back asks for
 
     def with_subsets(self) -> tuple["Evaluation", ...]:
-        """This evaluation and those of shares of its batch."""
-        return (self, *self._subsets.values())
-
-    def output_leaves(self) -> list[Tensor]:
-        """The output that terms saw, a leaf; empty where none asked for it."""
-        return [] if self._output is None else [self._output_leaf]
+        return (self, *(part for subset in self._subsets.values() for part in subset.with_subsets()))
 
     def trained_gradients(self) -> list[SharedGradient]:
         """The input gradients that lead on to the parameters."""
@@ -189,7 +190,7 @@ class Evaluation:
 
     def own_leaves(self) -> set[int]:
         """The leaves that the library made itself, by identity: no gradient of theirs is wanted."""
-        own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(leaf) for leaf in self.output_leaves()}
+        own = {id(leaf) for group in self._gradients.values() for leaf in group.leaves} | {id(leaf) for leaf in self.outputs.leaves()}
         for forward in self._passes.values():
             own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))}
         return own
@@ -212,7 +213,7 @@ class Evaluation:
         for held in (self._subsets, self._passes, self._gradients):
             held.clear()
         self.batch.close()
-        del self.batch, self.primal_pass
+        del self.batch, self.primal_pass, self.outputs
 
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         return canonical(wrt, self.inputs, self.model)
@@ -223,7 +224,8 @@ class Evaluation:
             return known
         inputs = known.inputs if known is not None else self.inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
-        self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, self.setting.pick, self.state, self._options(plain=plain), output_module)
+        pick = self.setting.pick_one if plain else self.setting.pick
+        self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, pick, self.state, self._options(plain=plain), output_module)
         return made
 
     def _options(self, *, plain: bool = False) -> PassOptions:
@@ -240,7 +242,9 @@ class Evaluation:
         """A constant for the parameter gradient: as it was recorded, where the evaluation is frozen."""
         return value if self.setting.frozen is None else self.setting.frozen.constants([value])[0]
 
-    def _score(self, of: Of, forward: ForwardPass) -> Score:
-        output = forward.values().output
-        score = Score(base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), output, self.target)
-        return score if self.setting.frozen is None else FrozenBranches(score, self.setting.frozen.tape())
+    def _scored(self, of: Of, forward: ForwardPass, at: Place | None = None) -> tuple[ForwardPass, Score]:
+        """The pass as the head sees it, and the head's scores of its output."""
+        tape = self.setting.frozen.tape() if self.setting.frozen else None
+        target = self.target if at is None else at.target_at(self.batch)
+        forward, score = scored(forward, base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), target, tape=tape)
+        return forward, score if tape is None or isinstance(score.head, OfLosses) else FrozenBranches(score, tape)

@@ -16,7 +16,7 @@ from inputgrad.variables import ModelInputs
 def form_of_step(objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> Hashable:
     """All that decides whether a gradient is right; not the size of the batch."""
     kinds = tuple((key, z.dim(), z.dtype) for key, z in inputs.tensors())
-    terms = tuple((item.fraction, alike(item.term)) for item in active)
+    terms = tuple((item.fraction, alike(item.term), *map(alike, item.sample_weights)) for item in active)
     learning = tuple(parameter.requires_grad for parameter in model.parameters())
     return (objective.engine, alike(objective.base), terms, kinds, model_fingerprint(model), learning)
 

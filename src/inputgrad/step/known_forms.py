@@ -125,6 +125,7 @@ class _Form:
         return (
             mine.engine is objective.engine
             and mine.base is objective.base
+            and mine.base_weight == objective.base_weight
             and mine.output is objective.output
             and len(active) == len(self.terms)
             and all(item.term is term for item, term in zip(active, self.terms, strict=True))

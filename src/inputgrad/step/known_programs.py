@@ -58,7 +58,7 @@ class KnownProgram:
         """None where something is held that may change unseen."""
         objective, evaluation = call.objective, call.evaluation
         leaves = _leaves(evaluation.inputs, evaluation.target)
-        whole = all(item.fraction == 1 for item in call.active) and objective.output is None
+        whole = all(item.fraction == 1 and _is_fixed(item.sample_weights) for item in call.active) and objective.output is None
         if leaves is None or not whole or not (is_loss(objective.base) or _is_torchs_own(objective.base)):
             return None
         model, base = HeldModel.of(evaluation.model), HeldModel.of(objective.base) if isinstance(objective.base, nn.Module) else None
@@ -73,8 +73,9 @@ class KnownProgram:
         return (
             isinstance(objective.engine, Compiled)
             and (mine.engine is objective.engine and mine.base is objective.base and mine.output is objective.output)
+            and mine.base_weight == objective.base_weight
             and len(active) == len(self.active)
-            and all(a.term is b.term and a.name == b.name and a.fraction == b.fraction for a, b in zip(active, self.active, strict=True))
+            and all(_is_same(a, b) for a, b in zip(active, self.active, strict=True))
             and _leaves(inputs, target) == self.leaves
         )
 
@@ -119,8 +120,12 @@ class ProgramStep:
         return self.result.parts
 
     @property
-    def detached_output(self) -> Tensor | None:
+    def detached_output(self) -> Any:
         return None if self.result is None else self.result.output
+
+
+def _is_same(a: ActiveTerm, b: ActiveTerm) -> bool:
+    return a.term is b.term and a.name == b.name and a.fraction == b.fraction and a.sample_weights == b.sample_weights
 
 
 def _leaves(inputs: ModelInputs, target: Any) -> tuple[Leaf, ...] | None:

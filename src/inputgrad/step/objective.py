@@ -15,12 +15,12 @@ from inputgrad.engines.base import Engine
 from inputgrad.errors import EngineError
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.outputs import default_output
-from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, evaluate_term, reduce_term
+from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.evaluation import Evaluation
 from inputgrad.step.pull_back import PullBack
 from inputgrad.step.setting import Setting
-from inputgrad.terms.base import Term, Weighted
+from inputgrad.terms.base import Weighted
 from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
@@ -29,10 +29,11 @@ from inputgrad.variables import ModelInputs
 class Objective:
     """Base loss, weighted terms, the engine, and which tensor of what the model returns is the output."""
 
-    base: Callable[[Tensor, Any], Tensor] | None
+    base: Callable[[Any, Any], Tensor] | None
     terms: tuple[Weighted, ...]
     engine: Engine
     output: Callable[[Any], Tensor] | None = None
+    base_weight: float = 1.0
     base_counts: bool = True
     """Whether the base loss is part of the total; where it is not, heads know it all the same."""
 
@@ -79,19 +80,19 @@ class Call:
         if self.objective.base is not None and self.objective.base_counts:
             values["base"] = self.evaluation.base_value()
         elif self.objective.base is not None:
-            self.evaluation.output()  # its size is what terms are held against
+            self.evaluation.size()  # what terms are held against
         for item in self.active:
             part = self.evaluation.subset(item.fraction)
             with frozen.formulas() if frozen else nullcontext():
-                values[item.name] = _value_of(item.term, part)
+                values[item.name] = _value_of(item, part)
         if not values:  # no base loss, and no term active at this step
-            values["base"] = self.evaluation.output().sum() * 0
+            values["base"] = self.evaluation.outputs.zero()
         check_finite(values, self.evaluation.batch)
         return values
 
     def total(self, values: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the parts; one of weight 0 is left out, as if it were not there."""
-        return weighted_sum(values, self.active)
+        return weighted_sum(values, self.active, self.objective.base_weight)
 
     def pull_back(self) -> PullBack:
         """The way back for values of this call."""
@@ -102,12 +103,12 @@ class Call:
         return self.pull_back().attach(value) if self.evaluation.setting.differentiable else value.detach()
 
 
-def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm]) -> Tensor:
+def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm], base_weight: float = 1.0) -> Tensor:
     """Σ weight · value, 0-d; one of weight 0 is left out, as if it were not there."""
-    weights: dict[str, float | Tensor] = {item.name: item.weight for item in active}
+    weights: dict[str, float | Tensor] = {"base": base_weight, **{item.name: item.weight for item in active}}
     total: Tensor | None = None
     for name, value in values.items():
-        weight = weights.get(name, 1.0)
+        weight = weights[name]
         if isinstance(weight, Tensor):
             value = weight.to(value) * value
         elif weight != 1:
@@ -117,11 +118,11 @@ def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm]) -> Tens
     return torch.zeros_like(next(iter(values.values()))) if total is None else total
 
 
-def _value_of(term: Term, part: Evaluation) -> Tensor:
+def _value_of(item: ActiveTerm, part: Evaluation) -> Tensor:
     try:
-        return reduce_term(term, evaluate_term(term, part.batch), part.sizes())
+        return value_of_term(item, part.batch, part.sizes)
     except (RuntimeError, ValueError) as error:
         reason = None if isinstance(error, EngineError) or messages.is_out_of_memory(error) else part.rows_apart()
         if reason is None:
             raise
-        raise ValueError(f"the term {term.name} could not be evaluated: {reason} ({(str(error).strip().splitlines() or [''])[0]})") from error
+        raise ValueError(f"the term {item.name} could not be evaluated: {reason} ({(str(error).strip().splitlines() or [''])[0]})") from error

@@ -18,11 +18,12 @@ from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.heads import Of, Score
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.changes import opened, seen
-from inputgrad.passes.outputs import check_output
+from inputgrad.passes.outputs import check_output, representative
 from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
-from inputgrad.step.active_terms import ActiveTerm, evaluate_term, reduce_term
+from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
@@ -71,7 +72,7 @@ class PlainStep:
     variables: dict[Key, Tensor] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
     total: Tensor | None = None
-    _output: Tensor | None = None
+    _returned: Returned | None = None
     _is_output_asked: bool = False
     _gradients: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict)
 
@@ -83,14 +84,14 @@ class PlainStep:
         batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
         try:
             if self.form.objective.base is not None:
-                self.values["base"] = base_losses.value(self.form.objective.base, self.output(), self.target)
+                self.values["base"] = base_losses.value(self.form.objective.base, self._for_base(self.form.objective.base), self.target)
             for item in active:
-                self.values[item.name] = reduce_term(item.term, evaluate_term(item.term, batch), [self._made().shape[0]])
+                self.values[item.name] = value_of_term(item, batch, lambda: self._made().sizes())
         except UnforeseenRequestError:
             if state is not None:
                 state.rewind()
             raise
-        total = weighted_sum(self.values, active)
+        total = weighted_sum(self.values, active, self.form.objective.base_weight)
         if is_at_hand(total) and not math.isfinite(total.item()):
             check_finite(self.values, batch)
         self.total = total
@@ -120,14 +121,25 @@ class PlainStep:
         return {name: value.detach() for name, value in self.values.items()}
 
     @property
-    def detached_output(self) -> Tensor | None:
-        return self._output.detach() if self._output is not None and self._is_output_asked else None
+    def detached_output(self) -> Any:
+        made = self._made()
+        if self._is_output_asked:
+            return made.output.detach()
+        return made.detached() if made.is_seen_whole_by(self.form.objective.base) else None
 
     # what a batch asks for
 
     def output(self) -> Tensor:
+        output = self._made().one()
         self._is_output_asked = True
-        return self._made()
+        return output
+
+    def size(self) -> int:
+        return self._made().output.shape[0]
+
+    def _for_base(self, base: Any) -> Any:
+        made = self._made()
+        return made.everything if made.is_seen_whole_by(base) else self.output()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
         keys = self._canonical(wrt)
@@ -144,8 +156,15 @@ class PlainStep:
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.replaced({canonical(key, self.inputs, self.model)[0]: value for key, value in values.items()}).as_given()
 
-    def loss_of(self, output: Tensor) -> Tensor:
-        return base_losses.per_sample(self.form.objective.base, output, self.target)
+    def loss_of(self, output: Tensor | None, base: Any = None) -> Tensor:
+        base = base or self.form.objective.base
+        return base_losses.per_sample(base, self._for_base(base) if output is None else output, self.target)
+
+    def loss_with(self, values: Mapping[Key, Tensor], base: Any = None) -> NoReturn:
+        raise UnforeseenRequestError
+
+    def batch_at(self, place: Place) -> NoReturn:
+        raise UnforeseenRequestError
 
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> NoReturn:
         raise UnforeseenRequestError
@@ -168,12 +187,12 @@ class PlainStep:
             self.form.keys[called] = keys
         return keys
 
-    def _made(self) -> Tensor:
-        if self._output is None:
-            self._output = self._pass()
-        return self._output
+    def _made(self) -> Returned:
+        if self._returned is None:
+            self._returned = self._pass()
+        return self._returned
 
-    def _pass(self) -> Tensor:
+    def _pass(self) -> Returned:
         handed: dict[Key, Tensor] = {}
         shown = seen if is_watched() else lambda leaf: leaf
         for key in self.form.wrt:
@@ -186,9 +205,9 @@ class PlainStep:
         else:
             with uncompiled():
                 returned = self._called(inputs)
-        output: Tensor = self.form.objective.pick(returned)
+        output: Tensor = representative(self.form.objective.pick, returned)
         check_output(output)
-        return output
+        return Returned(returned, output, self.form.objective.output is None)
 
     def _called(self, inputs: ModelInputs) -> Any:
         if not self.form.exchanged:
@@ -198,8 +217,8 @@ class PlainStep:
             return inputs.call(self.model)
 
     def _gradient(self, of: Of, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
-        output = self._made()
         head = base_losses.OwnLoss(self.form.objective.base) if of == "loss" else heads.resolve(of)
+        head, output = self._made().of(head, self.target)
         variables = [self.variables[key] for key in keys]
         if (total := head.total(output, self.target)) is not None:
             return self._row(total, variables, create_graph=create_graph)

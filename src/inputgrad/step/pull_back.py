@@ -139,12 +139,12 @@ def _that_require_grad(roots: Roots) -> tuple[list[Tensor], list[Tensor | None]]
 
 def _pending(evaluation: Evaluation, value: Tensor) -> PendingCotangents:
     """The cotangents of ``value`` at the output and at each input gradient of one evaluation."""
-    outputs, groups = evaluation.output_leaves(), evaluation.trained_gradients()
+    outputs, groups = evaluation.outputs.leaves(), evaluation.trained_gradients()
     leaves = [*outputs, *(leaf for group in groups for leaf in group.leaves)]
     if not value.requires_grad or not leaves:
         return PendingCotangents([], [])
     cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
-    at_output = next(cotangents) if outputs else None
+    at_outputs: list[Tensor | None] = [next(cotangents) for _ in outputs]
     gradients: list[tuple[Linearization, Cotangents, float]] = []
     for group in groups:
         parts = [next(cotangents) for _ in group.leaves]
@@ -152,6 +152,9 @@ def _pending(evaluation: Evaluation, value: Tensor) -> PendingCotangents:
             v = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
             c = 0.0
             if evaluation.shared_base is not None and evaluation.shared_base.linearization is group.linearization:
-                c, at_output = evaluation.shared_base.split(value, at_output)
+                c, at_outputs[0] = evaluation.shared_base.split(value, at_outputs[0])
             gradients.append((group.linearization, v, c))
-    return PendingCotangents([] if at_output is None else [(evaluation.primal_pass.primal().output, at_output)], gradients)
+    if all(cotangent is None for cotangent in at_outputs):
+        return PendingCotangents([], gradients)
+    roots = zip(evaluation.outputs.in_graph(), at_outputs, strict=True)
+    return PendingCotangents([(output, cotangent) for output, cotangent in roots if cotangent is not None and output.requires_grad], gradients)

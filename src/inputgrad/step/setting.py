@@ -8,6 +8,9 @@ from torch import Tensor
 
 from inputgrad.engines.base import Engine
 from inputgrad.passes.frozen import FrozenDecisions
+from inputgrad.passes.outputs import default_output, one_output
+
+BaseLoss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Setting:
     function of the parameters alone (`verification`). lean: least memory, not least time: a pass whose graph is needed again is made again.
     """
 
-    base: Callable[[Tensor, Any], Tensor] | None
+    base: BaseLoss | None
     engine: Engine
     pick: Callable[[Any], Tensor]
     differentiable: bool = True
@@ -29,3 +32,8 @@ class Setting:
     single_term: bool = False
     frozen: FrozenDecisions | None = None
     lean: bool = False
+
+    @property
+    def pick_one(self) -> Callable[[Any], Tensor]:
+        """``pick``, for passes of one output alone: of several without a first one it takes none."""
+        return one_output if self.pick is default_output else self.pick

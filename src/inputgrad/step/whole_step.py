@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.distributed.ddp import as_forward_pass, unwrap_ddp
-from inputgrad.step.active_terms import warn_if_stateful
+from inputgrad.identity import identity_of
+from inputgrad.step.active_terms import ActiveTerm, warn_if_stateful
 from inputgrad.step.objective import Call
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients
 from inputgrad.tracing.records import StepRequest, StepResult
@@ -25,11 +26,11 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
         return None
     model = unwrap_ddp(evaluation.model)
 
-    def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]:
+    def step(inputs: Any, target: Any, weights: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Any, set[int]]:
         active = [replace(item, weight=weight) for item, weight in zip(call.active, weights, strict=True)]
         with objective.on(model, ModelInputs.of(inputs), target, active) as inner:
             values = inner.values()
-            return inner.attached(inner.total(values)), values, inner.evaluation.detached_output(), inner.evaluation.own_leaves()
+            return inner.attached(inner.total(values)), values, inner.evaluation.outputs.detached(), inner.evaluation.own_leaves()
 
     return objective.engine.take_step(
         StepRequest(
@@ -39,10 +40,19 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
             evaluation.inputs.as_given(),
             evaluation.target,
             weights=[torch.tensor(float(item.weight), dtype=torch.float64) for item in call.active],
-            schedule=(objective.base_counts, *((item.name, item.fraction) for item in call.active)),
-            holders=(objective.base, objective.output, *(item.term for item in call.active)),
+            schedule=(objective.base_counts, objective.base_weight, *((item.name, item.fraction, _keys(item.sample_weights)) for item in call.active)),
+            holders=(objective.base, objective.output, *(item.term for item in call.active), *_callables(call.active)),
         )
     )
+
+
+def _keys(sample_weights: Sequence[Any]) -> tuple[Any, ...]:
+    """Weights per sample, in a form that can be compared: parts of the target by name, callables by identity."""
+    return tuple(identity_of(given) if callable(given) else given for given in sample_weights)
+
+
+def _callables(active: Sequence[ActiveTerm]) -> list[Any]:
+    return [given for item in active for given in item.sample_weights if callable(given)]
 
 
 def as_loss(model: nn.Module, result: StepResult) -> Tensor:

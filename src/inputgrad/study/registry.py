@@ -22,6 +22,7 @@ from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf,
 from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms import FunctionTerm, Term, Weighted
 from inputgrad.terms.weights import Weight
+from inputgrad.terms.with_base import WithBase
 from inputgrad.variables import Key, Wrt
 
 SCHEDULE: dict[str, Any] = {"weight": (float, 1.0), "every": (int, 1), "fraction": (float, 1.0)}
@@ -79,7 +80,7 @@ def _perturbations() -> dict[str, type]:
 
 
 def _heads() -> type[OneOf]:
-    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner, base_losses.OwnLoss}
+    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner, heads.Output, base_losses.OwnLoss}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
     kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in named}
     return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")
@@ -149,6 +150,6 @@ DirectionEntry = one_of("Direction", DIRECTIONS, shorthand="own")
 _NAMED["direction"] = DirectionEntry
 
 _TRANSLATIONS += [(TensorRef, int | str | OwnCallable), (TensorRef | None, int | str | OwnCallable | None), (Weight, float)]
-TERMS: dict[str, type[Settings]] = {name: _weighted(cls) for name, cls in concrete(Term).items() if cls is not FunctionTerm} | _recipes()
+TERMS: dict[str, type[Settings]] = {name: _weighted(cls) for name, cls in concrete(Term).items() if cls not in (FunctionTerm, WithBase)} | _recipes()
 TermEntry = one_of("Term", TERMS | {"own": OwnTerm}, shorthand="own")
 BaseEntry = one_of("BaseLoss", {name: of_keywords(cls) for name, cls in base_losses.NAMED.items()} | {"own": OwnCallable}, shorthand="own")

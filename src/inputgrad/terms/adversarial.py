@@ -42,7 +42,7 @@ class Adversarial(PerturbedTerm):
         return cls(FGSM(0.1))
 
     def __call__(self, batch: Batch) -> Tensor:
-        there = batch.loss(batch.output_with({self.key: self.moved(batch)}))
+        there = batch.loss_with({self.key: self.moved(batch)})
         return there - batch.loss() if self.instead else there
 
 
@@ -75,7 +75,7 @@ class AdversarialPath(PerturbedTerm):
 
     def __call__(self, batch: Batch) -> Tensor:
         assert isinstance(self.perturbation, PGD)
-        losses = [batch.loss(batch.output_with({self.key: point.detach()})) for point in self.perturbation.path(batch)]
+        losses = [batch.loss_with({self.key: point.detach()}) for point in self.perturbation.path(batch)]
         mean = torch.stack(losses).mean(0)
         return mean - batch.loss() if self.instead else mean
 

@@ -4,12 +4,10 @@ A term never calls autograd for its gradient and knows no engine: it asks its ba
 line in ``terms/__init__.pyi``, and one row in the tests' table of cases (CONTRIBUTING.md).
 """
 
-import functools
 import math
-import re
 import sys
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, Literal, NoReturn
@@ -17,6 +15,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.terms.checks import check_label, check_sample_weights, check_schedule, no_loss, snake_case
 from inputgrad.terms.weights import Weight, at_step, is_weight, number, product
 from inputgrad.variables import Key, keys_of
 
@@ -71,6 +70,35 @@ class _Summand:
         """
         return _joined(part.thinned(1 if every is None else every, 1.0 if fraction is None else fraction) for part in self.weighted())
 
+    def named(self, name: str) -> "Weighted":
+        """The same term under this name in ``step.parts``, ``criterion.losses``, logs and reports. Equal names in one loss are an error.
+
+        >>> from torch import nn
+        >>> from inputgrad import GradientNorm
+        >>> criterion = nn.MSELoss() + 0.1 * GradientNorm().named("smooth")
+        >>> sorted(criterion.evaluate(nn.Linear(2, 1), torch.rand(3, 2), torch.rand(3, 1)).parts)
+        ['base', 'smooth']
+        """
+        return replace(self._alone("named"), label=name)
+
+    def sample_weight(self, weights: "str | int | Callable[[Batch], Tensor]") -> "Weighted":
+        """The same term with R_n multiplied by one weight per sample, w_n, before the mean: mean_n w_n R_n.
+
+        weights: a name or a position of the target, where that is a dict or a tuple, or a callable of the batch; ``[N]``. Weights given twice multiply.
+
+        >>> from inputgrad import GradientNorm, OnTarget
+        >>> criterion = OnTarget("y", "mse") + 0.1 * GradientNorm().sample_weight("w")
+        >>> loss = criterion(torch.nn.Linear(2, 1), torch.rand(3, 2), {"y": torch.rand(3, 1), "w": torch.tensor([1.0, 0.0, 2.0])})
+        """
+        part = self._alone("sample_weight")
+        return replace(part, sample_weights=(*part.sample_weights, weights))
+
+    def _alone(self, what: str) -> "Weighted":
+        several = self.weighted()
+        if len(several) != 1:
+            raise TypeError(f"{what} is said of one term, and this is a sum of {len(several)}: say it of each before adding them")
+        return several[0]
+
     def __add__(self, other: Any) -> Any:
         if isinstance(other, _Summand):
             return TermSum((*self.weighted(), *other.weighted()))
@@ -94,11 +122,6 @@ class _Summand:
 
     def __rsub__(self, base: Any) -> Any:
         return (-self).__radd__(base)
-
-
-@functools.cache
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 class _TermClass(ABCMeta):
@@ -138,7 +161,7 @@ class Term(_Summand, metaclass=_TermClass):
     @property
     def name(self) -> str:
         """The name under which the loss reports it: ``GradientNorm`` is ``"gradient_norm"``."""
-        return _snake_case(type(self).__name__)
+        return snake_case(type(self).__name__)
 
     @classmethod
     def example(cls) -> "Term":
@@ -161,25 +184,28 @@ class Weighted(_Summand):
     weight: Weight = 1.0
     every: int = 1
     fraction: float = 1.0
+    label: str | None = None
+    """The name that `named` gave it."""
+    sample_weights: tuple[str | int | Callable[[Batch], Tensor], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.term, Term):
             raise TypeError(f"a weight multiplies a term, got {type(self.term).__name__}; decorate a function with @inputgrad.term to make it one")
         if not is_weight(self.weight):
             raise TypeError(f"the weight of {self.term.name} must be a number or a callable of the step number, got {self.weight!r}")
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"every of {self.term.name} must be a whole number of steps, at least 1; got {self.every!r}")
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction of {self.term.name} must be a share of the batch, above 0 and at most 1; got {self.fraction!r}")
-        if self.fraction < 1 and self.term.per == "batch":
-            raise ValueError(f"the term {self.term.name} is a statistic of the batch: on a share of the batch it would be another; leave fraction at 1")
-        if self.fraction < 1 and getattr(self.term, "index", None) is not None:
-            raise ValueError(f"the samples of {self.term.name} have several rows each (index), and a share would thin them out; leave fraction at 1")
-        if self.fraction < 1 and self.term.state():
-            raise ValueError(f"the term {self.term.name} carries a state from step to step, for the rows of whole batches; leave fraction at 1")
+        check_label(self.label)
+        check_sample_weights(self.term, self.sample_weights)
+        check_schedule(self.term, self.every, self.fraction)
+
+    __call__ = no_loss
 
     def weighted(self) -> tuple["Weighted", ...]:
         return (self,)
+
+    @property
+    def name(self) -> str:
+        """What the loss reports it as: its own name, or that of its term."""
+        return self.label or self.term.name
 
     def at_step(self, step: int) -> float:
         """The weight at the step of this number."""
@@ -201,7 +227,10 @@ class Weighted(_Summand):
         schedule = {"every": self.every, "fraction": self.fraction}
         told = ", ".join(f"{name}={value}" for name, value in schedule.items() if value != 1)
         weighted = f"{self.weight if callable(self.weight) else format(self.weight, 'g')} * {self.term}"
-        return f"({weighted}).scheduled({told})" if told else weighted
+        told = f"({weighted}).scheduled({told})" if told else weighted
+        extras = [f".named({self.label!r})"] if self.label else []
+        extras += [f".sample_weight({weights!r})" for weights in self.sample_weights]
+        return f"({told}){''.join(extras)}" if extras else told
 
 
 @dataclass(frozen=True)
@@ -209,6 +238,8 @@ class TermSum(_Summand):
     """Weighted terms added up, before a base loss joins them."""
 
     parts: tuple[Weighted, ...]
+
+    __call__ = no_loss
 
     def weighted(self) -> tuple[Weighted, ...]:
         return self.parts

@@ -7,6 +7,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.perturbations.divergences import Divergence, check_divergence, divergence
 from inputgrad.perturbations.fgsm import FGSM
+from inputgrad.places.base import Place
 from inputgrad.terms.perturbed import PerturbedTerm
 
 
@@ -24,6 +25,8 @@ class Consistency(PerturbedTerm):
     hold_variable: where `wrt` is an inner module's output, such as an embedding, True keeps what computes it from learning by the perturbed branch
     (the public code of R3F); False lets it learn by both.
 
+    at: the samples that are perturbed; the batch's own by default, `inputgrad.Given` for others, such as unlabelled ones.
+
     When not: with one output and a divergence of probabilities (it raises an error); take "mse" there.
 
     Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8) of
@@ -36,6 +39,7 @@ class Consistency(PerturbedTerm):
     divergence: Divergence = "kl"
     hold_clean: bool = False
     hold_variable: bool = False
+    at: Place | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +50,7 @@ class Consistency(PerturbedTerm):
         return cls(FGSM(0.1, of="output"))
 
     def __call__(self, batch: Batch) -> Tensor:
+        batch = batch.at(self.at)
         clean = batch.output.detach() if self.hold_clean else batch.output
         moved = self.moved(batch)
         if (

@@ -122,7 +122,7 @@ class LocalLinearity(PerturbedTerm):
         gradient = batch.gradient(of="loss", wrt=self.key)
         there = self.moved(batch)
         slope = (flattened(there - batch.variable(self.key)) * flattened(gradient)).sum(1)
-        departure = batch.loss(batch.output_with({self.key: there})) - batch.loss() - slope
+        departure = batch.loss_with({self.key: there}) - batch.loss() - slope
         return self.lambda_ * departure.abs() + self.mu * slope.abs()
 
 

@@ -46,7 +46,10 @@ def number(factor: Any) -> Any:
         if factor.requires_grad:
             raise TypeError("a weight is a constant, and this tensor requires grad: for weights that learn, weigh the parts of criterion.losses(...) yourself")
         if factor.numel() != 1:
-            raise TypeError(f"a weight is one number, got a tensor of shape {list(factor.shape)}")
+            raise TypeError(
+                f"a weight is one number, got a tensor of shape {list(factor.shape)}. For one weight per sample write term.sample_weight('w'), with the "
+                "weights in the target, {'y': y, 'w': w}, or term.sample_weight(lambda batch: ...)"
+            )
         return float(factor)
     return float(factor) if isinstance(factor, Real) and not isinstance(factor, (int, float)) else factor
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.passes.outputs import tensors_in, with_tensors
 from inputgrad.passes.precision import LOSS_SCALE, Rows, is_float16_autocast
 from inputgrad.passes.traced_draws import draws_random_numbers
 from inputgrad.torch_internals import pytree
@@ -17,6 +18,8 @@ from inputgrad.torch_internals.tracing import holding, trace
 from inputgrad.tracing.records import StepFunction, StepRequest, StepResult
 
 _ONE = torch.ones(())
+_SLOT = torch.empty(0)
+"""Stands where a tensor was in what the model returned."""
 _TENSOR = object()
 """Stands where a tensor is handed in at each run."""
 
@@ -81,7 +84,8 @@ class CompiledStep:
     def _result(self, loss: Tensor, parts: list[Tensor], output: list[Tensor], gradients: Sequence[Tensor | None]) -> StepResult:
         named = dict(zip(self._names, parts, strict=True))
         reached = {name: gradient for name, gradient in zip(self._reached, gradients, strict=True) if gradient is not None}
-        return StepResult(loss, named, output[0] if output else None, reached, None if self._half else self)
+        tensors = iter(output)
+        return StepResult(loss, named, with_tensors(self._returned, lambda _: next(tensors)), reached, None if self._half else self)
 
     def _arguments(
         self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
@@ -109,7 +113,8 @@ class CompiledStep:
             found = torch.autograd.grad(loss, list(sources.values()), scale.to(loss) if self._half else None, allow_unused=True)
         gradients = {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
         self._names, self._reached = list(parts), list(gradients)
-        return loss.detach(), [part.detach() for part in parts.values()], [] if output is None else [output.detach()], list(gradients.values())
+        self._returned = with_tensors(output, lambda _: _SLOT)
+        return loss.detach(), [part.detach() for part in parts.values()], [part.detach() for part in tensors_in(output)], list(gradients.values())
 
 
 def computes_in_float16(model: nn.Module) -> bool:

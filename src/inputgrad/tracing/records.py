@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Tensor | None, set[int]]]
+StepFunction = Callable[[Any, Any, Sequence[Tensor]], tuple[Tensor, dict[str, Tensor], Any, set[int]]]
 """(inputs, target, weights) -> the loss with its graph, its parts by name, the model's output, and the leaves of the graph that the library made itself, by
 identity. Run in whatever tensors the model holds."""
 
@@ -44,6 +44,6 @@ class StepResult:
 
     loss: Tensor
     parts: dict[str, Tensor]
-    output: Tensor | None
+    output: Any
     gradients: dict[str, Tensor]
     program: Program | None = None

@@ -134,31 +134,6 @@ class OneOutput(Head):
 
 
 @dataclass(frozen=True)
-class Inner(Head):
-    """A head of what an inner module returns, in place of the model's output: ``Inner("encoder")`` is the Jacobian of the hidden representation.
-
-    module: its name in the model, as `torch.nn.Module.named_modules` gives it. head: what is taken of its output ``[N, ...]``; each of them by default.
-    Costs a forward pass of its own, in which the module must be called once.
-    """
-
-    module: str
-    head: Head = EachOutput()
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.head, Head):
-            raise TypeError(f"Inner: head must be a head of inputgrad.heads, such as EachOutput(), got {type(self.head).__name__}")
-
-    def identity(self) -> Hashable:
-        return (Inner, self.module, self.head.identity())
-
-    def __call__(self, output: Tensor, target: Any) -> Tensor:
-        return self.head(output, target)
-
-    def drawn(self, output: Tensor) -> Head:
-        return self.head.drawn(output)
-
-
-@dataclass(frozen=True)
 class CallableHead(Head):
     """A head of the user's own: a callable ``(output, target) -> [N]`` (or ``[N, K]``)."""
 
@@ -185,7 +160,8 @@ def resolve(of: Of) -> Head:
         raise ValueError(f"of={of!r} names no head; {nearest(of, [*NAMED, 'loss'])}, a head of inputgrad.heads, or a callable (output, target) -> [N]")
     if callable(of):
         return CallableHead(of)
-    raise TypeError(f"of must be a name, a head of inputgrad.heads, or a callable (output, target) -> [N]; got {type(of).__name__}")
+    hint = f"; for output {of} write of=ig.heads.OneOutput({of})" if isinstance(of, int) and not isinstance(of, bool) else ""
+    raise TypeError(f"of must be a name, a head of inputgrad.heads, or a callable (output, target) -> [N]; got {type(of).__name__}{hint}")
 
 
 class Score:

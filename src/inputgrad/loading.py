@@ -1,0 +1,20 @@
+"""Runs of ``inputgrad train`` from Python. What reads them is imported when one is read."""
+
+from pathlib import Path
+
+from torch import nn
+
+
+def load(run: str | Path) -> nn.Module:
+    """The trained model of a run of ``inputgrad train``, in evaluation mode. Needs the extra ``train``.
+
+    run: the run's directory, such as ``"runs/3-gradient-norm"``, or the ``checkpoint.pt`` in it. A model of your own is built again by the callable that the
+    config names, so it must be importable. Raises `ValueError` where there is no run.
+    """
+    from inputgrad.study.loading import load_model
+    from inputgrad.study.problems import StudyError
+
+    try:
+        return load_model(run)
+    except StudyError as error:
+        raise ValueError(str(error)) from error

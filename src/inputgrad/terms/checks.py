@@ -1,0 +1,57 @@
+"""Checks of what is said of a term besides its weight: name, weights per sample, how often and on what share of the batch. Must not know terms."""
+
+import functools
+import re
+from typing import Any, NoReturn
+
+from inputgrad.variables import described
+
+
+def check_label(label: Any) -> None:
+    """Raises for a name of a part that is none."""
+    if label is not None and (not isinstance(label, str) or not label or label == "base"):
+        raise ValueError(f'the name of a term must be a text, and not "base", which is the base loss; got {label!r}')
+
+
+def check_sample_weights(term: Any, weights: tuple[Any, ...]) -> None:
+    """Raises for weights per sample that name none, and of a term that has no number per sample."""
+    for given in weights:
+        if isinstance(given, bool) or not (isinstance(given, (str, int)) or (callable(given) and not isinstance(given, type))):
+            raise TypeError(
+                f"sample_weight of {term.name} must be a name or a position of the target, or a callable of the batch, such as lambda batch: "
+                f"batch.target['w']; got {described(given)}"
+            )
+    if weights and term.per == "batch":
+        raise ValueError(f"the term {term.name} is a statistic of the batch: it has no number per sample that sample_weight could multiply")
+
+
+def check_schedule(term: Any, every: Any, fraction: float) -> None:
+    """Raises for an ``every`` or a ``fraction`` that this term cannot have."""
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ValueError(f"every of {term.name} must be a whole number of steps, at least 1; got {every!r}")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction of {term.name} must be a share of the batch, above 0 and at most 1; got {fraction!r}")
+    if fraction < 1 and term.per == "batch":
+        raise ValueError(f"the term {term.name} is a statistic of the batch: on a share of the batch it would be another; leave fraction at 1")
+    if fraction < 1 and getattr(term, "index", None) is not None:
+        raise ValueError(f"the samples of {term.name} have several rows each (index), and a share would thin them out; leave fraction at 1")
+    if fraction < 1 and term.state():
+        raise ValueError(f"the term {term.name} carries a state from step to step, for the rows of whole batches; leave fraction at 1")
+
+
+def no_loss(term: Any, *_arguments: Any) -> NoReturn:
+    """What is said where a weighted term is called as a loss."""
+    raise TypeError(
+        f"{term!r} is a term and no loss: add it to a base loss, criterion = nn.MSELoss() + term, or take it alone, "
+        "criterion = ig.InputGradientLoss(None, term); then call criterion(model, inputs, target)"
+    )
+
+
+@functools.cache
+def snake_case(name: str) -> str:
+    """The name of a class as a part of a loss is called.
+
+    >>> snake_case("GradientNorm")
+    'gradient_norm'
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
