@@ -24,7 +24,7 @@ def called_embedding(model: nn.Module, embeddings: nn.Module, example: Mapping[s
 def _called(model: nn.Module, modules: Mapping[str, nn.Module], example: Mapping[str, Any]) -> list[str]:
     """The modules that a pass calls, in order; none where the pass fails."""
     order: list[str] = []
-    handles = [module.register_forward_hook(lambda *_, name=name: order.append(name)) for name, module in modules.items()]  # type: ignore[misc]  # a default
+    handles = [module.register_forward_hook(lambda *_, name=name: order.append(name)) for name, module in modules.items()]
     training = model.training
     device = next(model.parameters()).device
     try:
