@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "target": (calling(y=torch.randn(N)), ValueError, r"target has shape \[4\] and the model's output \[4, 3\]: MSELoss would broadcast.*target\[:, None\]"),
     "target of another batch": (
         calling(base="cross_entropy", y=LABELS[:3]),
-        ValueError, r"target has shape \[3\], and the model's output \[4, 3\]: expected one target a sample"
+        ValueError, r"target has shape \[3\], and the model's output \[4, 3\]: expected one target per sample"
     ),
     "float labels": (calling(base="cross_entropy", y=torch.rand(N)), ValueError, r"class labels as integers \(target.long\(\)\)"),
     "no target": (calling(y=None), ValueError, "MSELoss needs a target"),

@@ -27,7 +27,7 @@ MAKING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: ig.InputGradientLoss("mse", engine="double_backwards"),
         ValueError, "engine='double_backwards' names no engine; did you mean 'double_backward'\\?"
     ),
-    "output": (lambda: ig.InputGradientLoss("mse", output="logits"), TypeError, "output must be a callable.*got str"),
+    "output": (lambda: ig.InputGradientLoss("mse", output=1.5), TypeError, "output must be a key, or a callable.*got float"),
     "term": (lambda: ig.InputGradientLoss("mse", [lambda batch: 1]), TypeError, "terms must be terms or weighted terms.*@inputgrad.term"),
     "weight": (lambda: Weighted(ig.GradientNorm(), "heavy"), TypeError, "weight of gradient_norm must be a number or a callable.*'heavy'"),
     "weight of a function": (lambda: Weighted(lambda batch: 1, 2.0), TypeError, "a weight multiplies a term, got function"),

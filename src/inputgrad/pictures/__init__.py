@@ -34,7 +34,7 @@ def saliency(model: nn.Module, images: Tensor, target: Any = None, *, of: Of = "
     limit = float(maps.abs().max()) or 1.0
     for column, (image, gradient) in enumerate(zip(images.detach().cpu(), maps, strict=True)):
         _image(axes[0][column], image)
-        axes[1][column].imshow(gradient, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axes[1][column].imshow(gradient.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
     return figure
 
 
@@ -55,7 +55,7 @@ def path(points: Tensor, *, names: Sequence[str] | None = None) -> "Figure":
     figure, axes = _figure(1, points.shape[1], ticks=True)
     for column in range(points.shape[1]):
         for feature in range(points.shape[2]):
-            axes[0][column].plot(points[:, column, feature], label=names[feature] if names else None)
+            axes[0][column].plot(points[:, column, feature].numpy(), label=names[feature] if names else None)
         axes[0][column].set_xlabel("step")
     if names:
         axes[0][-1].legend()
@@ -78,10 +78,10 @@ def field(u: Callable[[Tensor], Any], box: Sequence[tuple[float, float]], names:
     axis, labels = axes[0][0], list(names or ("x", "y"))
     axis.set_xlabel(labels[0])
     if len(box) == 1:
-        axis.plot(lines[0].cpu(), values)
+        axis.plot(lines[0].cpu().numpy(), values.numpy())
     else:
         (left, right), (bottom, top) = box
-        shown = axis.imshow(values.reshape(points, points).T, origin="lower", aspect="auto", extent=(left, right, bottom, top))
+        shown = axis.imshow(values.reshape(points, points).T.numpy(), origin="lower", aspect="auto", extent=(left, right, bottom, top))
         axis.set_ylabel(labels[1])
         figure.colorbar(shown)
     return figure
@@ -102,6 +102,6 @@ def _figure(rows: int, columns: int, *, ticks: bool = False) -> tuple["Figure", 
 def _image(axis: Any, image: Tensor) -> None:
     """An image ``[C, H, W]`` or ``[H, W]``: of three channels in colour, else their mean in shades of grey."""
     if image.dim() == 3 and image.shape[0] == 3:
-        axis.imshow(image.permute(1, 2, 0).clamp(0, 1))
+        axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
     else:
-        axis.imshow(image.mean(0) if image.dim() == 3 else image, cmap="gray")
+        axis.imshow((image.mean(0) if image.dim() == 3 else image).numpy(), cmap="gray")

@@ -129,22 +129,24 @@ class Evaluation:
         return None if self.setting.frozen else (self._pass(keys := self._canonical(wrt), at, plain=True), keys)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        return self._further_run(values).output
+        return self.further_run(values).output
 
-    def _further_run(self, values: Mapping[Key, Tensor]) -> Run:
-        fixed = self.setting.frozen is not None
-        changes = {self._canonical(key)[0]: displacement(key, value, self.variable(key), frozen=fixed) for key, value in values.items()}
+    def further_run(self, values: Mapping[Key, Tensor]) -> Run:
+        changes = {self._canonical(key)[0]: displacement(key, z, self.variable(key), frozen=bool(self.setting.frozen)) for key, z in values.items()}
         return self._further_pass(tuple(changes)).run(changes)
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
 
     def loss_of(self, output: Tensor | None, base: BaseLoss | None = None) -> Tensor:
-        base = base or self.setting.base
-        return base_losses.per_sample(base, self.outputs.for_base(base) if output is None else output, self.target)
+        seen = self.batch.source.for_base(base) if output is None else output
+        return base_losses.per_sample(base or self.setting.base, seen, self.target)
+
+    def for_base(self, base: BaseLoss | None) -> Any:
+        return self.outputs.for_base(base or self.setting.base)
 
     def loss_with(self, values: Mapping[Key, Tensor], base: BaseLoss | None = None) -> Tensor:
-        return self.outputs.per_sample(base or self.setting.base, self._further_run(values), self.target)
+        return self.outputs.per_sample(base or self.setting.base, self.batch.source.further_run(values), self.target)
 
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
@@ -154,12 +156,10 @@ class Evaluation:
     def rows_apart(self) -> str | None:
         return rows_apart(self._passes.values())
 
-    # what the loss asks for
-
     def base_value(self) -> Tensor:
         """The base loss of the batch, 0-d."""
         assert self.setting.base is not None
-        self._base_value = base_losses.value(self.setting.base, self.outputs.for_base(self.setting.base), self.target)
+        self._base_value = base_losses.value(self.setting.base, self.for_base(None), self.target)
         return self._base_value
 
     def subset(self, fraction: float) -> "Evaluation":

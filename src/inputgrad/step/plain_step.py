@@ -84,7 +84,7 @@ class PlainStep:
         batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
         try:
             if self.form.objective.base is not None:
-                self.values["base"] = base_losses.value(self.form.objective.base, self._for_base(self.form.objective.base), self.target)
+                self.values["base"] = base_losses.value(self.form.objective.base, self.for_base(None), self.target)
             for item in active:
                 self.values[item.name] = value_of_term(item, batch, lambda: self._made().sizes())
         except UnforeseenRequestError:
@@ -137,8 +137,8 @@ class PlainStep:
     def size(self) -> int:
         return self._made().output.shape[0]
 
-    def _for_base(self, base: Any) -> Any:
-        made = self._made()
+    def for_base(self, base: Any) -> Any:
+        made, base = self._made(), base or self.form.objective.base
         return made.everything if made.is_seen_whole_by(base) else self.output()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
@@ -157,10 +157,12 @@ class PlainStep:
         return self.inputs.replaced({canonical(key, self.inputs, self.model)[0]: value for key, value in values.items()}).as_given()
 
     def loss_of(self, output: Tensor | None, base: Any = None) -> Tensor:
-        base = base or self.form.objective.base
-        return base_losses.per_sample(base, self._for_base(base) if output is None else output, self.target)
+        return base_losses.per_sample(base or self.form.objective.base, self.for_base(base) if output is None else output, self.target)
 
     def loss_with(self, values: Mapping[Key, Tensor], base: Any = None) -> NoReturn:
+        raise UnforeseenRequestError
+
+    def further_run(self, values: Mapping[Key, Tensor]) -> NoReturn:
         raise UnforeseenRequestError
 
     def batch_at(self, place: Place) -> NoReturn:

@@ -73,10 +73,9 @@ class _Summand:
     def named(self, name: str) -> "Weighted":
         """The same term under this name in ``step.parts``, ``criterion.losses``, logs and reports. Equal names in one loss are an error.
 
-        >>> from torch import nn
-        >>> from inputgrad import GradientNorm
-        >>> criterion = nn.MSELoss() + 0.1 * GradientNorm().named("smooth")
-        >>> sorted(criterion.evaluate(nn.Linear(2, 1), torch.rand(3, 2), torch.rand(3, 1)).parts)
+        >>> import torch, inputgrad as ig
+        >>> criterion = torch.nn.MSELoss() + 0.1 * ig.GradientNorm().named("smooth")
+        >>> sorted(criterion.evaluate(torch.nn.Linear(2, 1), torch.rand(3, 2), torch.rand(3, 1)).parts)
         ['base', 'smooth']
         """
         return replace(self._alone("named"), label=name)
@@ -86,8 +85,8 @@ class _Summand:
 
         weights: a name or a position of the target, where that is a dict or a tuple, or a callable of the batch; ``[N]``. Weights given twice multiply.
 
-        >>> from inputgrad import GradientNorm, OnTarget
-        >>> criterion = OnTarget("y", "mse") + 0.1 * GradientNorm().sample_weight("w")
+        >>> import torch, inputgrad as ig
+        >>> criterion = ig.OnTarget("y", "mse") + 0.1 * ig.GradientNorm().sample_weight("w")
         >>> loss = criterion(torch.nn.Linear(2, 1), torch.rand(3, 2), {"y": torch.rand(3, 1), "w": torch.tensor([1.0, 0.0, 2.0])})
         """
         part = self._alone("sample_weight")
