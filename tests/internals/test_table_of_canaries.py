@@ -116,8 +116,8 @@ def names_defined(tree: ast.AST) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self":
             yield node.attr
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "object.__setattr__":
-            yield str(ast.literal_eval(node.args[1]))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "object.__setattr__" and isinstance(node.args[1], ast.Constant):
+            yield str(node.args[1].value)
         elif isinstance(node, ast.alias):
             yield node.name
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_tracing
 
 LARGE = 1 << 20
@@ -85,10 +86,10 @@ def _set(generator: torch.Generator, state: Tensor) -> None:
 def _of_tensor(value: Tensor) -> Restore | None:
     if value.requires_grad or value.numel() >= LARGE or value.layout != torch.strided or value.is_inference():
         return None
-    version, content = value._version, value.detach().clone()
+    version, content = times_written(value), value.detach().clone()
 
     def restore() -> None:
-        if value._version != version:
+        if times_written(value) != version:
             value.detach().copy_(content)
 
     return restore

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.operators.taylor import rules
 from inputgrad.operators.taylor.algebra import full
-from inputgrad.operators.taylor.jet import Jet, NoRuleError, TaylorPass
+from inputgrad.operators.taylor.jet import Jet, NoRuleError, TaylorPass, jets_in, value_of
 from inputgrad.operators.taylor.layout import Index, Layout
 from inputgrad.passes.changes import opened
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.torch_internals import pytree
 from inputgrad.variables import Key
 
 __all__ = ["Expansion", "Seeds", "expanded", "rules", "unit_directions"]
@@ -63,11 +64,25 @@ def expanded(forward: ForwardPass, keys: Sequence[Key], layout: Layout, seeds: S
         output: Any = forward.run({key: put(key) for key in keys}).output
     finally:
         run.is_open = False
+        keeping = _made_plain(forward.model)
+    if keeping is not None:
+        raise NoRuleError(f"module {keeping!r} keeps a tensor of its forward pass")
     if run.obstacle is not None:
         raise NoRuleError(run.obstacle)
     if not isinstance(output, Jet):
         raise NoRuleError("the output carries no derivatives")
     return Expansion(output, tuple(variables.values()))
+
+
+def _made_plain(model: nn.Module) -> str | None:
+    """The name of a module that has put a jet away among its attributes; what it keeps are ordinary tensors from then on."""
+    keeping = None
+    for name, module in model.named_modules():
+        for key, value in list(vars(module).items()):
+            if not key.startswith("_") and jets_in(value):
+                vars(module)[key] = pytree.map_only(Jet, value_of, value)
+                keeping = name or type(module).__name__
+    return keeping
 
 
 def unit_directions(wanted: Sequence[int]) -> Seeds:
