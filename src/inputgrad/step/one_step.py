@@ -12,6 +12,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 
 from inputgrad.passes.replay import random_state, set_random_state
 from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import ModelInputs
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -117,7 +118,7 @@ def _same_memory(tensor: Tensor) -> Hashable:
     """What tells that two tensors are views of the same numbers, and that nobody has written on them since."""
     if type(tensor) is not Tensor or tensor.is_inference() or tensor.layout is not torch.strided:
         return id(tensor)
-    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor._version)
+    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, times_written(tensor))
 
 
 _RUNNING: list[object] = []
