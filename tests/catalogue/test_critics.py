@@ -433,7 +433,7 @@ BAD_CALLS: tuple[tuple[str, Any, Any, str], ...] = (
     ("fakes in a dict", critics.r2(), {"fake": REAL}, 'fake="fake"'),
     ("fakes under another name", critics.r2(fake="fakes"), {"fake": REAL}, "names no part of the target"),
     ("fewer fakes between", critics.wgan_gp(), REAL[:2], "must be a tensor of the inputs' shape"),
-    ("fakes of another shape", critics.r2(), REAL[:, :2], "must be samples of the inputs' shape"),
+    ("fakes of another shape", critics.r2(), REAL[:, :2], "must be samples of the shape of"),
 )
 
 

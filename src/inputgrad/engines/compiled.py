@@ -136,7 +136,7 @@ class Compiled(Engine):
         """Why the compiled step is not used: its first batch compared with the eager step, of whose gradient a sketch is kept."""
         dtypes = {parameter.dtype for parameter in request.model.parameters() if parameter.requires_grad}
         for interpreted in (True, False):
-            with replay.run():
+            with replay.run(program=True):
                 result = compiled(request.model, request.inputs, request.target, request.weights, interpreted=interpreted)
             known = compiled.random and not interpreted  # the compiler may draw other numbers
             error = 0.0 if known else relative({name: sketch(gradient) for name, gradient in result.gradients.items()}, expected)

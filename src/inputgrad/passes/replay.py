@@ -83,20 +83,23 @@ class RandomAndBufferState:
         self._renormalising = [(module, module.max_norm) for module in embeddings if module.max_norm is not None]
 
     @contextmanager
-    def run(self) -> Iterator[None]:
-        """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from."""
-        with self._replayed(), self._gathered.run() if self._gathered else nullcontext():
+    def run(self, *, program: bool = False) -> Iterator[None]:
+        """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from.
+
+        program: a compiled one runs, which no mode may watch: a compiler would take the mode into its graph.
+        """
+        with self._replayed(program=program), self._gathered.run() if self._gathered else nullcontext():
             yield
 
     @contextmanager
-    def _replayed(self) -> Iterator[None]:
+    def _replayed(self, *, program: bool) -> Iterator[None]:
         if self._random is None:
             self.remember()
             with self._draws(), self.placement.first_pass(self._remember_buffers), self._written or nullcontext():
                 yield
             return
         before = replayed(self._model, self._random, self._buffers, self.device)
-        written = self._written.replayed() if self._written else nullcontext()
+        written = self._written.replayed(watched=not program) if self._written else nullcontext()
         with before, self._attributes.replayed(), written, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
             yield
 

@@ -1,7 +1,7 @@
 """Frozen parameters that a model writes to in its forward pass, such as a momentum teacher's: copied as they are written, and put back like buffers."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -39,13 +39,13 @@ class WrittenParameters(TorchFunctionMode):
         put([*self.before.values()])
 
     @contextmanager
-    def replayed(self) -> Iterator[None]:
-        """Around a later pass: it starts from the values before the first one, and leaves those of the present."""
+    def replayed(self, *, watched: bool) -> Iterator[None]:
+        """Around a later pass: it starts from the values before the first one, and leaves those of the present. watched: whether further writes are seen."""
         now = [(parameter, parameter.detach().clone()) for parameter, _ in self.before.values()]
         self.restore()
         later = WrittenParameters([*self._frozen.values()])
         try:
-            with later:
+            with later if watched else nullcontext():
                 yield
         finally:
             later.restore()
