@@ -231,14 +231,14 @@ def test_function_bodies_are_short(path: Path) -> None:
 
 def test_import_above_torch_is_cheap_and_brings_nothing_along() -> None:
     program = (
-        "import sys, time, torch; before = set(sys.modules); start = time.process_time()\n"
-        "import inputgrad; inputgrad.InputGradientLoss, inputgrad.GradientNorm; print(time.process_time() - start)\n"  # names come when they are first used
+        "import sys, torch; before = set(sys.modules)\n"
+        "import inputgrad; inputgrad.InputGradientLoss, inputgrad.GradientNorm; print(len(set(sys.modules) - before))\n"  # names come when they are first used
         "[getattr(inputgrad, name) for name in inputgrad.__all__]\n"
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, *brought = done.stdout.split()
-    assert float(seconds) < 0.3
+    modules, *brought = done.stdout.split()
+    assert int(modules) < 180  # counted, not timed, so that it holds under load: 0.27 s of process time on two idle cores
     assert {name for name in brought if name not in sys.stdlib_module_names} <= {"inputgrad", "torch"}
 
 
