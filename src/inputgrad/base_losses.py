@@ -117,7 +117,7 @@ def sees_everything(base: Any) -> bool:
 
 
 def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tensor:
-    """The base loss of the batch, 0-d: what it returns, or the mean where it returns one number a sample or an element.
+    """The base loss of the batch, a 0-d tensor. Where the base returns one number per sample or per element, it is their mean.
 
     output: the model's output, or all that it returned.
     """

@@ -83,7 +83,7 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         """Around several calls that make one training step: closures of L-BFGS, or micro-batches whose gradients add up.
 
         Schedules, ``every=`` and `step_number` count the calls inside as one step. A batch that is evaluated again draws the same random heads, places, shares
-        and dropout masks as the first time. A closure that ``optimizer.step(closure)`` calls is told by itself.
+        and dropout masks as the first time. A closure that ``optimizer.step(closure)`` calls needs no such block.
 
         last: False where the next block goes on with this step: ``with criterion.one_step(last=i % 4 == 3): ...`` in a loop over micro-batches.
         """

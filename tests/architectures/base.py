@@ -93,7 +93,7 @@ def _verdict(known: Reference | str, engine: str, architecture: Architecture, tr
         warnings.simplefilter("always")
         one = verdict(known, engine, partial(by_criterion, architecture, engine, training))
     if one.outcome == WRONG and any("on purpose" in str(warning.message) for warning in told):
-        return Verdict(NO_REFERENCE, detail="the model changes gradients on purpose, which is told")
+        return Verdict(NO_REFERENCE, detail="the model changes gradients on purpose, and the library warns of it")
     return one
 
 

@@ -198,7 +198,7 @@ def guided(share: float, magnitude: bool = False, pixels: bool = False) -> Calla
 
 
 def integrated_entry(rule: str, steps: int, points: list[tuple[float, float]], baseline: float) -> Entry:
-    method = IntegratedGradients(steps, baseline, rule, of="label")  # type: ignore[arg-type]
+    method = IntegratedGradients(steps, baseline, rule, of="label")  # type: ignore[arg-type]  # a rule from the test's table, for mypy any text
     return Entry(f"attribution_match:integrated_gradients:{rule}", lambda: AttributionMatch(method), integrated_match(points, baseline), models=CLASSIFIERS[:3])
 
 

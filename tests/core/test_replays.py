@@ -79,7 +79,7 @@ def test_what_modules_keep_in_plain_attributes_changes_once_a_step(engine: str, 
     torch.manual_seed(0)
     model, (x, y) = Remembering(), data()
     if engine == "reverse_over_forward":  # forward mode allows no write to a tensor that is no part of it
-        model.written.mul_ = lambda _: torch.zeros_like(x[0])  # type: ignore[method-assign]
+        model.written.mul_ = lambda _: torch.zeros_like(x[0])  # type: ignore[method-assign]  # the method of this one tensor is exchanged on purpose
     by_hand = copy.deepcopy(model)
     by_hand.generator = torch.Generator().manual_seed(2)
     criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), engine=engine)

@@ -35,7 +35,7 @@ def batched_rows(scores: Tensor, variables: Sequence[Tensor], *, create_graph: b
             found = torch.autograd.grad(
                 scores.sum(0), list(variables), rows, retain_graph=True, create_graph=create_graph, allow_unused=True, is_grads_batched=True
             )
-    except (RuntimeError, NotImplementedError, UserWarning):
+    except (RuntimeError, NotImplementedError, UserWarning):  # torch cannot batch an operation, or memory lacks for all rows at once
         return None
     return list(found)
 

@@ -9,17 +9,16 @@ from torch import Tensor
 from inputgrad.perturbations.base import Perturbation
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.terms.of_term import OfTerm
 from inputgrad.torch_internals.draws import uniform_like
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from inputgrad.batch import Batch
 
 
 @dataclass(frozen=True, eq=False)
-class BatchMean(Term):
+class BatchMean(OfTerm):
     """The mean of another term over the batch, declared to be a statistic of the batch.
 
         R = mean_n R_n
@@ -46,20 +45,6 @@ class BatchMean(Term):
     @classmethod
     def example(cls) -> "BatchMean":
         return cls(GradientNorm())
-
-    @property
-    def name(self) -> str:
-        """That of the term."""
-        return self.term.name
-
-    def variables(self) -> tuple[Key, ...] | None:
-        return self.term.variables()
-
-    def state(self) -> dict[str, Tensor]:
-        return self.term.state()
-
-    def load_state(self, state: "Mapping[str, Tensor]") -> None:
-        self.term.load_state(state)
 
     def __call__(self, batch: "Batch") -> Tensor:
         result = self.term(batch)

@@ -22,7 +22,7 @@ class GradientStepDenoising(Term):
         R_n = 1/D ‖x̃_n − ∇g(x̃_n) − x_n‖²₂,   x̃_n = x_n + σ ξ,   ξ ~ N(0, 1)^D
 
     g: the potential, the model's output, one number per sample. sigma: σ, a number, or one per sample or for the batch: a name or position of the target, or a
-    callable of the batch. A model that is told σ has it among its inputs too. reduction: "mean" over the features, as in the authors' code, or "sum".
+    callable of the batch. If the model takes σ as an input, pass it there as well. reduction: "mean" over the features, as in the authors' code, or "sum".
     of, wrt: the score that is g, and the input x.
 
     When not: for a network that gives the denoised sample itself, which needs no input gradient.

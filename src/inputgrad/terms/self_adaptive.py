@@ -1,6 +1,5 @@
 """Self-adaptive weights: one trainable weight per sample, which grows where the term is large."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,11 @@ from inputgrad.batch import Batch
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import GradientNorm
-from inputgrad.variables import Key
+from inputgrad.terms.of_term import OfTerm
 
 
 @dataclass(frozen=True, eq=False)
-class SelfAdaptive(Term):
+class SelfAdaptive(OfTerm):
     """Another term with a weight of each sample's own, by which the loss is maximised while the network minimises it.
 
         R_n = λ_n² · R′_n
@@ -48,20 +47,6 @@ class SelfAdaptive(Term):
     @classmethod
     def example(cls) -> "SelfAdaptive":
         return cls(GradientNorm(), lambda batch: torch.ones_like(batch.output.flatten(1)[:, 0]))
-
-    @property
-    def name(self) -> str:
-        """That of the term."""
-        return self.term.name
-
-    def variables(self) -> tuple[Key, ...] | None:
-        return self.term.variables()
-
-    def state(self) -> dict[str, Tensor]:
-        return self.term.state()
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.term.load_state(state)
 
     def __call__(self, batch: Batch) -> Tensor:
         result = self.term(batch)

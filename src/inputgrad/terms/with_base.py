@@ -12,11 +12,12 @@ from inputgrad.heads import Of
 from inputgrad.places.base import Place
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.terms.of_term import OfTerm
 from inputgrad.variables import Key, Wrt
 
 
 @dataclass(frozen=True, eq=False)
-class WithBase(Term):
+class WithBase(OfTerm):
     """``term``, for which ``of="loss"`` and ``batch.loss`` are of ``base``."""
 
     term: Term
@@ -37,10 +38,6 @@ class WithBase(Term):
         return self.term.further_passes
 
     @property
-    def name(self) -> str:
-        return self.term.name
-
-    @property
     def index(self) -> Any:
         """What `Weighted` asks of a term whose samples have several rows."""
         return getattr(self.term, "index", None)
@@ -48,15 +45,6 @@ class WithBase(Term):
     @classmethod
     def example(cls) -> "WithBase":
         return cls(GradientNorm(of="loss"), nn.MSELoss())
-
-    def state(self) -> dict[str, Tensor]:
-        return self.term.state()
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.term.load_state(state)
-
-    def variables(self) -> tuple[Key, ...] | None:
-        return self.term.variables()
 
     def __repr__(self) -> str:
         return repr(self.term)

@@ -24,21 +24,26 @@ def remainder(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict
     rounding = "floor" if func.__name__ in ("remainder", "remainder_", "__mod__") else "trunc"
     dividend = x if isinstance(x, Tensor) else torch.full_like(y, x)
     result = dividend - tape.decide(lambda: torch.div(dividend, y, rounding_mode=rounding)) * y
-    return x.copy_(result) if func.__name__.endswith("_") and not func.__name__.endswith("__") else result
+    return x.copy_(result) if writes_in_place(func) else result
 
 
 def division(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A division that rounds is a decision."""
     if kwargs.get("rounding_mode") is None:
         return func(*args, **kwargs)
-    if func.__name__ in ("div_", "divide_"):
-        return args[0].copy_(step(tape, func, (args[0].clone(), *args[1:]), kwargs))
     return step(tape, func, args, kwargs)
 
 
 def step(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """A function that is constant between its jumps: what it is at x."""
-    return without_slope(tape.decide(lambda: func(*args, **kwargs)), *args, *kwargs.values())
+    given = (args[0].clone(), *args[1:]) if writes_in_place(func) else args
+    result = without_slope(tape.decide(lambda: func(*given, **kwargs)), *given, *kwargs.values())
+    return args[0].copy_(result) if writes_in_place(func) else result
+
+
+def writes_in_place(func: Any) -> bool:
+    """Whether a function of torch writes to its first argument, by its name."""
+    return func.__name__.endswith("_") and not func.__name__.endswith("__")
 
 
 def without_slope(value: Tensor, *arguments: Any) -> Tensor:

@@ -9,7 +9,21 @@ from torch import Tensor, nn
 
 from inputgrad.passes.branches.choices import chosen, extreme, larger, pool
 from inputgrad.passes.branches.grid_sample import grid_sample
-from inputgrad.passes.branches.norms import cdist, distance, division, linalg_norm, magnitude, norm, pdist, remainder, sides, signed, step, without_slope
+from inputgrad.passes.branches.norms import (
+    cdist,
+    distance,
+    division,
+    linalg_norm,
+    magnitude,
+    norm,
+    pdist,
+    remainder,
+    sides,
+    signed,
+    step,
+    without_slope,
+    writes_in_place,
+)
 from inputgrad.passes.constants import DETACHING
 from inputgrad.torch_internals.function_modes import homes_of_functions
 
@@ -24,7 +38,7 @@ def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
     """An elementwise function of two pieces: ``piece(mask, x, ...)``, with ``side(x, ...)`` deciding the mask."""
 
     def rule(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        in_place = bool(kwargs.pop("inplace", False)) or _in_place(func)
+        in_place = bool(kwargs.pop("inplace", False)) or writes_in_place(func)
         x, *rest = args if args else (kwargs.pop("input"),)
         given = x
         x = x.clone() if in_place else x  # what its graph keeps is not to be written over
@@ -37,7 +51,7 @@ def _sides(piece: Callable[..., Tensor], side: Callable[..., Tensor]) -> Rule:
 
 def _constant(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A function whose result is the decision: comparisons, argmax."""
-    if not _in_place(func):
+    if not writes_in_place(func):
         return tape.decide(lambda: func(*args, **kwargs))
     x, *rest = args
     return x.copy_(tape.decide(lambda: func(x.detach().clone(), *rest, **kwargs)))
@@ -48,9 +62,7 @@ def _step(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str
     x = args[0] if args else kwargs["input"]
     if x.is_complex():  # the sign of a complex number is smooth
         return func(*args, **kwargs)
-    if not _in_place(func):
-        return step(tape, func, args, kwargs)
-    return x.copy_(step(tape, func, (x.clone(), *args[1:]), kwargs))
+    return step(tape, func, args, kwargs)
 
 
 def _detached(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -89,7 +101,7 @@ def _clamp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[st
     if high is not None:
         raised = result  # where the bounds cross, the upper one holds
         result = torch.where(tape.decide(lambda: raised > high), _like(high, x), raised)
-    return x.copy_(result) if _in_place(func) else result
+    return x.copy_(result) if writes_in_place(func) else result
 
 
 def _bounds(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any, Any]:
@@ -113,7 +125,7 @@ def _slope(x: Tensor, weight: Tensor) -> Tensor:
 def _rrelu(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The random slopes are the decision. The function runs in replays too, so that the random state after it is the same."""
     settings = dict(zip(("input", "lower", "upper", "training", "inplace"), args, strict=False)) | kwargs
-    in_place = bool(settings.pop("inplace", False)) or _in_place(func)
+    in_place = bool(settings.pop("inplace", False)) or writes_in_place(func)
     x = settings["input"]
     drawn = F.rrelu(**{**settings, "input": x.detach().clone()})
     result = x * tape.decide(lambda: torch.where(x < 0, drawn / x, 1))
@@ -126,10 +138,6 @@ def _l1(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     size = magnitude(tape, difference)
     reduction = settings.get("reduction", "mean")
     return size if reduction == "none" else size.sum() if reduction == "sum" else size.mean()
-
-
-def _in_place(func: Any) -> bool:
-    return func.__name__.endswith("_") and not func.__name__.endswith("__")
 
 
 def _like(bound: Any, x: Tensor) -> Tensor:
