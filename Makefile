@@ -20,7 +20,7 @@ test: setup ## run the tests
 
 # On the first accelerator that torch finds (CUDA, ROCm, Metal, XPU); says why where there is none.
 test-device: setup ## run the table of cases on an accelerator
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/devices -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/devices -m "not study" -rs
 
 demo: setup ## train five networks and write demo/report.html
 	$(BIN)/inputgrad train examples/demo/*.yaml --out demo

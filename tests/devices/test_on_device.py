@@ -18,7 +18,7 @@ from tests.cases import Case
 from tests.devices.accelerator import DEVICE, PRECISION, REASON, moved
 from tests.table import CASES, LIMITS, TOLERANCES
 
-pytestmark = pytest.mark.skipif(DEVICE is None, reason=REASON)
+pytestmark = [pytest.mark.device, pytest.mark.skipif(DEVICE is None, reason=REASON)]
 DRAWING = ("dropout",)
 """Models whose passes draw."""
 DEVICE_TOLERANCE = 1e-8 if PRECISION is torch.float64 else 1e-3
