@@ -220,7 +220,7 @@ def _bench(problem: str, engines: list[str], rounds: int, out: Path | None) -> i
 def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out: Path, overwrite: bool) -> int:
     from rich.console import Console
 
-    from inputgrad.study import command
+    from inputgrad.study import command, distributed
     from inputgrad.study.problems import ConfigError
     from inputgrad.study.source import Override, assignment
 
@@ -233,7 +233,7 @@ def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out
     except ConfigError as error:
         typer.echo(str(error), err=True)
         return 1
-    return command.train(configs, overrides, out, overwrite=overwrite, console=Console())
+    return distributed.end(command.train(configs, overrides, out, overwrite=overwrite, console=Console()))
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ Writes docs/zoo.json and its tables. Names of packages or architectures run thos
 
 import argparse
 import datetime
+import faulthandler
 import platform
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import import_module, metadata
@@ -40,9 +42,11 @@ def main() -> None:
     asked = parser.parse_args()
     names = set(asked.names)
     torch.set_num_threads(1)
+    faulthandler.enable()
     results = []
     for architecture in everything(asked.every):
         if not names or names & {architecture.package, architecture.name}:
+            print(f"{architecture.package} | {architecture.name}", file=sys.stderr, flush=True)
             for training in (False, True):
                 results.append(judged(architecture, training))
                 _tell(results[-1], bool(names))

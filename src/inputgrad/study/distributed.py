@@ -3,8 +3,10 @@
 ``torchrun --nproc-per-node 2 -m inputgrad train CONFIG.yaml``. Knows torch's process groups; knows no config and no file.
 """
 
+import atexit
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +57,20 @@ def company() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
         if launched:
             dist.destroy_process_group()
+
+
+def end(status: int) -> int:
+    """The end of a process that torchrun started, once everything is written: what was registered with `atexit` runs, and the interpreter is not taken down.
+
+    gloo's threads outlive the process group, and one that lets go of a tensor while the interpreter ends aborts the process ("terminate called without an
+    active exception"): one run of two processes in 40 under load, with torch 2.13. Any other process gets its status back.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return status
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def _terminated(number: int, _frame: Any) -> None:
