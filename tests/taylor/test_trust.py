@@ -117,9 +117,11 @@ REFUSED: dict[str, tuple[Callable[[Net, Tensor], Tensor], str]] = {
     "tensor hook": (hooked, "hook"),
     "own gradient": (own_gradient, "grad"),
     "checkpoint": (lambda net, h: checkpoint(torch.tanh, h, use_reentrant=False), "checkpoint"),
-    "coupled": (lambda net, h: h * h.mean(0), "differs from nested"),
-    "batch norm": (lambda net, h: F.batch_norm(h, None, None, training=True), "couples"),
-    "permuted": (lambda net, h: h[torch.tensor([1, 0, 2, 3, 4])[: len(h)]] if len(h) > 1 else h, "differs"),
+    "coupled": (lambda net, h: h * h.mean(0), "the samples depend on each other"),
+    "coupled behind the first": (lambda net, h: torch.cat([h[:5], h[5:] * h[5:].mean(0)]), "the samples depend on each other"),
+    "coupled with a shuffled batch": (lambda net, h: h + 0.1 * h.roll(1, 0), "the samples depend on each other"),
+    "batch norm": (lambda net, h: F.batch_norm(h, None, None, training=True), "the samples depend on each other"),
+    "permuted": (lambda net, h: h[torch.tensor([1, 0, 2, 3, 4, 5, 6, 7])[: len(h)]] if len(h) > 1 else h, "the samples depend on each other"),
     "recurrent": (lambda net, h: nn.GRUCell(6, 6).double().requires_grad_(False)(h) * 0 + h, "gru"),
 }
 SERVED: dict[str, Callable[[Net, Tensor], Tensor]] = {
@@ -136,7 +138,7 @@ SERVED: dict[str, Callable[[Net, Tensor], Tensor]] = {
 
 
 def points() -> Tensor:
-    return torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def by_nesting(model: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:

@@ -82,6 +82,8 @@ def _standing_reason(model: nn.Module) -> str | None:
 
 def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> str | None:
     try:
+        if _samples_depend_on_each_other(forward):
+            return "the samples depend on each other"
         few = forward.of_first_samples(SAMPLES)
         with sdpa_kernel(SDPBackend.MATH):  # the kernel of attention that can be differentiated again and again
             reference = [part.detach() for part in nested(few)]
@@ -92,6 +94,27 @@ def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> s
     least = torch.finfo(reference[0].dtype).eps ** 0.5 * 10 ** max(order - 2, 0)
     return (
         None if worst <= least else f"the result differs from nested reverse mode by {worst:.1e}: the samples depend on each other, or a custom backward pass"
+    )
+
+
+def _samples_depend_on_each_other(forward: ForwardPass) -> bool:
+    """Whether the first derivative of the whole batch says so: with factors c_n on the outputs, that of sample n is c_n times what it was, and no more."""
+    few = forward.of_first_samples(forward.inputs.variable(forward.wrt[0]).shape[0])
+    here = few.primal()
+    variables = [here.variables[key] for key in few.wrt]
+    size = len(here.output)
+    if not here.output.requires_grad or any(z.shape[:1] != (size,) for z in variables):
+        return False
+    factors = torch.linspace(1.0, 2.0, size, dtype=here.output.dtype, device=here.output.device)
+
+    def gradients(seed: Tensor, *, last: bool) -> tuple[Tensor | None, ...]:
+        seeds = seed.reshape(-1, *[1] * (here.output.dim() - 1)).expand_as(here.output)
+        return torch.autograd.grad(here.output, variables, seeds, retain_graph=not last, allow_unused=True)
+
+    pairs = zip(gradients(torch.ones_like(factors), last=False), gradients(factors, last=True), strict=True)
+    least = torch.finfo(here.output.dtype).eps ** 0.5
+    return any(
+        one is not None and weighted is not None and _distance(weighted, factors.reshape(-1, *[1] * (one.dim() - 1)) * one) > least for one, weighted in pairs
     )
 
 
