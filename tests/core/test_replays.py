@@ -1,7 +1,10 @@
 """Engines of several passes: what the passes must share, what a change of the model must undo, and who hears of a gradient when."""
 
 import copy
+import random
+from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 from torch import Tensor, nn
@@ -95,6 +98,52 @@ def test_what_modules_keep_in_plain_attributes_changes_once_a_step(engine: str, 
             torch.testing.assert_close(parameter.grad, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
         assert model.calls == by_hand.calls == len(model.queue)
         torch.testing.assert_close((model.hidden, model.written, model.last.detach()), (by_hand.hidden, by_hand.written, by_hand.last.detach()))
+
+
+class Memory:
+    """An object of a user's own, with a slot for each of two layers."""
+
+    def __init__(self) -> None:
+        self.calls, self.seen = 0, set[int]()
+        self.states = {"layers": [[torch.zeros(FEATURES, dtype=torch.float64)], []]}
+        self.draw, self.array = random.Random(5), numpy.zeros(FEATURES)
+        self.generator = numpy.random.default_rng(6)
+
+
+class RememberingDeep(nn.Module):
+    """Keeps its state behind several doors: a namespace in a list, with a dictionary of lists of tensors, a set, and generators of Python and numpy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.kept = network(), [SimpleNamespace(memory=Memory())]
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = self.kept[0].memory
+        memory.calls += 1
+        memory.seen.add(memory.calls)
+        memory.states["layers"][0][0] = memory.states["layers"][0][0] + x.detach().mean(0)
+        memory.states["layers"][1].append(x.detach().sum())
+        memory.array += 0.1
+        factor = memory.calls * (1 + memory.draw.random()) * memory.generator.random() + len(memory.seen) + len(memory.states["layers"][1])
+        return self.body(x + memory.states["layers"][0][0].clone() + torch.as_tensor(memory.array.copy())) * factor
+
+
+@pytest.mark.parametrize("engine", ["auto", *ALL])
+def test_what_objects_of_a_module_keep_changes_once_a_step(engine: str) -> None:
+    torch.manual_seed(0)
+    model, (x, y) = RememberingDeep(), data()
+    by_hand, criterion = copy.deepcopy(model), ig.InputGradientLoss("mse", ig.GradientNorm(power=2), engine=engine)
+    for step in range(1, 4):
+        model.zero_grad()
+        criterion.backward(model, x, y)
+        z = x.clone().requires_grad_()
+        output = by_hand(z)
+        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+        wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.parameters()))
+        tolerance = 1e-6 if engine == "finite_difference" else 1e-10
+        for parameter, expected in zip(model.parameters(), wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+        assert model.kept[0].memory.calls == len(model.kept[0].memory.states["layers"][1]) == step
 
 
 class Cube(torch.autograd.Function):

@@ -1,12 +1,16 @@
-"""State that a user's modules keep in plain attributes: a hidden state, a count of calls, a queue, a generator of their own.
+"""State that a user's modules keep in plain attributes: a hidden state, a count of calls, a queue, a generator, objects of these.
 
 A later pass of a step starts from what the first one started from, and leaves what the first one left. What torch's own modules keep is not touched.
 """
 
+import random
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -19,8 +23,9 @@ from inputgrad.torch_internals.tracing import is_tracing
 LARGE = 1 << 20
 """Numbers of a tensor from which on what is written to it is not undone: a data set that hangs on a module is not copied."""
 
+MANY = 1000
+"""How many objects are remembered at the most, those that a module holds first: a data set is not walked through."""
 Restore = Callable[[], None]
-
 
 _TORCHS = frozenset(vars(nn.Module()))
 """The names of what ``nn.Module`` itself keeps: parameters, buffers, parts, hooks, the mode."""
@@ -32,7 +37,10 @@ class AttributeState:
     def __init__(self, model: nn.Module | None) -> None:
         kept = [] if model is None or is_tracing() else [module for module in model.modules() if _is_users(module)]
         self._model = model
-        self._kept = [(vars(module), _own(module), [_restoring(value) for value in _own(module).values()]) for module in kept]
+        self._kept = [(vars(module), _own(module)) for module in kept]
+        self._contents = _Contents()
+        for _, before in self._kept:
+            self._contents.take(tuple(before.values()))
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
@@ -46,13 +54,12 @@ class AttributeState:
 
     def restore(self) -> None:
         """Put them back."""
-        for attributes, before, contents in self._kept:
+        for attributes, before in self._kept:
             for name in [name for name in attributes if name not in before and name not in _TORCHS]:
                 del attributes[name]
             attributes.update(before)
-            for restore in contents:
-                if restore is not None:
-                    restore()
+        for restore in self._contents.restores:
+            restore()
 
 
 def _own(module: nn.Module) -> dict[str, Any]:
@@ -66,17 +73,59 @@ def _is_users(module: nn.Module) -> bool:
     return not any(base.__module__.startswith("torch.distributed.") for base in kind.__mro__) and vars(module).keys() > _TORCHS
 
 
-def _restoring(value: Any) -> Restore | None:
-    """What puts the content of a value back that may be changed in place."""
+class _Contents:
+    """What puts back the content of values that may be changed in place: lists and dictionaries in one another, objects of a user's own, generators."""
+
+    def __init__(self) -> None:
+        self.restores: list[Restore] = []
+        self._known: dict[int, Any] = {}  # held, so that no other object takes the identity of one
+
+    def take(self, value: Any) -> None:
+        """Remember a value and what it holds, each object once and `MANY` of them at the most."""
+        todo = [value]
+        while todo and len(self._known) < MANY:
+            one = todo.pop()
+            if isinstance(one, _PLAIN) or id(one) in self._known:
+                continue
+            self._known[id(one)] = one
+            restore, held = _restoring(one)
+            if restore is not None:
+                self.restores.append(restore)
+            todo.extend(reversed(held))
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, torch.dtype, torch.device)
+
+
+def _restoring(value: Any) -> tuple[Restore | None, list[Any]]:
+    """What puts one object back, and the objects in it."""
     if isinstance(value, Tensor):
-        return _of_tensor(value)
+        return _of_tensor(value), []
     if isinstance(value, torch.Generator):
-        return partial(_set, value, value.get_state())
-    if type(value) in (list, deque):
-        return _of_list(value, list(value))
-    if type(value) is dict:
-        return _of_dict(value, dict(value))
-    return None
+        return partial(_set, value, value.get_state()), []
+    if isinstance(value, random.Random):
+        return partial(value.setstate, value.getstate()), []
+    if (numpy := sys.modules.get("numpy")) is not None and isinstance(value, (numpy.ndarray, numpy.random.Generator, numpy.random.RandomState)):
+        return _of_numpy(value), []
+    if isinstance(value, (list, deque)):
+        return _of_list(value, list(value)), list(islice(value, MANY))
+    if isinstance(value, (set, dict)):
+        return _of_dict(value, value.copy()), list(islice(value.values(), MANY)) if isinstance(value, dict) else []
+    if isinstance(value, tuple):
+        return None, list(value[:MANY])
+    if not _is_of_users(value):
+        return None, []
+    attributes = vars(value)
+    return _of_dict(attributes, dict(attributes)), list(attributes.values())
+
+
+def _is_of_users(value: Any) -> bool:
+    """Whether an object's attributes are the user's: not those of a module, whose state is kept as such, nor of a package's own machinery."""
+    kind = type(value)
+    return hasattr(value, "__dict__") and not isinstance(value, nn.Module) and kind.__module__.split(".")[0] not in _MACHINERY
+
+
+_MACHINERY = frozenset({"torch", "inputgrad", *sys.stdlib_module_names} - {"argparse", "types", "__main__"})
 
 
 def _set(generator: torch.Generator, state: Tensor) -> None:
@@ -95,6 +144,15 @@ def _of_tensor(value: Tensor) -> Restore | None:
     return restore
 
 
+def _of_numpy(value: Any) -> Restore | None:
+    if hasattr(value, "bit_generator"):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    if hasattr(value, "set_state"):
+        return partial(value.set_state, value.get_state())
+    content = value.copy() if value.size < LARGE else None
+    return None if content is None or not value.flags.writeable else partial(value.__setitem__, ..., content)
+
+
 def _of_list(value: Any, before: list[Any]) -> Restore:
     def restore() -> None:
         if len(value) != len(before) or any(one is not other for one, other in zip(value, before, strict=True)):
@@ -104,9 +162,11 @@ def _of_list(value: Any, before: list[Any]) -> Restore:
     return restore
 
 
-def _of_dict(value: dict[Any, Any], before: dict[Any, Any]) -> Restore:
+def _of_dict(value: Any, before: Any) -> Restore:
+    """Also of a set."""
+
     def restore() -> None:
-        if value.keys() != before.keys() or any(value[key] is not item for key, item in before.items()):
+        if len(value) != len(before) or (value != before if isinstance(value, set) else any(value.get(key, value) is not one for key, one in before.items())):
             value.clear()
             value.update(before)
 

@@ -128,7 +128,7 @@ def check_replay(
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
             f"engine {engine.name!r} runs {type(forward.model).__name__} several times a step, and two runs on the same input differ by {off / size:.0e}: "
-            "it draws from a generator, or keeps a state, that hangs on none of its modules or lies deep in an attribute. Use torch's default generator and "
+            "it draws from a generator, or keeps a state, that hangs on none of its modules, such as a global variable. Use torch's default generator and "
             "buffers, or engine='double_backward', which runs it once"
         )
     memory(forward.model).checked.add(key)
