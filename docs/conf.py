@@ -14,7 +14,7 @@ author = "the inputgrad developers"
 project_copyright = "2026, the inputgrad developers"
 release = inputgrad.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

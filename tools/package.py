@@ -47,9 +47,11 @@ def _all_files_are_there(empty: Environment, elsewhere: Path) -> None:
 
 
 def _alone(empty: Environment, elsewhere: Path) -> None:
-    snippet = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    _demand(snippet is not None, "the README has a snippet")
-    (elsewhere / "snippet.py").write_text(snippet.group(1) if snippet else "", encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    _demand(len(snippets) == 2, "the README has the uses of each field and a complete step")
+    (elsewhere / "uses.py").write_text(snippets[0], encoding="utf-8")
+    empty.output("python", "uses.py", cwd=elsewhere)
+    (elsewhere / "snippet.py").write_text(snippets[1], encoding="utf-8")
     _demand(empty.output("python", "snippet.py", cwd=elsewhere).startswith("{'base'"), "the README's snippet runs")
     for flag in ("--help", "-h"):
         _demand("Usage" in empty.output("inputgrad", flag, cwd=elsewhere), f"inputgrad {flag}")
