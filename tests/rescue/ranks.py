@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 import warnings
 
 import torch
@@ -159,7 +158,3 @@ def main(rank: int, ranks: int, folder: str) -> None:
                 dist.barrier()
     plain = {"upstream": {wrapper: upstream(wrapper) for wrapper in WRAPPERS}, "forward_mode": [error_of_plain_forward_mode(wrapper) for wrapper in FSDP]}
     left(rank, folder, {"rows": rows, "buffers": buffers_agree(), **plain})
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

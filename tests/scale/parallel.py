@@ -1,6 +1,5 @@
 """What each of four gloo processes runs: tensor parallelism by every style, with shards (2 × 2) and without, and ways of ``fully_shard`` with replicas."""
 
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -471,7 +470,3 @@ def main(rank: int, ranks: int, folder: str) -> None:
             answers[way.__name__] = f"raised {type(error).__name__}: {error}"
         dist.barrier()
     left(rank, folder, answers)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,7 +1,6 @@
 """What each of two gloo processes runs: steps under a gradient scaler, replicated and sharded, and what became of them."""
 
 import contextlib
-import sys
 from typing import Any
 
 import torch
@@ -84,7 +83,3 @@ CHANGING = [(engine, "gradient norm") for engine in TAKEN if engine != "compiled
 def main(rank: int, ranks: int, folder: str) -> None:
     joined(rank, ranks, folder)
     left(rank, folder, {**found(), **{f"{engine}, {column}": changing(engine, column) for engine, column in CHANGING}})
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

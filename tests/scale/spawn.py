@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,25 @@ def environment() -> dict[str, str]:
 
 
 def spawned(module: str, folder: Path, ranks: int, *arguments: str, limit: float) -> list[Any]:
-    """What each rank of ``python -m module rank ranks folder *arguments`` left in ``folder/found.<rank>``. The first rank that fails ends all."""
-    command = [sys.executable, "-W", "ignore", "-m", module]
-    logs = [(folder / f"log.{rank}").open("w+") for rank in range(ranks)]
-    started = [
-        subprocess.Popen([*command, str(rank), str(ranks), str(folder), *arguments], cwd=ROOT, env=environment(), stdout=log, stderr=log)
-        for rank, log in enumerate(logs)
-    ]
-    try:
-        statuses = _statuses(started, limit)
-    finally:
-        for process, log in zip(started, logs, strict=True):
-            process.kill()
-            process.wait()
-            log.close()
-    said = "\n".join((folder / f"log.{rank}").read_text(encoding="utf-8")[-3000:] for rank in range(ranks))
+    """What each rank of ``module.main(rank, ranks, folder, *arguments)`` left in ``folder/found.<rank>``. The first rank that fails ends all.
+
+    The ranks are forks of one process (`tests.scale.forks`), so that torch is imported once for all of them.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "tests.scale.forks", module, str(ranks), str(folder), *arguments]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True) as process:
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    told = folder / "statuses"
+    statuses = json.loads(told.read_text(encoding="utf-8")) if told.exists() else [None] * ranks
+    logs = [folder / f"log.{rank}" for rank in range(ranks)]
+    said = "\n".join(log.read_text(encoding="utf-8")[-3000:] for log in logs if log.exists())
     assert statuses == [0] * ranks, f"exit statuses {statuses}; None: ended from here, at a failure or after {limit} s\n{said}"
     return [json.loads((folder / f"found.{rank}").read_text(encoding="utf-8")) for rank in range(ranks)]
-
-
-def _statuses(started: list[subprocess.Popen[bytes]], limit: float) -> list[int | None]:
-    """The exit statuses when all have ended, one has failed, or the limit is reached."""
-    until = time.monotonic() + limit
-    while True:
-        statuses = [process.poll() for process in started]
-        if None not in statuses or any(statuses) or time.monotonic() > until:
-            return statuses
-        time.sleep(0.05)
 
 
 def joined(rank: int, ranks: int, folder: str) -> None:
