@@ -39,8 +39,12 @@ REFUSALS = {
 """Why the textbook cannot -> what the library's error must say."""
 
 SERVED = "served"
-EVERY = {"nn.LinearCrossEntropyLoss": 29}
-"""Module -> one sample in so many is tried: this one brings 857 combinations of its options, one like the other (22 s)."""
+EVERY = {
+    "nn.LinearCrossEntropyLoss": 29,
+    **dict.fromkeys(("nn.Transformer", "nn.TransformerDecoderLayer", "nn.MultiheadAttention"), 5),
+    **dict.fromkeys(("nn.TransformerEncoder", "nn.TransformerEncoderLayer", "nn.RNN", "nn.LSTM", "nn.CrossEntropyLoss"), 3),
+}
+"""Module -> one sample in so many is tried, all by ``make study``: these bring 64 to 857 combinations of their options each, a minute in all."""
 ROOTS = ("nn.LPPool1d", "nn.LPPool2d", "nn.LPPool3d")
 """Modules that take roots, of which torch's samples are negative: NaN whoever differentiates. They are tried at the samples' absolute values."""
 LOGARITHMS = ("nn.KLDivLoss",)
@@ -193,11 +197,12 @@ def target_of(sample: Sample) -> Tensor:
     return target_like(first(textbook.Textbook(sample.model(), sample.inputs()[0], None, (), first).output))
 
 
-def samples(info: ModuleInfo) -> Iterator[Sample]:
+def samples(info: ModuleInfo, *, whole: bool = False) -> Iterator[Sample]:
     for training in (True, False):
         torch.manual_seed(0)
-        for given in info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=False, training=training)[:: EVERY.get(info.name, 1)]:
-            yield Sample(info, given, training)
+        given = info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=False, training=training)
+        for one in given[:: 1 if whole else EVERY.get(info.name, 1)]:
+            yield Sample(info, one, training)
 
 
 def judged(sample: Sample) -> str:
@@ -237,6 +242,13 @@ def test_each_module_is_served_exactly_or_refused_by_name(name: str) -> None:
     assert counts.total() > 0
 
 
+@pytest.mark.study
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", EVERY)
+def test_every_sample_of_the_modules_of_many_options(name: str) -> None:
+    assert Counter(judged(sample) for sample in samples(BY_NAME[name], whole=True))[SERVED] >= 50
+
+
 NEVER = {"nn.CTCLoss": "no second derivative", "nn.Embedding": "integer input"}
 """Refused for all samples, with the reason: torch's kernel of this loss has no second derivative, and tokens no derivative at all."""
 
@@ -258,7 +270,7 @@ def test_all_modules_are_accounted_for(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("name", sorted(ATTENTION))
 def test_fused_attention_is_served_by_differences(name: str) -> None:
     """The way out that the refusal names, against the textbook on torch's own attention arithmetic."""
-    for sample in list(samples(BY_NAME[name]))[::16]:
+    for sample in list(samples(BY_NAME[name], whole=True))[::16]:
         with sdpa_kernel(SDPBackend.MATH):
             expected, target = by_textbook(sample), target_of(sample)
         assert isinstance(expected, Result)
