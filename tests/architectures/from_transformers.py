@@ -17,7 +17,7 @@ SIZES = {
     "n_heads num_heads encoder_attention_heads decoder_attention_heads num_key_value_heads num_experts_per_tok",
     24: "intermediate_size ffn_dim encoder_ffn_dim decoder_ffn_dim d_ff n_inner ffn_hidden_size dim_feedforward moe_intermediate_size "
     "shared_expert_intermediate_size",
-    8: "head_dim",
+    8: "head_dim chunk_size mamba_chunk_size",
     4: "patch_size num_experts num_local_experts n_routed_experts",
     40: "vocab_size",
 }
