@@ -6,6 +6,7 @@ import nothing of the library. Random draws are taken from torch's generator in 
 
 import copy
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -80,14 +81,15 @@ CLASSIFIERS = ("smooth", "relu", "max_pool", "group_norm", "batch_norm", "attent
 """Three outputs a sample: for most entries."""
 SCALARS = ("scalar", "scalar_relu")
 
+BACKEND = os.environ.get("CATALOGUE_BACKEND", "eager")
+"""What torch.compile makes of the joint graphs: nothing, or with "aot_eager" (as by ``make study``) all but code, which takes three times as long."""
 ENGINES: dict[str, tuple[Any, float]] = {
     "double_backward": ("double_backward", 1e-10),
     "reverse_over_forward": ("reverse_over_forward", 1e-10),
     "finite_difference": ("finite_difference", 1e-6),
-    "compiled": (Compiled(backend="eager"), 1e-10),
+    "compiled": (Compiled(backend=BACKEND), 1e-10),
 }
-"""Engine -> what the criterion is given, and the relative error allowed in float64. "compiled": the joint graph by itself, on the first model. What torch's
-compilers make of such graphs is tried in tests/joint and tests/scale."""
+"""Engine -> what the criterion is given, and the relative error allowed in float64. "compiled": the joint graph by itself, on the first model."""
 
 
 def labels(inputs: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy
@@ -56,6 +57,16 @@ def test_a_model_that_cannot_be_replayed_is_refused(make: type[nn.Module], engin
         criterion(make(), *data())
 
 
+def check_gradients(model: nn.Module, by_hand: nn.Module, x: Tensor, y: Tensor, tolerance: float) -> None:
+    """The ``.grad`` of the model, against a step of its twin with ‖∂(Σ output)/∂x‖² written out."""
+    z = x.clone().requires_grad_()
+    output = by_hand(z)
+    (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+    wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.parameters()))
+    for parameter, expected in zip(model.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+
+
 class Remembering(nn.Module):
     """Keeps in plain attributes: a hidden state, a count of calls, a queue, a table, a tensor that it writes to, its last output, and a generator."""
 
@@ -89,13 +100,7 @@ def test_what_modules_keep_in_plain_attributes_changes_once_a_step(engine: str, 
     for _ in range(3):
         model.zero_grad()
         criterion.backward(model, x, y) if at_once else criterion(model, x, y).backward()
-        z = x.clone().requires_grad_()
-        output = by_hand(z)
-        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
-        wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.parameters()))
-        tolerance = 1e-6 if engine == "finite_difference" else 1e-10
-        for parameter, expected in zip(model.parameters(), wanted, strict=True):
-            torch.testing.assert_close(parameter.grad, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+        check_gradients(model, by_hand, x, y, 1e-6 if engine == "finite_difference" else 1e-10)
         assert model.calls == by_hand.calls == len(model.queue)
         torch.testing.assert_close((model.hidden, model.written, model.last.detach()), (by_hand.hidden, by_hand.written, by_hand.last.detach()))
 
@@ -104,7 +109,7 @@ class Memory:
     """An object of a user's own, with a slot for each of two layers."""
 
     def __init__(self) -> None:
-        self.calls, self.seen = 0, set[int]()
+        self.calls, self.seen, self.times = 0, set[int](), Counter[str]()
         self.states = {"layers": [[torch.zeros(FEATURES, dtype=torch.float64)], []]}
         self.draw, self.array = random.Random(5), numpy.zeros(FEATURES)
         self.generator = numpy.random.default_rng(6)
@@ -121,10 +126,13 @@ class RememberingDeep(nn.Module):
         memory = self.kept[0].memory
         memory.calls += 1
         memory.seen.add(memory.calls)
+        memory.times["forward"] += 1
         memory.states["layers"][0][0] = memory.states["layers"][0][0] + x.detach().mean(0)
         memory.states["layers"][1].append(x.detach().sum())
         memory.array += 0.1
-        factor = memory.calls * (1 + memory.draw.random()) * memory.generator.random() + len(memory.seen) + len(memory.states["layers"][1])
+        factor = (
+            memory.calls * (1 + memory.draw.random()) * memory.generator.random() + len(memory.seen) * memory.times.total() + len(memory.states["layers"][1])
+        )
         return self.body(x + memory.states["layers"][0][0].clone() + torch.as_tensor(memory.array.copy())) * factor
 
 
@@ -136,13 +144,7 @@ def test_what_objects_of_a_module_keep_changes_once_a_step(engine: str) -> None:
     for step in range(1, 4):
         model.zero_grad()
         criterion.backward(model, x, y)
-        z = x.clone().requires_grad_()
-        output = by_hand(z)
-        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
-        wanted = torch.autograd.grad(nn.functional.mse_loss(output, y) + g.square().sum(1).mean(), list(by_hand.parameters()))
-        tolerance = 1e-6 if engine == "finite_difference" else 1e-10
-        for parameter, expected in zip(model.parameters(), wanted, strict=True):
-            torch.testing.assert_close(parameter.grad, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+        check_gradients(model, by_hand, x, y, 1e-6 if engine == "finite_difference" else 1e-10)
         assert model.kept[0].memory.calls == len(model.kept[0].memory.states["layers"][1]) == step
 
 

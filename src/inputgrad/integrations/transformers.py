@@ -80,8 +80,9 @@ class InputGradientTrainer(Trainer):
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """`Trainer.evaluation_loop`, the parts among the metrics."""
         self._evaluated = _Means()
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        output.metrics.update(self._evaluated.taken(f"{metric_key_prefix}_loss"))
+        output = super().evaluation_loop(*args, **kwargs | {"metric_key_prefix": metric_key_prefix})
+        if output.metrics is not None:
+            output.metrics.update(self._evaluated.taken(f"{metric_key_prefix}_loss"))
         return output
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

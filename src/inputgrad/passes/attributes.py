@@ -109,8 +109,10 @@ def _restoring(value: Any) -> tuple[Restore | None, list[Any]]:
         return _of_numpy(value), []
     if isinstance(value, (list, deque)):
         return _of_list(value, list(value)), list(islice(value, MANY))
-    if isinstance(value, (set, dict)):
-        return _of_dict(value, value.copy()), list(islice(value.values(), MANY)) if isinstance(value, dict) else []
+    if isinstance(value, dict):
+        return _of_dict(value, dict(value)), list(islice(value.values(), MANY))
+    if isinstance(value, set):
+        return _of_set(value, set(value)), []
     if isinstance(value, tuple):
         return None, list(value[:MANY])
     if not _is_of_users(value):
@@ -162,12 +164,18 @@ def _of_list(value: Any, before: list[Any]) -> Restore:
     return restore
 
 
-def _of_dict(value: Any, before: Any) -> Restore:
-    """Also of a set."""
-
+def _of_dict(value: dict[Any, Any], before: dict[Any, Any]) -> Restore:
     def restore() -> None:
-        if len(value) != len(before) or (value != before if isinstance(value, set) else any(value.get(key, value) is not one for key, one in before.items())):
+        if value.keys() != before.keys() or any(value[key] is not item for key, item in before.items()):
             value.clear()
             value.update(before)
+
+    return restore
+
+
+def _of_set(value: set[Any], before: set[Any]) -> Restore:
+    def restore() -> None:
+        value.intersection_update(before)
+        value.update(before)
 
     return restore

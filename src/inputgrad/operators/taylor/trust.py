@@ -99,23 +99,21 @@ def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> s
 
 def _samples_depend_on_each_other(forward: ForwardPass) -> bool:
     """Whether the first derivative of the whole batch says so: with factors c_n on the outputs, that of sample n is c_n times what it was, and no more."""
-    few = forward.of_first_samples(forward.inputs.variable(forward.wrt[0]).shape[0])
-    here = few.primal()
-    variables = [here.variables[key] for key in few.wrt]
-    size = len(here.output)
-    if not here.output.requires_grad or any(z.shape[:1] != (size,) for z in variables):
+    whole = forward.of_first_samples(forward.inputs.variable(forward.wrt[0]).shape[0])
+    here = whole.primal()
+    output, variables = here.output, [here.variables[key] for key in whole.wrt]
+    if not output.requires_grad or any(z.shape[:1] != output.shape[:1] for z in variables):
         return False
-    factors = torch.linspace(1.0, 2.0, size, dtype=here.output.dtype, device=here.output.device)
+    factors = torch.linspace(1.0, 2.0, len(output), dtype=output.dtype, device=output.device)
+    alike = torch.autograd.grad(output.sum(), variables, retain_graph=True, allow_unused=True)
+    weighted = torch.autograd.grad(_by_sample(factors, output).sum(), variables, allow_unused=True)
+    least = torch.finfo(output.dtype).eps ** 0.5
+    return any(a is not None and b is not None and _distance(b, _by_sample(factors, a)) > least for a, b in zip(alike, weighted, strict=True))
 
-    def gradients(seed: Tensor, *, last: bool) -> tuple[Tensor | None, ...]:
-        seeds = seed.reshape(-1, *[1] * (here.output.dim() - 1)).expand_as(here.output)
-        return torch.autograd.grad(here.output, variables, seeds, retain_graph=not last, allow_unused=True)
 
-    pairs = zip(gradients(torch.ones_like(factors), last=False), gradients(factors, last=True), strict=True)
-    least = torch.finfo(here.output.dtype).eps ** 0.5
-    return any(
-        one is not None and weighted is not None and _distance(weighted, factors.reshape(-1, *[1] * (one.dim() - 1)) * one) > least for one, weighted in pairs
-    )
+def _by_sample(factors: Tensor, tensor: Tensor) -> Tensor:
+    """Each sample of a tensor times its factor, ``[N]``."""
+    return factors.reshape(-1, *[1] * (tensor.dim() - 1)) * tensor
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
