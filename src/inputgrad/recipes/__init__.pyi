@@ -72,6 +72,7 @@ from inputgrad.recipes.physics_informed import heat as heat
 from inputgrad.recipes.physics_informed import hessian_penalty as hessian_penalty
 from inputgrad.recipes.physics_informed import poisson as poisson
 from inputgrad.recipes.physics_informed import wave as wave
+from inputgrad.recipes.robustness_transfer import igam as igam
 from inputgrad.recipes.smoothness import curvature as curvature
 from inputgrad.recipes.smoothness import elle as elle
 from inputgrad.recipes.smoothness import free_lb as free_lb

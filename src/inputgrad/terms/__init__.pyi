@@ -18,6 +18,7 @@ from inputgrad.terms.direction_match import DirectionMatch as DirectionMatch
 from inputgrad.terms.diversity import PairwiseCosine as PairwiseCosine
 from inputgrad.terms.function_term import FunctionTerm as FunctionTerm
 from inputgrad.terms.function_term import term as term
+from inputgrad.terms.gradient_discriminator import GradientDiscriminator as GradientDiscriminator
 from inputgrad.terms.gradient_match import GradientMatch as GradientMatch
 from inputgrad.terms.gradient_norm import GradientNorm as GradientNorm
 from inputgrad.terms.gradient_step import GradientStepDenoising as GradientStepDenoising
