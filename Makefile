@@ -62,8 +62,8 @@ compat: ## run the core's tests on another torch: make compat TORCH=2.15.0 [PYTH
 	$(PYTHON) -m tools.compat --torch $(TORCH)
 
 # In an environment of its own under build/zoo. docs/operations.md shows what came of it.
-zoo: ## try every engine on real architectures from public packages; takes an hour or more: make zoo [EVERY=10]
-	$(PYTHON) -m tools.zoo --every $(or $(EVERY),1)
+zoo: ## try every engine on real architectures from public packages; takes hours: make zoo [EVERY=10] [RESUME=1]
+	$(PYTHON) -m tools.zoo --every $(or $(EVERY),1) $(if $(RESUME),--resume)
 
 package: ## build wheel and sdist, install each into an empty environment and try it there
 	$(PYTHON) -m tools.package

@@ -1,6 +1,7 @@
 """``python -m tests.architectures``, which `make zoo` runs in an environment of its own: every architecture, in both modes, on every engine.
 
-Writes docs/zoo.json and its tables. Names of packages or architectures run those alone, and print every verdict.
+Writes docs/zoo.json and its tables. Names of packages or architectures run those alone, and print every verdict. With --resume, what build/zoo.jsonl holds is
+not run again (but for the names given), and the record is made of all that it holds, once it holds all.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import datetime
 import faulthandler
 import platform
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import import_module, metadata
@@ -22,6 +24,7 @@ for operator in ("nms", "qnms"):  # torchvision's build for other devices lacks 
     torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from tests.architectures.base import Architecture, Result, judged  # noqa: E402
+from tests.architectures.journal import Journal  # noqa: E402
 from tests.opdb import page  # noqa: E402
 from tests.opdb.judging import BAD, ENGINES, OUTCOMES  # noqa: E402
 
@@ -39,19 +42,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.architectures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--every", type=int, default=1, help="try one architecture of transformers in so many")
+    parser.add_argument("--resume", action="store_true", help="take what build/zoo.jsonl holds from the last run")
     asked = parser.parse_args()
     names = set(asked.names)
     torch.set_num_threads(1)
     faulthandler.enable()
-    results = []
-    for architecture in everything(asked.every):
-        if not names or names & {architecture.package, architecture.name}:
-            print(f"{architecture.package} | {architecture.name}", file=sys.stderr, flush=True)
-            for training in (False, True):
-                results.append(judged(architecture, training))
-                _tell(results[-1], bool(names))
-    if not names:
-        page.write_zoo({**record(results), "one in": asked.every})
+    journal = Journal(fresh=not asked.resume and not names)
+    everyone = list(everything(asked.every))
+    for architecture in everyone:
+        named = bool(names & {architecture.package, architecture.name})
+        if named or not (names or journal.results(architecture)):
+            _judge(architecture, journal, named)
+    results = [one for architecture in everyone for one in journal.results(architecture)]
+    if len(results) == 2 * len(everyone) and (asked.resume or not names):
+        page.write_zoo({**record(results), "one in": asked.every, "commits": journal.commits(everyone)})
+
+
+def _judge(architecture: Architecture, journal: Journal, everything: bool) -> None:
+    print(f"{architecture.package} | {architecture.name}", file=sys.stderr, flush=True)
+    journal.begin(architecture)
+    for training in (False, True):
+        start = time.monotonic()
+        result = judged(architecture, training)
+        journal.add(result, time.monotonic() - start)
+        _tell(result, everything)
 
 
 def _tell(result: Result, everything: bool) -> None:

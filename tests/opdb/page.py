@@ -84,7 +84,7 @@ def zoo_tables(record: Mapping[str, Any]) -> dict[str, str]:
     wrong = [{**row, "of": f"{row['package']}: {row['of']}"} for row in record["wrong"] + record["NaN"] + record["raw errors"]]
     sampled = f" One architecture of transformers in {record['one in']} was tried." if record["one in"] > 1 else ""
     return {
-        "zoo run": _run(record) + sampled,
+        "zoo run": _run(record) + sampled + _commits(record.get("commits", {})),
         "zoo packages": _rows(("package", "version", "architectures"), packages),
         "zoo": _rows(("", "engine", *OUTCOMES), rows),
         "zoo wrong": _listed(wrong),
@@ -95,6 +95,14 @@ def zoo_tables(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _run(record: Mapping[str, Any]) -> str:
     return f"The last run: torch {record['torch']}, Python {record['python']}, {record['date']}."
+
+
+def _commits(commits: Mapping[str, int]) -> str:
+    """Which architectures were judged anew after the library was mended, by number."""
+    if len(commits) < 2:
+        return ""
+    parts = ", ".join(f"{count} on {commit}" for commit, count in commits.items())
+    return f" Made in parts, while the library was mended. Architectures by the commit that they were judged on last: {parts}."
 
 
 def totals(part: Mapping[str, Any]) -> dict[str, Counter[str]]:

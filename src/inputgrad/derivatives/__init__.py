@@ -16,13 +16,14 @@ from inputgrad.derivatives import (
     matrix_exp,
     relu,
     segments,
+    sparse,
 )
 from inputgrad.derivatives.saved_statistics import before_differentiating, differentiable_to_any_order
 from inputgrad.derivatives.substitution import BEFORE, OF_ANY_ORDER, SUBSTITUTES, BackwardTarget, SecondDerivatives
 
 __all__ = ["BackwardTarget", "SecondDerivatives", "differentiable_to_any_order"]
 
-_PRIMITIVE = (at_zero, distances, extremes, linear_cross_entropy, margin_losses, matrix_exp, segments)
+_PRIMITIVE = (at_zero, distances, extremes, linear_cross_entropy, margin_losses, matrix_exp, segments, sparse)
 
 for _file in (activations, attention, batch_norm, convolution, group_norm, layer_norm, relu, *_PRIMITIVE):
     SUBSTITUTES.update(_file.SUBSTITUTES)

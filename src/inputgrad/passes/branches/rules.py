@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inputgrad.derivatives.matrix_exp import matrix_exp
+from inputgrad.derivatives.substitution import BackwardTarget
 from inputgrad.passes.branches.choices import chosen, extreme, larger, pool
 from inputgrad.passes.branches.grid_sample import grid_sample
 from inputgrad.passes.branches.norms import (
@@ -140,6 +142,12 @@ def _l1(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return size if reduction == "none" else size.sum() if reduction == "sum" else size.mean()
 
 
+def _matrix_exp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """No decision: torch rounds its derivative by the size of the gradient that comes in, which a difference divides by its step."""
+    found = matrix_exp(BackwardTarget(), *args, **kwargs)
+    return func(*args, **kwargs) if found is NotImplemented else found
+
+
 def _like(bound: Any, x: Tensor) -> Tensor:
     return bound.to(x.dtype) if isinstance(bound, Tensor) else torch.full((), bound, dtype=x.dtype, device=x.device)
 
@@ -208,6 +216,7 @@ RULES: dict[Any, Rule] = {
     **_everywhere("maximum minimum fmax fmin", larger),
     **_everywhere("rrelu", _rrelu),
     **_everywhere("l1_loss", _l1),
+    **dict.fromkeys((torch.matrix_exp, torch.linalg.matrix_exp, Tensor.matrix_exp), _matrix_exp),
     **_everywhere("grid_sample grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
 }
 VALUES = {func for func, rule in RULES.items() if rule in (_detached, _number) and func is not Tensor.__bool__}
