@@ -197,6 +197,28 @@ def test_a_family_and_the_list(tmp_path: Path) -> None:
     assert [line.split()[0] for line in every.out.splitlines()] == sorted(all_rules())
 
 
+def test_an_ascii_terminal_gets_ascii(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    write(tmp_path, "# \u2016g\u2016 größer\n" + SCRIPT)
+    done = apart(tmp_path, "--no-report", "--steps", "1", "train.py")
+    assert done.status == 1, done.err
+    assert done.err.isascii()
+    assert "||dterm/dtheta|| = 0" in done.err
+    page = apart(tmp_path, "--explain", "ig1")
+    assert page.status == 0
+    assert page.out.isascii()
+
+
+def test_a_missing_package_is_told_before_the_script_runs(tmp_path):
+    write(tmp_path)
+    for missing in ("jinja2", "rich", "typer"):
+        code = f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['inputgrad', 'audit', 'train.py']\nfrom inputgrad.__main__ import main\nmain()"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert missing in done.stderr
+        assert "pip install 'inputgrad[train]'" in done.stderr
+
+
 def test_the_fixture(tmp_path):
     train = "\n".join("    " + line for line in SCRIPT.splitlines() if line).replace("range(5)", "range(2)")
     write(tmp_path, f"def train():\n{train}\n", "code.py".replace("code", "training"))

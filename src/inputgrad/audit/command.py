@@ -13,6 +13,7 @@ from inputgrad.audit.script_runner import INTERRUPTED, Run, prepare, run
 from inputgrad.audit.suppressions import Baseline, write_baseline
 from inputgrad.report import audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
+from inputgrad.report.plain_text import in_encoding, record_in
 
 PAGE = Path("audit.html")
 FOUND, USAGE = 1, 2
@@ -48,7 +49,8 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
         places = _ReportPlaces(options)
         main = prepare(script, arguments, module=module)
     except (ValueError, ImportError) as error:
-        print(f"inputgrad audit: {error}", file=sys.stderr)
+        extra = ": pip install 'inputgrad[train]'" if isinstance(error, ImportError) and "inputgrad[train]" not in str(error) else ""
+        print(in_encoding(f"inputgrad audit: {error}{extra}", _encoding(sys.stderr)), file=sys.stderr)
         return USAGE
     if at_exit:
         atexit.register(places.write)  # before the script registers its own, which then come first
@@ -113,8 +115,11 @@ class _ReportPlaces:
         for path in (self._output, self._page):
             if path is not None and not path.parent.is_dir():
                 raise ValueError(f"{path.parent} is no folder, so {path.name} cannot be written there")
+        # what a report needs must be missed before the script runs
         if self._page is not None or self._format == "html":
-            from inputgrad.report import audit_html  # noqa: F401  # what it needs must be missed before the script runs
+            from inputgrad.report import audit_html  # noqa: F401
+        if self._format == "text":
+            import rich.console  # noqa: F401
 
     def write(self) -> None:
         """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""
@@ -135,7 +140,8 @@ class _ReportPlaces:
         else:
             _bytes(text, self._stdout)
         where = [str(path) for path in (self._output, page) if path]
-        print(closing(record) + (f"; report: {', '.join(where)}" if where else ""), file=self._stderr)
+        said = closing(record) + (f"; report: {', '.join(where)}" if where else "")
+        print(in_encoding(said, _encoding(self._stderr)), file=self._stderr)
 
     def _write_page(self, record: AuditRecord) -> str:
         from inputgrad.report import audit_html
@@ -164,9 +170,14 @@ def _print(record: AuditRecord, page: str, stream: Any) -> None:
     console = Console(file=stream, highlight=False)
     width = min(max(console.width, 40), 100) if console.is_terminal else 80
     text = Text()
-    for style, piece in audit_text.pieces(record, width, page):
+    encoding = _encoding(stream)
+    for style, piece in audit_text.pieces(record_in(record, encoding), width, in_encoding(page, encoding)):
         text.append(piece, _STYLES.get(style, ""))
     console.print(text, end="", soft_wrap=True)
+
+
+def _encoding(stream: Any) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
 
 
 def _bytes(text: str, stream: Any) -> None:
