@@ -161,15 +161,6 @@ def test_a_page_of_the_users_own_is_left_alone(here, tmp_path):
     assert (tmp_path / "audit.html").read_text() == "mine"
 
 
-def test_processes_beside_the_first_write_and_say_nothing(here, monkeypatch, tmp_path):
-    monkeypatch.setenv("RANK", "1")
-    done = here(steps=1, report="audit.html", format="json", output="found.json")
-    assert (done.status, done.err) == (0, "")
-    assert "IG101" in (tmp_path / "audit.rank1.html").read_text()
-    assert "IG101" in (tmp_path / "found.rank1.json").read_text()
-    assert not (tmp_path / "audit.html").exists()
-
-
 def test_an_optimiser_with_a_closure(here, tmp_path):
     lines = SCRIPT.splitlines()
     start = next(number for number, line in enumerate(lines) if "inputs.requires_grad_" in line)
