@@ -42,7 +42,7 @@ def _without_typer(arguments: list[str]) -> int:
             print(json.dumps(environment(), indent=2) if arguments[1:] else as_text(environment()).rstrip())
         case _:
             print(f"inputgrad: the command line needs typer: {_EXTRA}", file=sys.stderr)
-            return 1
+            return 2
     return 0
 
 

@@ -13,7 +13,8 @@ EXTRA = "pip install 'inputgrad[train]'"
 try:
     import typer
 except ModuleNotFoundError as error:
-    sys.exit(f"inputgrad: the command line needs {error.name}: {EXTRA}")
+    print(f"inputgrad: the command line needs {error.name}: {EXTRA}", file=sys.stderr)
+    sys.exit(2)
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
@@ -102,10 +103,10 @@ def audit(
     Options stand before the script's name or behind it; what is not ours goes to the script, and behind -- everything does. Exit status: 1 where something was
     found at or above --fail-on, 2 where the command line is wrong, else the script's own.
     """
-    if explain is not None:
-        raise typer.Exit(_explain(explain))
-    if list_rules:
-        raise typer.Exit(_list())
+    if explain is not None or list_rules:
+        from inputgrad.audit.explain import show
+
+        raise typer.Exit(show(explain))
     asked = {"steps": steps, "format": format, "output": output, "report": "" if no_report else report, "fail_on": fail_on, "baseline": baseline,
              "write_baseline": write_baseline, "select": tuple(select or ()), "ignore": tuple(ignore or ()), "late": tuple(ctx.obj.late)}  # fmt: skip
     raise typer.Exit(_audit(script, ctx.obj.theirs, ctx.obj.module, asked))
@@ -159,29 +160,6 @@ def _audit(script: str | None, arguments: list[str], module: bool, asked: dict[s
     from inputgrad.audit import command
 
     return command.audit(script, arguments, command.Options(**asked), module=module)
-
-
-def _explain(code: str) -> int:
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    from inputgrad.audit.explain import page
-
-    try:
-        text = page(code)
-    except ValueError as error:
-        typer.echo(f"inputgrad audit: {error}", err=True)
-        return 2
-    console = Console()
-    console.print(Markdown(text)) if console.is_terminal else typer.echo(text, nl=False)
-    return 0
-
-
-def _list() -> int:
-    from inputgrad.audit.explain import listing
-
-    typer.echo(listing(), nl=False)
-    return 0
 
 
 def _terms(name: str | None, family: str | None) -> int:
@@ -243,7 +221,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "inputgrad":
             raise
-        sys.exit(f"inputgrad: this command needs {error.name}: {EXTRA}")
+        print(f"inputgrad: this command needs {error.name}: {EXTRA}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Scripts to audit, and the command on them: in a process of its own, or in this one with all put back."""
 
+import contextlib
+import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +67,7 @@ class Here:
         self._patch, self._capture, self._folder = monkeypatch, capfd, folder
 
     def __call__(self, *arguments: str, script: str = "train.py", own: Sequence[str] = (), module: bool = False, **options: object) -> Done:
-        with self._patch.context() as patch:
+        with signal_kept(), self._patch.context() as patch:
             patch.chdir(self._folder)
             patch.setattr(sys, "argv", list(sys.argv))
             patch.setattr(sys, "excepthook", sys.excepthook)
@@ -74,6 +76,16 @@ class Here:
             self._capture.readouterr()
             status = command.audit(script, own, command.Options(**options), module=module, at_exit=False)  # type: ignore[arg-type]
         return Done(status, *self._capture.readouterr())
+
+
+@contextlib.contextmanager
+def signal_kept() -> Iterator[None]:
+    """What SIGTERM does afterwards is what it did before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def place(line: int = LINE, code: str = "output.sum().backward(retain_graph=True)", file: str = "train.py") -> Place:

@@ -161,15 +161,6 @@ def test_a_page_of_the_users_own_is_left_alone(here, tmp_path):
     assert (tmp_path / "audit.html").read_text() == "mine"
 
 
-def test_processes_beside_the_first_write_and_say_nothing(here, monkeypatch, tmp_path):
-    monkeypatch.setenv("RANK", "1")
-    done = here(steps=1, report="audit.html", format="json", output="found.json")
-    assert (done.status, done.err) == (0, "")
-    assert "IG101" in (tmp_path / "audit.rank1.html").read_text()
-    assert "IG101" in (tmp_path / "found.rank1.json").read_text()
-    assert not (tmp_path / "audit.html").exists()
-
-
 def test_an_optimiser_with_a_closure(here, tmp_path):
     lines = SCRIPT.splitlines()
     start = next(number for number, line in enumerate(lines) if "inputs.requires_grad_" in line)
@@ -195,6 +186,28 @@ def test_a_family_and_the_list(tmp_path: Path) -> None:
     assert (family.status, every.status) == (0, 0)
     assert [line[2:7] for line in family.out.splitlines() if line.startswith("# IG")] == [code for code in sorted(all_rules()) if code.startswith("IG3")]
     assert [line.split()[0] for line in every.out.splitlines()] == sorted(all_rules())
+
+
+def test_an_ascii_terminal_gets_ascii(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    write(tmp_path, "# \u2016g\u2016 größer\n" + SCRIPT)
+    done = apart(tmp_path, "--no-report", "--steps", "1", "train.py")
+    assert done.status == 1, done.err
+    assert done.err.isascii()
+    assert "||dterm/dtheta|| = 0" in done.err
+    page = apart(tmp_path, "--explain", "ig1")
+    assert page.status == 0
+    assert page.out.isascii()
+
+
+def test_a_missing_package_is_told_before_the_script_runs(tmp_path):
+    write(tmp_path)
+    for missing in ("jinja2", "rich", "typer"):
+        code = f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['inputgrad', 'audit', 'train.py']\nfrom inputgrad.__main__ import main\nmain()"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert missing in done.stderr
+        assert "pip install 'inputgrad[train]'" in done.stderr
 
 
 def test_the_fixture(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inputgrad.report import audit_html, audit_json, audit_sarif, audit_text
+from inputgrad.report.plain_text import record_in
 from tests.audit.audit_runs import finding, place, record
 
 EVIL = "<script>alert('x')</script>"
@@ -151,3 +152,13 @@ def test_html_is_escaped_everywhere():
 
 def test_equal_records_give_equal_pages():
     assert audit_html.render(record(finding())) == audit_html.render(record(finding()))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "no such encoding"])
+def test_every_letter_of_the_text_can_be_shown(encoding):
+    told = finding(message="‖g‖ → 0 … größer", measured="√N ≈ 3", write="x² − 1", place=place(file="modèle.py"))
+    known = "ascii" if encoding.startswith("no") else encoding
+    shown = audit_text.render(record_in(record(told, raised="Ошибка", ending="raised"), encoding))
+    assert shown.encode(known).decode(known) == shown
+    assert "||g||" in shown or "‖g‖" in shown
+    assert record_in(record(told), "utf-8") == record(told)

@@ -4,15 +4,18 @@ import atexit
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from inputgrad.audit import launcher
+from inputgrad.audit.launcher import Launched, Word
 from inputgrad.audit.results import AuditResult, RuleSelection, make_record, split_codes
 from inputgrad.audit.script_runner import INTERRUPTED, Run, prepare, run
 from inputgrad.audit.suppressions import Baseline, write_baseline
 from inputgrad.report import audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
+from inputgrad.report.plain_text import in_encoding, record_in
 
 PAGE = Path("audit.html")
 FOUND, USAGE = 1, 2
@@ -41,18 +44,20 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
 
     at_exit: whether the reports are written when the process ends, after what the script has registered with `atexit`; else at once.
     """
-    folder = Path.cwd()
+    folder, launched = Path.cwd(), Launched.by_environment()
     try:
         selection = RuleSelection(split_codes(options.select), split_codes(options.ignore))
         baseline = Baseline.read(options.baseline) if options.baseline is not None else None
-        places = _ReportPlaces(options)
+        places = _ReportPlaces(options, launched.rank)
         main = prepare(script, arguments, module=module)
     except (ValueError, ImportError) as error:
-        print(f"inputgrad audit: {error}", file=sys.stderr)
+        extra = ": pip install 'inputgrad[train]'" if isinstance(error, ImportError) and "inputgrad[train]" not in str(error) else ""
+        print(in_encoding(f"inputgrad audit: {error}{extra}", _encoding(sys.stderr)), file=sys.stderr)
         return USAGE
     if at_exit:
         atexit.register(places.write)  # before the script registers its own, which then come first
-    result = _Judgement(options, selection, baseline, folder, places)
+    result = _Judgement(options, selection, baseline, folder, places, launched)
+    launched.begin()
 
     def leave(watched: Run) -> None:
         status = result.of(watched)
@@ -79,6 +84,7 @@ class _Judgement:
     baseline: Baseline | None
     folder: Path
     places: "_ReportPlaces"
+    launched: Launched
 
     def of(self, watched: Run) -> int:
         """Hand the record to the reports; the exit status."""
@@ -88,22 +94,33 @@ class _Judgement:
             path = self.folder / options.write_baseline
             write_baseline(path, result.kept)
             result = AuditResult(watched.facts, self.selection, self.folder, file=watched.file, baseline=Baseline.read(path))
-        self.places.record = audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
-        if watched.status == INTERRUPTED or _rank():
-            return watched.status  # of several processes the first says what was found: a launcher ends all when one fails, before they have written
-        return FOUND if audited.reaches(options.fail_on) else watched.status
+        if not self.launched.alone:
+            launcher.outlive_the_launcher()
+        words = self.launched.words() if watched.error is None else self.launched.words(launcher.HASTE)
+        audited = make_record(watched, result, options.steps, _misread(watched.file, options.late))
+        own = closing(audited)
+        told = [f"process of rank {word.rank}: {word.said}; its report has rank{word.rank} in its name" for word in words if word.said not in ("", own)]
+        self.places.record = audited = replace(audited, notes=(*audited.notes, *told))
+        found = audited.reaches(options.fail_on)
+        if self.launched.rank:  # the first process says what was found: a launcher tells each one that fails
+            self.launched.leave(Word(self.launched.rank, own if audited.standing or audited.raised else "", found))
+            return watched.status
+        if watched.status == INTERRUPTED:
+            return watched.status
+        return FOUND if found or any(word.fails for word in words) else watched.status
 
 
 class _ReportPlaces:
     """Where the reports go: fixed before the script runs, which may change the working directory and the streams."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, rank: int) -> None:
+        self._rank = rank
         self._format, self._page_named = options.format, options.report is not None
         self._output = Path(options.output).absolute() if options.output not in (None, "-") else None
         self._to_stdout = options.output == "-" or (options.output is None and options.format != "text")
         wanted = str(PAGE) if options.report is None and options.format == "text" else options.report
         self._shown, self._page = wanted or "", Path(wanted).absolute() if wanted else None
-        if rank := _rank():
+        if rank:
             self._output, self._page = (path and path.with_name(f"{path.stem}.rank{rank}{path.suffix}") for path in (self._output, self._page))
         self._stdout, self._stderr = sys.stdout, sys.stderr
         self.record: AuditRecord | None = None
@@ -113,8 +130,11 @@ class _ReportPlaces:
         for path in (self._output, self._page):
             if path is not None and not path.parent.is_dir():
                 raise ValueError(f"{path.parent} is no folder, so {path.name} cannot be written there")
+        # what a report needs must be missed before the script runs
         if self._page is not None or self._format == "html":
-            from inputgrad.report import audit_html  # noqa: F401  # what it needs must be missed before the script runs
+            from inputgrad.report import audit_html  # noqa: F401
+        if self._format == "text":
+            import rich.console  # noqa: F401
 
     def write(self) -> None:
         """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""
@@ -122,7 +142,7 @@ class _ReportPlaces:
         if record is None:
             return
         page = self._write_page(record)
-        if _rank():
+        if self._rank:
             if self._output is not None:
                 self._output.write_text(_rendered(record, self._format, page), encoding="utf-8")
             return
@@ -135,7 +155,8 @@ class _ReportPlaces:
         else:
             _bytes(text, self._stdout)
         where = [str(path) for path in (self._output, page) if path]
-        print(closing(record) + (f"; report: {', '.join(where)}" if where else ""), file=self._stderr)
+        said = closing(record) + (f"; report: {', '.join(where)}" if where else "")
+        print(in_encoding(said, _encoding(self._stderr)), file=self._stderr)
 
     def _write_page(self, record: AuditRecord) -> str:
         from inputgrad.report import audit_html
@@ -164,9 +185,14 @@ def _print(record: AuditRecord, page: str, stream: Any) -> None:
     console = Console(file=stream, highlight=False)
     width = min(max(console.width, 40), 100) if console.is_terminal else 80
     text = Text()
-    for style, piece in audit_text.pieces(record, width, page):
+    encoding = _encoding(stream)
+    for style, piece in audit_text.pieces(record_in(record, encoding), width, in_encoding(page, encoding)):
         text.append(piece, _STYLES.get(style, ""))
     console.print(text, end="", soft_wrap=True)
+
+
+def _encoding(stream: Any) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
 
 
 def _bytes(text: str, stream: Any) -> None:
@@ -190,9 +216,3 @@ def _misread(file: str, late: Sequence[str]) -> list[str]:
         for name in dict.fromkeys(late)
         if f'"{name}"' in source or f"'{name}'" in source
     ]
-
-
-def _rank() -> int:
-    """The number of this process among those that torchrun and its like start; the first, 0, is the one that tells."""
-    rank = os.environ.get("RANK", "")
-    return int(rank) if rank.isdigit() else 0

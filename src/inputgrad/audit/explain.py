@@ -1,9 +1,11 @@
-"""Reads the page of a rule, or the rules of a family: what each sees, why it matters, a bad and a good script. Knows no run and no report."""
+"""Reads the page of a rule, or the rules of a family, and shows it: what each sees, why it matters, a bad and a good script. Knows no run."""
 
 import inspect
+import sys
 from importlib import resources
 
 from inputgrad.audit.rule_runner import all_rules, known_code
+from inputgrad.report.plain_text import in_encoding
 
 
 def listing(family: str = "") -> str:
@@ -22,3 +24,21 @@ def page(code: str) -> str:
         return file.read_text(encoding="utf-8")
     rule = all_rules()[code]
     return f"# {code}: {rule.name}\n\n{inspect.getdoc(rule.check) or ''}\n"
+
+
+def show(code: str | None) -> int:
+    """Print the page of a rule or of a family, or without a code the list of all rules. The exit status: 2 for an unknown code."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    try:
+        text = listing() if code is None else page(code)
+    except ValueError as error:
+        print(in_encoding(f"inputgrad audit: {error}", sys.stderr.encoding), file=sys.stderr)
+        return 2
+    text, console = in_encoding(text, sys.stdout.encoding), Console()
+    if code is not None and console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        print(text, end="")
+    return 0
