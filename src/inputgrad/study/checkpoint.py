@@ -3,16 +3,14 @@
 Knows torch's saving and the random states; knows no config and no epoch.
 """
 
-import json
-import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from inputgrad.study import writing
 from inputgrad.study.problems import StudyError
 
 
@@ -47,7 +45,13 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 def save(state: dict[str, Any], path: Path) -> None:
     """Write beside, then replace: whoever stops the program at any moment finds the old checkpoint or the new one."""
-    _written(path, lambda beside: torch.save(state, beside))
+    writing.replaced(path, lambda beside: _saved(state, beside))
+
+
+def _saved(state: dict[str, Any], beside: Path) -> None:
+    """By an open file: the name of a path would go into the archive, and equal states would give other bytes."""
+    with beside.open("wb") as file:
+        torch.save(state, file)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -57,26 +61,3 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise StudyError(f"{path}: no checkpoint of this command ({type(error).__name__}); remove it, or start afresh with --overwrite") from error
     return state
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text beside, then replace."""
-    _written(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def write_json(data: Any, path: Path) -> None:
-    write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", path)
-
-
-def _written(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(path.name + ".new")
-    try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
-        beside.unlink(missing_ok=True)
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        kept = "what stood there before is whole" if path.exists() else "nothing stands there"
-        raise StudyError(f"{path} could not be written ({told}); {kept}. Make room or choose another --out, and give the same command again") from error

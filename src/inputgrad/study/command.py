@@ -6,6 +6,7 @@ Knows the order of things and what is said to the user; every step is another mo
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from rich.console import Console
 
 from inputgrad.report.record import RunRecord
-from inputgrad.study import checkpoint, distributed, measures
+from inputgrad.study import checkpoint, distributed, measures, reading, writing
 from inputgrad.study.assembly import Assembly, assemble, try_out
 from inputgrad.study.checking import configs
 from inputgrad.study.config import Config
@@ -45,18 +46,21 @@ def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, ov
 
 def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, overwrite: bool, console: Console) -> int:
     try:
+        writing.check_folder(out)
         found = configs(paths, overrides)
-        loaded = _data(found)
+        with reading.told_to(partial(_say, console)):
+            loaded = _data(found)
         for config, data in zip(found, loaded, strict=True):
             torch.set_num_threads(config.threads or THREADS)
             try_out(assemble(config, data))
-        distributed.told_to_all(lambda: _check_directories(found, out, overwrite))
-        records = [
-            _run(config, data, RunDirectory(out / config.name), f"[{n}/{len(found)}]", console, overwrite=overwrite)
-            for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)
-        ]
-        distributed.told_to_all(lambda: _publish([record for record in records if record is not None], out, console))
-        distributed.leave_together()
+        with ExitStack() as held:
+            distributed.told_to_all(lambda: _take_directories(found, out, overwrite, held))
+            records = [
+                _run(config, data, RunDirectory(out / config.name), f"[{n}/{len(found)}]", console, overwrite=overwrite)
+                for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)
+            ]
+            distributed.told_to_all(lambda: _publish([record for record in records if record is not None], out, console))
+            distributed.leave_together()
     except StudyError as error:
         if isinstance(error, distributed.OneProcessError) and not distributed.first():
             print(error, file=sys.stderr, flush=True)
@@ -90,6 +94,16 @@ def _data(found: Sequence[Config]) -> list[Data]:
             loaded[key] = entry.make()
         data.append(loaded[key])
     return data
+
+
+def _take_directories(found: Sequence[Config], out: Path, overwrite: bool, held: ExitStack) -> None:
+    """Hold every directory that will be written to until the command ends. They are looked at again once they are held."""
+    _check_directories(found, out, overwrite)
+    for config in found:
+        directory = RunDirectory(out / config.name)
+        if directory.status(config) != "finished":
+            held.enter_context(directory.held())
+    _check_directories(found, out, overwrite)
 
 
 def _check_directories(found: Sequence[Config], out: Path, overwrite: bool) -> None:
@@ -178,8 +192,10 @@ def _publish(records: list[RunRecord], out: Path, console: Console) -> None:
     from inputgrad.report.text import table
 
     report = out / REPORT
-    checkpoint.write_text(render(records), report)
-    _say(console, f"\n{table(records)}\n\nReport: {report}")
+    _say(console, f"\n{table(records)}\n")
+    writing.sweep(out)
+    writing.text(render(records), report)
+    _say(console, f"Report: {report}")
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
