@@ -13,6 +13,9 @@ import torch
 from inputgrad.study import writing
 from inputgrad.study.problems import StudyError
 
+PARTS = frozenset({"model", "optimizer", "criterion", "random", "order", "epochs"})
+"""What a checkpoint holds."""
+
 
 def seed_all(seed: int) -> None:
     """Seed Python, numpy and torch."""
@@ -59,5 +62,12 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise StudyError(f"{path}: no checkpoint of this command ({type(error).__name__}); remove it, or start afresh with --overwrite") from error
+        raise foreign(path, type(error).__name__) from error
+    if not isinstance(state, dict) or not state.keys() >= PARTS:
+        raise foreign(path, f"it holds {type(state).__name__}, not {', '.join(sorted(PARTS))}")
     return state
+
+
+def foreign(path: Path, found: str) -> StudyError:
+    """The error for a file that is no checkpoint of the run at hand."""
+    return StudyError(f"{path}: no checkpoint of this command ({found}); remove it, or start afresh with --overwrite")

@@ -11,6 +11,7 @@ from inputgrad.errors import nearest
 from inputgrad.study import tables
 from inputgrad.study.data import Data, Task, split
 from inputgrad.study.problems import DataError
+from inputgrad.study.writing import why
 
 BYTE = 255
 
@@ -31,10 +32,12 @@ def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, s
     Bytes are divided by 255; tables ``[N, D]`` are standardised; everything else is taken as it is.
     """
     x, y = _arrays(path, inputs, target)
-    if not np.issubdtype(x.dtype, np.number):
+    if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
         raise DataError(f"{path}: inputs under {inputs!r} are {x.dtype}, expected numbers")
     if x.ndim < 2 or y.shape != x.shape[:1]:
         raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)} and {target!r} {list(y.shape)}; expected inputs [N, ...] and one target a sample, [N]")
+    if not x.size:
+        raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)}, which holds no number")
     scale = None if x.ndim == 2 else "as in the file"
     if x.dtype == np.uint8:
         x, scale = x / BYTE, "scaled to 0..1"
@@ -51,14 +54,22 @@ def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, s
 def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
             for key in (inputs, target):
                 if key not in archive:
                     raise DataError(f"{path}: there is no array {key!r}; {nearest(key, archive.files)}; name them with inputs= and target=")
-            return archive[inputs], archive[target]
+            found = (archive[inputs], archive[target])
     except FileNotFoundError as error:
         raise DataError(tables.missing(path)) from error
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read as an NPZ archive of plain arrays (numpy.savez): {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # truncated, encrypted, of Python objects, compressed in another way, more than memory holds: numpy and zipfile raise many kinds
+        raise DataError(f"{path}: cannot be read as an NPZ archive of plain arrays (numpy.savez): {why(error)}") from error
+    for key, array in zip((inputs, target), found, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: {key!r} is no array of numpy's; write the archive with numpy.savez")
+    return found
 
 
 def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -76,6 +87,6 @@ def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tu
 
 
 def _wanted(path: str, target: str, y: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(y.dtype, np.number) or not np.isfinite(y.astype(float)).all():
+    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating) or not np.isfinite(y.astype(float)).all():
         raise DataError(f"{path}: the target {target!r} ({y.dtype}) must hold finite numbers for task regression")
     return y.astype(float)

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from inputgrad.report.record import Epoch, RunRecord
 from inputgrad.study import locks, writing
 from inputgrad.study.config import Config
@@ -84,7 +86,8 @@ class RunDirectory:
         """The record of a finished run, under its present title. Raises `StudyError` where the file holds something else."""
         try:
             found = RunRecord.from_json(json.loads(self.record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            TypeAdapter(RunRecord).validate_python(found.to_json())
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise StudyError(f"{self.record}: no record of this command ({type(error).__name__}); remove it to have the run measured again") from error
         return replace(found, title=config.title or config.name)
 
