@@ -58,7 +58,7 @@ def problems_of():
         path = tmp_path / "a.yaml"
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError) as caught:
-            checking.configs([path], overrides)
+            checking.load_code(checking.checked([path], overrides))
         return [str(problem).replace(f"{tmp_path}/", "") for problem in caught.value.problems]
 
     return told

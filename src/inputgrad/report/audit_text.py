@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 
 from inputgrad.report.audit_record import AuditRecord, ReportedFinding, closing, hint
+from inputgrad.report.visible import visible
 
 Piece = tuple[str, str]
 """A style ("error", "warning", "note", "place", "code", "quiet" or "") and text."""
@@ -76,6 +77,6 @@ def _wrapped(text: str, width: int, indent: str, *, first: str = "", begun: bool
 
 
 def _harmless(text: str, spaces: bool = True) -> str:
-    """One line without escape sequences: whitespace becomes a space, what cannot be printed a replacement sign."""
+    """One line without escape sequences: whitespace becomes a space, what steers a terminal a sign."""
     text = " ".join(text.split()) if spaces else text.replace("\t", "    ")
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+    return visible(text)

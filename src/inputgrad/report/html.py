@@ -9,6 +9,7 @@ from typing import Any
 from inputgrad.report.compare import comparable, decimals, duration, extremes, headline
 from inputgrad.report.record import RunRecord
 from inputgrad.report.sentences import sentences
+from inputgrad.report.visible import seen
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,8 +26,9 @@ def render(records: Sequence[RunRecord]) -> str:
     if not records:
         raise ValueError("records: a report needs at least one finished run, got none")
     environment = Environment(
-        loader=PackageLoader("inputgrad.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+        loader=PackageLoader("inputgrad.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        finalize=seen,
+    )  # fmt: skip
     environment.filters |= {"decimals": decimals, "duration": duration, "svg": Markup, "spans": _spans}
     groups = [_group(runs) for runs in sections.placed(comparable(records))]
     page = environment.get_template("report.html.j2").render(groups=groups, count=len(records))

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from inputgrad.report.visible import visible
+
 INK, MUTED, RULE, PAPER = "#00f001", "#00f002", "#00f003", "#00f004"
 """Colours that stand for the page's own: written as ``var(--ink)`` and so on, so that a chart follows light and dark."""
 RUN_COLOURS = [f"#00f1{index:02d}" for index in range(8)]
@@ -89,7 +91,7 @@ def _inline(document: str, description: str) -> str:
     used = set(re.findall(r"#([\w-]+)", " ".join(value for element in root.iter() for value in element.attrib.values())))
     for element in root.iter():
         _settle(element, used)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": visible(description)}
     return ElementTree.tostring(root, encoding="unicode")
 
 

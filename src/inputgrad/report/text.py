@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from inputgrad.report.compare import Column, comparable, extremes, headline
 from inputgrad.report.record import RunRecord
 from inputgrad.report.sentences import sentences
+from inputgrad.report.visible import visible
 
 WIDTH = 120
 _NAME, _LEAST_LOSS = 24, 20
@@ -63,8 +64,8 @@ def _width(text: str) -> int:
 
 
 def _harmless(text: str) -> str:
-    """One line without escape sequences: whitespace becomes a space, what cannot be printed a replacement sign."""
-    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
+    """One line without escape sequences: whitespace becomes a space, what steers a terminal a sign."""
+    return visible(" ".join(text.split()))
 
 
 def _cut(text: str, width: int) -> str:

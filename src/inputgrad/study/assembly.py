@@ -20,7 +20,7 @@ from inputgrad.study.config import Config
 from inputgrad.study.data import Data, Task
 from inputgrad.study.imports import load_callable
 from inputgrad.study.models import ModelEntry
-from inputgrad.study.problems import StudyError
+from inputgrad.study.problems import StudyError, raised
 
 DEFAULT_BASE = {"classification": "cross_entropy", "regression": "mse"}
 _OF_CLASSES = ("cross_entropy", "nll", "own")
@@ -61,24 +61,38 @@ def assemble(config: Config, data: Data) -> Assembly:
     """The parts of a run, seeded: twice the same config gives twice the same model. Raises `StudyError` where they do not fit together."""
     seed_all(config.seed)
     entry: Any = config.model or ModelEntry.model_validate("cnn" if len(data.input_shape) == 3 else "mlp")
-    model = entry.settings.build(data.input_shape, data.output_size).to(config.device)
+    try:
+        model = entry.settings.build(data.input_shape, data.output_size).to(config.device)
+    except (RuntimeError, MemoryError, OverflowError, ValueError) as error:
+        raise StudyError(f"{config.name}: the model cannot be built: {raised(error)}") from error
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise StudyError(f"{config.name}: the model has no parameters to train")
-    criterion, step = _criterion(config, data)
-    return Assembly(config, data, model, criterion, step, _optimizer(config, parameters), _targets(config, data), _sample_loss(config, data), entry)
+    try:
+        criterion, step = _criterion(config, data)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise StudyError(f"{config.name}: the loss cannot be made: {error}") from error
+    chosen: Any = config.optimizer
+    optimizer = chosen.settings.build(parameters)
+    return Assembly(config, data, model, criterion, step, optimizer, _targets(config, data), _sample_loss(config, data), entry)
 
 
 def try_out(assembly: Assembly) -> None:
     """One call of the criterion on a few samples, which leaves no trace. Raises `StudyError` with what went wrong."""
-    data, model = assembly.data, assembly.model
+    data, model, name = assembly.data, assembly.model, assembly.config.name
     inputs, target = (part[:TRIAL].to(assembly.device) for part in (data.train_inputs, assembly.targets(data.train_labels)))
-    _check_output(assembly, assembly.output(inputs))
+    try:
+        output = assembly.output(inputs)
+    except Exception as error:
+        raise StudyError(f"{name}: the model cannot be called with inputs {list(inputs.shape)}: {raised(error)}") from error
+    _check_output(assembly, output)
     model.eval()
     try:
         assembly.step(model, inputs, target)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise StudyError(f"{assembly.config.name}: the loss cannot be taken of this model and these data: {error}") from error
+        raise StudyError(f"{name}: the loss cannot be taken of this model and these data: {error}") from error
+    except Exception as error:
+        raise StudyError(f"{name}: the loss cannot be taken of this model and these data: {raised(error)}") from error
 
 
 def _check_output(assembly: Assembly, output: Any) -> None:
@@ -115,13 +129,6 @@ def _own_step(own: Callable[..., Any], model: nn.Module, inputs: Tensor, target:
     if not isinstance(step.loss, Tensor) or step.loss.dim() != 0 or not step.loss.requires_grad:
         raise TypeError(f"criterion must return a 0-d loss with a graph, or a Step; got {step.loss!r}")
     return step
-
-
-def _optimizer(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    entry: Any = config.optimizer
-    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    made: torch.optim.Optimizer = kinds[entry.chosen](parameters, **entry.settings.model_dump())
-    return made
 
 
 def _base_name(config: Config, task: Task) -> str:

@@ -4,6 +4,7 @@ Translates pydantic's findings; knows no key by name.
 """
 
 import typing
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,32 +14,59 @@ from pydantic_core import ErrorDetails
 
 from inputgrad.errors import nearest
 from inputgrad.study.config import Config
-from inputgrad.study.problems import ConfigError, Problem
-from inputgrad.study.source import Keys, Override, Source, overridden, read
+from inputgrad.study.imports import nothing_imported
+from inputgrad.study.problems import ConfigError, Problem, shown
+from inputgrad.study.settings import code_in
+from inputgrad.study.source import Override, Source, overridden, read
+from inputgrad.study.yaml_text import Keys
 
 
-def configs(paths: Sequence[Path], overrides: Sequence[Override]) -> list[Config]:
-    """The configs in the files, or with no file the one that the overrides alone make. Raises `ConfigError` with the problems of them all."""
-    found: list[Config] = []
+def configs(paths: Sequence[Path], overrides: Sequence[Override], *, code: bool = True) -> list[Config]:
+    """The configs in the files, or with no file the one that the overrides alone make. Raises `ConfigError` with the problems of them all.
+
+    Imports and calls nothing that a config names. code: whether a config may name code at all.
+    """
+    return [config for _, config in checked(paths, overrides, code=code)]
+
+
+def checked(paths: Sequence[Path], overrides: Sequence[Override], *, code: bool = True) -> list[tuple[Source, Config]]:
+    """As `configs`, each with its source."""
+    found: list[tuple[Source, Config]] = []
     problems: list[Problem] = []
     given: list[Path | None] = list(paths)
     for path in given or [None]:
         try:
-            found.append(check(_source(path, overrides)))
+            source = _source(path, overrides)
+            found.append((source, check(source, code=code)))
         except ConfigError as error:
             problems += error.problems
-    problems += _same_names(found)
+    problems += _same_names([config for _, config in found])
     if problems:
         raise ConfigError(problems)
     return found
 
 
-def check(source: Source) -> Config:
+def check(source: Source, *, code: bool = True) -> Config:
     """The config that the source says. Raises `ConfigError` with all its problems."""
     try:
-        return Config.model_validate(source.values)
+        with nothing_imported():
+            return Config.model_validate(source.values, context={"code": code})
     except ValidationError as error:
         raise ConfigError([_problem(source, details) for details in error.errors(include_url=False)]) from error
+
+
+def load_code(found: Sequence[tuple[Source, Config]]) -> None:
+    """Import what the configs name. Raises `ConfigError` with every name that cannot be loaded."""
+    problems = []
+    for source, config in found:
+        for keys, reference, code in code_in(config):
+            try:
+                code.load(reference)
+            except ValueError as error:
+                written = source.written(keys)
+                problems.append(Problem(source.place(written), ".".join(map(str, written)), str(error)))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _source(path: Path | None, overrides: Sequence[Override]) -> Source:
@@ -57,14 +85,14 @@ def _message(details: ErrorDetails) -> str:
     kind, found = details["type"], details["input"]
     *parents, last = details["loc"] or ("",)
     if kind == "extra_forbidden":
-        return f"unknown name {last!r}; {nearest(last, _fields(tuple(parents)))}"
+        return f"unknown name {shown(last)}; {nearest(last, _fields(tuple(parents)))}"
     if kind == "missing":
         return f"{last} is missing; known here: {', '.join(_fields(tuple(parents)))}"
     if kind == "literal_error":
-        return f"got {found!r}; {nearest(found, _choices(tuple(parents), str(last)))}"
+        return f"got {shown(found)}; {nearest(found, _choices(tuple(parents), str(last)))}"
     if kind == "value_error":
         return str(details["ctx"]["error"])
-    return f"got {found!r}, expected: {details['msg'][0].lower()}{details['msg'][1:]}"
+    return f"got {shown(found)}, expected: {details['msg'][0].lower()}{details['msg'][1:]}"
 
 
 def _fields(keys: Keys) -> list[str]:
@@ -97,6 +125,11 @@ def _parts(annotation: Any) -> list[Any]:
 
 
 def _same_names(found: Sequence[Config]) -> list[Problem]:
-    names = [config.name for config in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    return [Problem("", "name", f"{names.count(name)} configs have the name {name!r}, which is their directory: give each its own `name:`") for name in twice]
+    """Names that are one directory, also where a file system takes A for a and é for e and an accent."""
+    folded = [unicodedata.normalize("NFC", config.name).casefold() for config in found]
+    problems = []
+    for key in sorted({key for key in folded if folded.count(key) > 1}):
+        names = sorted({config.name for config, own in zip(found, folded, strict=True) if own == key})
+        told = " and ".join(map(repr, names))
+        problems.append(Problem("", "name", f"{folded.count(key)} configs have the name {told}, which is their directory: give each its own `name:`"))
+    return problems

@@ -3,17 +3,18 @@
 Knows torch's saving and the random states; knows no config and no epoch.
 """
 
-import json
-import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from inputgrad.study import writing
 from inputgrad.study.problems import StudyError
+
+PARTS = frozenset({"model", "optimizer", "criterion", "random", "order", "epochs"})
+"""What a checkpoint holds."""
 
 
 def seed_all(seed: int) -> None:
@@ -47,7 +48,13 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 def save(state: dict[str, Any], path: Path) -> None:
     """Write beside, then replace: whoever stops the program at any moment finds the old checkpoint or the new one."""
-    _written(path, lambda beside: torch.save(state, beside))
+    writing.replaced(path, lambda beside: _saved(state, beside))
+
+
+def _saved(state: dict[str, Any], beside: Path) -> None:
+    """By an open file: the name of a path would go into the archive, and equal states would give other bytes."""
+    with beside.open("wb") as file:
+        torch.save(state, file)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -55,28 +62,12 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise StudyError(f"{path}: no checkpoint of this command ({type(error).__name__}); remove it, or start afresh with --overwrite") from error
+        raise foreign(path, type(error).__name__) from error
+    if not isinstance(state, dict) or not state.keys() >= PARTS:
+        raise foreign(path, f"it holds {type(state).__name__}, not {', '.join(sorted(PARTS))}")
     return state
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write a text beside, then replace."""
-    _written(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def write_json(data: Any, path: Path) -> None:
-    write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", path)
-
-
-def _written(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(path.name + ".new")
-    try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
-        beside.unlink(missing_ok=True)
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        kept = "what stood there before is whole" if path.exists() else "nothing stands there"
-        raise StudyError(f"{path} could not be written ({told}); {kept}. Make room or choose another --out, and give the same command again") from error
+def foreign(path: Path, found: str) -> StudyError:
+    """The error for a file that is no checkpoint of the run at hand."""
+    return StudyError(f"{path}: no checkpoint of this command ({found}); remove it, or start afresh with --overwrite")

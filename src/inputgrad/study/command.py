@@ -6,6 +6,7 @@ Knows the order of things and what is said to the user; every step is another mo
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import torch
 from rich.console import Console
 
 from inputgrad.report.record import RunRecord
-from inputgrad.study import checkpoint, distributed, measures
+from inputgrad.report.visible import visible
+from inputgrad.study import checkpoint, distributed, measures, reading, writing
 from inputgrad.study.assembly import Assembly, assemble, try_out
-from inputgrad.study.checking import configs
+from inputgrad.study.checking import checked, load_code
 from inputgrad.study.config import Config
 from inputgrad.study.data import Data
 from inputgrad.study.problems import StudyError
@@ -32,7 +34,7 @@ INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
 
 
-def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, overwrite: bool, console: Console) -> int:
+def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, overwrite: bool, console: Console, code: bool = True) -> int:
     """Train every config, or go on where it was interrupted; write one report. Returns the exit status.
 
     Nothing is written before every config, its data and its model have been tried out. Where torchrun started several processes they train each run
@@ -40,26 +42,22 @@ def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, ov
     """
     with distributed.company():
         console.quiet = not distributed.first()
-        return _train_all(paths, overrides, out, overwrite, console)
+        return _train_all(paths, overrides, out, console, overwrite=overwrite, code=code)
 
 
-def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, overwrite: bool, console: Console) -> int:
+def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, console: Console, *, overwrite: bool, code: bool) -> int:
     try:
-        found = configs(paths, overrides)
-        loaded = _data(found)
-        for config, data in zip(found, loaded, strict=True):
-            torch.set_num_threads(config.threads or THREADS)
-            try_out(assemble(config, data))
-        distributed.told_to_all(lambda: _check_directories(found, out, overwrite))
-        records = [
-            _run(config, data, RunDirectory(out / config.name), f"[{n}/{len(found)}]", console, overwrite=overwrite)
-            for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)
-        ]
-        distributed.told_to_all(lambda: _publish([record for record in records if record is not None], out, console))
-        distributed.leave_together()
+        writing.check_folder(out)
+        pairs = checked(paths, overrides, code=code)
+        load_code(pairs)
+        found = [config for _, config in pairs]
+        with reading.told_to(partial(_say, console)):
+            loaded = _data(found)
+        _try_out(found, loaded)
+        _train_each(found, loaded, out, overwrite, console)
     except StudyError as error:
         if isinstance(error, distributed.OneProcessError) and not distributed.first():
-            print(error, file=sys.stderr, flush=True)
+            print(visible(str(error)), file=sys.stderr, flush=True)
         _say(console, str(error), style="red")
         return 1
     except KeyboardInterrupt:
@@ -71,6 +69,26 @@ def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, 
         _say(console, f"Stopped: another process has ended ({str(error).splitlines()[0]}). {_kept(out)}", style="red")
         return 1
     return 0
+
+
+def _try_out(found: Sequence[Config], loaded: Sequence[Data]) -> None:
+    """One call of everything, before anything is written."""
+    for config, data in zip(found, loaded, strict=True):
+        torch.set_num_threads(config.threads or THREADS)
+        assembly = assemble(config, data)
+        try_out(assembly)
+        measures.try_out(assembly)
+
+
+def _train_each(found: Sequence[Config], loaded: Sequence[Data], out: Path, overwrite: bool, console: Console) -> None:
+    with ExitStack() as held:
+        distributed.told_to_all(lambda: _take_directories(found, out, overwrite, held))
+        records = [
+            _run(config, data, RunDirectory(out / config.name), f"[{n}/{len(found)}]", console, overwrite=overwrite)
+            for n, (config, data) in enumerate(zip(found, loaded, strict=True), 1)
+        ]
+        distributed.told_to_all(lambda: _publish([record for record in records if record is not None], out, console))
+        distributed.leave_together()
 
 
 def _kept(out: Path) -> str:
@@ -87,9 +105,22 @@ def _data(found: Sequence[Config]) -> list[Data]:
         entry: Any = config.data
         key = entry.model_dump_json()
         if key not in loaded:
-            loaded[key] = entry.make()
+            try:
+                loaded[key] = entry.make()
+            except MemoryError as error:
+                raise StudyError(f"{config.name}: the data do not fit into memory ({writing.why(error)})") from error
         data.append(loaded[key])
     return data
+
+
+def _take_directories(found: Sequence[Config], out: Path, overwrite: bool, held: ExitStack) -> None:
+    """Hold every directory that will be written to until the command ends. They are looked at again once they are held."""
+    _check_directories(found, out, overwrite)
+    for config in found:
+        directory = RunDirectory(out / config.name)
+        if directory.status(config) != "finished":
+            held.enter_context(directory.held())
+    _check_directories(found, out, overwrite)
 
 
 def _check_directories(found: Sequence[Config], out: Path, overwrite: bool) -> None:
@@ -117,8 +148,7 @@ def _run(config: Config, data: Data, directory: RunDirectory, position: str, con
     assembly = assemble(config, data)
     before = (score(assembly, data.test_inputs, data.test_labels), measures.gradient_norms(assembly))
     training = Training(assembly)
-    if status == "interrupted" and (kept := _loaded(directory, overwrite)) is not None:
-        training.restore(kept)
+    if status == "interrupted" and (kept := _restored(training, directory, overwrite)) is not None:
         _say(console, f"  goes on after epoch {len(training.epochs)}{_other_company(kept)}")
     else:
         distributed.told_to_all(lambda: directory.begin(config))
@@ -131,14 +161,19 @@ def _run(config: Config, data: Data, directory: RunDirectory, position: str, con
     return record
 
 
-def _loaded(directory: RunDirectory, overwrite: bool) -> dict[str, Any] | None:
-    """The checkpoint; None for a broken one that may be overwritten."""
+def _restored(training: Training, directory: RunDirectory, overwrite: bool) -> dict[str, Any] | None:
+    """The checkpoint that the training goes on from; None for a broken one that may be overwritten."""
     try:
-        return checkpoint.load(directory.checkpoint)
+        kept = checkpoint.load(directory.checkpoint)
+        try:
+            training.restore(kept)
+        except ValueError as error:
+            raise checkpoint.foreign(directory.checkpoint, str(error)) from error
     except StudyError:
         if overwrite:
             return None
         raise
+    return kept
 
 
 def _other_company(kept: dict[str, Any]) -> str:
@@ -178,9 +213,11 @@ def _publish(records: list[RunRecord], out: Path, console: Console) -> None:
     from inputgrad.report.text import table
 
     report = out / REPORT
-    checkpoint.write_text(render(records), report)
-    _say(console, f"\n{table(records)}\n\nReport: {report}")
+    _say(console, f"\n{table(records)}\n")
+    writing.sweep(out)
+    writing.text(render(records), report)
+    _say(console, f"Report: {report}")
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)

@@ -4,21 +4,28 @@ Knows the names of everything (through the registry) and builds nothing; how pro
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
+from torch import nn
 
 from inputgrad import base_losses, engines
 from inputgrad.study import expression
 from inputgrad.study.data import Data, Task, breast_cancer, diabetes, digits
 from inputgrad.study.files import read_csv, read_npz
 from inputgrad.study.models import ModelEntry
+from inputgrad.study.problems import shown
 from inputgrad.study.registry import TERMS, BaseEntry, DirectionEntry, HeadEntry, TermEntry
 from inputgrad.study.settings import CallableReference, Settings, one_of
 
 EPSILONS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2)
+LONGEST_NAME = 200
+NOT_ON_WINDOWS = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³")}
+"""Devices on Windows, with any ending."""
+LARGEST = 2**31 - 1
+"""Of whole numbers that count something."""
 SHIPPED = {"digits": digits, "breast_cancer": breast_cancer, "diabetes": diabetes}
 
 
@@ -84,17 +91,38 @@ class Criterion(Settings):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class Adam(Settings):
+class OptimizerSettings(Settings):
+    """The settings of an optimiser, tried on one parameter while the config is read."""
+
+    kind: ClassVar[type[torch.optim.Optimizer]]
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        settings: dict[str, Any] = self.model_dump()
+        return self.kind(parameters, **settings)
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        self.build([nn.Parameter(torch.zeros(1))])
+        return self
+
+
+class Adam(OptimizerSettings):
+    kind: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
+
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
 
 
 class AdamW(Adam):
+    kind: ClassVar[type[torch.optim.Optimizer]] = torch.optim.AdamW
+
     weight_decay: float = Field(default=1e-2, ge=0)
 
 
-class Sgd(Settings):
+class Sgd(OptimizerSettings):
+    kind: ClassVar[type[torch.optim.Optimizer]] = torch.optim.SGD
+
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0, ge=0, lt=1)
     nesterov: bool = False
@@ -142,8 +170,8 @@ class Config(Settings):
     loss: Loss | None = None
     criterion: Criterion | None = None
     optimizer: OptimizerEntry = OptimizerEntry.model_validate("adam")  # type: ignore[valid-type]  # a type made from the registry
-    epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=64, ge=1)
+    epochs: int = Field(default=30, ge=1, le=LARGEST)
+    batch_size: int = Field(default=64, ge=1, le=LARGEST)
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1, le=1024)
@@ -153,8 +181,12 @@ class Config(Settings):
     @field_validator("name")
     @classmethod
     def _is_a_directory(cls, value: str) -> str:
-        if not re.fullmatch(r"[\w][\w.+ -]*", value):
-            raise ValueError(f"a run's name is its directory's name: letters, digits, and . _ - + inside; got {value!r}")
+        if not re.fullmatch(r"[\w][\w.+ -]*", value) or value[-1] in ". ":
+            raise ValueError(f"a run's name is its directory's name: letters, digits, and . _ - + inside, not at the end; got {shown(value)}")
+        if len(value.encode()) > LONGEST_NAME:
+            raise ValueError(f"a run's name is its directory's name, of at most {LONGEST_NAME} bytes; got {len(value.encode())}")
+        if value.split(".")[0].strip().upper() in NOT_ON_WINDOWS:
+            raise ValueError(f"a run's name is its directory's name, and Windows has no files of the name {value!r}: choose another")
         return value
 
     @field_validator("loss", mode="before")

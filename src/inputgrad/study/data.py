@@ -97,6 +97,8 @@ def split(
         train_labels, test_labels = _standardised(train_labels, test_labels)
     kind = torch.int64 if task == "classification" else torch.float32
     train_inputs, test_inputs = (torch.as_tensor(part, dtype=torch.float32) for part in (train, test))
+    if not all(bool(part.isfinite().all()) for part in (train_inputs, test_inputs)):
+        raise DataError(f"{name}: numbers too large for 32 bits (above 1e38): scale the columns, or take their logarithms")
     bounds = (0.0, 1.0) if scale == "scaled to 0..1" else (float(train_inputs.min()), float(train_inputs.max()))
     return Data(
         name, task, train_inputs, torch.as_tensor(train_labels, dtype=kind), test_inputs, torch.as_tensor(test_labels, dtype=kind),
@@ -106,6 +108,7 @@ def split(
 
 def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean 0 and standard deviation 1 by the training part; a constant column becomes 0."""
-    mean, deviation = train.mean(0), train.std(0)
-    deviation = np.where(deviation > 0, deviation, 1)
-    return (train - mean) / deviation, (test - mean) / deviation
+    with np.errstate(over="ignore", invalid="ignore"):  # told by the caller
+        mean, deviation = train.mean(0), train.std(0)
+        deviation = np.where(deviation > 0, deviation, 1)
+        return (train - mean) / deviation, (test - mean) / deviation

@@ -3,33 +3,27 @@
 Knows files and numpy; splitting and scaling are `inputgrad.study.data`'s.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from inputgrad.errors import nearest
+from inputgrad.study import tables
 from inputgrad.study.data import Data, Task, split
 from inputgrad.study.problems import DataError
+from inputgrad.study.writing import why
 
 BYTE = 255
 
 
 def read_csv(path: str, target: str, task: Task, held_out: float, split_seed: int) -> Data:
     """A table with a header line: one column is the target, every other a feature (a number in every line). Standardised."""
-    header, rows = _table(path)
-    if target not in header:
-        raise DataError(f"{path}: there is no column {target!r}, which the config names as target; {nearest(target, header)}")
-    names = [name for name in header if name != target]
-    if not names:
-        raise DataError(f"{path}: there is no column but the target {target!r}; expected at least one feature")
-    inputs = np.array([[_number(path, line, name, row[header.index(name)]) for name in names] for line, row in rows])
-    cells = [(line, row[header.index(target)]) for line, row in rows]
+    table = tables.read(path, target)
     if task == "regression":
-        labels = np.array([_number(path, line, target, cell) for line, cell in cells])
-        return split(Path(path).name, task, inputs, labels, held_out, split_seed, ())
-    numbers, classes = _classes(path, target, np.array([cell.strip() for _, cell in cells]))
-    return split(Path(path).name, task, inputs, numbers, held_out, split_seed, classes)
+        labels = np.array([tables.number(path, line, target, cell) for line, cell in zip(table.lines, table.target, strict=True)])
+        return split(Path(path).name, task, table.inputs, labels, held_out, split_seed, ())
+    numbers, classes = _classes(path, target, np.array([cell.strip() for cell in table.target]))
+    return split(Path(path).name, task, table.inputs, numbers, held_out, split_seed, classes)
 
 
 def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, split_seed: int) -> Data:
@@ -38,10 +32,12 @@ def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, s
     Bytes are divided by 255; tables ``[N, D]`` are standardised; everything else is taken as it is.
     """
     x, y = _arrays(path, inputs, target)
-    if not np.issubdtype(x.dtype, np.number):
+    if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
         raise DataError(f"{path}: inputs under {inputs!r} are {x.dtype}, expected numbers")
     if x.ndim < 2 or y.shape != x.shape[:1]:
         raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)} and {target!r} {list(y.shape)}; expected inputs [N, ...] and one target a sample, [N]")
+    if not x.size:
+        raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)}, which holds no number")
     scale = None if x.ndim == 2 else "as in the file"
     if x.dtype == np.uint8:
         x, scale = x / BYTE, "scaled to 0..1"
@@ -55,50 +51,25 @@ def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, s
     return split(Path(path).name, task, x, numbers, held_out, split_seed, classes, scale=scale)
 
 
-def _table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header and the lines that are not empty, each with its number in the file."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if row]
-    except FileNotFoundError as error:
-        raise DataError(_missing(path)) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: the column names {', '.join(map(repr, twice))} stand more than once: rename them")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path} line {line}: {len(row)} values, expected {len(header)} as in the header: look for a missing or an extra comma")
-    if not rows:
-        raise DataError(f"{path}: no lines of data; expected a header line and at least a few lines of numbers")
-    return header, rows
-
-
-def _number(path: str, line: int, column: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        found = repr(cell) if cell.strip() else "an empty cell"
-        raise DataError(f"{path} line {line}, column {column!r}: found {found}, expected a finite number: encode words, fill or drop what is missing")
-    return value
-
-
 def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
             for key in (inputs, target):
                 if key not in archive:
                     raise DataError(f"{path}: there is no array {key!r}; {nearest(key, archive.files)}; name them with inputs= and target=")
-            return archive[inputs], archive[target]
+            found = (archive[inputs], archive[target])
     except FileNotFoundError as error:
-        raise DataError(_missing(path)) from error
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read as an NPZ archive of plain arrays (numpy.savez): {error}") from error
+        raise DataError(tables.missing(path)) from error
+    except DataError:
+        raise
+    except Exception as error:  # truncated, encrypted, of Python objects, compressed in another way, more than memory holds: numpy and zipfile raise many kinds
+        raise DataError(f"{path}: cannot be read as an NPZ archive of plain arrays (numpy.savez): {why(error)}") from error
+    for key, array in zip((inputs, target), found, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: {key!r} is no array of numpy's; write the archive with numpy.savez")
+    return found
 
 
 def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -116,12 +87,6 @@ def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tu
 
 
 def _wanted(path: str, target: str, y: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(y.dtype, np.number) or not np.isfinite(y.astype(float)).all():
+    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating) or not np.isfinite(y.astype(float)).all():
         raise DataError(f"{path}: the target {target!r} ({y.dtype}) must hold finite numbers for task regression")
     return y.astype(float)
-
-
-def _missing(path: str) -> str:
-    folder = Path(path).parent
-    known = [item.name for item in folder.iterdir() if item.suffix == Path(path).suffix] if folder.is_dir() else []
-    return f"{path}: there is no such file; paths are relative to the current directory; {nearest(Path(path).name, known)}"

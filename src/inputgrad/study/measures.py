@@ -16,6 +16,7 @@ from inputgrad.operators.functions import follow_gradient, output_and_gradient
 from inputgrad.report.record import AttackCurve, Epoch, Path, Pictures, RunRecord
 from inputgrad.study import attacks
 from inputgrad.study.assembly import Assembly
+from inputgrad.study.problems import StudyError, raised
 from inputgrad.study.registry import HeadEntry
 from inputgrad.study.training import CHUNK, score
 from inputgrad.study.wording import brief, loss_line, score_in_words, settings_of
@@ -37,6 +38,22 @@ def measured(assembly: Assembly, epochs: list[Epoch], before: tuple[float, list[
             attacks=_attacks(assembly), mean_cosine=mean_cosine(assembly), pictures=pictures, path=path,
             seconds=seconds, environment=environment(assembly),
         )  # fmt: skip
+
+
+def try_out(assembly: Assembly) -> None:
+    """Take the scores that will be measured of one sample, so that what is wrong with them is told before the training. Raises `StudyError`."""
+    try:
+        term, of = _direction_term(assembly), _score(assembly)
+        if assembly.data.is_image:
+            inputs, labels = (part[:1] for part in (assembly.data.test_inputs, assembly.data.test_labels))
+            _gradient(assembly, inputs, _target(assembly, labels), of)
+        if term is not None:
+            inputs, labels = (part[:1].to(assembly.device) for part in (assembly.data.test_inputs, assembly.data.test_labels))
+            InputGradientLoss(None, [term]).evaluate(assembly.model, inputs, labels)
+    except StudyError:
+        raise
+    except Exception as error:
+        raise StudyError(f"{assembly.config.name}: measures cannot be taken: {raised(error)}") from error
 
 
 def gradient_norms(assembly: Assembly) -> list[float]:

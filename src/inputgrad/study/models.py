@@ -5,16 +5,17 @@ Knows the shape of an input and the number of outputs; knows no data set and no 
 
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
 
 from inputgrad.study.imports import load_callable
-from inputgrad.study.problems import StudyError
+from inputgrad.study.problems import StudyError, raised
 from inputgrad.study.settings import CallableReference, Settings, one_of
 
 Activation = Literal["silu", "relu", "gelu", "tanh", "softplus"]
+Width = Annotated[int, Field(ge=1, le=2**24)]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "softplus": nn.Softplus}
 
 
@@ -28,7 +29,7 @@ class ModelSettings(Settings):
 class Mlp(ModelSettings):
     """Linear layers of the given widths with an activation between them; any input, flattened."""
 
-    hidden: list[int] = Field(default=[64, 64], min_length=1)
+    hidden: list[Width] = Field(default=[64, 64], min_length=1, max_length=1000)
     activation: Activation = "silu"
 
     def build(self, input_shape: tuple[int, ...], output_size: int) -> nn.Module:
@@ -42,8 +43,8 @@ class Mlp(ModelSettings):
 class Cnn(ModelSettings):
     """Two 3×3 convolutions (the second with twice the channels, and a stride of 2), then two linear layers. Inputs ``[channels, height, width]``."""
 
-    channels: int = Field(default=32, ge=1)
-    hidden: int = Field(default=128, ge=1)
+    channels: Width = 32
+    hidden: Width = 128
     activation: Activation = "silu"
 
     def build(self, input_shape: tuple[int, ...], output_size: int) -> nn.Module:
@@ -67,8 +68,9 @@ class OwnModel(ModelSettings):
     def build(self, input_shape: tuple[int, ...], output_size: int) -> nn.Module:
         try:
             model = load_callable(self.callable)(input_shape=input_shape, output_size=output_size, **self.settings)
-        except TypeError as error:
-            raise StudyError(f"model: {self.callable} is called with input_shape={input_shape}, output_size={output_size} and its settings: {error}") from error
+        except Exception as error:
+            called = f"model: {self.callable} is called with input_shape={input_shape}, output_size={output_size} and its settings"
+            raise StudyError(f"{called}: {raised(error)}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model: {self.callable} returned {type(model).__name__}, expected an nn.Module")
         return model

@@ -10,12 +10,15 @@ Knows files; knows no model and no training.
 
 import hashlib
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from inputgrad.report.record import Epoch, RunRecord
-from inputgrad.study import checkpoint
+from inputgrad.study import locks, writing
 from inputgrad.study.config import Config
 from inputgrad.study.problems import StudyError
 from inputgrad.study.wording import settings_of
@@ -61,25 +64,30 @@ class RunDirectory:
         changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         return [f"{key}: {before.get(key, '(not set)')} -> {now.get(key, '(not set)')}" for key in changed]
 
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the directory against every other process. Raises `StudyError` that names the one which holds it."""
+        return locks.held(self.path)
+
     def begin(self, config: Config) -> None:
         """Start afresh: what lay here of this command's is removed, and the settings are written."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        writing.folder(self.path)
         for file in (self.record, self.checkpoint, self.metrics):
-            file.unlink(missing_ok=True)
-        checkpoint.write_json({"fingerprint": fingerprint(config), "settings": _decisive(config)}, self.settings)
+            writing.removed(file)
+        writing.as_json({"fingerprint": fingerprint(config), "settings": _decisive(config)}, self.settings)
 
     def write_metrics(self, epochs: list[Epoch]) -> None:
         """All epochs so far, one line each."""
-        checkpoint.write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs), self.metrics)
+        writing.text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs), self.metrics)
 
     def finish(self, record: RunRecord) -> None:
-        checkpoint.write_json(record.to_json(), self.record)
+        writing.as_json(record.to_json(), self.record)
 
     def finished(self, config: Config) -> RunRecord:
         """The record of a finished run, under its present title. Raises `StudyError` where the file holds something else."""
         try:
             found = RunRecord.from_json(json.loads(self.record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            TypeAdapter(RunRecord).validate_python(found.to_json())
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise StudyError(f"{self.record}: no record of this command ({type(error).__name__}); remove it to have the run measured again") from error
         return replace(found, title=config.title or config.name)
 
@@ -103,8 +111,16 @@ def _decisive(config: Config) -> dict[str, Any]:
     entry: Any = config.data
     path = getattr(entry.settings, "path", None)
     if path is not None:
-        settings["data_content"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        settings["data_content"] = _content(Path(path))
     return {**settings, "format": FORMAT}
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({writing.why(error)})") from error
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

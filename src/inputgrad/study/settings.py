@@ -5,29 +5,34 @@ So what can be written in a config follows from the classes of the library, and 
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_serializer, model_validator
 
 from inputgrad.errors import nearest
-from inputgrad.study.imports import load, load_callable
+from inputgrad.study.imports import NotLoadedError, check_form, load, load_callable, nothing_imported
 
 
-def _found(reference: str) -> str:
-    load(reference)
-    return reference
+@dataclass(frozen=True)
+class Code:
+    """Marks a setting that names an object of the user's own, and says how it is loaded. Reading a config looks at the name's form alone."""
+
+    load: Callable[[str], Any]
+
+    @staticmethod
+    def form(reference: str, info: ValidationInfo) -> str:
+        check_form(reference)
+        if (info.context or {}).get("code") is False:
+            raise ValueError(f"{reference!r} names code, which --no-code refuses: built-in names only")
+        return reference
 
 
-def _can_be_called(reference: str) -> str:
-    load_callable(reference)
-    return reference
-
-
-Reference = Annotated[str, AfterValidator(_found)]
-"""``package.module:name`` of an object of the user's own, looked for while the config is read."""
-CallableReference = Annotated[str, AfterValidator(_can_be_called)]
+Reference = Annotated[str, AfterValidator(Code.form), Code(load)]
+"""``package.module:name`` of an object of the user's own."""
+CallableReference = Annotated[str, AfterValidator(Code.form), Code(load_callable)]
 
 
 class NeedsDataError(Exception):
@@ -59,10 +64,11 @@ class Checked(Settings):
     @model_validator(mode="after")
     def _can_be_made(self) -> Self:
         try:
-            self.make(None)
-        except NeedsDataError:
+            with nothing_imported():
+                self.make(None)
+        except (NeedsDataError, NotLoadedError):
             pass
-        except TypeError as error:
+        except (TypeError, RuntimeError, OverflowError, ArithmeticError) as error:
             raise ValueError(str(error)) from error
         return self
 
@@ -111,6 +117,17 @@ class OneOf(Settings):
     def _as_written(self) -> Any:
         settings = self.settings.model_dump(exclude_none=True)
         return {self.chosen: settings} if settings else self.chosen
+
+
+def code_in(settings: BaseModel, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str, Code]]:
+    """Every name of code below ``settings``: its keys, the name, and how it is loaded."""
+    for name, info in type(settings).model_fields.items():
+        value, marks = getattr(settings, name), [mark for mark in info.metadata if isinstance(mark, Code)]
+        if marks and isinstance(value, str):
+            yield (*keys, name), value, marks[0]
+        for position, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(item, BaseModel):
+                yield from code_in(item, (*keys, name) if position is None else (*keys, name, position))
 
 
 def one_of(name: str, kinds: Mapping[str, type[Settings]], shorthand: str | None = None) -> type[OneOf]:

@@ -1,6 +1,6 @@
 """The text of a config: YAML read safely, values replaced by ``--set``, and the line of every key.
 
-Knows YAML; knows nothing of what the keys mean.
+Knows files and options; YAML itself is `inputgrad.study.yaml_text`'s, and what the keys mean `inputgrad.study.config`'s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
-
-from inputgrad.study.problems import ConfigError, Problem
-
-Keys = tuple[str | int, ...]
+from inputgrad.study import yaml_text
+from inputgrad.study.problems import ConfigError, Problem, shown
+from inputgrad.study.yaml_text import Keys
 
 
 @dataclass(frozen=True)
@@ -59,16 +55,15 @@ class Source:
 def read(path: Path, overrides: Sequence[Override] = ()) -> Source:
     """The config in a YAML file, with the overrides applied. Raises `ConfigError` where it is missing or no mapping in YAML."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(yaml_text.LONGEST + 1)
+    except (OSError, ValueError) as error:
         raise ConfigError([Problem(str(path), "", _unreadable(path, error))]) from error
-    values, node = _parsed(text, str(path))
+    values, lines = yaml_text.parsed(text, str(path))
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError([Problem(f"{path}:1", "", f"a config is a mapping of keys to values, such as `data: digits`; got {type(values).__name__}")])
-    lines: dict[Keys, int] = {}
-    _collect(node, (), lines)
     return overridden(Source(str(path), values, (), lines), overrides)
 
 
@@ -77,7 +72,11 @@ def overridden(source: Source, overrides: Sequence[Override]) -> Source:
     values = source.values
     for override in overrides:
         values = _replaced(values, override.keys, override)
-    return Source(source.name, values, tuple(overrides), source.lines)
+    made = Source(source.name, values, tuple(overrides), source.lines)
+    problems = list(yaml_text.check_plain(values, made.place))
+    if problems:
+        raise ConfigError(problems)
+    return made
 
 
 def assignment(text: str) -> Override:
@@ -85,31 +84,10 @@ def assignment(text: str) -> Override:
     key, equals, value = text.partition("=")
     if not equals or not key.strip() or not all(key.strip().split(".")):
         raise ConfigError([Problem(f"--set {text}", "", "expected KEY=VALUE with dotted keys, for example --set optimizer.lr=0.01")])
-    keys: Keys = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
-    return Override(keys, _parsed(value, f"--set {key.strip()}")[0], f"--set {key.strip()}")
-
-
-def _parsed(text: str, name: str) -> tuple[Any, Node | None]:
-    try:
-        return YAML(typ="safe", pure=True).load(text), YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        place = f"{name}:{error.problem_mark.line + 1}" if error.problem_mark else name
-        told = str(error.problem or error.context).splitlines()[0]
-        raise ConfigError([Problem(place, "", f"no valid YAML: {told}")]) from error
-    except (YAMLError, ValueError) as error:
-        raise ConfigError([Problem(name, "", f"no valid YAML: {error}")]) from error
-
-
-def _collect(node: Node | None, keys: Keys, lines: dict[Keys, int]) -> None:
-    """The line of every key below ``node``, from 1."""
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            lines[(*keys, key.value)] = key.start_mark.line + 1
-            _collect(value, (*keys, key.value), lines)
-    elif isinstance(node, SequenceNode):
-        for position, value in enumerate(node.value):
-            lines[(*keys, position)] = value.start_mark.line + 1
-            _collect(value, (*keys, position), lines)
+    if not key.isprintable() or key.count(".") >= yaml_text.DEEPEST:
+        raise ConfigError([Problem(f"--set {key[:80]!r}", "", "this is no key of a config; for example --set optimizer.lr=0.01")])
+    keys: Keys = tuple(int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part for part in key.strip().split("."))
+    return Override(keys, yaml_text.parsed(value, f"--set {key.strip()}")[0], f"--set {key.strip()}")
 
 
 def _replaced(values: Any, keys: Keys, override: Override) -> Any:
@@ -122,7 +100,7 @@ def _replaced(values: Any, keys: Keys, override: Override) -> Any:
     if values is None or isinstance(values, dict):
         known = values or {}
         return {**known, first: _replaced(known.get(first), rest, override)}
-    found = f"{type(values).__name__} {values!r}"
+    found = f"{type(values).__name__} {shown(values)}"
     raise ConfigError([Problem(override.origin, "", f"the key leads into {found}, which has no {first!r}: set the whole value instead")])
 
 

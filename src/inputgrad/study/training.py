@@ -73,17 +73,23 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave; to the identical result on as many processes, on another number with other random draws."""
-        self.assembly.model.load_state_dict(state["model"])
-        self.assembly.optimizer.load_state_dict(state["optimizer"])
-        if isinstance(self.assembly.criterion, nn.Module):
-            self.assembly.criterion.load_state_dict(state["criterion"])
-        self._order.set_state(state["order"])
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        if len(state["random"]) == distributed.ranks():
-            checkpoint.restore_random_states(state["random"][distributed.rank()])
-        else:
-            checkpoint.seed_all(distributed.seeded(self.assembly.config.seed + 1000 * len(self.epochs)))
+        """Go on from what `state` gave; to the identical result on as many processes, on another number with other random draws.
+
+        Raises `ValueError` for the state of another training.
+        """
+        try:
+            self.assembly.model.load_state_dict(state["model"])
+            self.assembly.optimizer.load_state_dict(state["optimizer"])
+            if isinstance(self.assembly.criterion, nn.Module):
+                self.assembly.criterion.load_state_dict(state["criterion"])
+            self._order.set_state(state["order"])
+            self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+            if len(state["random"]) == distributed.ranks():
+                checkpoint.restore_random_states(state["random"][distributed.rank()])
+            else:
+                checkpoint.seed_all(distributed.seeded(self.assembly.config.seed + 1000 * len(self.epochs)))
+        except (RuntimeError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"of another model or another training: {str(error).strip().splitlines()[0]}") from error
 
     def _step(self, chosen: Tensor, factor: float) -> Step:
         optimizer = self.assembly.optimizer
@@ -92,6 +98,9 @@ class Training:
         except ValueError as error:  # numbers that are not finite, above all
             place = f"{self.assembly.config.name}, epoch {len(self.epochs) + 1}"
             raise distributed.OneProcessError(f"{place}: {error}") from error
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            place = f"{self.assembly.config.name}, epoch {len(self.epochs) + 1}"
+            raise distributed.OneProcessError(f"{place}: out of memory; lower batch_size, and give the same command again: {error}") from error
         optimizer.zero_grad()
         (step.loss if factor == 1 else step.loss * factor).backward()
         optimizer.step()

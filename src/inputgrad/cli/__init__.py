@@ -16,6 +16,8 @@ except ModuleNotFoundError as error:
     print(f"inputgrad: the command line needs {error.name}: {EXTRA}", file=sys.stderr)
     sys.exit(2)
 
+from inputgrad.cli import training  # noqa: E402  # it needs typer too, which may be missing
+
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
 
@@ -35,24 +37,7 @@ def _inputgrad(
     """Losses that depend on the network's input gradient."""
 
 
-@app.command()
-def train(
-    configs: Annotated[list[Path] | None, typer.Argument(metavar="[CONFIG.yaml]...", help="One run each. None: the short form, --data and --loss.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the runs and report.html go.")] = Path("runs"),
-    data: Annotated[str | None, typer.Option(help="Data set by name: digits, breast_cancer, diabetes.")] = None,
-    model: Annotated[str | None, typer.Option(help="mlp, cnn, or package.module:callable(input_shape=, output_size=).")] = None,
-    loss: Annotated[str | None, typer.Option(help='Such as "cross_entropy + 1.0*gradient_norm(p=2, of=loss)".')] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the parameters and the order of the samples.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of a config, dotted: optimizer.adam.lr=0.01.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start afresh where --out holds a run with other settings.")] = False,
-) -> None:
-    """Train networks whose loss depends on their input gradient, measure them, and compare them in one report.html.
-
-    The same command goes on with a run that was interrupted, to the identical result, and leaves finished ones as they are.
-    """
-    shorts = {"data": data, "model": model, "loss": loss, "epochs": epochs, "seed": seed}
-    raise typer.Exit(_train(configs or [], shorts, settings or [], out, overwrite))
+app.command()(training.train)
 
 
 @app.command()
@@ -112,21 +97,7 @@ def audit(
     raise typer.Exit(_audit(script, ctx.obj.theirs, ctx.obj.module, asked))
 
 
-@app.command()
-def saliency(
-    run: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A run of inputgrad train: its directory, or the checkpoint.pt in it.")],
-    out: Annotated[Path | None, typer.Option(help="The picture (default: saliency.png in the run's directory).")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many held-out images.")] = 8,
-) -> None:
-    """Draw held-out images of a trained run and the input gradient of each one's score."""
-    from inputgrad.study.loading import saliency as drawn
-    from inputgrad.study.problems import StudyError
-
-    try:
-        typer.echo(f"Picture: {drawn(run, out, samples)}")
-    except (StudyError, ImportError) as error:
-        typer.echo(f"inputgrad saliency: {error}", err=True)
-        raise typer.Exit(1) from error
+app.command()(training.saliency)
 
 
 @app.command()
@@ -193,25 +164,6 @@ def _bench(problem: str, engines: list[str], rounds: int, out: Path | None) -> i
         return 1
     command.run(asked, out, typer.echo)
     return 0
-
-
-def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out: Path, overwrite: bool) -> int:
-    from rich.console import Console
-
-    from inputgrad.study import command, distributed
-    from inputgrad.study.problems import ConfigError
-    from inputgrad.study.source import Override, assignment
-
-    if not configs and shorts["data"] is None and not any(setting.startswith("data") for setting in settings):
-        typer.echo('inputgrad train: give a CONFIG.yaml, or the short form: --data digits --loss "cross_entropy + 1.0*gradient_norm"', err=True)
-        return 2
-    given = [Override((name,), value, f"--{name}") for name, value in shorts.items() if value is not None]
-    try:
-        overrides = [*given, *map(assignment, settings)]
-    except ConfigError as error:
-        typer.echo(str(error), err=True)
-        return 1
-    return distributed.end(command.train(configs, overrides, out, overwrite=overwrite, console=Console()))
 
 
 def main() -> None:

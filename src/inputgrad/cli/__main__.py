@@ -1,0 +1,5 @@
+"""``python -m inputgrad.cli``."""
+
+from inputgrad.cli import main
+
+main()

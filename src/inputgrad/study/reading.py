@@ -1,0 +1,44 @@
+"""What is told while a long file is read: how far, how many lines, how fast. Nothing for files that are read at once.
+
+Knows lines and a clock; who listens says so with `told_to`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TextIO
+
+SECONDS = 3.0
+"""Between two lines about one file, and before the first."""
+EVERY = 256
+"""Lines between two looks at the clock."""
+_listener: ContextVar[Callable[[str], None]] = ContextVar("_listener", default=lambda text: None)
+
+
+@contextmanager
+def told_to(say: Callable[[str], None]) -> Iterator[None]:
+    """``say`` gets what is told about the files that are read in this block."""
+    token = _listener.set(say)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def lines(path: str, file: TextIO) -> Iterator[str]:
+    """The lines of an open file, and a word on them every few seconds."""
+    size, seen, start = Path(path).stat().st_size, 0, time.monotonic()
+    told = start
+    for count, line in enumerate(file, 1):
+        yield line
+        seen += len(line)
+        if count % EVERY == 0 and (now := time.monotonic()) - told >= SECONDS:
+            told = now
+            _listener.get()(f"  reading {Path(path).name}: {_share(seen, size)}, {count:,} lines, {now - start:.0f} s")
+
+
+def _share(seen: int, size: int) -> str:
+    """Letters count as bytes here, so that a file of other letters than ASCII is told a little late."""
+    return f"{min(seen / size, 1):.0%} of {size / 2**20:,.0f} MiB" if size else f"{seen / 2**20:,.0f} MiB"
