@@ -194,7 +194,7 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         try:
             step.run(active, is_training_step=self.training and not self.steps.again)
         except (UnforeseenRequestError, RuntimeError, ValueError, TypeError) as error:
-            if messages.is_out_of_memory(error):
+            if messages.is_machine_error(error):
                 raise
             self._forms.forget(model)  # the step in full says what is wrong
             return None

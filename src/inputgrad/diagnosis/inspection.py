@@ -10,6 +10,7 @@ from inputgrad.diagnosis.records import Explanation, Finding, Verdict
 from inputgrad.passes.branches.tape import module_with_hidden_branches
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.uncompiled import compiled_part
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.modules import is_dropout
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import MODULE, Key, ModelInputs
@@ -113,7 +114,9 @@ def _without_path(output: Tensor, opened: dict[Key, Tensor], parameters: dict[st
     wanted = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     try:
         found = torch.autograd.grad(output.sum(), [*opened.values(), *wanted.values()], allow_unused=True)
-    except RuntimeError:  # re-entrant checkpointing, or an operation without a derivative: an engine says it better
+    except RuntimeError as error:  # re-entrant checkpointing, or an operation without a derivative: an engine says it better
+        if messages.is_machine_error(error):
+            raise
         return
     by_input, by_parameter = found[: len(opened)], found[len(opened) :]
     for key, gradient in zip(opened, by_input, strict=True):

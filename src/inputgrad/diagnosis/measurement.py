@@ -26,6 +26,7 @@ from inputgrad.step.objective import Call, Objective
 from inputgrad.step.parameter_gradients import Gradients, parameter_gradients
 from inputgrad.step.verifier import Verification, Verifier
 from inputgrad.step.whole_step import whole_step
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 Caught = list[warnings.WarningMessage]
@@ -92,12 +93,12 @@ class Measurements:
                 return error
             gradients = []  # it may serve base loss and terms together
         except Exception as error:  # whatever a model or a term raises
-            return error
+            return _about_the_model(error)
         try:
             seconds = self._timed(whole)
             return Measurement(gradients or _minus(self._step(whole), self._step(self._plain())), seconds, self._verified(engine))
         except Exception as error:
-            return error
+            return _about_the_model(error)
 
     def _verified(self, engine: Engine) -> Verification:
         """The engine's gradient against the change of the terms' value."""
@@ -123,7 +124,7 @@ class Measurements:
                     self._program(whole)
                     return Measurement(gradients, time.perf_counter() - began)
         except Exception as error:
-            return error
+            return _about_the_model(error)
         return RuntimeError(" ".join(warning_texts(caught)) or "its program was not made")
 
     def _program(self, objective: Objective) -> Gradients | None:
@@ -160,6 +161,13 @@ class Measurements:
         replay.remember()
         with replay.run(), uncompiled() if eager else nullcontext():
             yield
+
+
+def _about_the_model(error: Exception) -> Exception:
+    """The error, raised where memory ran out or the device failed: that says nothing about an engine."""
+    if messages.is_machine_error(error):
+        raise error
+    return error
 
 
 def _now(tensors: list[Any]) -> float:

@@ -16,6 +16,7 @@ from inputgrad.passes.outputs import default_output
 from inputgrad.step.objective import Objective
 from inputgrad.step.parameter_gradients import Gradients
 from inputgrad.terms.gradient_norm import GradientNorm
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 NOT_TRIED = "compiling takes from seconds to minutes; explain(..., compile=True) tries it"
@@ -55,6 +56,8 @@ def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
                 findings += inspect_run(model, trials.inputs, default_output)
             explanation = _explanation(trials, compile=False)
     except Exception as error:  # whatever a model may raise
+        if messages.is_machine_error(error):
+            raise
         return Validation((*findings, Finding("cannot be run", _told(error), hinders=tuple(ENGINES))), _nothing(objective, model, error))
     return Validation((*findings, *findings_of_refusals(explanation, findings)), replace(explanation, warnings=warning_texts(caught)))
 

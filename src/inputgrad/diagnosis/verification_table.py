@@ -15,6 +15,7 @@ from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.step.active_terms import active_terms
 from inputgrad.step.objective import Objective
 from inputgrad.step.verifier import Verification, Verifier
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 DIRECTIONS = 6
@@ -69,6 +70,8 @@ def _in_float64(objective: Objective, step_number: int, model: nn.Module, inputs
         given = inputs.replaced({key: _wide(z) for key, z in inputs.tensors()})
         found = _by_engine(objective, step_number, copied, given, _wide(target))
     except Exception as error:  # whatever a model raises that cannot be copied, or that fixes a precision
+        if messages.is_device_error(error):  # memory may do for its own precision
+            raise
         return None, f"in its own precision (float64: {type(error).__name__})"
     if all(isinstance(result, str) for result in found.values()):
         return None, "in its own precision (no engine runs it in float64)"

@@ -121,7 +121,7 @@ class Compiled(Engine):
                     compiled = CompiledStep(request, self.backend, self.mode)
                 reason = _frozen(compiled, model, held) or _foreign(foreign) or self._difference(replay, compiled, request, expected)
         except Exception as error:  # tracers and compilers raise anything
-            if messages.is_out_of_memory(error):
+            if messages.is_machine_error(error):
                 raise
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
         if reason is None:

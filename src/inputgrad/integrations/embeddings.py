@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from inputgrad.torch_internals import messages
+
 
 def called_embedding(model: nn.Module, embeddings: nn.Module, example: Mapping[str, Any] | None) -> str:
     """The name of ``embeddings`` in the model, or of the module with the same weight that a pass on the example calls first.
@@ -30,7 +32,9 @@ def _called(model: nn.Module, modules: Mapping[str, nn.Module], example: Mapping
     try:
         with torch.no_grad():
             model.eval()(**{name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in example.items()})
-    except (RuntimeError, ValueError, TypeError, IndexError):
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if messages.is_machine_error(error):
+            raise
         return []
     finally:
         model.train(training)

@@ -24,6 +24,8 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
         with twice_differentiable_from_local():
             found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
     except RuntimeError as error:
+        if messages.is_machine_error(error):
+            raise
         raise (_told(error) or error) from error
     for name, part in zip(names or (), found, strict=names is not None):
         if part is None:

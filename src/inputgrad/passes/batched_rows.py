@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import nodes_of
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tracing import is_tracing
@@ -35,7 +36,9 @@ def batched_rows(scores: Tensor, variables: Sequence[Tensor], *, create_graph: b
             found = torch.autograd.grad(
                 scores.sum(0), list(variables), rows, retain_graph=True, create_graph=create_graph, allow_unused=True, is_grads_batched=True
             )
-    except (RuntimeError, NotImplementedError, UserWarning):  # torch cannot batch an operation, or memory lacks for all rows at once
+    except (RuntimeError, UserWarning) as error:  # torch cannot batch an operation, or memory lacks for all rows at once, and may do for one
+        if messages.is_device_error(error):
+            raise
         return None
     return list(found)
 

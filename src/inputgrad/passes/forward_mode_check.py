@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from inputgrad.derivatives.by_backward import FunctionCall, gradients, inner_product, is_differentiable, pulled_back
 from inputgrad.derivatives.forward_mode import is_replaced, replace_from_now_on
 from inputgrad.passes.replay import random_state, set_random_state
-from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.checkpoints import in_checkpoint
 from inputgrad.torch_internals.function_modes import is_in_place
 from inputgrad.torch_internals.functorch import is_transforming
@@ -47,9 +47,9 @@ class ForwardModeCheck(TorchFunctionMode):
         result = func(*args, **kwargs)
         written = first is not None and times_written(first) != before
         if _has_derivative(result) and written == is_in_place(func, kwargs):  # requires_grad_ computes nothing
-            _TRIED.add(form)
             if not is_right_in_reverse(func, *given):
                 replace_from_now_on(func)
+            _TRIED.add(form)
         return result
 
 
@@ -62,15 +62,17 @@ def is_right_in_reverse(function: Callable[..., Any], args: Sequence[Any], kwarg
         try:
             trial = _Trial(call, tensors, asked)
             expected = trial.by_two_backward_passes()
-        except Exception:  # whatever a function of the user's or of torch's says to arguments in float64, the model goes on without this trial
+        except Exception as error:  # whatever a function of the user's or of torch's says to arguments in float64, the model goes on without this trial
+            if messages.is_machine_error(error):
+                raise
             return True
         if not trial.tells or not all(part.isfinite().all() for part in expected):
             return True
         try:
             return _agree(trial.by_forward_mode(), expected)
-        except torch.OutOfMemoryError:
-            return True
-        except (RuntimeError, KeyError):  # no forward-mode formula, or none that can be differentiated; a higher-order operator says the first by a KeyError
+        except (RuntimeError, KeyError) as error:  # no forward-mode formula, or none that can be differentiated; higher-order operators: a KeyError
+            if messages.is_machine_error(error):
+                raise
             return False
 
 

@@ -91,6 +91,8 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
         with forward.placement.unnoticed_backward():
             return torch.autograd.grad(total, variables, seed, retain_graph=not spent, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
+        if messages.is_machine_error(error):
+            raise
         if messages.WRITTEN_OVER.is_in(error) and not create_graph:
             raise ValueError(_written_over(forward.model, error)) from error
         if create_graph or not messages.CHECKPOINT.is_in(error):

@@ -157,7 +157,7 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         if messages.OTHER_PROCESS.is_in(error):
             raise
         forward.placement.reset_after_error()
-        if messages.is_out_of_memory(error):
+        if messages.is_machine_error(error):
             raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(

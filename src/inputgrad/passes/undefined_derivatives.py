@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
 
 _Call = tuple[str, nn.Module, list[Tensor], Tensor]
@@ -48,7 +49,9 @@ def _is_undefined(module: nn.Module, inputs: list[Tensor], output: Tensor) -> bo
         if not seen or hold_nan(first):
             return False
         return hold_nan(torch.autograd.grad(torch.stack([part.sum() for part in seen]).sum(), sources, allow_unused=True, retain_graph=True))
-    except RuntimeError:  # what cannot be differentiated twice says so elsewhere
+    except RuntimeError as error:  # what cannot be differentiated twice says so elsewhere
+        if messages.is_machine_error(error):
+            raise
         return False
 
 

@@ -27,7 +27,7 @@ def values_alone(run: Callable[[], Value]) -> Value:
         if not missed:  # whoever asked may have caught the error
             return value
     except RuntimeError as error:
-        if messages.is_out_of_memory(error):
+        if messages.is_machine_error(error):
             raise
     return run()
 

@@ -24,7 +24,7 @@ def parameter_gradients(loss: Tensor, model: nn.Module, sources: Sequence[Tensor
         with without_gradient_hooks(sources), placement.unnoticed_backward():
             return [_whole(part) for part in torch.autograd.grad(loss, list(sources), allow_unused=True, retain_graph=True)]
     except RuntimeError as error:
-        if not messages.CHECKPOINT.is_in(error):
+        if messages.is_machine_error(error) or not messages.CHECKPOINT.is_in(error):
             raise
         return _by_backward(loss, sources)
 

@@ -21,6 +21,7 @@ from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.form import form_of_step, is_hashable
 from inputgrad.step.objective import Objective
 from inputgrad.step.verifier import Status, Verification, Verifier
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 SWITCH = "INPUTGRAD_VERIFY"
@@ -36,7 +37,12 @@ def verify_first_step(objective: Objective, model: nn.Module, inputs: ModelInput
     known, key = memory(model), _key(objective, model, inputs, active)
     if os.environ.get(SWITCH) == "0" or active_ddp(model) is not None or not is_hashable(key) or key in known.checked:
         return
-    _verify(objective, model, inputs, target, active)
+    try:
+        _verify(objective, model, inputs, target, active)
+    except Exception as error:
+        if messages.is_machine_error(error):
+            error.add_note(f"(raised while the gradients of the first step were verified; verify=False or {SWITCH}=0 switches that off)")
+        raise
     known.checked.add(key)
 
 

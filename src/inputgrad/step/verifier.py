@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from inputgrad.distributed.placement import Placement
 from inputgrad.engines import Auto, Engine, WeightAsStep
-from inputgrad.errors import EngineError
 from inputgrad.passes.branches.tape import module_with_hidden_branches
 from inputgrad.passes.directions import Directions, exchanged
 from inputgrad.passes.frozen import FrozenDecisions
@@ -22,6 +21,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.value_differences import DIRECTIONS, STEPS, compare
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.objective import Objective
+from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 TOLERANCES = {True: {torch.float64: 1e-5, torch.float32: 2e-3}, False: {torch.float64: 1e-3, torch.float32: 3e-2}}
@@ -71,9 +71,9 @@ class Verifier:
         directions = Directions(self._gradients(engine), self._parameters, self._directions)
         try:
             misfit = compare(lambda: self._value(frozen), directions, self._tolerance(engine))
-        except torch.OutOfMemoryError:
-            return Verification("not verified", reason="memory ran out")
-        except (EngineError, RuntimeError) as error:  # such as re-entrant checkpointing, which allows no gradient but by backward()
+        except RuntimeError as error:  # such as re-entrant checkpointing, which allows no gradient but by backward()
+            if messages.is_machine_error(error):
+                raise
             return Verification("not verified", reason=str(error).splitlines()[0])
         if misfit is not None and not math.isfinite(misfit.relative):
             return Verification("wrong", math.inf) if misfit.settled else Verification("not verified", reason="numbers are not finite")
@@ -92,7 +92,9 @@ class Verifier:
         try:
             with self._state.run():
                 first = first_derivative_misfit(self._model, self._inputs, self._objective.pick, self._parameters)
-        except RuntimeError:  # as above
+        except RuntimeError as error:  # as above
+            if messages.is_machine_error(error):
+                raise
             first = None
         off = first if first is not None and (first.relative > self._tolerance(engine) or first.kink) else None
         if hidden is not None:

@@ -21,6 +21,7 @@ from inputgrad.study.data import Data, Task
 from inputgrad.study.imports import load_callable
 from inputgrad.study.models import ModelEntry
 from inputgrad.study.problems import StudyError, raised
+from inputgrad.torch_internals import messages
 
 DEFAULT_BASE = {"classification": "cross_entropy", "regression": "mse"}
 _OF_CLASSES = ("cross_entropy", "nll", "own")
@@ -90,6 +91,8 @@ def try_out(assembly: Assembly) -> None:
     try:
         assembly.step(model, inputs, target)
     except (ValueError, TypeError, RuntimeError) as error:
+        if messages.is_machine_error(error):
+            raise
         raise StudyError(f"{name}: the loss cannot be taken of this model and these data: {error}") from error
     except Exception as error:
         raise StudyError(f"{name}: the loss cannot be taken of this model and these data: {raised(error)}") from error

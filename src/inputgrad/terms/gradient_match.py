@@ -15,6 +15,7 @@ from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
+from inputgrad.torch_internals import messages
 from inputgrad.variables import Wrt, keys_of
 
 Norm = Literal["squared", "absolute", "euclidean", "vectors", "huber"]
@@ -160,7 +161,7 @@ def summed(rows: Tensor, index: Tensor, size: int) -> Tensor:
     try:
         return rows.new_zeros((size, *rows.shape[1:])).index_add(0, index.to(rows.device), rows)
     except (IndexError, RuntimeError) as error:  # asked afterwards: to look at the numbers first would wait for the device at each step
-        if all(0 <= sample < size for sample in set(index.tolist())):
+        if messages.is_machine_error(error) or all(0 <= sample < size for sample in set(index.tolist())):
             raise
         raise ValueError(f"index names samples outside 0..{size - 1}, and the output has {size} rows: {sorted(set(index.tolist()))[-3:]}") from error
 

@@ -171,7 +171,7 @@ class SpectralNorm(Term):
         try:
             return _power_iteration(scores, tuple(variables.values()), steps)
         except RuntimeError as error:
-            if not messages.NO_SECOND_DERIVATIVE.is_in(error):
+            if messages.is_machine_error(error) or not messages.NO_SECOND_DERIVATIVE.is_in(error):
                 raise
             raise ValueError("SpectralNorm: iterations needs a second derivative of every operation of the model; leave it out for the exact one") from error
 

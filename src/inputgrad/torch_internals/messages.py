@@ -28,7 +28,15 @@ CHECKPOINT = Message(("checkpoint",), "a checkpointed region stands in the way")
 NO_SECOND_DERIVATIVE = Message(("not implemented", "double backward"), "an operation has no second derivative")
 WRITTEN_OVER = Message(("modified by an inplace operation",), "what the graph keeps was written over")
 OTHER_PROCESS = Message(("gloo", "nccl"), "another process is gone, or waits for something else")
-_OUT_OF_MEMORY = Message(("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED"))
+_OUT_OF_MEMORY = Message(("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "std::bad_alloc"))
+_OF_A_DEVICE = Message(
+    (
+        *("CUDA error", "CUDA driver error", "HIP error", "device-side assert", "illegal memory access"),
+        *("STATUS_EXECUTION_FAILED", "STATUS_INTERNAL_ERROR", "STATUS_NOT_INITIALIZED"),
+        *("UR_RESULT_ERROR", "Level-Zero error", "SYCL error", "device lost", "Command buffer execution failed"),
+    )
+)
+"""NOT_SUPPORTED of a device's libraries is left out: it says what an operation lacks."""
 ONCE_DIFFERENTIABLE = "trying to differentiate twice a function that was marked with @once_differentiable"
 """In torch's own words, for a Function that is recognised by its node."""
 
@@ -74,6 +82,23 @@ _WITHOUT_FURTHER_DERIVATIVE = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, which says nothing about what can be differentiated. The CPU and the libraries of a device raise it as a plain RuntimeError."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.is_in(error))
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether the device failed. CUDA's errors of torch 2.8 and later have a class; its libraries and other devices raise a plain RuntimeError."""
+    return isinstance(error, _DEVICE_ERRORS) or (isinstance(error, RuntimeError) and _OF_A_DEVICE.is_in(error))
+
+
+def is_machine_error(error: BaseException | None) -> bool:
+    """Whether memory ran out or the device failed, in this error or in one that it was raised from: it says nothing about the model, and passes through.
+
+    Every broad ``except`` of the library asks this first (tests/core/test_broad_excepts.py).
+    """
+    return error is not None and (is_out_of_memory(error) or is_device_error(error) or is_machine_error(error.__cause__))
+
+
+_DEVICE_ERRORS: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+"""Read in torch 2.8 to 2.15. Missing before: the text alone tells."""
 
 
 def obstacle(error: BaseException | str) -> str:

@@ -15,6 +15,7 @@ from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_dire
 from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.torch_internals import messages
 from inputgrad.variables import Key
 
 MOST_KINDS = 64
@@ -111,6 +112,8 @@ class FieldSource:
         try:
             expansion = expanded(forward, self.keys, plan.layout, unit_directions(plan.coordinates))
         except Exception as error:  # what the model itself raises comes again
+            if messages.is_machine_error(error):
+                raise
             give_up(forward, self.keys, ("field", plan), error)
             return False
         forward.own_leaves += expansion.variables

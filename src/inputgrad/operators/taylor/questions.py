@@ -12,6 +12,7 @@ from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, gi
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.torch_internals import messages
 from inputgrad.variables import Key
 
 Vectors = Sequence[Sequence[Tensor]]
@@ -66,6 +67,8 @@ def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
         try:
             return taylor(forward)
         except Exception as error:  # what the model itself raises comes again
+            if messages.is_machine_error(error):
+                raise
             give_up(forward, keys, question.name, error)
     return _nested(question, *opened.graph())
 

@@ -17,6 +17,7 @@ from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.second_derivative import model_fingerprint
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
 from inputgrad.torch_internals.tracing import without_dispatch_modes
@@ -89,6 +90,8 @@ def _compared(forward: ForwardPass, order: int, taylor: Ways, nested: Ways) -> s
             reference = [part.detach() for part in nested(few)]
         found = [part.detach() for part in taylor(few)]
     except Exception as error:
+        if messages.is_machine_error(error):
+            raise
         return _first_line(error)
     worst = max((_distance(a, b) for a, b in zip(found, reference, strict=True)), default=0.0)
     least = torch.finfo(reference[0].dtype).eps ** 0.5 * 10 ** max(order - 2, 0)
