@@ -6,7 +6,12 @@ from typing import Any
 
 import torch
 
-ORDER = ("gradient_penalty",)
+ORDER = (
+    "gradient_penalty",
+    "lazy_r1",
+    "forces",
+    "pinn",
+)
 
 NEEDS = {"text_embeddings": "transformers"}
 """Tutorials that need a package which `pip install '.[docs]'` does not bring. Without it they are left out, and the gallery says so."""
