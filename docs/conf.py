@@ -1,6 +1,7 @@
-"""Sphinx: furo, MyST, autodoc. Formulas are plain text, so no page needs anything from the network."""
+"""Sphinx: furo, MyST, autodoc, sphinx-gallery, and MathJax from a package, so that no page needs anything from the network."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,20 @@ from sphinx.application import Sphinx
 import inputgrad
 from inputgrad import catalogue
 
+sys.path.insert(0, str(Path(__file__).parent))  # for extensions/
+
+from extensions import tutorials
+
 project = "inputgrad"
 author = "the inputgrad developers"
 project_copyright = "2026, the inputgrad developers"
 release = inputgrad.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "sphinx_design", "sphinx_gallery.gen_gallery"]
+sphinx_gallery_conf = tutorials.settings()
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "tutorials", "extensions"]
 html_theme = "furo"
 html_title = "inputgrad"
 html_static_path = ["_static"]
@@ -71,4 +77,5 @@ def expand(_app: Sphinx, docname: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", expand)
+    app.connect("source-read", tutorials.add_note)
     app.connect("autodoc-process-docstring", as_restructured_text)

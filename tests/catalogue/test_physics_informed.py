@@ -361,6 +361,23 @@ def test_conditions_as_the_base_loss() -> None:
     torch.testing.assert_close(step.output, model(boundary).detach(), rtol=0, atol=0)
 
 
+def test_an_equation_at_another_number_of_points_than_the_batch_at_every_step() -> None:
+    """From the second step on the equation's derivatives come by Taylor arithmetic, which makes no ordinary pass at its points."""
+    torch.manual_seed(0)
+    model, measured, inside = nn.Sequential(zoo.mlp(), nn.Linear(zoo.OUTPUTS, 1)).double(), zoo.features(3), zoo.features(7)
+    criterion = nn.MSELoss() + recipes.heat(0.3, time="a", names=NAMES, at=ig.Given(inside))
+    for _ in range(3):
+        loss = criterion(model, measured, torch.zeros(3, 1, dtype=torch.float64))
+        x = inside.clone().requires_grad_()
+        (first,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        second = sum(torch.autograd.grad(first[:, k].sum(), x, create_graph=True)[0][:, k] for k in range(1, x.shape[1]))
+        expected = model(measured).square().mean() + (first[:, 0] - 0.3 * second).square().mean()
+        torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+        for parameter, wanted in zip(model.parameters(), torch.autograd.grad(expected, list(model.parameters())), strict=True):
+            (found,) = torch.autograd.grad(loss, parameter, retain_graph=True)
+            torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("layers", "text"), [(("9",), "names no module of Sequential; .*Known: '0', '1'"), (("never",), "were not called"), (("layer",), "is called several times")]
 )

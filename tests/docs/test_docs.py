@@ -14,8 +14,11 @@ import torch
 import inputgrad
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if "_build" not in path.parts)
-TEXTS = sorted([*PAGES, ROOT / "CITATION.cff", *(ROOT / "docs").glob("*.py"), *(ROOT / "examples").glob("*.py")])
+MADE = {"_build", "gallery"}
+"""Folders of docs/ that the build makes."""
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if not MADE & set(path.parts))
+SCRIPTS = [path for path in (*(ROOT / "docs").rglob("*.py"), *(ROOT / "examples").glob("*.py")) if not MADE & set(path.parts)]
+TEXTS = sorted([*PAGES, ROOT / "CITATION.cff", *SCRIPTS])
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 DIRECTIVE = re.compile(r"^```\{(?:literalinclude|image|include)\} (\S+)", re.MULTILINE)

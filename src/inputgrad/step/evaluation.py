@@ -23,7 +23,7 @@ from inputgrad.passes.output_views import OfLosses, scored
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
-from inputgrad.step.seen_outputs import SeenOutputs, rows_apart
+from inputgrad.step.seen_outputs import SeenOutputs, rows_apart, sizes_of
 from inputgrad.step.setting import BaseLoss, Setting
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
@@ -151,7 +151,7 @@ class Evaluation:
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
         places = [part.sizes() for key, part in self._subsets.items() if isinstance(key, Place)]
-        return [*chain(*(SeenOutputs(forward).sizes() for forward in self._passes.values() if forward.made), *places)]
+        return [*sizes_of(self._passes.values()), *chain(*places)]
 
     def rows_apart(self) -> str | None:
         return rows_apart(self._passes.values())

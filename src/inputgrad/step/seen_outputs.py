@@ -83,6 +83,18 @@ class SeenOutputs:
         return widened_under_autocast(tensor.detach()).requires_grad_()  # small cotangents must not vanish
 
 
+def sizes_of(passes: Iterable[ForwardPass]) -> list[int]:
+    """How many samples there may be at each pass. One that was made on jets alone, for a field, has one row per point."""
+    found: list[int] = []
+    for forward in passes:
+        if forward.made:
+            found += SeenOutputs(forward).sizes()
+        else:
+            tensors = dict(forward.inputs.tensors())
+            found += [tensors[key].shape[0] for key in forward.wrt if key in tensors and tensors[key].dim()]
+    return found
+
+
 def rows_apart(passes: Iterable[ForwardPass]) -> str | None:
     """In words, where a variable has another number of rows than the output has samples; a term that expects one row per sample then fails."""
     for forward in passes:

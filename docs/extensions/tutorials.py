@@ -1,0 +1,80 @@
+"""The tutorials: scripts in docs/tutorials, run by sphinx-gallery in this order when the pages are built. Their pictures suit light and dark pages."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ORDER = (
+    "gradient_penalty",
+    "lazy_r1",
+    "forces",
+    "pinn",
+)
+
+NEEDS = {"text_embeddings": "transformers"}
+"""Tutorials that need a package which `pip install '.[docs]'` does not bring. Without it they are left out, and the gallery says so."""
+
+GREY = "#7d7d7d"
+"""Text and axes: readable on white and on black."""
+
+LEFT_OUT = [name for name, package in NEEDS.items() if find_spec(package) is None]
+
+
+def position(name: str) -> int:
+    """The key by which the gallery is sorted."""
+    return ORDER.index(Path(name).stem)
+
+
+def prepared(_configuration: dict[str, Any], _script: str | None) -> None:
+    """Before each script: one thread, so that numbers do not depend on the number of cores, and pictures without a background."""
+    import matplotlib as mpl
+
+    torch.set_num_threads(1)
+    mpl.rcParams.update(
+        {
+            "figure.facecolor": "none",
+            "figure.dpi": 110,
+            "savefig.facecolor": "none",
+            "savefig.edgecolor": "none",
+            "axes.facecolor": "none",
+            "legend.framealpha": 0,
+            "legend.edgecolor": "none",
+            **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), GREY),
+        }
+    )
+
+
+def note() -> str:
+    """A paragraph of the gallery's page about what was left out; nothing where all is there."""
+    return "".join(f"\n\nLeft out here: *{name}*, which needs ``pip install {NEEDS[name]}`` before the pages are built.\n" for name in LEFT_OUT)
+
+
+def add_note(_app: Any, docname: str, source: list[str]) -> None:
+    if docname == "gallery/index":
+        source[0] += note()
+
+
+def settings() -> dict[str, Any]:
+    """What sphinx-gallery is told: run everything, ask nothing of the network, and fail where a script fails."""
+    left_out = "|".join(LEFT_OUT)
+    return {
+        "examples_dirs": ["tutorials"],
+        "gallery_dirs": ["gallery"],
+        "filename_pattern": r"\.py$",
+        "ignore_pattern": rf"(?:{left_out})\.py$" if left_out else r"__init__\.py$",
+        "within_subsection_order": "extensions.tutorials.position",
+        "reset_modules": ("matplotlib", "extensions.tutorials.prepared"),
+        "backreferences_dir": None,
+        "download_all_examples": False,
+        "show_memory": False,
+        "show_signature": False,
+        "write_computation_times": False,
+        "min_reported_time": 10_000,  # a time on this machine says little
+        "abort_on_example_error": False,  # all broken ones are told; each fails the build
+        "matplotlib_animations": False,
+        "plot_gallery": "True",
+        "remove_config_comments": True,
+        "thumbnail_size": (400, 240),
+    }
