@@ -1,4 +1,4 @@
-"""``python -m tests.scale.page``: the matrix of docs/scale.md. ``--measure`` takes the figures anew first, a few minutes.
+"""``python -m tests.scale.page``: the matrix of docs/scale_matrix.md. ``--measure`` takes the figures anew first, a few minutes.
 
 The figures lie in matrix.json beside this file.
 """
@@ -18,7 +18,7 @@ from tests.scale import cells
 from tests.scale.losses import LOSSES
 from tests.scale.spawn import spawned
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+PAGE = Path(__file__).parents[2] / "docs" / "scale_matrix.md"
 FIGURES = Path(__file__).with_name("matrix.json")
 
 
