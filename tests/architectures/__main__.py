@@ -90,6 +90,7 @@ def record(results: Iterable[Result]) -> dict[str, Any]:
         "architectures": {package: len({one.architecture.name for one in tried if one.architecture.package == package}) for package in PACKAGES},
         "counts": {f"{package}, {mode}": _counts(tried, package, mode) for package in PACKAGES for mode in ("evaluation", "training")},
         "left out": dict(Counter(f"{one.architecture.package}: {one.left_out}" for one in results if not one.verdicts and not one.training)),
+        "coarse reference": len({one.architecture.name for one in tried if one.coarse}),
         "no reference": dict(Counter(one.left_out for one in tried if one.left_out)),
         **{kind: _listed(tried, outcome) for kind, outcome in (("refused", "refused"), ("wrong", "wrong"), ("NaN", "NaN"), ("raw errors", "raw error"))},
     }

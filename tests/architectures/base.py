@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from tests.opdb.judging import ENGINES, NO_REFERENCE, WRONG, Gradient, Verdict, first_words, verdict
-from tests.opdb.reference import Reference, reference
+from tests.opdb.reference import AGREEMENT, Reference, reference
 
 Made = tuple[nn.Module, dict[str, Any]]
 
@@ -68,23 +68,25 @@ def trained(model: nn.Module) -> list[nn.Parameter]:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one architecture in one mode. left_out: why plain torch has no first derivative of it, or None."""
+    """What came of one architecture in one mode. left_out: why plain torch has no first derivative of it, or None; coarse: whether the reference is."""
 
     architecture: Architecture
     training: bool
     verdicts: Mapping[str, Verdict]
     left_out: str | None = None
+    coarse: bool = False
 
 
 def judged(architecture: Architecture, training: bool) -> Result:
     with quiet():
         try:
             model, inputs = architecture.fresh(training)
-            known = reference(trained(model), partial(value, architecture, model, inputs))
+            known = reference(trained(model), partial(value, architecture, model, inputs), coarse=True)
         except Exception as error:  # the model by itself
             return Result(architecture, training, {}, f"{type(error).__name__}: {first_words(error)}")
     verdicts = {engine: _verdict(known, engine, architecture, training) for engine in ENGINES}
-    return Result(architecture, training, verdicts, known if isinstance(known, str) else None)
+    none = isinstance(known, str)
+    return Result(architecture, training, verdicts, known if none else None, coarse=not none and known.agreement > AGREEMENT)
 
 
 def _verdict(known: Reference | str, engine: str, architecture: Architecture, training: bool) -> Verdict:

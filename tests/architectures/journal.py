@@ -53,7 +53,7 @@ class Journal:
 
     def add(self, result: Result, seconds: float) -> None:
         verdicts = {engine: [one.outcome, one.misfit, one.detail] for engine, one in result.verdicts.items()}
-        line = {"of": _key(result.architecture), "training": result.training, "verdicts": verdicts, "left out": result.left_out}
+        line = {"of": _key(result.architecture), "training": result.training, "verdicts": verdicts, "left out": result.left_out, "coarse": result.coarse}
         self._write({**line, "commit": self.commit, "seconds": round(seconds, 1)})
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -83,4 +83,4 @@ def _key(architecture: Architecture) -> str:
 
 def _result(architecture: Architecture, line: dict[str, Any]) -> Result:
     verdicts = {engine: Verdict(outcome, float(misfit), detail) for engine, (outcome, misfit, detail) in line["verdicts"].items()}
-    return Result(architecture, line["training"], verdicts, line["left out"])
+    return Result(architecture, line["training"], verdicts, line["left out"], line["coarse"])

@@ -28,6 +28,7 @@ CASES: dict[str, tuple[Function, tuple[int, ...], tuple[tuple[int, ...], ...]]] 
     "multi_margin_loss": (lambda x: F.multi_margin_loss(x, torch.tensor([0, 4, 2]), p=2, reduction="none"), (3, 5), ()),
     "multilabel_margin_loss": (lambda x: F.multilabel_margin_loss(x, torch.tensor([[0, 2, -1], [1, -1, 0]])), (2, 3), ()),
     "segment_reduce": (lambda x: torch.segment_reduce(x, "prod", lengths=torch.tensor([3, 0, 2])), (5, 2), ()),
+    "to_sparse": (lambda x, w: (x * w).to_sparse().to_dense().sin() * (x * w).to_sparse(1).to_dense(), (4, 3), ((3,),)),
     "pdist": (lambda x, w: F.pdist(x * w), (4, 3), ((3,),)),
 }
 
@@ -87,5 +88,5 @@ def test_every_file_has_a_case() -> None:
     files = {substitute.__module__.rsplit(".", 1)[1] for substitute in SUBSTITUTES.values()}
     norms = {"layer_norm", "batch_norm", "group_norm"}
     losses = {"linear_cross_entropy", "margin_losses"}
-    others = {"activations", "at_zero", "attention", "convolution", "distances", "extremes", "matrix_exp", "reentered", "relu", "segments"}
+    others = {"activations", "at_zero", "attention", "convolution", "distances", "extremes", "matrix_exp", "reentered", "relu", "segments", "sparse"}
     assert files <= norms | losses | others

@@ -66,3 +66,18 @@ def test_a_model_that_does_not_bend_keeps_the_step() -> None:
     criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine="finite_difference")
     criterion(model, x).backward()
     assert [value for key, value in memory(model).measured.items() if key[0] == "step"] == [1.0]
+
+
+class Exponential(nn.Module):
+    """The exponential of a large matrix, whose gradient torch rounds by the size of the gradient that comes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4).double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.matrix_exp(4 * x * self.weight).flatten(1).mean(1, keepdim=True)
+
+
+def test_a_matrix_exponential_is_differenced_without_a_loss_of_digits() -> None:
+    assert off_from_value(Exponential(), torch.randn(2, 4, 4, dtype=torch.float64), engine="finite_difference") < 1e-4

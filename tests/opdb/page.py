@@ -84,7 +84,7 @@ def zoo_tables(record: Mapping[str, Any]) -> dict[str, str]:
     wrong = [{**row, "of": f"{row['package']}: {row['of']}"} for row in record["wrong"] + record["NaN"] + record["raw errors"]]
     sampled = f" One architecture of transformers in {record['one in']} was tried." if record["one in"] > 1 else ""
     return {
-        "zoo run": _run(record) + sampled + _commits(record.get("commits", {})),
+        "zoo run": _run(record) + sampled + _coarse(record.get("coarse reference", 0)) + _commits(record.get("commits", {})),
         "zoo packages": _rows(("package", "version", "architectures"), packages),
         "zoo": _rows(("", "engine", *OUTCOMES), rows),
         "zoo wrong": _listed(wrong),
@@ -95,6 +95,12 @@ def zoo_tables(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _run(record: Mapping[str, Any]) -> str:
     return f"The last run: torch {record['torch']}, Python {record['python']}, {record['date']}."
+
+
+def _coarse(count: int) -> str:
+    if not count:
+        return ""
+    return f" {count} architectures compute in single precision inside, or bend sharply: their reference has three digits, and right means up to 3e-3."
 
 
 def _commits(commits: Mapping[str, int]) -> str:

@@ -21,11 +21,14 @@ STEPS = ((1e-4, 3e-5), (1e-5, 3e-6), (1e-6, 3e-7))
 """Pairs of steps; the first pair that agrees is taken."""
 AGREEMENT = 1e-5
 """How far two steps may differ, relative to the largest difference over all directions."""
+COARSE_STEPS = ((3e-3, 1e-3), (1e-3, 3e-4), (1e-2, 3e-3))
+COARSE = 1e-3
+"""The steps for a model that computes in single precision inside, whose value is a staircase to the finer ones, and how far two of them may differ."""
 NO_NUMBER, NO_AGREEMENT = "the value is no number", "no two steps agree, or a kink"
 FEATURES = 16
 """Up to so many input features the Laplacian is exact, and its value plain torch's own; beyond, it is estimated by two probes."""
-BEND = 1e-2
-"""How large |V(θ + hu) + V(θ − hu) − 2V(θ)| / h may be, relative to the largest difference."""
+BEND, BEND_OF_COARSE = 1e-2, 0.3
+"""How large |V(θ + hu) + V(θ − hu) − 2V(θ)| / h may be, relative to the largest difference: 2 at a kink."""
 
 Value = Callable[[], float]
 
@@ -37,6 +40,8 @@ class Reference:
     value: float
     directions: tuple[tuple[Tensor, ...], ...]
     slopes: tuple[float, ...]
+    agreement: float = AGREEMENT
+    """How far two steps were allowed to differ."""
 
     @property
     def scale(self) -> float:
@@ -49,19 +54,20 @@ class Reference:
         return math.inf if math.isnan(sum(found)) else off / (self.scale or 1.0)
 
 
-def reference(parameters: Sequence[Tensor], value: Value) -> Reference | str:
-    """The reference, or why there is none."""
+def reference(parameters: Sequence[Tensor], value: Value, *, coarse: bool = False) -> Reference | str:
+    """The reference, or why there is none. coarse: one of three digits will do."""
     here = value()
     if not math.isfinite(here):
         return NO_NUMBER
     directions = tuple(tuple(_direction(part) for part in parameters) for _ in range(DIRECTIONS))
-    for steps in STEPS:
-        coarse, fine = ([_slope(parameters, value, direction, here, h) for direction in directions] for h in steps)
-        slopes = [slope for slope, _ in fine]
+    fine = [(steps, AGREEMENT, BEND) for steps in STEPS]
+    for steps, agreement, bent in [*fine[:1], *((steps, COARSE, BEND_OF_COARSE) for steps in COARSE_STEPS)] if coarse else fine:
+        wide, narrow = ([_slope(parameters, value, direction, here, h) for direction in directions] for h in steps)
+        slopes = [slope for slope, _ in narrow]
         scale = max(map(abs, slopes))
-        agree = all(abs(one - other) <= AGREEMENT * scale for (one, _), other in zip(coarse, slopes, strict=True))
-        if agree and all(bend <= BEND * scale for _, bend in fine):
-            return Reference(here, directions, tuple(slopes))
+        agree = all(abs(one - other) <= agreement * scale for (one, _), other in zip(wide, slopes, strict=True))
+        if agree and all(bend <= bent * scale for _, bend in narrow):
+            return Reference(here, directions, tuple(slopes), agreement)
     return NO_NUMBER if math.isnan(sum(slopes)) else NO_AGREEMENT
 
 

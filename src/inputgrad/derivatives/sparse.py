@@ -15,16 +15,17 @@ from inputgrad.derivatives.twice_differentiable import differentiated
 from inputgrad.torch_internals.functorch import is_transforming
 
 
-def to_sparse(_phase: BackwardTarget, input: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """``Tensor.to_sparse`` of all dimensions."""
-    if args or kwargs or input.layout != torch.strided or not differentiated(input) or is_transforming():
+def to_sparse(_phase: BackwardTarget, input: Tensor, sparse_dim: Any = None, **kwargs: Any) -> Any:
+    """``Tensor.to_sparse``, of all dimensions or the first ones."""
+    other_layout = not (sparse_dim is None or isinstance(sparse_dim, int)) or kwargs
+    if other_layout or input.layout != torch.strided or not differentiated(input) or is_transforming():
         return NotImplemented
-    return _Sparse.apply(input, input.detach().to_sparse().indices())
+    return _Sparse.apply(input, input.detach().to_sparse(input.dim() if sparse_dim is None else sparse_dim).indices())
 
 
 def to_dense(_phase: BackwardTarget, input: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """``Tensor.to_dense`` of the coordinate format without dense dimensions."""
-    if args or kwargs or input.layout != torch.sparse_coo or input.dense_dim() or not differentiated(input) or is_transforming():
+    """``Tensor.to_dense`` of the coordinate format."""
+    if args or kwargs or input.layout != torch.sparse_coo or not differentiated(input) or is_transforming():
         return NotImplemented
     return _Dense.apply(input)
 
@@ -32,7 +33,7 @@ def to_dense(_phase: BackwardTarget, input: Tensor, *args: Any, **kwargs: Any) -
 class _Sparse(torch.autograd.Function):
     @staticmethod
     def forward(_ctx: Any, x: Tensor, places: Tensor) -> Tensor:
-        return torch.sparse_coo_tensor(places, x[tuple(places)], x.shape, is_coalesced=True)
+        return torch.sparse_coo_tensor(places, x[tuple(places)], x.shape, is_coalesced=True, check_invariants=False)
 
     @staticmethod
     def backward(_ctx: Any, gy: Tensor) -> tuple[Tensor, None]:
