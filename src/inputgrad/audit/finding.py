@@ -14,6 +14,7 @@ class Finding:
     """One thing that is wrong, or may be: where, what, how large the effect is, and the line to write instead.
 
     measured: the effect in words and numbers of this run; "" where it was not measured. write: the code to write, or what to do. related: other lines.
+    effect: how far what is trained is off, relative to what it should be (1: by as much), or None; the findings of one severity stand in this order.
     """
 
     code: str
@@ -24,6 +25,7 @@ class Finding:
     write: str = ""
     related: tuple[Site, ...] = ()
     times: int = 1
+    effect: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

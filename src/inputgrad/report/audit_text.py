@@ -43,8 +43,20 @@ def _finding(finding: ReportedFinding, width: int) -> Iterator[Piece]:
     yield "", _wrapped(finding.message, width, " " * indent, begun=True)
     if finding.measured:
         yield "", _labelled("measured:", finding.measured, width, indent)
-    if finding.write:
+    if is_diff(finding.write):
+        yield "code", " " * min(indent, 8) + "write:\n" + "".join(_code(line, width) for line in finding.write.splitlines())
+    elif finding.write:
         yield "code", _labelled("write:   ", finding.write, width, indent)
+
+
+def is_diff(text: str) -> bool:
+    """Whether it is the changed lines of a script, not words."""
+    return any(line.startswith(("- ", "+ ")) for line in text.splitlines())
+
+
+def _code(line: str, width: int) -> str:
+    """A line of a diff, broken further right."""
+    return _wrapped(_harmless(line, spaces=False), width, " " * 18, first=" " * 10)
 
 
 def _labelled(label: str, text: str, width: int, indent: int) -> str:

@@ -43,6 +43,8 @@ class Root:
     """What a GradScaler multiplied it by."""
     scaled: bool = False
     """Whether it is a scaled loss (GradScaler)."""
+    derivative: bool = False
+    """Whether it comes from an input gradient itself."""
     values: tuple[int, ...] = ()
     """The shape of what was summed or averaged into it; its own where it is no sum."""
     values_by: str = ""

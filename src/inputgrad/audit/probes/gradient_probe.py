@@ -39,11 +39,11 @@ class GradientProbe:
         """The tensor that IS an input gradient -> its record."""
         self._edges: dict[InputGradient, Any] = {}
         """Where in the graph each input gradient of this step stands: the tensor itself may be changed in place."""
-        self._measured: dict[Site, int] = {}
-        self._looked_at: dict[Site, int] = {}
+        self._taken: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        """Input -> the line where `autograd.grad` gave its gradient last."""
+        self._measured, self._looked_at = dict[Site, int](), dict[Site, int]()
 
     def forget_graphs(self) -> None:
-        """A step is over: its graphs are let go."""
         self._edges.clear()
 
     def patches(self) -> list[Patch]:
@@ -107,7 +107,7 @@ class GradientProbe:
             if not tensor.is_leaf or not tensor.requires_grad:
                 recorder.event("no gradient there", leaf=tensor.is_leaf, requires_grad=tensor.requires_grad, calls=made)
             elif made and recorder.facts.calls[-1].step == recorder.step:
-                recorder.event("gradient did not get there", calls=made)
+                recorder.event("gradient did not get there", calls=made, taken=self._taken.get(tensor))
             return
         known = self._by_tensor.get(gradient)
         if not calls or (known is not None and known.call is calls[-1]):
@@ -133,12 +133,13 @@ class GradientProbe:
         edge, values = autograd_graph.summands(root) if looked_at else (None, ())
         along_ones = autograd_graph.summed_along_ones(root, direction)
         return Root(
-            requires_grad=root.requires_grad,
+            root.requires_grad,
             unrecorded=note.unrecorded,
             mean_over=note.mean_over,
             summed_outputs=note.summed_outputs if along_ones is None else along_ones,
             scale=self._recorder.scale if note.scaled else 1.0,
             scaled=note.scaled,
+            derivative=bool(note.origins),
             values=values,
             values_by="" if edge is None else edge.node.name(),
         )
@@ -222,6 +223,7 @@ class GradientProbe:
             call.fate.wanted += 1
             call.fate.missing += gradient is None or (call.request.materialize and autograd_graph.apart(roots, variable))
             if gradient is not None:
+                self._taken[variable] = call.site
                 self._add(call, variable, gradient, roots[0])
 
     def _add(self, call: GradientCall, variable: Tensor | None, gradient: Tensor, root: Tensor | None = None, sum_of: tuple[GradientCall, ...] = ()) -> None:

@@ -1,6 +1,5 @@
 """IG1, the graph: an input gradient in the loss that no parameter feels."""
 
-import ast
 import math
 from collections.abc import Iterator
 
@@ -8,6 +7,7 @@ from inputgrad.audit.finding import Finding
 from inputgrad.audit.observations.gradient_calls import GradientCall
 from inputgrad.audit.observations.run_facts import Facts
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
+from inputgrad.audit.replacements import gradients, graphs
 from inputgrad.audit.rule_registry import rule
 
 _CUTS = {
@@ -25,7 +25,7 @@ _CUTS = {
 @rule("IG101", "gradient without a graph in the loss")
 def without_graph(facts: Facts) -> Iterator[Finding]:
     """A summand of a loss comes from an input gradient that was taken without ``create_graph=True``."""
-    for dead in _dead(facts):
+    for call, dead in _dead(facts):
         gradient = dead.origin.gradient
         if dead.origin.cut is None or dead.origin.cut.by != "no graph" or gradient.call.root.unrecorded or "checkpoint" in gradient.call.graph.obstacles:
             continue
@@ -38,6 +38,7 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
             ("‖∂loss/∂θ‖ through it = 0 now" if dead.residual else "‖∂term/∂θ‖ = 0 now") + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
             _with_graph(gradient.call),
             (dead.site,),
+            effect=_relative(effect, call),
         )
 
 
@@ -45,19 +46,21 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
 def cut_on_the_way(facts: Facts) -> Iterator[Finding]:
     """The input gradient had a graph, and an operation between it and the loss ended it."""
     felt = {live.gradient for call in facts.calls for live in call.graph.live_terms}
-    for dead in _dead(facts):
+    for call, dead in _dead(facts):
         cut, gradient = dead.origin.cut, dead.origin.gradient
         if cut is None or cut.by == "no graph" or not gradient.requires_grad or gradient in felt:
             continue
+        effect = facts.effect_with_graph.get(gradient.call.site, math.nan)
         yield Finding(
             "IG102",
             "error",
             cut.site,
             f"{_CUTS.get(cut.by, f'.{cut.by}() leaves the graph here')}: {_what(dead)} changes no parameter, "
             f"though the input gradient of {gradient.site.shown} carried a graph.",
-            f"‖∂term/∂θ‖ = 0 now, while the term adds {dead.value:.3g} to the loss",
-            "keep the tensor as it is between the input gradient and the loss; detach a copy of it for what is printed",
+            f"‖∂term/∂θ‖ = 0 now, {'' if math.isnan(effect) else f'{effect:.3g} with a graph, '}while the term adds {dead.value:.3g} to the loss",
+            graphs.uncut(cut.site, cut.by) or "keep the tensor as it is between the input gradient and the loss; detach a copy of it for what is printed",
             (dead.site, gradient.site),
+            effect=_relative(effect, call),
         )
 
 
@@ -87,6 +90,7 @@ def _zero(call: GradientCall, live: LiveTerm) -> Finding:
         if second
         else "differentiate an output that is not linear in the input, of the network that is trained",
         (call.site,),
+        effect=1.0,
     )
 
 
@@ -95,8 +99,8 @@ def _stepped(facts: Facts) -> Iterator[GradientCall]:
     return (call for call in facts.calls if call.kind == "backward" and call.fate.stepped)
 
 
-def _dead(facts: Facts) -> Iterator[DeadTerm]:
-    """Dead terms of losses that train, or that would if they had a graph; a term that is zero at present is no evidence.
+def _dead(facts: Facts) -> Iterator[tuple[GradientCall, DeadTerm]]:
+    """Dead terms of losses that train, or that would if they had a graph, with the loss; a term that is zero at present is no evidence.
 
     A whole loss whose only leaf comes from a gradient is the next step of an attack as well: there the new input gradient is read.
     """
@@ -104,7 +108,12 @@ def _dead(facts: Facts) -> Iterator[DeadTerm]:
         if call.kind == "backward":
             read, stepped = call.fate.input_gradient_read, call.fate.stepped
             terms = (dead for dead in call.graph.dead_terms if dead.value and (not read if dead.whole else stepped))
-            yield from (dead for dead in terms if dead.origin.gradient.call.step == call.step and _matters(facts, dead))
+            yield from ((call, dead) for dead in terms if dead.origin.gradient.call.step == call.step and _matters(facts, dead))
+
+
+def _relative(effect: float, loss: GradientCall) -> float | None:
+    """What the graph would add, relative to what the loss gives to the parameters now."""
+    return None if math.isnan(effect) else effect / loss.fate.contributed if loss.fate.contributed else 1.0
 
 
 def _matters(facts: Facts, dead: DeadTerm) -> bool:
@@ -135,24 +144,10 @@ def _with_graph(call: GradientCall) -> str:
         return f"take torch.func.{call.request.transform} outside of torch.no_grad()"
     if call.request.transform:
         return "functional_call(model, dict(model.named_parameters()), (x,)): parameters as they are, not detached; or call the model itself"
-    if call.kind == "backward":
-        return "input_grad, = torch.autograd.grad(output.sum(), input_tensor, create_graph=True)"
+    own = gradients.with_graph(call)
+    if own or call.kind == "backward":
+        return own or gradients.in_words(call, graph=True)
     for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
         if f"{name}(" in call.site.code:
             return f"torch.autograd.functional.{name}(..., create_graph=True)"
-    return _own_line(call.site.code) or "torch.autograd.grad(..., create_graph=True)"
-
-
-def _own_line(code: str) -> str:
-    """The user's own line with ``create_graph=True``, as the two lines of a diff; "" where it is no whole statement with one call of ``grad``."""
-    try:
-        tree = ast.parse(code)
-    except SyntaxError:
-        return ""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "grad"]
-    if len(calls) != 1 or any(word.arg is None for word in calls[0].keywords):
-        return ""
-    before = ast.unparse(tree)
-    calls[0].keywords = [word for word in calls[0].keywords if word.arg not in ("retain_graph", "create_graph")]
-    calls[0].keywords.append(ast.keyword("create_graph", ast.Constant(True)))
-    return f"- {before}\n+ {ast.unparse(tree)}"
+    return "torch.autograd.grad(..., create_graph=True)"

@@ -1,6 +1,7 @@
 """IG1, the graph, where there is no gradient at all: asked of a tensor that is not in the graph, of one that asks for none, or while gradients were off."""
 
 import linecache
+import re
 import traceback
 from collections.abc import Iterator
 
@@ -8,11 +9,13 @@ from inputgrad.audit.call_sites import Site
 from inputgrad.audit.finding import Finding, Severity
 from inputgrad.audit.observations.gradient_calls import GradientCall
 from inputgrad.audit.observations.run_facts import Event, Facts
+from inputgrad.audit.replacements import graphs
 from inputgrad.audit.rule_registry import rule
 
 _NOT_USED = "appears to not have been used in the graph"
 _ASKS_NOTHING = "does not require grad"
 _BOTH = "None in place of a gradient"
+_ASK = "{0} = {0}.detach().requires_grad_(True) before the forward pass"
 _NONE, _NEVER = "no gradient there", "gradient did not get there"
 
 
@@ -24,7 +27,7 @@ def not_in_the_graph(facts: Facts) -> Iterator[Finding]:
             yield _unused(call)
     for event, severity in _none_read(facts):
         if event.name == _NEVER or not event.detail["leaf"]:
-            yield _nothing_there(event, severity)
+            yield _nothing_there(facts, event, severity)
 
 
 @rule("IG105", "input that requires no gradient")
@@ -43,7 +46,7 @@ def asks_for_none(facts: Facts) -> Iterator[Finding]:
                     else "neither the input nor a parameter behind the output requires one."
                 ),
                 "autograd: " + call.fate.error.splitlines()[0],
-                "inputs = inputs.detach().requires_grad_(True) before the forward pass",
+                graphs.asking(call.site) or _ASK.format(graphs.names_of(call.site)[1] or "inputs"),
             )
     for event, severity in _none_read(facts):
         if event.name == _NONE and event.detail["leaf"]:
@@ -53,7 +56,7 @@ def asks_for_none(facts: Facts) -> Iterator[Finding]:
                 event.site,
                 "the input's .grad is None here: it does not require a gradient, so the backward pass left none.",
                 _BOTH,
-                "inputs = inputs.detach().requires_grad_(True) before the forward pass",
+                graphs.asking(event.site, _read_of(event)) or _ASK.format(_read_of(event) or "inputs"),
             )
 
 
@@ -69,7 +72,8 @@ def while_off(facts: Facts) -> Iterator[Finding]:
                 call.site,
                 f"what is differentiated here was computed under {where}, so it has no graph.",
                 "autograd: " + call.fate.error.splitlines()[0],
-                "with torch.enable_grad(): around the forward pass and the gradient"
+                graphs.switched_on(call.site, inference=call.request.inference)
+                or "with torch.enable_grad(): around the forward pass and the gradient"
                 + ("; inference_mode has to be left for it: with torch.inference_mode(False), on a clone of the input" if call.request.inference else ""),
             )
 
@@ -82,6 +86,10 @@ def _off(call: GradientCall) -> bool:
 
 
 def _unused(call: GradientCall) -> Finding:
+    output, name = graphs.names_of(call.site)
+    if call.root.derivative:
+        return _constant(call, name or "the input")
+    model = f"; {output} = model({name})" if output.isidentifier() else "; output = model(x)" if not output else ", before the forward pass"
     return Finding(
         "IG104",
         "error",
@@ -89,12 +97,35 @@ def _unused(call: GradientCall) -> Finding:
         "the gradient is asked of a tensor that the output does not come from: a clone or a view made beside the forward pass, an input that was replaced "
         "after it, or, where the output is itself a derivative, one that does not vary with the input.",
         "autograd: One of the differentiated Tensors appears to not have been used in the graph",
-        "give the model the very tensor that you differentiate by: x = x.detach().requires_grad_(True); output = model(x)",
+        f"give the model the very tensor that you differentiate by: {name or 'x'} = {name or 'x'}.detach().requires_grad_(True){model}",
     )
 
 
-def _nothing_there(event: Event, severity: Severity) -> Finding:
-    leaf = event.name == _NEVER
+def _constant(call: GradientCall, name: str) -> Finding:
+    return Finding(
+        "IG104",
+        "error",
+        call.site,
+        f"the derivative of a derivative is asked for here, and the first one does not vary with {name}: what was differentiated is linear in it, or the first "
+        "derivative is that by another tensor.",
+        "autograd: One of the differentiated Tensors appears to not have been used in the graph",
+        f"differentiate an output that is not linear in {name}; where a derivative of zero is meant: allow_unused=True, materialize_grads=True",
+    )
+
+
+def _nothing_there(facts: Facts, event: Event, severity: Severity) -> Finding:
+    leaf, taken, name = event.name == _NEVER, event.detail.get("taken"), _read_of(event)
+    if taken is not None:
+        return Finding(
+            "IG104",
+            severity,
+            event.site,
+            f".grad is None here: torch.autograd.grad at {taken.shown} has given the gradient of this tensor as its result, and leaves .grad as it is.",
+            _BOTH,
+            f"take out the line that reads {name or 'x'}.grad, and use what {taken.shown} gave",
+            (taken,),
+        )
+    passes = [call.site for call in facts.calls[: event.detail["calls"]] if call.kind == "backward"]
     return Finding(
         "IG104",
         severity,
@@ -106,10 +137,19 @@ def _nothing_there(event: Event, severity: Severity) -> Finding:
             else "this tensor is no leaf (a clone, or the result of an operation)."
         ),
         _BOTH,
-        "give the model the very tensor that you differentiate by, or ask autograd.grad for its gradient"
+        f"give the model {name or 'the very tensor that you differentiate by'} itself, or ask autograd.grad for its gradient"
         if leaf
+        else (graphs.kept_gradient(passes[-1], name) if severity == "error" and passes and passes[-1].function == event.site.function else "")
+        or f"{name}.retain_grad() before the backward pass, or input_grad, = torch.autograd.grad(output.sum(), {name})"
+        if name
         else "input_grad, = torch.autograd.grad(output.sum(), x)",
     )
+
+
+def _read_of(event: Event) -> str:
+    """The tensor whose ``.grad`` was read, as the line names it."""
+    match = re.search(r"([A-Za-z_][\w.]*)\.grad\b(?!\()", event.site.code)
+    return match[1] if match else ""
 
 
 def _none_read(facts: Facts) -> Iterator[tuple[Event, Severity]]:

@@ -7,10 +7,10 @@ from inputgrad.audit.call_sites import Site
 from inputgrad.audit.finding import Finding
 from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
 from inputgrad.audit.observations.run_facts import Facts, OptimizerStep
+from inputgrad.audit.replacements import gradients, steps
 from inputgrad.audit.rule_registry import rule
 
 _EMPTYING = {"zero_", "data", "detach_", "detach", "fill_"}
-_INSTEAD = "input_grad, = torch.autograd.grad(output.sum(), x), which leaves .grad alone; or optimizer.zero_grad() before the training backward"
 
 
 @rule("IG201", "parameter gradients of the backward that wanted the input gradient")
@@ -34,9 +34,22 @@ def _foreign(step: OptimizerStep, call: GradientCall, later: list[GradientCall])
         f"{later[-1].site.shown}."
         + (" Both come from the same forward pass, so a part of the loss counts twice, or something that is no loss at all." if same else " It can be meant."),
         f"norm of its share in the update {step.shares[call]:.3g}, of the rest {rest:.3g}" + (f" ({step.shares[call] / rest:.0%})" if rest else ""),
-        _INSTEAD,
+        _instead(call, step),
         (step.site, later[-1].site),
+        effect=step.shares[call] / rest if rest else 1.0,
     )
+
+
+def _instead(call: GradientCall, step: OptimizerStep) -> str:
+    """By ``autograd.grad``, with a graph where the gradient is in a loss."""
+    graph = _in_a_loss(call)
+    emptied = f"{steps.optimizer_at(step.site)}.zero_grad() before the training backward"
+    return gradients.asked_directly(call, graph=graph) or f"{gradients.in_words(call, graph=graph)}, which leaves .grad alone; or {emptied}"
+
+
+def _in_a_loss(call: GradientCall) -> bool:
+    """Whether the gradient itself is in a loss, not only the point that it led to."""
+    return any(gradient.reached and not any(operation.moves for operation in gradient.operations) for gradient in call.input_gradients)
 
 
 def _used(call: GradientCall) -> bool:
@@ -57,9 +70,18 @@ def accumulates(facts: Facts) -> Iterator[Finding]:
                 f"the .grad read here is the sum of {len(gradient.sum_of)} backward passes; nobody emptied it between them "
                 f"({', '.join(sorted({call.site.shown for call in gradient.sum_of}))}).",
                 f"{len(gradient.sum_of)} gradients in one",
-                "x.grad = None before each backward, or input_grad, = torch.autograd.grad(loss, x)",
+                _one_at_a_time(gradient.call),
                 tuple(sorted({call.site for call in gradient.sum_of})),
+                effect=1.0,
             )
+
+
+def _one_at_a_time(call: GradientCall) -> str:
+    """One gradient for each backward pass, with a graph where it is in a loss."""
+    graph = _in_a_loss(call)
+    lines = "" if graph else gradients.emptied_before(call)
+    lines = lines or (gradients.asked_directly(call, graph=graph) if graph or not call.fate.stepped else "")
+    return lines or f"{gradients.read_of(call) or 'x'}.grad = None before each backward, or {gradients.in_words(call, graph=graph)}"
 
 
 def _looked_at(gradient: InputGradient) -> bool:
@@ -105,8 +127,9 @@ def _lost_finding(call: GradientCall, accumulation: bool) -> Finding:
         f"the gradients of the backward of {call.site.shown} are emptied here before any step and nothing has read them: "
         + ("of the micro-batches only the last one trains." if accumulation else "that loss trains nothing."),
         f"norm of what is thrown away {call.fate.contributed:.3g}",
-        "zero_grad() once, before the first backward of each step",
+        ("" if accumulation else steps.kept(site, call.site)) or "zero_grad() once, before the first backward of each step",
         (call.site,),
+        effect=1.0,
     )
 
 

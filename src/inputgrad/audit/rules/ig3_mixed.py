@@ -8,6 +8,7 @@ from inputgrad.audit.observations.gradient_calls import InputGradient
 from inputgrad.audit.observations.run_facts import Facts
 from inputgrad.audit.observations.tensor_origins import Operation
 from inputgrad.audit.operation_patterns import in_the_loss, trained
+from inputgrad.audit.replacements import outputs
 from inputgrad.audit.rule_registry import rule
 
 _OFF = 0.01
@@ -32,8 +33,10 @@ def mixed(facts: Facts) -> Iterator[Finding]:
             f"what is differentiated here is the sum of {many} first derivatives, so each column of the result is a second derivative plus mixed ones "
             f"(u_xx + u_xy, not u_xx).",
             f"the columns are off by {off:.0%} of the second derivatives in this run",
-            "differentiate one column at a time and take its own: u_xx = torch.autograd.grad(du[:, 0].sum(), x, create_graph=True)[0][:, 0]",
+            outputs.of_each_column(gradient.call.site)
+            or "differentiate one column at a time and take its own: u_xx = torch.autograd.grad(du[:, 0].sum(), x, create_graph=True)[0][:, 0]",
             (call.site,),
+            effect=off,
         )
 
 

@@ -25,6 +25,7 @@ from inputgrad.audit.operation_patterns import (
     times,
     trained,
 )
+from inputgrad.audit.replacements import norms, outputs
 from inputgrad.audit.rule_registry import rule
 from inputgrad.audit.torch_internals import SOFTMAX_NODE
 
@@ -58,8 +59,9 @@ def of_a_mean(facts: Facts) -> Iterator[Finding]:
             f"what is differentiated here is a mean over N = {count} samples, so each sample's gradient is {too_small} times too small in "
             f"{operation.site.shown}: {then}.",
             f"mean ‖g_i‖ = {gradient.sizes.row_norm:.3g} here, {gradient.sizes.row_norm * too_small:.3g} for the loss of one sample",
-            'differentiate the sum (loss.sum(), reduction="sum"), or multiply the gradient by the batch size',
+            outputs.of_the_sum(gradient.call.site) or 'differentiate the sum (loss.sum(), reduction="sum"), or multiply the gradient by the batch size',
             (operation.site, call.site),
+            effect=too_small - 1.0,
         )
 
 
@@ -91,8 +93,9 @@ def _over_batch(gradient: InputGradient, operation: Operation, wanted: float | N
         operation.site,
         f"this norm runs over the whole batch of N = {gradient.samples} gradients, not over each sample's: {then}.",
         f"{gradient.sizes.norm:.3g} over the batch, {gradient.sizes.row_norm:.3g} in the mean over samples",
-        "input_grad.flatten(1).norm(dim=1)",
+        norms.each_samples(operation.site) or "input_grad.flatten(1).norm(dim=1), and the mean of what is made of each",
         (gradient.site, loss),
+        effect=gradient.sizes.norm / gradient.sizes.row_norm - 1 if gradient.sizes.row_norm else None,
     )
 
 
@@ -130,8 +133,9 @@ def over_channels(facts: Facts) -> Iterator[Finding]:
                 f"norm over dim 1 of a gradient of shape {tuple(shape)}: that is over the channels, {many} norms in place of {shape[0]}"
                 + (f"; each pixel's is pulled to {wanted:g}, the sample's to {wanted * math.sqrt(many / shape[0]):.3g}." if wanted is not None else "."),
                 f"mean norm {gradient.sizes.channel_norm:.3g} over channels, {gradient.sizes.row_norm:.3g} over each sample",
-                "input_grad.flatten(1).norm(2, dim=1)",
+                norms.over_samples(operation.site) or "input_grad.flatten(1).norm(2, dim=1)",
                 (gradient.site, call.site),
+                effect=gradient.sizes.row_norm / gradient.sizes.channel_norm - 1 if gradient.sizes.channel_norm else None,
             )
             break
 
@@ -155,7 +159,8 @@ def of_all_outputs(facts: Facts) -> Iterator[Finding]:
                 gradient.site,
                 f"this is the gradient of the sum of all {call.root.summed_outputs} outputs, while the loss at {loss.shown} goes by the label's. "
                 "The sum mixes every class; a shift of all logits alone changes it, which changes no prediction.",
-                write='torch.autograd.grad(F.cross_entropy(output, y, reduction="sum"), x, create_graph=True)\n'
+                write=outputs.of_the_label(call.site, loss)
+                or 'torch.autograd.grad(F.cross_entropy(output, y, reduction="sum"), x, create_graph=True)\n'
                 "or the label's output: output.gather(1, y[:, None]).sum()",
                 related=(loss,),
             )

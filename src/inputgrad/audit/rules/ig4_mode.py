@@ -1,5 +1,6 @@
 """IG4, mode and coupling: layers whose work depends on the other samples, on chance, or on a mode that was left on."""
 
+import re
 from collections.abc import Iterator
 
 from inputgrad.audit.finding import Finding
@@ -25,6 +26,7 @@ def batch_norm(facts: Facts) -> Iterator[Finding]:
             "" if share is None else f"{share:.0%} of the first sample's gradient (in norm) lies in the other samples' inputs",
             "a norm without the batch (GroupNorm, LayerNorm, InstanceNorm), or model.eval() for the penalty's own pass",
             (call.site,),
+            effect=share,
         )
 
 
@@ -115,10 +117,17 @@ def left_on(facts: Facts) -> Iterator[Finding]:
             if switch is not None
             else f"a layer that trained in an earlier step works in evaluation mode in the training pass ({where}).",
             "dropout is off, and running statistics stand still" if item.kind == "dropout" else "its running statistics stand still",
-            "model.train() after it; better: keep model.training and put that back",
+            _back(None if switch is None else switch.site.code),
             (item.site,),
         )
         break
+
+
+def _back(line: str | None) -> str:
+    """What puts the mode back, in the script's own name for the model."""
+    match = re.search(r"([A-Za-z_][\w.]*)\.(?:eval|train)\(", line or "")
+    name = match[1] if match else "model"
+    return f"{name}.train() after it; better: keep {name}.training and put that back"
 
 
 def _switch(facts: Facts, item: LayerPass) -> Event | None:

@@ -9,6 +9,7 @@ from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradi
 from inputgrad.audit.observations.run_facts import Facts
 from inputgrad.audit.observations.tensor_origins import LiveTerm, Operation
 from inputgrad.audit.operation_patterns import DIRECTIONS, OVER, is_norm, is_root, is_square, times, trained
+from inputgrad.audit.replacements import norms, steps
 from inputgrad.audit.rule_registry import rule
 
 _SHARE, _UNDERFLOW = 0.05, 1e-6
@@ -34,6 +35,7 @@ def not_finite(facts: Facts) -> Iterator[Finding]:
                     f"‖∂loss/∂g‖ = {live.pull:.3g}, ‖∂term/∂θ‖ = {live.effect}",
                     "in the network: torch.sqrt(square_sum + 1e-12), or leave the pairs at distance zero out before the root",
                     (call.site,),
+                    effect=math.inf,
                 )
 
 
@@ -51,8 +53,9 @@ def scaled(facts: Facts) -> Iterator[Finding]:
                 f"this is the input gradient of a loss that GradScaler multiplied by {scale:g}, and it enters the penalty at {sensitive.site.shown} so: "
                 "the penalty's size and the weight between the terms follow the scale, which changes during training.",
                 f"mean ‖g_i‖ = {gradient.sizes.row_norm:.3g}, {gradient.sizes.row_norm / scale:.3g} without the scale",
-                "input_grad = input_grad * (1.0 / scaler.get_scale())",
+                steps.unscaled(gradient.site) or "input_grad = input_grad * (1.0 / scaler.get_scale())",
                 (sensitive.site, call.site),
+                effect=scale,
             )
     yield from _unscaled(facts)
 
@@ -70,7 +73,7 @@ def _unscaled(facts: Facts) -> Iterator[Finding]:
                     "this backward pass goes without GradScaler, and the step divides all gradients by the scale: the penalty counts "
                     f"{event.detail['scale']:g} times less than it says.",
                     f"its share of .grad is {step.shares[call]:.3g}, of which {step.shares[call] / event.detail['scale']:.3g} is left",
-                    "scaler.scale(loss + penalty).backward()",
+                    steps.scaled(call.site) or "scaler.scale(loss + penalty).backward()",
                     (event.site,),
                 )
             elif call.root.scale != 1 and call.graph.live_terms and not unscaled and step.norm > 0.5 * step.shares[call]:
@@ -78,7 +81,7 @@ def _unscaled(facts: Facts) -> Iterator[Finding]:
                     call.site,
                     f"the gradients of this loss, scaled by {call.root.scale:g}, are stepped along without being divided by the scale.",
                     f"‖.grad‖ = {step.norm:.3g} at the step, {step.norm / call.root.scale:.3g} without the scale",
-                    "scaler.step(optimizer) in place of optimizer.step()",
+                    steps.stepped_by_the_scaler(step.site) or "scaler.step(optimizer) in place of optimizer.step()",
                     (step.site,),
                 )
 
@@ -115,8 +118,10 @@ def _root_at_zero(call: GradientCall, live: LiveTerm) -> Finding:
         gradient.site if operation is None else operation.site,
         "the penalty has no derivative at a gradient of zero: the backward pass through this root or quotient gives NaN, and every parameter becomes NaN.",
         f"{rows}; ‖∂loss/∂g‖ = {live.pull if live.pull is not None else 'not finite'}",
-        "input_grad.flatten(1).norm(dim=1), whose derivative at zero is 0 in torch; or torch.sqrt(square_sum + 1e-12)",
+        norms.kept_from_zero(operation.site if operation is not None else gradient.site)
+        or "input_grad.flatten(1).norm(dim=1), whose derivative at zero is 0 in torch; or torch.sqrt(square_sum + 1e-12)",
         (gradient.site, call.site),
+        effect=math.inf,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from inputgrad.audit.finding import Finding, Severity
 from inputgrad.audit.observations.gradient_calls import GradientCall
 from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.replacements import graphs
 from inputgrad.audit.rule_registry import rule
 
 
@@ -187,4 +188,5 @@ def _went_through(facts: Facts, call: GradientCall) -> bool:
 def _finding(cause: _Cause, call: GradientCall, severity: Severity, begin: str) -> Finding:
     said = "" if call.fate.error is None else f"torch: {call.fate.error.strip().splitlines()[0][:120]}"
     related = tuple({live.gradient.site for live in call.graph.live_terms} - {call.site})
-    return Finding(cause.code, severity, call.site, begin + cause.message, said, f"{cause.write}; or {cause.engine}", related)
+    lines = graphs.not_reentrant(call.site) if cause is _CHECKPOINT else ""
+    return Finding(cause.code, severity, call.site, begin + cause.message, said, lines or f"{cause.write}; or {cause.engine}", related)

@@ -10,6 +10,7 @@ from inputgrad.audit.finding import Finding
 from inputgrad.audit.observations.gradient_calls import InputGradient
 from inputgrad.audit.observations.run_facts import Facts, LayerPass
 from inputgrad.audit.observations.tensor_origins import Operation
+from inputgrad.audit.replacements import gradients, inputs
 from inputgrad.audit.rule_registry import rule
 
 
@@ -31,8 +32,10 @@ def not_detached(facts: Facts) -> Iterator[Finding]:
                 move.site,
                 f"the step that moves the input here carries its graph, so the loss of {call.site.shown} also trains the parameters to change the step.",
                 effect,
-                "gradient.detach() in the step, without create_graph=True, where the perturbation is a constant (FGSM, PGD)",
+                gradients.detached(move.site, live.gradient.site)
+                or "gradient.detach() in the step, without create_graph=True, where the perturbation is a constant (FGSM, PGD)",
                 (live.gradient.site, call.site),
+                effect=live.effect / call.fate.contributed if live.effect and call.fate.contributed else None,
             )
 
 
@@ -85,7 +88,7 @@ def bounds(facts: Facts) -> Iterator[Finding]:
                 move.site,
                 f"the inputs lie in [0, 1], and the perturbed ones that the model takes at {taken.site.shown} do not.",
                 f"inputs in [{gradient.span[0]:.3g}, {gradient.span[1]:.3g}], perturbed in [{taken.span[0]:.3g}, {taken.span[1]:.3g}]",
-                "perturbed.clamp(0, 1), where the data is images",
+                inputs.within_bounds(move.site) or "perturbed.clamp(0, 1), where the data is images",
                 (taken.site,),
             )
 

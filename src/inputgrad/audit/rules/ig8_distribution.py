@@ -10,6 +10,7 @@ from inputgrad.audit.call_sites import raised_at
 from inputgrad.audit.finding import Finding
 from inputgrad.audit.observations.gradient_calls import GradientCall
 from inputgrad.audit.observations.run_facts import Event, Facts, OptimizerStep
+from inputgrad.audit.replacements import graphs, steps
 from inputgrad.audit.rule_registry import rule
 
 _INFERENCE = ("inference tensor", "Inference tensor", "InferenceMode", "inference mode")
@@ -56,10 +57,18 @@ def _finding(call: GradientCall, why: str, step: OptimizerStep) -> Finding:
         call.site,
         f"the gradients of this backward pass are not averaged between workers: {why}. Each worker steps along its own, and the copies drift apart.",
         f"‖gradient‖ not averaged = {step.shares[call]:.3g}, of {step.norm:.3g} in this step",
-        "(loss + penalty).backward(): one backward pass for both, with the forward pass through the DDP module; for a penalty alone, penalty + 0 * "
+        _together(call, step)
+        or "(loss + penalty).backward(): one backward pass for both, with the forward pass through the DDP module; for a penalty alone, penalty + 0 * "
         "output.sum()",
         (step.site,),
+        effect=step.shares[call] / step.norm if step.norm else None,
     )
+
+
+def _together(call: GradientCall, step: OptimizerStep) -> str:
+    """One backward pass for this one and the one before it, where both were meant for the step."""
+    earlier = [other for other in step.shares if other.kind == "backward" and other.number < call.number]
+    return steps.together(max(earlier, key=lambda other: other.number).site, call.site) if earlier else ""
 
 
 @rule("IG802", "input gradient under inference_mode")
@@ -69,7 +78,8 @@ def inference(facts: Facts) -> Iterator[Finding]:
         call for call in facts.calls if call.fate.error and call.request.inference and call.request.grad_enabled and "does not require grad" in call.fate.error
     ]
     for call in calls:
-        yield Finding("IG802", "error", call.site, _said(), f"torch: {call.fate.error.splitlines()[0]}" if call.fate.error else "", _WRITE)
+        said = f"torch: {call.fate.error.splitlines()[0]}" if call.fate.error else ""
+        yield Finding("IG802", "error", call.site, _said(), said, graphs.switched_on(call.site, inference=True) or _WRITE)
     text = str(facts.failure) if isinstance(facts.failure, RuntimeError) else ""
     if not calls and any(sign in text for sign in _INFERENCE):
         site = raised_at(facts.failure)

@@ -4,12 +4,12 @@ Not taken: padding inside a mean of forces, since no value tells a ghost atom fr
 is harmless until a graph is carried on by it, and that is told (IG908).
 """
 
-import re
 from collections.abc import Iterator
 
 from inputgrad.audit.finding import Finding
 from inputgrad.audit.observations.gradient_calls import GradientCall
 from inputgrad.audit.observations.run_facts import Event, Facts, OptimizerStep
+from inputgrad.audit.replacements import inputs, steps
 from inputgrad.audit.rule_registry import rule
 
 _LITTLE = 1e-6
@@ -38,15 +38,16 @@ def not_emptied(facts: Facts) -> Iterator[Finding]:
             + ("which an earlier step has used already: " if again else "which belong to another optimiser's loss: ")
             + ".grad was not emptied before the backward passes of this step.",
             f"‖old share‖ = {size:.3g}, ‖gradient of the step‖ = {step.norm:.3g}",
-            f"{_named(step)}.zero_grad() before the backward passes whose gradients this step is meant to take",
+            _emptied(step, min(fresh, key=lambda call: call.number)),
             (first.site,),
+            effect=size / step.norm,
         )
 
 
-def _named(step: OptimizerStep) -> str:
-    """The optimiser as the user's line calls it."""
-    called = re.search(r"([A-Za-z_][\w.]*)\.step\(", step.site.code)
-    return called[1] if called else "optimizer"
+def _emptied(step: OptimizerStep, fresh: GradientCall) -> str:
+    """``zero_grad`` above the first backward pass that the step is meant to take."""
+    own = steps.emptied_first(step.site, fresh.site)
+    return own or f"{steps.optimizer_at(step.site)}.zero_grad() before the backward passes whose gradients this step is meant to take"
 
 
 def _others(earlier: list[OptimizerStep], step: OptimizerStep) -> dict[GradientCall, float]:
@@ -127,7 +128,7 @@ def interpolation(facts: Facts) -> Iterator[Finding]:
             "warning",
             draw.site,
             f"the points at which the input gradient of {gradient.site.shown} is taken do not lie between the samples that they are mixed of: {what}.",
-            write=f"torch.rand({shape}, device=x.device)",
+            write=inputs.one_weight_each(draw.site, len(gradient.shape)) or f"torch.rand({shape}, device=x.device)",
             related=(gradient.site,),
         )
 
@@ -145,8 +146,9 @@ def overwritten(facts: Facts) -> Iterator[Finding]:
                 f"the input's values change here after a forward pass has used them, and before {call.site.shown} goes back through it; "
                 ".data passes torch's check.",
                 f"the parameters' gradient is {event.detail['wrong']:.0%} off" if event.detail["wrong"] == event.detail["wrong"] else "",
-                "x = (x + step).detach().requires_grad_(True): a new tensor in place of a change, and a new forward pass",
+                inputs.a_new_tensor(event.site) or "x = (x + step).detach().requires_grad_(True): a new tensor in place of a change, and a new forward pass",
                 (call.site,),
+                effect=event.detail["wrong"],
             )
 
 

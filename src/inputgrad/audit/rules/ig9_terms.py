@@ -9,6 +9,7 @@ from inputgrad.audit.call_sites import Site
 from inputgrad.audit.finding import Finding
 from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
 from inputgrad.audit.observations.run_facts import Facts
+from inputgrad.audit.replacements import gradients, steps
 from inputgrad.audit.rule_registry import rule
 from inputgrad.audit.rules.ig9_protocol import mode_at
 
@@ -79,9 +80,16 @@ def never_added(facts: Facts) -> Iterator[Finding]:
                 f"the term made from this gradient at {term.shown if term else ''} is in no loss: create_graph=True says that it was meant to be, and no "
                 "backward pass reaches it.",
                 "‖∂loss/∂term‖ = 0",
-                "loss = loss + weight * term, before loss.backward()",
+                ("" if term is None else _added(facts, gradient, term)) or "loss = loss + weight * term, before loss.backward()",
                 () if term is None else (term,),
             )
+
+
+def _added(facts: Facts, gradient: InputGradient, term: Site) -> str:
+    """The next backward pass that is stepped along, with the term in it."""
+    later = (call for call in facts.calls[gradient.call.number + 1 :] if call.kind == "backward" and call.fate.stepped)
+    following = next(later, None)
+    return "" if following is None else steps.added(term, following.site)
 
 
 @rule("IG908", "graph carried from step to step", "warning")
@@ -134,7 +142,8 @@ def needless(facts: Facts) -> Iterator[Finding]:
                 "this gradient keeps its graph (create_graph=True), and "
                 + ("no backward pass goes through it." if gradient not in flat else "what is made of it has derivative zero (its sign, a rounded value)."),
                 f"a graph of {gradient.call.graph.nodes} nodes is kept and differentiated for nothing",
-                "leave out create_graph=True here (in evaluation: create_graph=self.training, if dropout does not hang on it)",
+                ("" if _evaluation(facts, gradient.call) else gradients.without_graph(gradient.call.site))
+                or "leave out create_graph=True here (in evaluation: create_graph=self.training, if dropout does not hang on it)",
             )
 
 
