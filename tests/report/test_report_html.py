@@ -98,6 +98,14 @@ def test_users_text_is_shown_as_text_everywhere() -> None:
     assert sum(HOSTILE in attributes.get("alt", "") for attributes in page.all("img")) >= 4
 
 
+def test_control_characters_are_shown_as_signs() -> None:
+    """A terminal would obey the first, and a reader would take the second's line for another one."""
+    page = render([replace(run, name="a\x1b[31m", title="b\u202ec", loss="d\u2066e\x07") for run in digits_runs()[:2]])
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]", page)
+    for shown in ("a␛[31m", "b⟨U+202E⟩c", "d⟨U+2066⟩e␇"):
+        assert shown in page
+
+
 def test_charts_hold_no_text_of_users() -> None:
     """So no name can be taken for mathtext, run out of the picture or lie upon another."""
     page = Page(PAGES["hostile"])

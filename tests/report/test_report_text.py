@@ -43,6 +43,13 @@ def test_terminal_escapes_are_made_harmless() -> None:
     assert all(line.isprintable() for line in text.split("\n"))
 
 
+def test_control_characters_are_shown_as_signs() -> None:
+    text = table([replace(bare_run(), name="a\x1b[31m", loss="b\u202ec\x7f", data="d\u2066e")])
+    assert "a␛[31m" in text
+    assert "b⟨U+202E⟩c␡" in text
+    assert "d⟨U+2066⟩e" in text
+
+
 def test_wide_letters_keep_columns() -> None:
     lines = table([replace(bare_run(), name="漢字漢字"), replace(bare_run(), name="plain")]).splitlines()
     assert _width(lines[4]) == _width(lines[5])

@@ -82,6 +82,13 @@ def test_a_missing_file_and_two_runs_of_one_name(tmp_path):
         checking.configs([tmp_path / "x" / "same.yaml", tmp_path / "y" / "same.yaml"], [])
 
 
+def test_names_that_are_one_directory_somewhere(tmp_path):
+    for name in ("Run", "run"):
+        (tmp_path / f"{name}.yaml").write_text("data: digits\nloss: cross_entropy\n")
+    with pytest.raises(ConfigError, match="2 configs have the name 'Run' and 'run'"):
+        checking.configs([tmp_path / "Run.yaml", tmp_path / "run.yaml"], [])
+
+
 def test_set_replaces_by_dotted_key_and_is_named_in_its_problem(problems_of, tmp_path):
     source = Source("test", {"loss": {"terms": [{"gradient_norm": {"weight": 1}}]}})
     changed = overridden(source, [assignment("loss.terms.0.gradient_norm.weight=1e-3"), assignment("optimizer.adam.lr=0.5")])

@@ -39,7 +39,7 @@ class Split(Settings):
 class CsvFile(Split):
     """A CSV file: ``path``, the column ``target``, and whether its values are classes or numbers."""
 
-    path: str
+    path: str = Field(min_length=1)
     target: str
     task: Task
 
@@ -50,7 +50,7 @@ class CsvFile(Split):
 class NpzFile(Split):
     """An NPZ file: ``path``, the keys of the two arrays, and whether the target holds classes or numbers."""
 
-    path: str
+    path: str = Field(min_length=1)
     inputs: str = "x"
     target: str = "y"
     task: Task
@@ -209,7 +209,8 @@ class Config(Settings):
     @classmethod
     def _is_there(cls, value: str) -> str:
         try:
-            torch.empty(0, device=value)
+            if torch.empty(0, device=value).is_meta:
+                raise RuntimeError("it holds no numbers")
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"{value!r} is no device of this machine, use cpu, or cuda where there is one: {str(error).splitlines()[0]}") from error
         return value

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from typing import Any
 
 CONSTANTS = {"inf": float("inf"), "none": None, "true": True, "false": False}
+LONGEST, MOST = 10_000, 100
+"""Letters of a line, and brackets or signs in it: Python's own parser ends at some thousands."""
 EXAMPLE = '"cross_entropy + 1.0*gradient_norm(p=2, of=loss)"'
 
 
@@ -18,6 +20,8 @@ def parse(text: str, base_names: Collection[str], term_names: Collection[str]) -
     Words are names, so ``of=loss`` needs no quotes.
     Raises `ValueError` which shows the part that is wrong and an example.
     """
+    if len(text) > LONGEST or max(map(text.count, "(-+~")) > MOST:
+        raise ValueError(f"the line has {len(text):,} letters; a loss has a few terms, for example {EXAMPLE}; write longer ones as a mapping")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:

@@ -53,9 +53,10 @@ def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, s
 
 def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
+        with opened as archive:
             for key in (inputs, target):
                 if key not in archive:
                     raise DataError(f"{path}: there is no array {key!r}; {nearest(key, archive.files)}; name them with inputs= and target=")
@@ -74,6 +75,8 @@ def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray
 
 def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class numbers from 0, and the classes' names in order."""
+    if np.issubdtype(labels.dtype, np.complexfloating):
+        raise DataError(f"{path}: the target {target!r} holds complex numbers, expected classes")
     if np.issubdtype(labels.dtype, np.floating) and not np.array_equal(labels, np.round(labels)):
         fraction = labels[labels != np.round(labels)][0]
         raise DataError(f"{path}: the target {target!r} holds fractions such as {fraction:g}: task classification expects classes, or set task: regression")

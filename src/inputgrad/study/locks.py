@@ -33,9 +33,11 @@ def held(folder: Path) -> Iterator[None]:
         writing.sweep(folder, every=True)
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
+        try:
+            with suppress(OSError):
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _taken(path: Path) -> int:

@@ -19,6 +19,10 @@ Width = Annotated[int, Field(ge=1, le=2**24)]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "softplus": nn.Softplus}
 
 
+MOST = 2**28
+"""Weights of a built-in model: one gibibyte, and Adam takes three more."""
+
+
 class ModelSettings(Settings):
     """The settings of a model; `build` gives it for one data set."""
 
@@ -34,6 +38,7 @@ class Mlp(ModelSettings):
 
     def build(self, input_shape: tuple[int, ...], output_size: int) -> nn.Module:
         widths = [math.prod(input_shape), *self.hidden]
+        _check_size(sum(before * after for before, after in pairwise([*widths, output_size])))
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), _ACTIVATIONS[self.activation]()]
@@ -52,11 +57,17 @@ class Cnn(ModelSettings):
             raise StudyError(f"model cnn takes images [channels, height, width], and one input of these data has shape {list(input_shape)}: choose model mlp")
         activation = _ACTIVATIONS[self.activation]
         pixels = math.ceil(input_shape[1] / 2) * math.ceil(input_shape[2] / 2)
+        _check_size(9 * self.channels * (input_shape[0] + 2 * self.channels) + self.hidden * (2 * self.channels * pixels + output_size))
         return nn.Sequential(
             nn.Conv2d(input_shape[0], self.channels, 3, padding=1), activation(),
             nn.Conv2d(self.channels, 2 * self.channels, 3, stride=2, padding=1), activation(), nn.Flatten(),
             nn.Linear(2 * self.channels * pixels, self.hidden), activation(), nn.Linear(self.hidden, output_size),
         )  # fmt: skip
+
+
+def _check_size(weights: int) -> None:
+    if weights > MOST:
+        raise StudyError(f"model: {weights:,} weights, and one of these models has at most {MOST:,}: choose smaller widths")
 
 
 class OwnModel(ModelSettings):

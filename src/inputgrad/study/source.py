@@ -86,7 +86,8 @@ def assignment(text: str) -> Override:
         raise ConfigError([Problem(f"--set {text}", "", "expected KEY=VALUE with dotted keys, for example --set optimizer.lr=0.01")])
     if not key.isprintable() or key.count(".") >= yaml_text.DEEPEST:
         raise ConfigError([Problem(f"--set {key[:80]!r}", "", "this is no key of a config; for example --set optimizer.lr=0.01")])
-    keys: Keys = tuple(int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part for part in key.strip().split("."))
+    first, *below = key.strip().split(".")
+    keys: Keys = (first, *(int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part for part in below))
     return Override(keys, yaml_text.parsed(value, f"--set {key.strip()}")[0], f"--set {key.strip()}")
 
 
@@ -98,7 +99,7 @@ def _replaced(values: Any, keys: Keys, override: Override) -> Any:
     if isinstance(values, list) and isinstance(first, int) and first < len(values):
         return [_replaced(item, rest, override) if position == first else item for position, item in enumerate(values)]
     if values is None or isinstance(values, dict):
-        known = values or {}
+        known, first = values or {}, str(first)
         return {**known, first: _replaced(known.get(first), rest, override)}
     found = f"{type(values).__name__} {shown(values)}"
     raise ConfigError([Problem(override.origin, "", f"the key leads into {found}, which has no {first!r}: set the whole value instead")])
@@ -107,6 +108,8 @@ def _replaced(values: Any, keys: Keys, override: Override) -> Any:
 def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file; give the path of a YAML file, or use the short form with --data and --loss"
-    if path.is_dir():
+    if isinstance(error, IsADirectoryError):
         return "this is a directory; give its files, for example *.yaml"
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror})"
     return f"cannot be read as UTF-8 text: {error}"

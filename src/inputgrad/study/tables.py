@@ -18,6 +18,8 @@ from inputgrad.study.problems import DataError
 BLOCK = 1024
 """Rows that are looked over at once."""
 
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -91,6 +93,8 @@ def _column(path: str, target: str, header: list[str]) -> int:
     twice = sorted({name for name in header if name in seen or seen.add(name)})  # type: ignore[func-returns-value]  # add returns None, which is false
     if twice:
         raise DataError(f"{path}: the column names {', '.join(map(repr, twice))} stand more than once: rename them")
+    if len(header) == 1 and (other := [name for sign, name in SEPARATORS.items() if sign in header[0]]):
+        raise DataError(f"{path}: the columns are separated by {other[0]}; expected commas: write the table anew, with points in its numbers")
     if target not in seen:
         raise DataError(f"{path}: there is no column {target!r}, which the config names as target; {nearest(target, header)}")
     if len(header) < 2:

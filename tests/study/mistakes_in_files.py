@@ -1,0 +1,150 @@
+"""Mistakes in code that a config names, and in data files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.study.mistakes import CSV, NPZ, TABLE, YES_NO, Mistake, cut, data_file, encrypted, files, foreign, npy, npz, own_code, zipped
+
+CODE = [
+    own_code(*row)
+    for row in [
+        ("no module", "model: no_such_module_at_all:x", "", "there is no module 'no_such_module_at_all'"),
+        ("no name", "model: MODULE:mkae", "def make(): pass\n", "has no 'mkae'; did you mean 'make'?"),
+        ("no callable", "model: MODULE:make", "make = 3\n", "is a int, expected something that can be called"),
+        ("an error while importing", "model: MODULE:make", "1 / 0\n", "ZeroDivisionError", "line 1"),
+        ("a syntax error", "model: MODULE:make", "def make(:\n", "SyntaxError"),
+        ("an exit while importing", "model: MODULE:make", "raise SystemExit(0)\n", "SystemExit"),
+        ("takes other arguments", "model: MODULE:make", "def make(width): pass\n", "is called with input_shape="),
+        ("an error while building", "model: MODULE:make", "def make(**settings):\n    return {}['x']\n", "KeyError: 'x'", "line 2"),
+        ("returns no module", "model: MODULE:make", "def make(**settings): return 3\n", "returned int, expected an nn.Module"),
+        ("no parameters", "model: MODULE:make", "from torch import nn\ndef make(**settings): return nn.Flatten()\n", "no parameters to train"),
+        (
+            "other outputs",
+            "model: MODULE:make",
+            "from torch import nn\ndef make(**s): return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\n",
+            "expected [N, output_size] = [4, 10]",
+        ),
+        ("fails when called", "model: MODULE:make", "from torch import nn\ndef make(**s): return nn.Linear(3, 3)\n", "the model cannot be called"),
+        ("no reference", "model: 'MODULE:'", "", "is no reference to an object"),
+        ("a path", "model: 'MODULE.py:make'", "def make(): pass\n", "there is no module"),
+        ("a criterion of other arguments", "criterion: MODULE:loss", "def loss(): pass\n", "the loss cannot be taken"),
+        (
+            "a criterion without a graph",
+            "criterion: MODULE:loss",
+            "import torch\ndef loss(m, x, y): return torch.zeros(())\n",
+            "must return a 0-d loss with a graph",
+        ),
+        ("a criterion of many numbers", "criterion: MODULE:loss", "def loss(m, x, y): return m(x)\n", "must return a 0-d loss with a graph"),
+        ("a criterion that fails", "criterion: MODULE:loss", "def loss(m, x, y):\n    return m.nothing\n", "AttributeError", "line 2"),
+        ("a term that is none", "loss: {base: mse, terms: {own: {callable: 'MODULE:f'}}}", "def f(batch): pass\n", "expected a term"),
+        ("a head that fails", "loss: {base: mse, terms: {gradient_norm: {of: 'MODULE:f'}}}", "def f(output, target):\n    raise KeyError('k')\n", "KeyError"),
+        ("a direction that fails", "loss: {base: mse, terms: {direction_match: {direction: 'MODULE:f'}}}", "def f(batch): return 3\n", "direction"),
+        ("a base that fails", "loss: {base: 'MODULE:f'}", "def f(output, target): return None\n", "the loss cannot be taken"),
+        ("refused", "model: os:system", "", "os:system"),
+    ]
+] + [
+    Mistake(
+        "code",
+        f"--no-code, {line}",
+        ("train", "a.yaml", "--no-code", "--out", "out"),
+        ("which --no-code refuses", "a.yaml:3"),
+        files(a__yaml=f"data: digits\nepochs: 1\n{line}\n"),
+    )
+    for line in (
+        "criterion: os:system",
+        "model: os:system",
+        "loss: {base: mse, terms: {gradient_norm: {of: os:system}}}",
+        "loss: {base: mse, terms: {own: {callable: os:system}}}",
+        "loss: {base: mse, terms: {direction_match: {direction: os:system}}}",
+        "measures: {of: os:system}",
+    )
+]
+FILES = [
+    data_file("no such table", CSV, "t.csv: there is no such file"),
+    data_file("a folder", "{csv: {path: ., target: kind, task: classification}}", "cannot be read as a CSV file"),
+    data_file("an empty name", "{csv: {path: '', target: kind, task: classification}}", "data.csv.path: got ''"),
+    data_file("a name of 300 letters", f"{{csv: {{path: {'x' * 300}, target: kind, task: classification}}}}", "cannot be read as a CSV file"),
+    data_file("an empty table", CSV, "no column 'kind'", t__csv=""),
+    data_file("a header alone", CSV, "no lines of data", t__csv="a,kind\n"),
+    data_file("semicolons", CSV, "separated by semicolons", t__csv=TABLE.replace(",", ";")),
+    data_file("tabs", CSV, "separated by tabs", t__csv=TABLE.replace(",", "\t")),
+    data_file("a decimal comma", CSV, "3 as in the header", t__csv=TABLE.replace("\n1,1,1", "\n1,5,1,1")),
+    data_file("another target", CSV, "no column 'kind'", t__csv=TABLE.replace("kind", "kinds")),
+    data_file("the target alone", CSV, "no column but the target", t__csv="kind\n1\n0\n"),
+    data_file("twice a column", CSV, "stand more than once", t__csv=TABLE.replace("b,", "a,", 1)),
+    data_file("a word", CSV, "line 2, column 'a': found 'zero'", t__csv=TABLE.replace("\n0,", "\nzero,")),
+    data_file("an empty cell", CSV, "found an empty cell", t__csv=TABLE.replace("\n0,", "\n,")),
+    data_file("nan", CSV, "found 'nan'", t__csv=TABLE.replace("\n0,", "\nnan,")),
+    data_file("numbers above 1e308", CSV, "expected a finite number", t__csv=TABLE.replace("\n0,", "\n1e999,")),
+    data_file("numbers above 1e38", CSV, "too large for 32 bits", t__csv=TABLE.replace("\n0,", "\n1e300,")),
+    data_file("one class", CSV, "has 1 class", t__csv="a,kind\n1,x\n2,x\n"),
+    data_file("a class of one sample", CSV, "has one sample", t__csv="a,kind\n1,x\n2,x\n3,y\n"),
+    data_file("UTF-16", CSV, "cannot be read as a CSV file in UTF-8", t__csv=TABLE.encode("utf-16")),
+    data_file("a NUL", CSV, "t.csv", t__csv=TABLE.replace("\n3,", "\n3\0,")),
+    data_file("an endless cell", CSV, "cannot be read as a CSV file", t__csv=TABLE + '"' + "1" * 200000),
+    data_file("a picture", CSV, "t.csv", t__csv=b"\x89PNG\r\n\x1a\n" + bytes(range(256))),
+    data_file("words for a regression", CSV.replace("classification", "regression"), "found 'x'", t__csv="a,kind\n1,x\n2,y\n"),
+    data_file("pictures' model for a table", CSV + "\nmodel: cnn", "a.yaml", t__csv=TABLE),
+    data_file("no such archive", NPZ, "d.npz: there is no such file"),
+    data_file("a text", NPZ, "cannot be read as an NPZ archive", d__npz="a,b\n"),
+    data_file("an empty file", NPZ, "cannot be read as an NPZ archive", d__npz=""),
+    data_file("cut in half", NPZ, "cannot be read as an NPZ archive", make=cut(0.5)),
+    data_file("cut at the end", NPZ, "cannot be read as an NPZ archive", make=cut(0.98)),
+    data_file("cut at the start", NPZ, "cannot be read as an NPZ archive", make=cut(0.01)),
+    data_file("encrypted", NPZ, "cannot be read as an NPZ archive", "encrypted", make=encrypted),
+    data_file("one array", NPZ, "one array (numpy.save)", d__npz=npy(np.zeros((8, 2)))),
+    data_file("a pickled object", NPZ, "d.npz", d__npz=npy(np.array([{}], dtype=object))),
+    data_file("objects", NPZ, "cannot be read as an NPZ archive", make=zipped({"x.npy": npy(np.array([[{}]], dtype=object)), "y.npy": npy(YES_NO)})),
+    data_file("a zip of texts", NPZ, "is no array of numpy's", make=zipped({"x": b"1,2", "y": b"3"})),
+    data_file("a zip of folders", NPZ, "there is no array 'x'", make=zipped({"a/x.npy": npy(YES_NO)})),
+    data_file(
+        "a header of 10 TB", NPZ, "cannot be read as an NPZ archive", make=zipped({"x.npy": npy(np.zeros((8, 2)), "(1099511627776, 9)"), "y.npy": npy(YES_NO)})
+    ),
+    data_file("no target", NPZ, "there is no array 'y'", make=npz(x=np.zeros((8, 2)))),
+    data_file("other lengths", NPZ, "'y' [7]", make=npz(x=np.zeros((8, 2)), y=np.zeros(7))),
+    data_file("no features", NPZ, "holds no number", make=npz(x=np.zeros((8, 0)), y=YES_NO)),
+    data_file("no samples", NPZ, "holds no number", make=npz(x=np.zeros((0, 3)), y=np.zeros(0))),
+    data_file("one dimension", NPZ, "expected inputs [N, ...]", make=npz(x=np.zeros(8), y=YES_NO)),
+    data_file("complex numbers", NPZ, "complex128, expected numbers", make=npz(x=np.zeros((8, 2), complex), y=YES_NO)),
+    data_file("words", NPZ, "expected numbers", make=npz(x=np.array([["a", "b"]] * 8), y=YES_NO)),
+    data_file("records", NPZ, "expected numbers", make=npz(x=np.zeros((8, 2), dtype=[("a", float)]), y=YES_NO)),
+    data_file("NaN", NPZ, "16 of 16 values that are NaN", make=npz(x=np.full((8, 2), np.nan), y=YES_NO)),
+    data_file("NaN as classes", NPZ, "d.npz", make=npz(x=np.zeros((8, 2)), y=np.full(8, np.nan))),
+    data_file("fractions as classes", NPZ, "holds fractions", make=npz(x=np.zeros((8, 2)), y=np.arange(8) / 3)),
+    data_file("complex classes", NPZ, "holds complex numbers", make=npz(x=np.zeros((8, 2)), y=YES_NO * 1j)),
+    data_file("complex wanted values", NPZ.replace("classification", "regression"), "must hold finite numbers", make=npz(x=np.zeros((8, 2)), y=YES_NO * 1j)),
+    data_file(
+        "infinite wanted values", NPZ.replace("classification", "regression"), "must hold finite numbers", make=npz(x=np.zeros((8, 2)), y=np.full(8, np.inf))
+    ),
+]
+RUNS = [
+    foreign("an empty checkpoint", "checkpoint.pt", "", "checkpoint.pt: no checkpoint of this command", "--overwrite"),
+    foreign("half a checkpoint", "checkpoint.pt", b"PK\x03\x04" + bytes(500), "checkpoint.pt: no checkpoint of this command"),
+    foreign("a text as checkpoint", "checkpoint.pt", "hello", "checkpoint.pt: no checkpoint of this command"),
+    foreign("a tensor as checkpoint", "checkpoint.pt", torch.zeros(3), "it holds Tensor"),
+    foreign("a list as checkpoint", "checkpoint.pt", [1, 2], "it holds list"),
+    foreign("the weights alone", "checkpoint.pt", lambda state: state["model"], "it holds OrderedDict"),
+    foreign("other weights", "checkpoint.pt", lambda state: {**state, "model": {"weight": torch.zeros(3)}}, "of another model"),
+    foreign("weights of other shapes", "checkpoint.pt", lambda state: {**state, "model": {k: v[:1] for k, v in state["model"].items()}}, "of another model"),
+    foreign("weights that are none", "checkpoint.pt", lambda state: {**state, "model": 3}, "of another model"),
+    foreign("another optimiser", "checkpoint.pt", lambda state: {**state, "optimizer": {"state": {}}}, "of another model"),
+    foreign("another state of the order", "checkpoint.pt", lambda state: {**state, "order": torch.zeros(3)}, "of another model"),
+    foreign("other epochs", "checkpoint.pt", lambda state: {**state, "epochs": [{"loss": 1}]}, "of another model"),
+    foreign("other random states", "checkpoint.pt", lambda state: {**state, "random": [{"python": 1}]}, "of another model"),
+    foreign("an object of Python's", "checkpoint.pt", {"model": Path("x")}, "checkpoint.pt: no checkpoint of this command"),
+    foreign("a folder as checkpoint", "checkpoint.pt", None, "checkpoint.pt: no checkpoint of this command"),
+    foreign("a folder as metrics", "metrics.jsonl", None, "metrics.jsonl could not be written"),
+    foreign("a folder as lock", "lock", None, "cannot be written to"),
+    foreign("no settings", "settings.json", "", "holds a run with other settings"),
+    foreign("settings of something else", "settings.json", "[1, 2]", "holds a run with other settings"),
+    foreign("settings that are a folder", "settings.json", None, "holds a run with other settings"),
+    foreign("settings not UTF-8", "settings.json", b"\xff\xfe", "holds a run with other settings"),
+    foreign("an empty record", "record.json", "", "record.json: no record of this command", finished=True),
+    foreign("a record without fields", "record.json", "{}", "record.json: no record of this command", finished=True),
+    foreign("a list as record", "record.json", "[1]", "record.json: no record of this command", finished=True),
+    foreign("a number as record", "record.json", "1", "record.json: no record of this command", finished=True),
+    foreign("a folder as record", "record.json", None, "record.json: no record of this command", finished=True),
+    foreign("a record nested 5,000 deep", "record.json", "[" * 5000 + "]" * 5000, "record.json: no record of this command", finished=True),
+]
