@@ -26,6 +26,10 @@ _INSIDE, _ROOT = str(Path(ig.__file__).parent), Path(ig.__file__).parents[2]
 _ON_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "_linalg_check_errors"}
 """Kernels whose answer, or its shape, the host waits for."""
+BY_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
+"""Operations that take indices of the CPU."""
+SCALARS = ("where", "fill_", "masked_fill", "masked_fill_", *BY_INDEX)
+"""Operations that take a single number of the CPU, as all that work number by number do."""
 MIXING = {"set_", "_pin_memory", "is_pinned"}
 """Operations that may take tensors of both."""
 
@@ -242,9 +246,9 @@ def _check_mixing(operation: Any, name: str, leaves: list[Any]) -> None:
         "stack",
         "cat",
     )
-    indices = name.startswith(("index.", "index_put", "_index_put")) or name == "index"
+    indices = name in BY_INDEX
     for other in others:
-        if other.dim() == 0 and allowed and name not in ("stack", "cat"):
+        if other.dim() == 0 and allowed:
             continue
         if indices and other.dtype in (torch.long, torch.bool):
             _seen("copy: index")
