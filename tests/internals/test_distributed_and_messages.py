@@ -352,6 +352,7 @@ def test_memory_that_ran_out_is_told(run: Any) -> None:
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         run()
     assert messages.is_out_of_memory(caught.value)
+    assert messages.is_machine_error(caught.value)
 
 
 @canary("messages.is_out_of_memory")
@@ -361,3 +362,20 @@ def test_other_errors_are_not_taken_for_it(run: Any) -> None:
         run()
     assert not messages.is_out_of_memory(caught.value)
     assert not messages.is_out_of_memory(ValueError("out of memory"))
+    assert not messages.is_machine_error(caught.value)
+
+
+@canary("messages.is_device_error")
+def test_the_error_of_a_device_has_a_class() -> None:
+    """Missing before torch 2.8, where the text tells."""
+    kind = getattr(torch, "AcceleratorError", RuntimeError)
+    assert issubclass(kind, RuntimeError)
+    assert messages.is_device_error(kind("CUDA error: device-side assert triggered"))
+
+
+@canary("messages.is_machine_error")
+def test_what_was_raised_from_such_an_error_is_one() -> None:
+    error = ValueError("by the user")
+    error.__cause__ = torch.OutOfMemoryError("as torch's allocators raise it")
+    assert messages.is_machine_error(error)
+    assert not messages.is_machine_error(ValueError("by the user"))
