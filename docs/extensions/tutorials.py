@@ -11,6 +11,8 @@ ORDER = (
     "lazy_r1",
     "forces",
     "pinn",
+    "greeks",
+    "robustness",
 )
 
 NEEDS = {"text_embeddings": "transformers"}
