@@ -176,7 +176,7 @@ axes[0].legend(fontsize=8)
 few = market[:16]
 noisy = {"price": labels["price"][:16] + 3 * torch.randn(16, 1)}
 box = ig.Uniform(torch.tensor([60.0, 0.2]), torch.tensor([140.0, 1.0]), n=64)
-shaped = base + 100.0 * ig.Monotone({0: 1, 1: 1}, at=box) + 1e5 * ig.Convex({0: 1}, at=box)
+shaped = base + 1e4 * ig.Monotone({0: 1, 1: 1}, at=box) + 1e6 * ig.Convex({0: 1}, at=box)
 for name, criterion in (("price alone", runs["price"]), ("with its shape", shaped)):
     model = train(lambda model, c=criterion: c(model, few, noisy), Pricer(), steps=800)
     found, slopes, bends = greeks(model, test)
