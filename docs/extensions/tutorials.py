@@ -14,6 +14,8 @@ ORDER = (
     "greeks",
     "robustness",
     "right_reasons",
+    "text_embeddings",
+    "semi_supervised",
 )
 
 NEEDS = {"text_embeddings": "transformers"}
