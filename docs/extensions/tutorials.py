@@ -11,6 +11,11 @@ ORDER = (
     "lazy_r1",
     "forces",
     "pinn",
+    "greeks",
+    "robustness",
+    "right_reasons",
+    "text_embeddings",
+    "semi_supervised",
 )
 
 NEEDS = {"text_embeddings": "transformers"}
@@ -56,6 +61,20 @@ def add_note(_app: Any, docname: str, source: list[str]) -> None:
         source[0] += note()
 
 
+def own_pictures(_block: Any, variables: dict[str, Any], configuration: dict[str, Any]) -> str:
+    """For sphinx-gallery: the figures of `inputgrad.pictures`, which pyplot does not know; each at the block that made it."""
+    from matplotlib.figure import Figure
+    from sphinx_gallery.scrapers import figure_rst
+
+    made = []
+    for value in list(variables["example_globals"].values()):
+        if isinstance(value, Figure) and not hasattr(value, "number") and not hasattr(value, "in_gallery"):
+            value.in_gallery = True
+            made.append(next(variables["image_path_iterator"]))
+            value.savefig(made[-1])
+    return figure_rst(made, configuration["src_dir"]) if made else ""
+
+
 def settings() -> dict[str, Any]:
     """What sphinx-gallery is told: run everything, ask nothing of the network, and fail where a script fails."""
     left_out = "|".join(LEFT_OUT)
@@ -66,6 +85,7 @@ def settings() -> dict[str, Any]:
         "ignore_pattern": rf"(?:{left_out})\.py$" if left_out else r"__init__\.py$",
         "within_subsection_order": "extensions.tutorials.position",
         "reset_modules": ("matplotlib", "extensions.tutorials.prepared"),
+        "image_scrapers": ("matplotlib", "extensions.tutorials.own_pictures"),
         "backreferences_dir": None,
         "download_all_examples": False,
         "show_memory": False,
