@@ -122,7 +122,7 @@ def test_the_status_says_whether_something_was_found(here):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"script": "none.py"}, "none.py is no file"),
+        ({"script": "none.py"}, "none.py: file not found"),
         ({"script": "."}, "is a folder"),
         ({"select": ("IG1", "XX")}, "'XX' is the beginning of no rule's code"),
         ({"output": "none/out.json"}, "is no folder"),

@@ -42,5 +42,5 @@ def _order(finding: Finding) -> tuple[int, float, str, int, str]:
 def known_code(code: str) -> str:
     """The code itself. Raises `ValueError` with the nearest one for an unknown one."""
     if code not in all_rules():
-        raise ValueError(f"{code!r} is no rule; {nearest(code, RULES)}")
+        raise ValueError(f"{code!r} is an unknown rule; {nearest(code, RULES)}")
     return code

@@ -92,7 +92,7 @@ def run(main: Main, steps: int = 3, leave: Callable[[Run], None] | None = None) 
 def _file(script: str, arguments: Sequence[str]) -> tuple[ModuleType, tuple[str, ...]]:
     path = Path(script)
     if not path.is_file():
-        hint = " is a folder; a package is run with -m NAME" if path.is_dir() else " is no file"
+        hint = " is a folder; a package is run with -m NAME" if path.is_dir() else ": file not found"
         raise NoScriptError(f"{script}{hint}")
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(path.absolute()), __builtins__=builtins, __cached__=None, __spec__=None)
