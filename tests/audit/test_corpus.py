@@ -13,6 +13,10 @@ from tests.audit import harness
 from tests.audit.test_replacements import applied, has_lines
 
 WITHOUT_LINES = {
+    "IG001_weight_switched_off",
+    "IG002_criterion_beside_the_loss",
+    "IG003_scores_summed_by_the_criterion",
+    "IG004_evaluated_and_left",
     "IG101_caught_by_a_hook",
     "IG101_caught_in_the_midst_of_a_network",
     "IG101_func_grad_and_value",

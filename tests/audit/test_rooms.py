@@ -19,7 +19,7 @@ KNOWN = {
     "probes": (*TOOLS, "observations", "probes"),
     "source_edits": ("call_sites",),
     "replacements": ("call_sites", "observations", "replacements", "source_edits"),
-    "rules": (*TOOLS, "observations", "rules", "finding", "rule_registry", "operation_patterns", "replacements"),
+    "rules": (*TOOLS, "observations", "rules", "finding", "rule_registry", "operation_patterns", "replacements", "source_edits"),
     "finding": ("call_sites",),
     "rule_registry": ("observations", "finding"),
     "operation_patterns": ("observations",),

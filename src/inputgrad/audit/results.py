@@ -118,7 +118,7 @@ def make_record(run: Run, result: AuditResult, steps: int, notes: Sequence[str] 
         command=run.argv,
         steps=steps_seen(run.facts),
         wanted=steps,
-        gradients=sum(1 for _ in run.facts.input_gradients) + sum(step.of_inputs for step in run.facts.steps),
+        gradients=gradients_seen(run.facts),
         ending=ending,  # type: ignore[arg-type]  # one of the endings, by the runner
         status=run.status,
         raised=_line(run.error) if run.error is not None else "",
@@ -126,6 +126,12 @@ def make_record(run: Run, result: AuditResult, steps: int, notes: Sequence[str] 
         notes=(*notes, *result.notes()),
         pages=tuple((code, page(code)) for code in dict.fromkeys(sorted(item.code for item in reported))),
     )
+
+
+def gradients_seen(facts: Facts) -> int:
+    """How many input gradients were taken: by the script, by an optimiser that moves inputs, by a criterion of this library."""
+    by_others = sum(step.of_inputs for step in facts.steps) + sum(event.name == "criterion called" for event in facts.events)
+    return sum(1 for _ in facts.input_gradients) + by_others
 
 
 def steps_seen(facts: Facts) -> int:

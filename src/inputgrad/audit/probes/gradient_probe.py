@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from inputgrad.audit.call_sites import Site, here, inside_library
 from inputgrad.audit.observations.gradient_calls import GradientCall, GraphBehind, InputGradient, Request, Root
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
-from inputgrad.audit.probes import autograd_graph, counterfactual, gradient_hooks, requests, second_derivatives, term_effects
+from inputgrad.audit.probes import autograd_graph, counterfactual, criterion_probe, gradient_hooks, requests, second_derivatives, term_effects
 from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.probes.requests import listed
@@ -59,6 +59,7 @@ class GradientProbe:
             return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
         request = requests.of_grad(roots[0], given)
         root, site = self._root(roots[0], given.get("grad_outputs")), here()
+        criterion_probe.reached(self._recorder, autograd_graph.between(value.grad_fn for value in roots))
         graph = self._coupled(autograd_graph.look(roots, wanted, kept=request.retain_graph), site, roots[0], wanted, root)
         call = self._record("grad", site, request, root, self._second(graph, site, request, roots, wanted, given.get("grad_outputs")))
         if counterfactual.keeps_graph(self._recorder.facts, call):
@@ -168,6 +169,7 @@ class GradientProbe:
         nodes = list(autograd_graph.between(root.grad_fn for root in roots))
         leaves = autograd_graph.leaves_among(nodes)
         self._mark_reached(roots, nodes)
+        criterion_probe.reached(self._recorder, nodes)
         live, dead = self._terms(roots, site)
         ends = [self._edges[term.gradient].node for term in live if term.gradient in self._edges]
         graph = replace(

@@ -20,6 +20,8 @@ class Recorder:
         self.ownership = GradientOwnership()
         self.interpolation = InterpolationTracker()
         self.data_writes = DataWriteTracker()
+        self.losses_of_criteria: dict[int, dict[str, Any]] = {}
+        """The number of the node that a criterion's loss stands on -> what is recorded of the call, while no backward pass has gone through it."""
         self.active = False
         """Whether the run is watched at present: from the first moment of the block to the last step that counts."""
         self._thread = threading.get_ident()

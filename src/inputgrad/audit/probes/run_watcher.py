@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from inputgrad.audit import torch_internals
 from inputgrad.audit.call_sites import inside_library
 from inputgrad.audit.observations.run_facts import Facts
-from inputgrad.audit.probes import counterfactual, ddp_probe, layer_probe, mode_probe, scaler_probe, zero_grad_probe
+from inputgrad.audit.probes import counterfactual, criterion_probe, ddp_probe, layer_probe, mode_probe, scaler_probe, zero_grad_probe
 from inputgrad.audit.probes.gradient_probe import GradientProbe
 from inputgrad.audit.probes.patches import Patch, installed
 from inputgrad.audit.probes.recorder import Recorder
@@ -71,6 +71,7 @@ class RunWatcher(TorchFunctionMode):
             for register, hook in ((register_optimizer_step_pre_hook, self._before_step), (register_optimizer_step_post_hook, self._steps.after)):
                 undo.callback(register(hook).remove)
             undo.enter_context(installed(self.patches()))
+            undo.enter_context(criterion_probe.watched(self._recorder))
             super().__enter__()
             self._undo = undo.pop_all()
         self._recorder.active = True
