@@ -99,7 +99,7 @@ def biharmonic_row() -> Row:
 def pinn_row() -> Row:
     """Poisson's equation on the square: 10,000 points inside, 400 on the boundary."""
     model, inside, edge = network(2, 50), torch.rand(10000, 2), torch.rand(400, 2)
-    terms = ig.recipes.poisson(1.0, names="xy") + ig.recipes.condition(0.0, 1.0, at=ig.Given(edge), names="xy")
+    terms = ig.recipes.poisson(source=1.0, names="xy") + ig.recipes.condition(1.0, value=0.0, at=ig.Given(edge), names="xy")
     criterion = ig.InputGradientLoss(None, terms)
 
     def written(laplacian: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[], Tensor]:

@@ -66,7 +66,7 @@ def trained(rounds: int, steps: int, n: int) -> nn.Module:
     """L-BFGS on fixed points, which are drawn anew each round."""
     torch.manual_seed(0)
     model = Solution().double()
-    criterion = ig.InputGradientLoss(None, burgers(VISCOSITY, names="xt"))
+    criterion = ig.InputGradientLoss(None, burgers(viscosity=VISCOSITY, names="xt"))
     sobol, began = torch.quasirandom.SobolEngine(2, scramble=True, seed=0), time.perf_counter()
     for number in range(rounds):
         points = drawn(sobol, n)

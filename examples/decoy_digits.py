@@ -87,8 +87,8 @@ def main(picture: Path | None = None) -> dict[str, dict[str, float]]:
     runs = {
         "no decoys": trained(plain, images[:1257], labels[:1257], mask),
         "decoys": trained(plain, decoyed, labels[:1257], mask),
-        "decoys, λ₁ = 10": trained(plain + right_for_the_right_reasons("mask", 10), decoyed, labels[:1257], mask),
-        "decoys, λ₁ = 1000": trained(plain + right_for_the_right_reasons("mask"), decoyed, labels[:1257], mask),
+        "decoys, λ₁ = 10": trained(plain + right_for_the_right_reasons(10, mask="mask"), decoyed, labels[:1257], mask),
+        "decoys, λ₁ = 1000": trained(plain + right_for_the_right_reasons(mask="mask"), decoyed, labels[:1257], mask),
     }
     print(f"{'training':22} {'train':>7} {'test':>7}   squared gradient on the patch (4 of 64 pixels)")
     figures, gradients = {}, {}

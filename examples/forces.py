@@ -158,7 +158,7 @@ def main(picture: Path | None = None) -> dict[str, float]:
     few = {name: labels[:200] for name, labels in many.items()}
 
     energies_alone = ig.InputGradientLoss(ig.OnTarget("energy", "mse"))
-    both = energy_and_forces("energy", "forces", energy_weight=1.0, forces_weight=1.0)
+    both = energy_and_forces(energy="energy", forces="forces", energy_weight=1.0, forces_weight=1.0)
     models = {
         "energies of 200": fitted(energies_alone, few),
         "energies of 1600": fitted(energies_alone, many, steps=6000),

@@ -29,12 +29,12 @@ def main(steps: int = 1500, seed: int = 0) -> float:
     model = nn.Sequential(nn.Linear(2, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 1), nn.Flatten(0))
     alpha = nn.Parameter(torch.tensor(0.5))
 
-    equation = ig.recipes.heat(alpha, names="xt", at=ig.Given("points"))
+    equation = ig.recipes.heat(diffusivity=alpha, names="xt", at=ig.Given("points"))
     criterion = ig.OnTarget("u") + 1.0 * equation
     optimizer = torch.optim.Adam([{"params": model.parameters(), "lr": 5e-3}, {"params": [alpha], "lr": 1e-2}])
     for step in range(steps):
         if step % 500 == 0:
-            points = ig.recipes.rad_points(ig.recipes.heat(alpha, names="xt"), model, 200, LOW, HIGH, candidates=2000)
+            points = ig.recipes.rad_points(ig.recipes.heat(diffusivity=alpha, names="xt"), model, 200, LOW, HIGH, candidates=2000)
         optimizer.zero_grad()
         loss = criterion(model, measured, {"u": values, "points": points})
         loss.backward()

@@ -85,7 +85,7 @@ def constraints() -> dict[str, Callable[[Cars], list[Any]]]:
         return Monotone(SIGNS, margin=margin)
 
     def in_box(data: Cars, margin: float) -> Any:
-        return certified_monotone(SIGNS, low=data.low, high=data.high, n=256, margin=margin)
+        return certified_monotone(features=SIGNS, low=data.low, high=data.high, n=256, margin=margin)
 
     return {
         "plain": lambda data: [],

@@ -32,7 +32,7 @@ CRITERIA = {
     "plain": ig.InputGradientLoss(nn.CrossEntropyLoss()),
     "gradient norm, λ = 1": nn.CrossEntropyLoss() + input_gradient_regularization(1.0),
     "Jacobian, λ = 0.01": nn.CrossEntropyLoss() + jacobian_regularization(0.01, projections=1),
-    "curvature, γ = 4": nn.CrossEntropyLoss() + curvature(1.5, 4.0),
+    "curvature, γ = 4": nn.CrossEntropyLoss() + curvature(4.0, h=1.5),
     "FGSM at 0.15": nn.CrossEntropyLoss() + 1.0 * ig.Adversarial(ig.FGSM(0.15, bounds=(0, 1))),
 }
 

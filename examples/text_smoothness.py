@@ -145,8 +145,8 @@ def main(picture: Path | None = None, seed: int = 0) -> dict[str, dict[str, floa
     plain = ig.InputGradientLoss(nn.CrossEntropyLoss())
     criteria = {
         "plain": plain,
-        "FreeLB": plain + free_lb(where, 1.0, step_size=0.7, mask=lambda batch: batch.inputs != PADDING),
-        "SMART": plain + smart(where, epsilon=0.2, step_size=0.2, start=0.01, mask=lambda batch: batch.inputs != PADDING),
+        "FreeLB": plain + free_lb(wrt=where, epsilon=1.0, step_size=0.7, mask=lambda batch: batch.inputs != PADDING),
+        "SMART": plain + smart(wrt=where, epsilon=0.2, step_size=0.2, start=0.01, mask=lambda batch: batch.inputs != PADDING),
     }
     print(f"{'training':10}{'clean':>8}{'30% random':>12}{'1 worst':>9}{'2 worst':>9}{'4 worst':>9}{'embeddings':>12}")
     figures = {}

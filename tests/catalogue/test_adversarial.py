@@ -191,22 +191,32 @@ def replacing(reference: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 LABELLED: dict[str, Any] = {"base": "cross_entropy"}
 ENTRIES = (
-    Entry("fast_adversarial", lambda: adversarial.fast_adversarial(EPSILON), replacing(wong), models=FROZEN, **LABELLED),
-    Entry("pgd_adversarial", lambda: adversarial.pgd_adversarial(EPSILON, steps=3, step_size=0.2), replacing(madry), models=FROZEN, **LABELLED),
+    Entry("fast_adversarial", lambda: adversarial.fast_adversarial(epsilon=EPSILON), replacing(wong), models=FROZEN, **LABELLED),
+    Entry("pgd_adversarial", lambda: adversarial.pgd_adversarial(epsilon=EPSILON, steps=3, step_size=0.2), replacing(madry), models=FROZEN, **LABELLED),
     Entry(
-        "pgd_adversarial_l2", lambda: adversarial.pgd_adversarial(EPSILON, norm="l2", steps=3, step_size=0.2), replacing(madry_l2), models=SMOOTH, **LABELLED
+        "pgd_adversarial_l2",
+        lambda: adversarial.pgd_adversarial(epsilon=EPSILON, norm="l2", steps=3, step_size=0.2),
+        replacing(madry_l2),
+        models=SMOOTH,
+        **LABELLED,
     ),
-    Entry("trades", lambda: adversarial.trades(EPSILON, steps=2, step_size=0.2), trades, models=FROZEN),
-    Entry("mart", lambda: adversarial.mart(EPSILON, steps=2, step_size=0.2).terms, mart, models=FROZEN),
-    Entry("vat", lambda: adversarial.vat(EPSILON, iterations=2), vat, models=SMOOTH),
-    Entry("grad_align", lambda: smoothness.grad_align(EPSILON), grad_align, **LABELLED),
-    Entry("grad_align_held", lambda: smoothness.grad_align(EPSILON, hold_clean=True), functools.partial(grad_align, hold=True), models=("smooth",), **LABELLED),
-    Entry("local_linearity", lambda: smoothness.local_linearity(EPSILON, steps=2, step_size=0.2), llr, models=FROZEN, **LABELLED),
-    Entry("curvature", lambda: smoothness.curvature(EPSILON), cure, **LABELLED),
-    Entry("curvature_norm", lambda: smoothness.curvature(EPSILON, squared=False), functools.partial(cure, power=1), models=("smooth",), **LABELLED),
-    Entry("smart", lambda: smoothness.smart(0, epsilon=EPSILON, step_size=0.2, start=0.1), smart, models=FROZEN),
-    Entry("free_lb", lambda: smoothness.free_lb(0, EPSILON, step_size=0.2), replacing(free_lb), models=FROZEN, **LABELLED),
-    Entry("r3f", lambda: smoothness.r3f(0, size=EPSILON), r3f, models=FROZEN),
+    Entry("trades", lambda: adversarial.trades(epsilon=EPSILON, steps=2, step_size=0.2), trades, models=FROZEN),
+    Entry("mart", lambda: adversarial.mart(epsilon=EPSILON, steps=2, step_size=0.2).terms, mart, models=FROZEN),
+    Entry("vat", lambda: adversarial.vat(epsilon=EPSILON, iterations=2), vat, models=SMOOTH),
+    Entry("grad_align", lambda: smoothness.grad_align(epsilon=EPSILON), grad_align, **LABELLED),
+    Entry(
+        "grad_align_held",
+        lambda: smoothness.grad_align(epsilon=EPSILON, hold_clean=True),
+        functools.partial(grad_align, hold=True),
+        models=("smooth",),
+        **LABELLED,
+    ),
+    Entry("local_linearity", lambda: smoothness.local_linearity(epsilon=EPSILON, steps=2, step_size=0.2), llr, models=FROZEN, **LABELLED),
+    Entry("curvature", lambda: smoothness.curvature(h=EPSILON), cure, **LABELLED),
+    Entry("curvature_norm", lambda: smoothness.curvature(h=EPSILON, squared=False), functools.partial(cure, power=1), models=("smooth",), **LABELLED),
+    Entry("smart", lambda: smoothness.smart(wrt=0, epsilon=EPSILON, step_size=0.2, start=0.1), smart, models=FROZEN),
+    Entry("free_lb", lambda: smoothness.free_lb(wrt=0, epsilon=EPSILON, step_size=0.2), replacing(free_lb), models=FROZEN, **LABELLED),
+    Entry("r3f", lambda: smoothness.r3f(wrt=0, size=EPSILON), r3f, models=FROZEN),
 )
 
 
@@ -258,10 +268,10 @@ def token_r3f(model: nn.Module, x: Any, y: Tensor, hold: bool = False) -> Tensor
 
 EMBEDDING = "module:embedding"
 TOKEN_ENTRIES = {
-    "free_lb": (lambda: smoothness.free_lb(EMBEDDING, EPSILON, step_size=0.2, mask=lambda batch: batch.inputs["mask"]), token_free_lb),
-    "smart": (lambda: smoothness.smart(EMBEDDING, epsilon=EPSILON, step_size=0.2, start=0.1), token_smart),
-    "r3f": (lambda: smoothness.r3f(EMBEDDING, size=EPSILON), token_r3f),
-    "r3f_held": (lambda: smoothness.r3f(EMBEDDING, size=EPSILON, hold_variable=True), functools.partial(token_r3f, hold=True)),
+    "free_lb": (lambda: smoothness.free_lb(wrt=EMBEDDING, epsilon=EPSILON, step_size=0.2, mask=lambda batch: batch.inputs["mask"]), token_free_lb),
+    "smart": (lambda: smoothness.smart(wrt=EMBEDDING, epsilon=EPSILON, step_size=0.2, start=0.1), token_smart),
+    "r3f": (lambda: smoothness.r3f(wrt=EMBEDDING, size=EPSILON), token_r3f),
+    "r3f_held": (lambda: smoothness.r3f(wrt=EMBEDDING, size=EPSILON, hold_variable=True), functools.partial(token_r3f, hold=True)),
 }
 
 
@@ -346,7 +356,7 @@ def test_which_branches_learn() -> None:
 def test_wrong_transcriptions_do_not_agree() -> None:
     """KL the other way, λ = 6 for MART's 5, δ of another draw, a norm for its square."""
     model, x, _ = network()
-    value = valued(adversarial.trades(EPSILON, steps=2, step_size=0.2))
+    value = valued(adversarial.trades(epsilon=EPSILON, steps=2, step_size=0.2))
     torch.manual_seed(4)
     clean = model(x).detach()
     assert value == pytest.approx(6 * kl(clean, model(worst(lambda z: kl(clean, model(z)), x))).mean().item(), rel=1e-10)
@@ -354,11 +364,11 @@ def test_wrong_transcriptions_do_not_agree() -> None:
     backwards = 6 * kl(model(worst(lambda z: kl(clean, model(z)), x)), clean).mean().item()
     assert value != pytest.approx(backwards, rel=1e-4)  # KL is nearly symmetric for near neighbours; the agreement above is 1e-10
     attack = {"steps": 2, "step_size": 0.2}
-    assert valued(adversarial.mart(EPSILON, 6.0, **attack).terms) > 1.00002 * valued(adversarial.mart(EPSILON, 5.0, **attack).terms)
-    assert valued(smoothness.curvature(EPSILON), base="cross_entropy") != pytest.approx(
-        valued(smoothness.curvature(EPSILON, squared=False), base="cross_entropy"), rel=1e-2
+    assert valued(adversarial.mart(6.0, epsilon=EPSILON, **attack).terms) > 1.00002 * valued(adversarial.mart(5.0, epsilon=EPSILON, **attack).terms)
+    assert valued(smoothness.curvature(h=EPSILON), base="cross_entropy") != pytest.approx(
+        valued(smoothness.curvature(h=EPSILON, squared=False), base="cross_entropy"), rel=1e-2
     )
-    assert valued(smoothness.r3f(0, size=EPSILON), seed=4) != pytest.approx(valued(smoothness.r3f(0, size=EPSILON), seed=5), rel=1e-3)
+    assert valued(smoothness.r3f(wrt=0, size=EPSILON), seed=4) != pytest.approx(valued(smoothness.r3f(wrt=0, size=EPSILON), seed=5), rel=1e-3)
 
 
 # attacks
@@ -460,7 +470,12 @@ def test_a_sample_without_a_gradient_stays_and_gives_no_nan() -> None:
     assert torch.equal(moved[deaf], x[deaf])
     assert bool((moved[~deaf] != x[~deaf]).any())
     assert torch.equal(made_by(VirtualAdversarial(0.3), model, x, y)[deaf], x[deaf])
-    for term in (smoothness.grad_align(0.3, 1.0), smoothness.curvature(0.3, squared=False), smoothness.local_linearity(0.3), adversarial.vat(0.3)):
+    for term in (
+        smoothness.grad_align(1.0, epsilon=0.3),
+        smoothness.curvature(h=0.3, squared=False),
+        smoothness.local_linearity(epsilon=0.3),
+        adversarial.vat(epsilon=0.3),
+    ):
         assert finite(parameter_gradients(model, ig.InputGradientLoss("cross_entropy", term)(model, x, y)))
 
 
@@ -470,7 +485,7 @@ def test_grad_align_keeps_or_drops_samples_without_a_gradient() -> None:
     values = {}
     for zero in ("keep", "drop"):
         torch.manual_seed(4)
-        criterion = nn.CrossEntropyLoss() + smoothness.grad_align(0.3, 1.0, zero_gradients=zero)
+        criterion = nn.CrossEntropyLoss() + smoothness.grad_align(1.0, epsilon=0.3, zero_gradients=zero)
         values[zero] = criterion.evaluate(model, x, y).parts["gradient_alignment"].item()
     assert values["keep"] == pytest.approx((values["drop"] + 1) / 2, rel=1e-10)  # half of the samples, each of them 1
 
@@ -481,7 +496,7 @@ def test_grad_align_keeps_or_drops_samples_without_a_gradient() -> None:
 def test_free_training_carries_delta_and_the_parameters_see_the_old_one() -> None:
     model, x, y = network()
     twin = copy.deepcopy(model)
-    criterion = ig.InputGradientLoss("cross_entropy", adversarial.free_adversarial(EPSILON, step_size=0.2))
+    criterion = ig.InputGradientLoss("cross_entropy", adversarial.free_adversarial(epsilon=EPSILON, step_size=0.2))
     optimisers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, twin)]
     delta = torch.zeros_like(x)
     for _ in range(4):
@@ -505,7 +520,7 @@ def test_delta_is_kept_stands_still_in_validation_and_fits_other_batches() -> No
     model, x, y = network()
 
     def made() -> ig.InputGradientLoss:
-        return ig.InputGradientLoss("cross_entropy", adversarial.free_adversarial(EPSILON))
+        return ig.InputGradientLoss("cross_entropy", adversarial.free_adversarial(epsilon=EPSILON))
 
     criterion = made()
     criterion(model, x, y)
@@ -582,7 +597,7 @@ def test_an_attack_of_foolbox_is_ours_and_leaves_the_model_alone() -> None:
         (lambda: GradientAlignment(Noise(0.1), zero_gradients="skip"), "zero_gradients='skip'"),
         (lambda: LocalLinearity(LeastLinear(0.1), lambda_=-1.0), "lambda_ must be at least 0"),
         (lambda: MisclassificationAware(FGSM(0.1), float("nan")), "lambda_ must be at least 0"),
-        (lambda: smoothness.free_lb(0, steps=0), "steps must be a whole number"),
+        (lambda: smoothness.free_lb(wrt=0, steps=0), "steps must be a whole number"),
     ],
 )
 def test_bad_settings_are_named(make: Callable[[], Any], message: str) -> None:
@@ -628,7 +643,7 @@ def test_bad_batches_are_named(terms: Any, change: str | None, message: str) -> 
 def test_a_place_cannot_move_an_inner_module() -> None:
     model, x, y = network()
     with pytest.raises(ValueError, match="a place moves inputs"):
-        (nn.CrossEntropyLoss() + smoothness.curvature(0.1, wrt="module:1"))(model, x, y)
+        (nn.CrossEntropyLoss() + smoothness.curvature(h=0.1, wrt="module:1"))(model, x, y)
 
 
 def test_a_state_that_is_none_is_refused() -> None:

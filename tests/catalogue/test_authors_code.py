@@ -30,7 +30,7 @@ def test_certified_monotone_of_the_script_for_mnist_is_the_sum_over_the_number_o
     (g,) = torch.autograd.grad(model(z).sum(), z)
     wrong = -g[:, :3] * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64) + 0.1
     close(value(ig.Monotone(features, margin=0.1, power=2), model, x), 3 * (wrong.clamp(min=0) ** 2).mean())
-    assert recipes.certified_monotone(features, margin=0.1).term.margin == 0.1
+    assert recipes.certified_monotone(features=features, margin=0.1).term.margin == 0.1
 
 
 def test_perceptually_aligned_of_the_authors_code_has_ten_times_its_coefficient() -> None:
@@ -41,7 +41,7 @@ def test_perceptually_aligned_of_the_authors_code_has_ten_times_its_coefficient(
     classes = torch.arange(10).repeat(SIZE)
     (g,) = torch.autograd.grad(model(z).gather(1, classes[:, None]).sum(), z)
     theirs = 1.5 * 10 * (1 - F.cosine_similarity(g, directions[classes] - z, dim=1).mean())
-    close(value(recipes.perceptually_aligned(directions, 15.0), model, x), theirs)
+    close(value(recipes.perceptually_aligned(15.0, representatives=directions), model, x), theirs)
 
 
 @pytest.mark.parametrize("step", [1e-5, 1e-3])
@@ -55,7 +55,7 @@ def test_the_code_of_smart_moves_each_token_by_one(step: float) -> None:
     moved = noise + step * g
     moved = moved / (moved.abs().amax(-1, keepdim=True) + 1e-6)
     assert moved.abs().amax(-1).min() > 0.7
-    ours = recipes.smart(0, epsilon=1e-5, step_size=step).term.perturbation
+    ours = recipes.smart(wrt=0, epsilon=1e-5, step_size=step).term.perturbation
     seen = []
 
     @ig.term
@@ -75,7 +75,7 @@ def test_right_for_the_right_reasons_in_tensorflow_takes_half_of_the_squares() -
     z = x.clone().requires_grad_()
     (g,) = torch.autograd.grad(model(z).log_softmax(1).sum(), z)
     theirs = 1000 * 0.5 * (mask * g).square().sum()
-    close(SIZE * value(recipes.right_for_the_right_reasons(mask, 500.0), model, x, torch.arange(SIZE) % 3), theirs)
+    close(SIZE * value(recipes.right_for_the_right_reasons(500.0, mask=mask), model, x, torch.arange(SIZE) % 3), theirs)
 
 
 def test_the_generator_of_r3gan_exchanges_real_and_fake() -> None:

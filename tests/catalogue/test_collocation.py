@@ -44,11 +44,11 @@ def self_adaptive_norm(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 
 SMOOTH = SCALARS[:1]
 ENTRIES = (
-    Entry("causal", lambda: collocation.causal(2.0 * Residual(transport, NAMES), 0.4, segments=3), causal, models=SMOOTH),
+    Entry("causal", lambda: collocation.causal(2.0 * Residual(transport, NAMES), epsilon=0.4, segments=3), causal, models=SMOOTH),
     Entry("CausalResidual", lambda: 2.0 * CausalResidual(transport, NAMES, epsilon=torch.tensor(0.4), segments=3), causal, models=SMOOTH),
     Entry(
         "self_adaptive",
-        lambda: collocation.self_adaptive(physics_informed.burgers(0.1, names=NAMES, space="a"), WEIGHTS),
+        lambda: collocation.self_adaptive(physics_informed.burgers(viscosity=0.1, names=NAMES, space="a"), weights=WEIGHTS),
         self_adaptive_burgers,
         models=SMOOTH,
     ),
@@ -114,7 +114,7 @@ def test_the_weights_learn_by_ascent(term: Any, engine: str) -> None:
 
 def test_rows_of_the_weights_by_an_index_in_the_target() -> None:
     model, points, weights = network(), torch.rand(3, 2, dtype=torch.float64), nn.Parameter(torch.arange(1.0, 6.0).double())
-    term = collocation.self_adaptive(ig.GradientNorm(power=2), lambda batch: weights[batch.target["index"]])
+    term = collocation.self_adaptive(ig.GradientNorm(power=2), weights=lambda batch: weights[batch.target["index"]])
     ig.InputGradientLoss(None, term)(model, points, {"index": torch.tensor([4, 0, 2])}).backward()
     assert (weights.grad != 0).tolist() == [True, False, True, False, True]
 

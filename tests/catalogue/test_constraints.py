@@ -174,10 +174,10 @@ SMOOTH = ("surface", "scalar")
 ENSEMBLES = ("ensemble", "ensemble_relu")
 ENTRIES = (
     Entry("monotone", lambda: 3 * Monotone(SIGNS), monotone, prices, "mse", SCALARS),
-    Entry("certified_monotone", lambda: certified_monotone(SIGNS, 2.0, low=LOW, high=HIGH, n=16), monotone_in_the_box, prices, None, SCALARS),
+    Entry("certified_monotone", lambda: certified_monotone(2.0, features=SIGNS, low=LOW, high=HIGH, n=16), monotone_in_the_box, prices, None, SCALARS),
     Entry(
         "certified_monotone_worst",
-        lambda: certified_monotone(SIGNS, 2.0, low=LOW, high=HIGH, n=16, margin=0.2, reduction="max"),
+        lambda: certified_monotone(2.0, features=SIGNS, low=LOW, high=HIGH, n=16, margin=0.2, reduction="max"),
         monotone_at_the_worst, prices, None, SCALARS,
     ),
     Entry("monotone_rows", lambda: Monotone({-1: -1}, margin=0.1, power=1, of=heads.EachOutput()), monotone_in_each_output),
@@ -186,7 +186,10 @@ ENTRIES = (
     Entry("gradient_alignment", gradient_alignment, alignment, models=ENSEMBLES),
     Entry("pairwise_cosine_mean", lambda: PairwiseCosine(MemberLosses("mse"), pairs="mean"), mean_alignment, ones, models=ENSEMBLES),
     Entry("locally_independent", locally_independent, independence, models=("ensemble_of_two_classes",)),
-    Entry("perceptually_aligned", lambda: perceptually_aligned(IMAGES, 0.7), perceptual, base="cross_entropy", models=("smooth", "relu", "batch_norm")),
+    Entry(
+        "perceptually_aligned", lambda: perceptually_aligned(0.7, representatives=IMAGES), perceptual,
+        base="cross_entropy", models=("smooth", "relu", "batch_norm"),
+    ),
     Entry("direction_match", lambda: ig.DirectionMatch("direction", mask="counts"), directed, directions, models=SCALARS),
 )  # fmt: skip
 
@@ -204,7 +207,7 @@ def reversed_signs(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 CANARIES = (
     replace(ENTRIES[0], name="reversed signs", reference=reversed_signs),
     replace(ENTRIES[0], name="mean over features", reference=lambda model, x, y: monotone(model, x, y) / 2),
-    replace(ENTRIES[2], name="no margin", terms=lambda: certified_monotone(SIGNS, 2.0, low=LOW, high=HIGH, n=16, reduction="max")),
+    replace(ENTRIES[2], name="no margin", terms=lambda: certified_monotone(2.0, features=SIGNS, low=LOW, high=HIGH, n=16, reduction="max")),
     replace(ENTRIES[4], name="concave", terms=lambda: Convex({1: -1, 2: +1}, margin=0.05, power=2)),
     replace(ENTRIES[6], name="pairs twice", reference=lambda model, x, y: alignment(model, x, y) + 0.5 * torch.log(torch.tensor(2.0))),
     replace(ENTRIES[7], name="squared", terms=lambda: PairwiseCosine(MemberLosses("mse"), pairs="mean", power=2)),
@@ -364,7 +367,7 @@ BAD_SETTINGS: dict[str, tuple[Any, type[Exception], str]] = {
     "pairs": (lambda: PairwiseCosine(pairs="median"), ValueError, "pairs='median'"),
     "cosine to the third": (lambda: PairwiseCosine(power=3), ValueError, "power must be 1 or 2"),
     "no member loss": (lambda: MemberLosses(None), TypeError, "loss must be a name or a callable"),
-    "one representative": (lambda: perceptually_aligned(torch.ones(5)), ValueError, r"one input a class, a tensor \[C, \*input\]"),
+    "one representative": (lambda: perceptually_aligned(representatives=torch.ones(5)), ValueError, r"one input a class, a tensor \[C, \*input\]"),
     "direction of a number": (lambda: ig.DirectionMatch(1.5), TypeError, "direction must be a tensor or a callable of the batch, got float"),
     "mask of a number": (lambda: ig.DirectionMatch("d", mask=1.5), TypeError, "mask must be a tensor, a name or a position"),
 }  # fmt: skip

@@ -450,7 +450,7 @@ BAD_SETTINGS: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (lambda: critics.wgan_gp(fake=0.5), TypeError, "other must be a tensor, a name"),
     (lambda: critics.r2(fake=ig.Batch), TypeError, "other must be a tensor, a name"),
     (lambda: critics.lazy_r1(every=0), ValueError, "every of gradient_norm must be a whole number of steps"),
-    (lambda: critics.r1("ten"), TypeError, "multiply"),
+    (lambda: critics.r1("ten"), TypeError, "a weight is a number"),
     (lambda: critics.path_length(beta=0), ValueError, "beta must be above 0"),
     (lambda: critics.path_length(beta=1.5), ValueError, "beta must be above 0 and at most 1"),
     (lambda: BatchMean(2 * ig.GradientNorm()), TypeError, "a term without a weight"),

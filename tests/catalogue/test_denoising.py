@@ -80,7 +80,12 @@ def elle(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 LABELLED: dict[str, Any] = {"base": "cross_entropy"}
 SMOOTH = ("smooth", "relu", "group_norm")
 ENTRIES = (
-    Entry("gradient_step_denoiser", lambda: denoising.gradient_step_denoiser(0.3), lambda m, x, y: denoised(m, x, 0.3).square().mean(), models=("potential",)),
+    Entry(
+        "gradient_step_denoiser",
+        lambda: denoising.gradient_step_denoiser(sigma=0.3),
+        lambda m, x, y: denoised(m, x, 0.3).square().mean(),
+        models=("potential",),
+    ),
     Entry(
         "GradientStepDenoising",
         lambda: GradientStepDenoising("sigma", "sum"),
@@ -92,8 +97,8 @@ ENTRIES = (
     Entry("OrthogonalJacobian", lambda: OrthogonalJacobian(3, 0.3, "max"), lambda m, z, y: orojar(m, z, 3, 0.3).max(), models=("generator",)),
     Entry("duq", lambda: norms.duq(), duq, models=("smooth", "relu", "max_pool"), **LABELLED),
     Entry("adversarial_motion_prior", lambda: critics.adversarial_motion_prior(), amp, models=SCALARS),
-    Entry("n_fgsm", lambda: adversarial.n_fgsm(0.1), n_fgsm, models=SMOOTH, **LABELLED),
-    Entry("elle", lambda: smoothness.elle(0.1), elle, models=SMOOTH, **LABELLED),
+    Entry("n_fgsm", lambda: adversarial.n_fgsm(epsilon=0.1), n_fgsm, models=SMOOTH, **LABELLED),
+    Entry("elle", lambda: smoothness.elle(epsilon=0.1), elle, models=SMOOTH, **LABELLED),
     Entry("BetweenTwoPoints", lambda: 5000.0 * BetweenTwoPoints(0.1), elle, models=("smooth",), **LABELLED),
 )
 
@@ -139,7 +144,7 @@ def test_n_fgsm_stays_in_the_bounds_and_leaves_the_ball() -> None:
 
     @ig.term
     def look(batch: ig.Batch) -> Tensor:
-        seen.append(adversarial.n_fgsm(0.1, bounds=(0, 1)).term.perturbation(batch) - batch.inputs)
+        seen.append(adversarial.n_fgsm(epsilon=0.1, bounds=(0, 1)).term.perturbation(batch) - batch.inputs)
         return batch.gradient().flatten(1).square().sum(1)
 
     x = torch.rand(200, 5)

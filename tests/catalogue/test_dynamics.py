@@ -63,7 +63,7 @@ def deq(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 ENTRIES = (
     Entry("lagrangian_network", lambda: dynamics.lagrangian_network().terms, lagrange, target=measured, models=("hamiltonian",), inputs=phase_space),
     Entry("LagrangesEquations", lambda: LagrangesEquations(norm="absolute"), lagrange_sums, target=measured, models=("hamiltonian",), inputs=phase_space),
-    Entry("neural_ode_regularization", lambda: dynamics.neural_ode_regularization(0.02, 0.03), rnode, models=("field",)),
+    Entry("neural_ode_regularization", lambda: dynamics.neural_ode_regularization(0.02, jacobian=0.03), rnode, models=("field",)),
     Entry("neural_ode_regularization_sum", lambda: dynamics.neural_ode_regularization(reduction="sum"), rnode_of_the_paper, models=("field",)),
     Entry("deq_jacobian", lambda: dynamics.deq_jacobian(2.0, n=2), deq, models=("field",)),
     Entry("KineticEnergy", lambda: KineticEnergy(), lambda m, x, y: m(x).square().sum(1).mean(), models=("field", "relu")),

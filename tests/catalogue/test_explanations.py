@@ -203,7 +203,7 @@ def integrated_entry(rule: str, steps: int, points: list[tuple[float, float]], b
 
 
 ENTRIES = (
-    Entry("right_for_the_right_reasons", lambda: right_for_the_right_reasons(lambda batch: masks(batch.variable(0)), 3.0), reasons, base="cross_entropy"),
+    Entry("right_for_the_right_reasons", lambda: right_for_the_right_reasons(3.0, mask=lambda batch: masks(batch.variable(0))), reasons, base="cross_entropy"),
     Entry("attribution_match", lambda: AttributionMatch(InputGradient(of=heads.OneOutput(1))), saliency_match, models=CLASSIFIERS[:3]),
     Entry(
         "attribution_match:input_times_gradient",
@@ -245,7 +245,7 @@ ENTRIES = (
     ),
     Entry(
         "graph_attribution_prior",
-        lambda: graph_attribution_prior(EDGES, 0.1, weights=EDGE_WEIGHTS),
+        lambda: graph_attribution_prior(0.1, edges=EDGES, weights=EDGE_WEIGHTS),
         lambda model, x, y: 0.1 * graph(rolled_expected(model, x, everything, 1)),
         base="cross_entropy",
         models=FEATURES,
@@ -254,11 +254,11 @@ ENTRIES = (
     Entry("saliency_guided_training", lambda: saliency_guided_training(weight=2.0), guided(0.5), base="cross_entropy"),
     Entry(
         "saliency_guided_training:magnitude",
-        lambda: saliency_guided_training(0.3, 2.0, by="magnitude"),
+        lambda: saliency_guided_training(2.0, share=0.3, by="magnitude"),
         guided(0.3, magnitude=True),
         models=("smooth", "max_pool"),
     ),
-    Entry("saliency_guided_training:pixels", lambda: saliency_guided_training(0.4, 2.0, shared_over=1), guided(0.4, pixels=True), models=IMAGES),
+    Entry("saliency_guided_training:pixels", lambda: saliency_guided_training(2.0, share=0.4, shared_over=1), guided(0.4, pixels=True), models=IMAGES),
 )
 
 
@@ -571,8 +571,8 @@ def test_bad_settings(make: Callable[[], Any], kind: type[Exception], message: s
         (TotalVariation(InputGradient()), "axes=2 needs attributions of 3 dimensions or more"),
         (TotalVariation(lambda batch: batch.output.sum()), "attributions must be a tensor"),
         (GraphPrior(InputGradient(), torch.tensor([[0], [5]])), r"edges name feature 5, and a sample has the features 0\.\.4"),
-        (right_for_the_right_reasons(torch.zeros(2, 2)), r"mask has shape \[2, 2\]"),
-        (right_for_the_right_reasons("mask"), "must then be a dict"),
+        (right_for_the_right_reasons(mask=torch.zeros(2, 2)), r"mask has shape \[2, 2\]"),
+        (right_for_the_right_reasons(mask="mask"), "must then be a dict"),
         (saliency_guided_training(of=heads.EachOutput()), "SaliencyMask needs inputs"),
         (saliency_guided_training(shared_over=1), "shared_over=1 must be a dimension of the input other than the first"),
         (AttributionMatch(IntegratedGradients(steps=2, wrt="module:0")), "a place moves inputs"),
@@ -608,9 +608,9 @@ def test_one_logit_has_two_log_probabilities() -> None:
     def both(output: Tensor, target: Any) -> Tensor:
         return (2 * F.logsigmoid(output) - output).sum(1)
 
-    value = ig.InputGradientLoss(None, right_for_the_right_reasons(mask, of=both))(model, x)
+    value = ig.InputGradientLoss(None, right_for_the_right_reasons(mask=mask, of=both))(model, x)
     two = nn.Sequential(model, Padded())
-    assert torch.allclose(value, ig.InputGradientLoss(None, right_for_the_right_reasons(mask))(two, x))
+    assert torch.allclose(value, ig.InputGradientLoss(None, right_for_the_right_reasons(mask=mask))(two, x))
     assert value > 0
 
 
@@ -652,7 +652,7 @@ def test_saliency_masks_hide_tokens_at_their_embeddings() -> None:
     ("prior", "measure"),
     [
         (lambda: sparse_attribution_prior(1.0), lambda phi: -coefficient(phi.abs().mean(0))),
-        (lambda: graph_attribution_prior(EDGES, 5.0), graph),
+        (lambda: graph_attribution_prior(5.0, edges=EDGES), graph),
         (lambda: TotalVariation(InputGradient(), axes=1), lambda phi: phi.diff(dim=1).abs().sum(1).mean()),
     ],
 )

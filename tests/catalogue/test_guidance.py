@@ -97,14 +97,20 @@ def ig_norm(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 ENTRIES = (
     Entry(
         "ig_norm",
-        lambda: explanations.ig_norm(0.2, 0.7, steps=3, attack_steps=2, step_size=0.1, points=2),
+        lambda: explanations.ig_norm(0.7, epsilon=0.2, steps=3, attack_steps=2, step_size=0.1, points=2),
         ig_norm,
         base="cross_entropy",
         models=("smooth", "group_norm"),
     ),
-    Entry("rrr_grad_cam", lambda: explanations.rrr_grad_cam("mask", "2", 2.0, of=true_class), rrr_grad_cam, target=labelled, models=("cam",)),
-    Entry("hint", lambda: explanations.hint("wanted", "2", of=true_class), hint, target=labelled, models=("cam",)),
-    Entry("model_guidance", lambda: explanations.model_guidance(InputTimesGradient(of="label"), BOX), energy, base="cross_entropy", models=("cam",)),
+    Entry("rrr_grad_cam", lambda: explanations.rrr_grad_cam(2.0, mask="mask", layer="2", of=true_class), rrr_grad_cam, target=labelled, models=("cam",)),
+    Entry("hint", lambda: explanations.hint(importance="wanted", layer="2", of=true_class), hint, target=labelled, models=("cam",)),
+    Entry(
+        "model_guidance",
+        lambda: explanations.model_guidance(attribution=InputTimesGradient(of="label"), region=BOX),
+        energy,
+        base="cross_entropy",
+        models=("cam",),
+    ),
 )
 
 
@@ -142,4 +148,4 @@ def test_pointing_is_1_without_the_region_and_0_within_it() -> None:
 def test_a_layer_without_maps_is_named() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match="the layer '0' must give feature maps"):
-        (nn.CrossEntropyLoss() + explanations.rrr_grad_cam(torch.ones(1, 2, 2), "0"))(model, torch.rand(4, 3), torch.arange(4) % 2)
+        (nn.CrossEntropyLoss() + explanations.rrr_grad_cam(mask=torch.ones(1, 2, 2), layer="0"))(model, torch.rand(4, 3), torch.arange(4) % 2)

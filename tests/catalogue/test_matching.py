@@ -170,14 +170,20 @@ def differential(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 FLAT = ("smooth", "relu")
 """Without batch normalisation, where a row of the Jacobian of one sample is another thing than the gradient of a sum over samples of other classes."""
 ENTRIES = (
-    Entry("sobolev_training", lambda: matching.sobolev_training("jacobian", 0.3), sobolev, derivatives, models=(*CLASSIFIERS[:3], "batch_norm", "attention")),
-    Entry("sobolev_projections", lambda: matching.sobolev_projections("jacobian", 0.3, n=2), sobolev_projections, derivatives, models=CLASSIFIERS[:3]),
-    Entry("sobolev_projections", lambda: matching.sobolev_projections(TEACHER, n=3, scale="isotropic"), sobolev_by_teacher, models=FLAT),
-    Entry("jacobian_matching", lambda: matching.jacobian_matching(TEACHER, 0.5), jacobian_matching, base="cross_entropy", models=FLAT),
-    Entry("jacobian_matching", lambda: matching.jacobian_matching(TEACHER, of="largest", reduction="mean"), jacobian_matching_largest, models=FLAT),
-    Entry("denoising_score_matching", lambda: matching.denoising_score_matching(0.4, 0.2), denoising(0), models=("scalar", "scalar_relu")),
-    Entry("denoising_score_matching", lambda: matching.denoising_score_matching(0.4, 0.2, power=2), denoising(2), models=("scalar",)),
-    Entry("denoising_score_matching", lambda: matching.denoising_score_matching(0.4, 0.2, power=4), denoising(4), models=("scalar",)),
+    Entry(
+        "sobolev_training",
+        lambda: matching.sobolev_training(0.3, jacobian="jacobian"),
+        sobolev,
+        derivatives,
+        models=(*CLASSIFIERS[:3], "batch_norm", "attention"),
+    ),
+    Entry("sobolev_projections", lambda: matching.sobolev_projections(0.3, wanted="jacobian", n=2), sobolev_projections, derivatives, models=CLASSIFIERS[:3]),
+    Entry("sobolev_projections", lambda: matching.sobolev_projections(wanted=TEACHER, n=3, scale="isotropic"), sobolev_by_teacher, models=FLAT),
+    Entry("jacobian_matching", lambda: matching.jacobian_matching(0.5, teacher=TEACHER), jacobian_matching, base="cross_entropy", models=FLAT),
+    Entry("jacobian_matching", lambda: matching.jacobian_matching(teacher=TEACHER, of="largest", reduction="mean"), jacobian_matching_largest, models=FLAT),
+    Entry("denoising_score_matching", lambda: matching.denoising_score_matching(0.2, sigma=0.4), denoising(0), models=("scalar", "scalar_relu")),
+    Entry("denoising_score_matching", lambda: matching.denoising_score_matching(0.2, sigma=0.4, power=2), denoising(2), models=("scalar",)),
+    Entry("denoising_score_matching", lambda: matching.denoising_score_matching(0.2, sigma=0.4, power=4), denoising(4), models=("scalar",)),
     Entry("sliced_score_matching", lambda: matching.sliced_score_matching(0.5), sliced_score("reduced", torch.sign, 1), models=("field",)),
     Entry(
         "sliced_score_matching",
@@ -211,7 +217,7 @@ def test_differential_machine_learning_as_a_whole(engine: str) -> None:
     expected = alpha * values + (1 - alpha) * slopes
     wanted = parameter_gradients(copy.deepcopy(model), torch.zeros((), requires_grad=True))
     wanted = dict(zip(wanted, torch.autograd.grad(expected, list(model.parameters())), strict=True))
-    criterion, target = differential_machine_learning(DATA), differential_target(x)
+    criterion, target = differential_machine_learning(data=DATA), differential_target(x)
     criterion.engine = ig.InputGradientLoss("mse", engine=ENGINES[engine][0]).engine
     loss = criterion(model, x, target)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
@@ -252,7 +258,9 @@ def test_projections_estimate_what_they_say() -> None:
     wanted = derivatives(x[:1])["jacobian"]
     exact = ig.InputGradientLoss(None, JacobianMatch(wanted[0]))(model, x[:1]).item()
     torch.manual_seed(0)
-    estimates = {scale: ig.InputGradientLoss(None, matching.sobolev_projections(wanted[0], scale=scale))(model, x).item() for scale in ("unit", "isotropic")}
+    estimates = {
+        scale: ig.InputGradientLoss(None, matching.sobolev_projections(wanted=wanted[0], scale=scale))(model, x).item() for scale in ("unit", "isotropic")
+    }
     assert estimates["unit"] == pytest.approx(exact / zoo.OUTPUTS, rel=0.02)
     assert estimates["isotropic"] == pytest.approx(exact, rel=0.02)
 
@@ -279,7 +287,7 @@ def test_images_and_several_inputs() -> None:
 def test_the_teacher_learns_nothing_and_keeps_its_mode() -> None:
     stern = teacher().train()
     before = [parameter.clone() for parameter in stern.parameters()]
-    criterion = nn.CrossEntropyLoss() + matching.jacobian_matching(stern)
+    criterion = nn.CrossEntropyLoss() + matching.jacobian_matching(teacher=stern)
     criterion(zoo.mlp().double(), zoo.features(SIZE), labels(range(SIZE))).backward()
     assert all(parameter.grad is None and torch.equal(parameter, old) for parameter, old in zip(stern.parameters(), before, strict=True))
     assert stern.training
@@ -290,7 +298,7 @@ def test_the_teacher_learns_nothing_and_keeps_its_mode() -> None:
 def test_no_nan_where_a_gradient_is_zero() -> None:
     model = nn.Linear(zoo.FEATURES, zoo.OUTPUTS).double()
     nn.init.zeros_(model.weight)
-    loss = ig.InputGradientLoss(None, matching.jacobian_matching(TEACHER))(model, zoo.features(SIZE), labels(range(SIZE)))
+    loss = ig.InputGradientLoss(None, matching.jacobian_matching(teacher=TEACHER))(model, zoo.features(SIZE), labels(range(SIZE)))
     loss.backward()
     assert loss.item() == pytest.approx(1)  # ‖0 − unit‖²
     assert model.weight.grad is not None
@@ -378,9 +386,9 @@ def test_one_sigma_a_sample() -> None:
 def test_half_precision_is_widened(dtype: torch.dtype) -> None:
     x, y = zoo.features(SIZE).to(dtype), labels(range(SIZE))
     for model, term in (
-        (zoo.mlp(), matching.jacobian_matching(teacher().to(dtype))),
+        (zoo.mlp(), matching.jacobian_matching(teacher=teacher().to(dtype))),
         (MODELS["field"][0](), matching.sliced_score_matching()),
-        (MODELS["scalar"][0](), matching.denoising_score_matching(0.1)),
+        (MODELS["scalar"][0](), matching.denoising_score_matching(sigma=0.1)),
     ):
         loss = ig.InputGradientLoss(None, term)(model.to(dtype), x, y)
         assert loss.dtype == torch.float32
@@ -415,7 +423,7 @@ X, Y, Z = torch.randn(8, 3), torch.randn(8, 1), torch.randn(8, 3)
         (lambda: Differentials.of(X, Y, Z * torch.tensor([1.0, 0, 1])), r"dydx is zero in the inputs \[1\]"),
         (lambda: Differentials.of(X, Y, Z * torch.nan), "not numbers"),
         (lambda: Differentials.of(X, Y, Z).criterion(-1.0), "balance is λ, at least 0"),
-        (lambda: differential_machine_learning((X, Y, Z)), "must be Differentials.of"),  # type: ignore[arg-type]
+        (lambda: differential_machine_learning(data=(X, Y, Z)), "must be Differentials.of"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_settings_are_named(make: Callable[[], Any], message: str) -> None:

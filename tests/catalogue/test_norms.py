@@ -147,7 +147,7 @@ ENTRIES = (
     Entry("spectral_norm", SpectralNorm, spectral(1), models=("smooth", "group_norm")),
     Entry("spectral_norm", lambda: SpectralNorm(iterations=3), power_iteration, models=UNCOUPLED),
     Entry("contractive_autoencoder", lambda: norms.contractive_autoencoder(encoder="1"), contractive, lambda x: x, "mse", ("field",)),
-    Entry("tangent_propagation", lambda: norms.tangent_propagation("tangents", 0.1), simard, with_tangents, models=UNCOUPLED),
+    Entry("tangent_propagation", lambda: norms.tangent_propagation(0.1, tangents="tangents"), simard, with_tangents, models=UNCOUPLED),
     Entry(
         "directional_derivative",
         lambda: 0.1 * DirectionalDerivative("tangents", "slopes"),
@@ -370,13 +370,17 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "projections": (lambda: norms.jacobian_regularization(projections=0), ValueError, "n must be at least 1, got 0"),
     "no such encoder": (at_once(norms.contractive_autoencoder(encoder="encoder")), ValueError, "names no module of Sequential"),
     "tangents of no shape": (
-        at_once(norms.tangent_propagation(torch.ones(3))),
+        at_once(norms.tangent_propagation(tangents=torch.ones(3))),
         ValueError,
         r"shape \[3\]; expected .*, \[5\], .* \[4, 5\], .* \[4, I, 5\]",
     ),
-    "tangents of fewer samples": (at_once(norms.tangent_propagation(by_hand)), ValueError, r"directions have shape \[2, 5\]"),
-    "tangents not in the target": (at_once(norms.tangent_propagation("tangents"), {"t": 1}), ValueError, "directions='tangents' names no part of the target"),
-    "tangents of no kind": (lambda: norms.tangent_propagation(0.5), TypeError, "directions must be a tensor"),  # type: ignore[arg-type]
+    "tangents of fewer samples": (at_once(norms.tangent_propagation(tangents=by_hand)), ValueError, r"directions have shape \[2, 5\]"),
+    "tangents not in the target": (
+        at_once(norms.tangent_propagation(tangents="tangents"), {"t": 1}),
+        ValueError,
+        "directions='tangents' names no part of the target",
+    ),
+    "tangents of no kind": (lambda: norms.tangent_propagation(tangents=0.5), TypeError, "directions must be a tensor"),  # type: ignore[arg-type]
     "wanted of another shape": (at_once(DirectionalDerivative(torch.ones(5), torch.ones(4))), ValueError, r"wanted has shape \[4\], .* have \[4, 3\]"),
     "wanted infinite": (lambda: DirectionalDerivative(torch.ones(5), math.inf), ValueError, "wanted must be a finite number"),
     "several inputs": (lambda: DirectionalDerivative(torch.ones(5), wrt=(0, 1)), TypeError, "wrt names one input"),

@@ -580,7 +580,7 @@ REFUSED = {
     "scale": (lambda: GradientMatch("y", scale=float("inf")), ValueError, "scale must be finite, got inf"),
     "scale_kind": (lambda: StressMatch("y", scale=True), TypeError, "StressMatch: scale must be a tensor"),
     "fraction": (lambda: force_matching(index="index").scheduled(fraction=0.5), ValueError, "several rows each"),
-    "derivative": (lambda: hamiltonian_network(0.5), TypeError, "hamiltonian_network: time_derivative must be a tensor"),
+    "derivative": (lambda: hamiltonian_network(time_derivative=0.5), TypeError, "hamiltonian_network: time_derivative must be a tensor"),
 }
 
 

@@ -148,24 +148,29 @@ def hessian_penalty_of_layers(model: Any, z: Tensor, y: Any) -> Tensor:
 SMOOTH = ("scalar",)
 DIFFERENCED = ("smooth", "group_norm", "batch_norm", "attention", "relu")
 ENTRIES = (
-    Entry("poisson", lambda: recipes.poisson(lambda u: u.coordinate("a").cos(), names=NAMES), poisson, models=SMOOTH),
+    Entry("poisson", lambda: recipes.poisson(source=lambda u: u.coordinate("a").cos(), names=NAMES), poisson, models=SMOOTH),
     Entry(
         "poisson",
-        lambda: recipes.poisson(1.0, names=NAMES, conductivity=lambda u: 1 + u.value**2),
+        lambda: recipes.poisson(source=1.0, names=NAMES, conductivity=lambda u: 1 + u.value**2),
         poisson_in_a_medium,
         models=SMOOTH,
         base="mse",
         target=prices,
     ),
-    Entry("heat", lambda: recipes.heat(0.3, 3.0, source=lambda u: u.coordinate("b"), names=NAMES), heat, models=SMOOTH),
-    Entry("wave", lambda: recipes.wave(2.0, names=NAMES), wave, models=SMOOTH),
-    Entry("burgers", lambda: recipes.burgers(0.1, space="a", names=NAMES), burgers, models=SMOOTH, base="mse", target=prices),
-    Entry("gradient_enhanced", lambda: recipes.gradient_enhanced(recipes.burgers(0.1, 2.0, space="a", names=NAMES)), enhanced_burgers, models=SMOOTH),
+    Entry("heat", lambda: recipes.heat(3.0, diffusivity=0.3, source=lambda u: u.coordinate("b"), names=NAMES), heat, models=SMOOTH),
+    Entry("wave", lambda: recipes.wave(speed=2.0, names=NAMES), wave, models=SMOOTH),
+    Entry("burgers", lambda: recipes.burgers(viscosity=0.1, space="a", names=NAMES), burgers, models=SMOOTH, base="mse", target=prices),
+    Entry(
+        "gradient_enhanced",
+        lambda: recipes.gradient_enhanced(residual=recipes.burgers(2.0, viscosity=0.1, space="a", names=NAMES)),
+        enhanced_burgers,
+        models=SMOOTH,
+    ),
     Entry(
         "condition",
         lambda: (
-            recipes.condition(0.5, 2, at=ig.Given(BOUNDARY), names=NAMES)
-            + recipes.condition(lambda u: u.coordinate("b"), derivative="t", at=ig.Given(BOUNDARY), names=NAMES)
+            recipes.condition(2, value=0.5, at=ig.Given(BOUNDARY), names=NAMES)
+            + recipes.condition(value=lambda u: u.coordinate("b"), derivative="t", at=ig.Given(BOUNDARY), names=NAMES)
         ),
         conditions,
         models=SCALARS,
@@ -223,13 +228,17 @@ def value(term: Any, model: nn.Module, z: Any, target: Any = None) -> float:
 
 SOLVED: dict[str, tuple[Any, Any, Callable[[Tensor, Tensor], Tensor]]] = {
     "poisson": (
-        recipes.poisson(lambda u: 5 * torch.sin(u.coordinate("x")) * torch.cos(2 * u.coordinate("t")), names="xt"),
-        recipes.poisson(lambda u: -5 * torch.sin(u.coordinate("x")) * torch.cos(2 * u.coordinate("t")), names="xt"),
+        recipes.poisson(source=lambda u: 5 * torch.sin(u.coordinate("x")) * torch.cos(2 * u.coordinate("t")), names="xt"),
+        recipes.poisson(source=lambda u: -5 * torch.sin(u.coordinate("x")) * torch.cos(2 * u.coordinate("t")), names="xt"),
         lambda x, t: torch.sin(x) * torch.cos(2 * t),
     ),
-    "heat": (recipes.heat(0.2, names="xt"), recipes.heat(-0.2, names="xt"), lambda x, t: torch.exp(-0.2 * 9 * t) * torch.sin(3 * x)),
-    "wave": (recipes.wave(2.0, names="xt"), recipes.wave(2.0, time="x", names="xt"), lambda x, t: torch.sin(x - 2 * t) + (x + 2 * t) ** 3),
-    "burgers": (recipes.burgers(0.1, names="xt"), recipes.burgers(-0.1, names="xt"), lambda x, t: 1 - 0.5 * torch.tanh((x - t) * 0.5 / 0.2)),
+    "heat": (recipes.heat(diffusivity=0.2, names="xt"), recipes.heat(diffusivity=-0.2, names="xt"), lambda x, t: torch.exp(-0.2 * 9 * t) * torch.sin(3 * x)),
+    "wave": (recipes.wave(speed=2.0, names="xt"), recipes.wave(speed=2.0, time="x", names="xt"), lambda x, t: torch.sin(x - 2 * t) + (x + 2 * t) ** 3),
+    "burgers": (
+        recipes.burgers(viscosity=0.1, names="xt"),
+        recipes.burgers(viscosity=-0.1, names="xt"),
+        lambda x, t: 1 - 0.5 * torch.tanh((x - t) * 0.5 / 0.2),
+    ),
 }
 """Equation -> the recipe, one with a wrong sign, and a solution in closed form."""
 
@@ -239,7 +248,7 @@ def test_a_solution_has_no_residual_and_a_wrong_sign_is_seen(equation: str) -> N
     right, wrong, formula = SOLVED[equation]
     model, z = Solution(formula), points()
     assert value(right, model, z) < 1e-20
-    assert value(recipes.gradient_enhanced(right, 1.0), model, z) < 1e-18
+    assert value(recipes.gradient_enhanced(1.0, residual=right), model, z) < 1e-18
     assert value(wrong, model, z) > 1e-2
 
 
@@ -273,7 +282,7 @@ def test_terms_share_one_pass_and_its_derivatives() -> None:
         made.append(u)
         return u.part(0).laplacian()
 
-    terms = recipes.gradient_enhanced(Residual(equation, NAMES)) + Residual(lambda u: u.part(1).d("t"), NAMES)
+    terms = recipes.gradient_enhanced(residual=Residual(equation, NAMES)) + Residual(lambda u: u.part(1).d("t"), NAMES)
     ig.InputGradientLoss(None, terms)(model, zoo.features(4)).backward()
     assert (len(calls), len(made)) == (1, 1)
 
@@ -312,7 +321,7 @@ def test_a_coefficient_is_learned(way: str) -> None:
     model, x = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double(), points()
     viscosity = nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
     engine: Any = ig_compiled() if way == "compiled" else "auto"
-    criterion = ig.InputGradientLoss(None, recipes.burgers(viscosity, names="xt"), engine=engine)
+    criterion = ig.InputGradientLoss(None, recipes.burgers(viscosity=viscosity, names="xt"), engine=engine)
     if way == "backward":
         criterion.backward(model, x)
     elif way == "compiled":
@@ -343,8 +352,8 @@ def test_points_in_a_dict_bring_their_names() -> None:
             return self.body(torch.stack([x, t], 1))[:, 0]
 
     model, z = Net(), points()
-    by_name = ig.InputGradientLoss(None, recipes.burgers(0.1))(model, {"x": z[:, 0], "t": z[:, 1]})
-    by_column = ig.InputGradientLoss(None, recipes.burgers(0.1, names="xt"))(model.body, z)
+    by_name = ig.InputGradientLoss(None, recipes.burgers(viscosity=0.1))(model, {"x": z[:, 0], "t": z[:, 1]})
+    by_column = ig.InputGradientLoss(None, recipes.burgers(viscosity=0.1, names="xt"))(model.body, z)
     torch.testing.assert_close(by_name, by_column, rtol=1e-14, atol=0)
 
 
@@ -411,7 +420,7 @@ def test_micro_batches(reduction: Any) -> None:
 
 def test_validation_and_copies() -> None:
     model, z = Solution(lambda x, t: x**3 + t), points()
-    criterion = ig.InputGradientLoss(None, recipes.gradient_enhanced(recipes.heat(0.1, names="xt")))
+    criterion = ig.InputGradientLoss(None, recipes.gradient_enhanced(residual=recipes.heat(diffusivity=0.1, names="xt")))
     expected = criterion(model, z).detach()
     for copied in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):
         assert torch.equal(copied(model, z), expected)
@@ -425,7 +434,7 @@ def test_backward_at_once_is_the_loss_and_leaves_no_trace() -> None:
     torch.manual_seed(0)
     model, twin, z = zoo.mlp().double(), zoo.mlp().double(), zoo.features(6)
     twin.load_state_dict(model.state_dict())
-    criterion = nn.MSELoss() + recipes.gradient_enhanced(Residual(system, NAMES)) + HessianPenalty()
+    criterion = nn.MSELoss() + recipes.gradient_enhanced(residual=Residual(system, NAMES)) + HessianPenalty()
     y = torch.zeros(6, 3, dtype=torch.float64)
     torch.manual_seed(1)
     criterion.backward(model, z, y)
@@ -475,7 +484,7 @@ def test_fused_attention_names_the_way_out(term: Any) -> None:
         (lambda: HessianPenalty(epsilon=-0.1), ValueError, "epsilon must be positive"),
         (lambda: HessianPenalty(layers="0"), TypeError, "layers must be names of modules in a tuple"),
         (lambda: HessianPenalty(reduction="sum"), ValueError, "Known: 'max', 'max_of_outputs', 'mean'"),
-        (lambda: recipes.gradient_enhanced(ig.GradientNorm()), TypeError, "takes a Residual or a recipe for one"),
+        (lambda: recipes.gradient_enhanced(residual=ig.GradientNorm()), TypeError, "takes a Residual or a recipe for one"),
     ],
 )
 def test_bad_settings(make: Any, kind: type[Exception], text: str) -> None:

@@ -220,4 +220,4 @@ def test_the_criterion_of_a_recipe_keeps_its_running_mean() -> None:
 def test_a_share_of_a_term_with_a_state_is_refused() -> None:
     """It would never go on: a share is drawn anew at each step, and the perturbation would stay at zero without a word."""
     with pytest.raises(ValueError, match="carries a state"):
-        ig.recipes.free_adversarial(0.1).scheduled(fraction=0.5)
+        ig.recipes.free_adversarial(epsilon=0.1).scheduled(fraction=0.5)

@@ -112,10 +112,10 @@ def test_names_are_where_they_are_looked_for() -> None:
 def test_virtual_adversarial_training_at_other_samples() -> None:
     model, x, y = network(), torch.randn(4, 3, dtype=torch.float64), torch.tensor([0, 1, 0, 1])
     others = torch.randn(7, 3, dtype=torch.float64)
-    here, there = (nn.CrossEntropyLoss() + 2 * ig.recipes.vat(0.5, at=at) for at in (None, ig.Given(others)))
+    here, there = (nn.CrossEntropyLoss() + 2 * ig.recipes.vat(epsilon=0.5, at=at) for at in (None, ig.Given(others)))
     for _ in range(3):
         torch.manual_seed(0)
-        expected = ig.InputGradientLoss(None, 2 * ig.recipes.vat(0.5))(model, others, None)
+        expected = ig.InputGradientLoss(None, 2 * ig.recipes.vat(epsilon=0.5))(model, others, None)
         torch.manual_seed(0)
         loss = there(model, x, y)
         wanted = nn.functional.cross_entropy(model(x), y) + expected

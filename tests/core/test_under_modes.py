@@ -66,7 +66,7 @@ def test_the_first_step_on_an_equation_is_verified_inside_a_mode(mode: str, monk
     """The kernels that a mode calls for autograd are no doing of the model's: none of their numbers is kept while the parameters move."""
     monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
     model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
-    criterion = ig.InputGradientLoss(None, ig.recipes.poisson(1.0, names="xy"))
+    criterion = ig.InputGradientLoss(None, ig.recipes.poisson(source=1.0, names="xy"))
     with MODES[mode]():
         criterion(model, X[:, :2]).backward()
 

@@ -111,7 +111,7 @@ def test_an_equation_is_solved_there() -> None:
     points, found = torch.rand(9, 2, dtype=PRECISION), []
     for place in (torch.device("cpu"), DEVICE):
         there = copy.deepcopy(model).to(place)
-        criterion = ig.InputGradientLoss(None, ig.recipes.poisson(1.0, names="xy"))
+        criterion = ig.InputGradientLoss(None, ig.recipes.poisson(source=1.0, names="xy"))
         for _ in range(2):
             there.zero_grad()
             criterion(there, points.to(place)).backward()

@@ -52,7 +52,7 @@ EQUATIONS: dict[str, tuple[Callable[[ig.Field], Tensor], Callable[[Tensor, Tenso
 
 
 def criterion_of(equation: Callable[[ig.Field], Tensor]) -> ig.InputGradientLoss:
-    terms = ig.Residual(equation, names="xy") + ig.recipes.condition(0.0, 1.0, at=ig.Given(EDGE), names="xy")
+    terms = ig.Residual(equation, names="xy") + ig.recipes.condition(1.0, value=0.0, at=ig.Given(EDGE), names="xy")
     return ig.InputGradientLoss(None, terms, engine=Compiled(backend="aot_eager"))
 
 

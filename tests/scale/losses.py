@@ -159,7 +159,7 @@ def _loss(base: Any, term: Any) -> Callable[[Any], ig.InputGradientLoss]:
 LOSSES = {
     "gradient norm": Loss("gradient norm", _loss("mse", WEIGHT * ig.GradientNorm(of="loss", power=2)), _gradient_norm),
     "gradient norm alone": Loss("gradient norm, without a base loss", _loss(None, WEIGHT * ig.GradientNorm(power=2)), _gradient_alone),
-    "force matching": Loss("force matching", _loss(ig.OnTarget("energy"), force_matching("forces", WEIGHT)), _forces, energy=True),
+    "force matching": Loss("force matching", _loss(ig.OnTarget("energy"), force_matching(WEIGHT, forces="forces")), _forces, energy=True),
     "adversarial": Loss("adversarial (FGSM)", _loss("mse", WEIGHT * ig.Adversarial(ig.FGSM(EPSILON))), _adversarial),
     "jacobian projections": Loss(
         "Jacobian, random projections",

@@ -272,7 +272,7 @@ def accumulated() -> dict[str, float]:
 def gathers() -> list[int]:
     """How often a step with an attack, two terms and four passes puts a parameter together, and how many parameters there are."""
     model, chunk = nested(init_device_mesh("cpu", (RANKS,))), mine(dist.get_rank(), RANKS)
-    attacked = fast_adversarial(0.1)
+    attacked = fast_adversarial(epsilon=0.1)
     loss = ig.InputGradientLoss("cross_entropy", [WEIGHT * ig.GradientNorm(of="loss", power=2), attacked], engine="double_backward")
     loss(model, *chunk).backward()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

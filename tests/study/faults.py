@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from inputgrad.report.visible import visible
 from tests.study.mistakes import tried
 from tests.study.test_faults import prepare
 from tests.study.test_mistakes import MISTAKES
@@ -19,7 +20,7 @@ TEXT = """\
 # What was tried to break it
 
 Mistakes of users and faults of the machine, put in on purpose, and what the [training command](training.md) did. This page is written by `python -m
-tests.study.faults`; `make test` tries a tenth of it, `make study` all.
+tests.study.faults`; `make test` tries a part of it, `make study` all.
 
 ## Mistakes
 
@@ -33,8 +34,8 @@ warning, nothing written.
 ## Faults while a run is written
 
 A training of two epochs beside a finished run is {operations} file operations. Each of them failed once in each way, then the same command was given
-again. A fault counts as survived if every epoch and every run that had been kept before it is still there and whole, and the second command ends with
-the same model, the same record and the same report as a run without a fault.
+again. A fault counts as survived if every epoch and every run that had been kept before it is still there and whole, and the second command ends with the same model and the
+same record as a run without a fault, and with a report.
 
 | fault, from one operation on | tried | survived |
 | --- | --- | --- |
@@ -72,7 +73,7 @@ def mistakes() -> list[str]:
         count[mistake.kind] += 1
         told[mistake.kind] += not wrong
         short = mistake.name if len(mistake.name) < 40 else mistake.name[:38] + "…"
-        examples.setdefault(mistake.kind, []).append(short)
+        examples.setdefault(mistake.kind, []).append(visible(short))
         if wrong:
             print(mistake.kind, mistake.name, wrong, file=sys.stderr)
     chosen = {kind: [names[at] for at in (0, len(names) // 3, 2 * len(names) // 3)] for kind, names in examples.items()}

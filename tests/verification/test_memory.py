@@ -102,7 +102,7 @@ def test_the_first_step_on_an_equation_holds_no_more_than_the_one_by_hand(monkey
     """Nothing waits for the garbage collector: a field holds the batch that it came from, and the batch holds the field."""
     monkeypatch.delenv("INPUTGRAD_VERIFY", raising=False)
     model, x = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1)), torch.rand(2000, 2)
-    criterion = ig.InputGradientLoss(None, ig.recipes.poisson(1.0, names="xy"))
+    criterion = ig.InputGradientLoss(None, ig.recipes.poisson(source=1.0, names="xy"))
 
     def by_hand() -> None:
         z = x.clone().requires_grad_()

@@ -23,7 +23,7 @@ class GradientAnnealing(AdaptiveWeights):
     Scientific Computing 43(5), algorithm 1, and their code.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.OnTarget("u") + ig.recipes.heat(0.1, names="xt", at=ig.Given("inside"))
+    >>> criterion = ig.OnTarget("u") + ig.recipes.heat(diffusivity=0.1, names="xt", at=ig.Given("inside"))
     >>> weights = GradientAnnealing(criterion, "residual")
     >>> weights.by_name()
     {'base': 1.0, 'residual': 1.0}

@@ -21,7 +21,7 @@ from inputgrad.variables import Key
 
 
 def fast_adversarial(
-    epsilon: float, weight: Weight = 1.0, *, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
+    weight: Weight = 1.0, *, epsilon: float, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
 ) -> Weighted:
     """Fast adversarial training: one sign step from a random start, longer than the ball's radius.
 
@@ -36,14 +36,14 @@ def fast_adversarial(
     Source: Wong, Rice & Kolter 2020, "Fast is better than free: revisiting adversarial training", ICLR, algorithm 3.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(8 / 255, bounds=(0, 1))
+    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(epsilon=8 / 255, bounds=(0, 1))
     """
     attack = PGD(epsilon, steps=1, step_size=1.25 * epsilon if step_size is None else step_size, bounds=bounds, wrt=wrt)
     return weight * Adversarial(attack, instead)
 
 
 def n_fgsm(
-    epsilon: float, weight: Weight = 1.0, *, noise: float = 2.0, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
+    weight: Weight = 1.0, *, epsilon: float, noise: float = 2.0, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
 ) -> Weighted:
     """N-FGSM: one sign step from a point far out in a wide noise, not projected back.
 
@@ -57,7 +57,7 @@ def n_fgsm(
     Source: de Jorge, Bibi, Volpi, Sanyal, Torr, Rogez & Dokania 2022, "Make some noise: reliable and efficient single-step adversarial training", NeurIPS.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + n_fgsm(8 / 255, bounds=(0, 1))
+    >>> criterion = nn.CrossEntropyLoss() + n_fgsm(epsilon=8 / 255, bounds=(0, 1))
     """
     step = epsilon if step_size is None else step_size
     start = Noise(noise * epsilon, bounds=bounds, wrt=wrt)
@@ -65,9 +65,9 @@ def n_fgsm(
 
 
 def pgd_adversarial(
-    epsilon: float,
     weight: Weight = 1.0,
     *,
+    epsilon: float,
     norm: Norm = "linf",
     steps: int = 10,
     step_size: float | None = None,
@@ -88,12 +88,12 @@ def pgd_adversarial(
     Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", ICLR, eq. 2.1 and section 2.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + pgd_adversarial(8 / 255, bounds=(0, 1))
+    >>> criterion = nn.CrossEntropyLoss() + pgd_adversarial(epsilon=8 / 255, bounds=(0, 1))
     """
     return weight * Adversarial(PGD(epsilon, steps, step_size, norm, bounds=bounds, wrt=wrt), instead)
 
 
-def free_adversarial(epsilon: float, weight: Weight = 1.0, *, step_size: float | None = None, bounds: Bounds = None, wrt: Key = 0) -> Weighted:
+def free_adversarial(weight: Weight = 1.0, *, epsilon: float, step_size: float | None = None, bounds: Bounds = None, wrt: Key = 0) -> Weighted:
     """Free adversarial training: a perturbation that goes on from step to step, while each batch is replayed m times.
 
         mean_n ℓ(f(x_n + δ_n), y_n),   then δ ← clip(δ + ε sign ∇ℓ(x + δ), −ε, ε)
@@ -107,15 +107,15 @@ def free_adversarial(epsilon: float, weight: Weight = 1.0, *, step_size: float |
     Source: Shafahi et al. 2019, "Adversarial training for free!", NeurIPS, algorithm 1.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + free_adversarial(8 / 255, bounds=(0, 1))
+    >>> criterion = nn.CrossEntropyLoss() + free_adversarial(epsilon=8 / 255, bounds=(0, 1))
     """
     return weight * Adversarial(PersistentPerturbation(epsilon, step_size, bounds=bounds, wrt=wrt), instead=True)
 
 
 def trades(
-    epsilon: float,
     beta: Weight = 6.0,
     *,
+    epsilon: float,
     norm: Norm = "linf",
     steps: int = 10,
     step_size: float | None = None,
@@ -138,16 +138,16 @@ def trades(
     Source: Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + trades(0.031, bounds=(0, 1))
+    >>> criterion = nn.CrossEntropyLoss() + trades(epsilon=0.031, bounds=(0, 1))
     """
     attack = PGD(epsilon, steps, step_size, norm, Noise(start, "normal", wrt=wrt), "kl", bounds=bounds, order="clip_first", wrt=wrt)
     return beta * Consistency(attack, "kl")
 
 
 def mart(
-    epsilon: float,
     lambda_: float = 5.0,
     *,
+    epsilon: float,
     steps: int = 10,
     step_size: float | None = None,
     bounds: Bounds = None,
@@ -166,21 +166,14 @@ def mart(
 
     Source: Wang et al. 2020, "Improving adversarial robustness requires revisiting misclassified examples", ICLR, section 3.
 
-    >>> criterion = mart(0.031, bounds=(0, 1))
+    >>> criterion = mart(epsilon=0.031, bounds=(0, 1))
     """
     attack = PGD(epsilon, steps, step_size, start=Noise(start, "normal", wrt=wrt), of=cross_entropy, bounds=bounds, wrt=wrt)
     return InputGradientLoss(None, MisclassificationAware(attack, lambda_), engine=engine)
 
 
 def vat(
-    epsilon: float,
-    weight: Weight = 1.0,
-    *,
-    xi: float = 0.01,
-    iterations: int = 1,
-    divergence: Divergence = "kl",
-    wrt: Key = 0,
-    at: Place | None = None,
+    weight: Weight = 1.0, *, epsilon: float, xi: float = 0.01, iterations: int = 1, divergence: Divergence = "kl", wrt: Key = 0, at: Place | None = None
 ) -> Weighted:
     """Virtual adversarial training: the predicted distribution changes little in the direction in which it changes fastest. No labels are needed.
 
@@ -196,7 +189,7 @@ def vat(
     August 2019 (online 2018), algorithm 1.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + vat(1.0)
+    >>> criterion = nn.CrossEntropyLoss() + vat(epsilon=1.0)
     """
     return weight * Consistency(VirtualAdversarial(epsilon, xi, iterations, divergence, wrt=wrt), divergence, hold_clean=True, at=at)
 

@@ -18,12 +18,13 @@ from inputgrad.terms.residual import Residual
 from inputgrad.terms.self_adaptive import SelfAdaptive
 
 
-def causal(residual: Residual | Weighted, epsilon: float | Tensor = 1.0, *, segments: int = 32, time: str = "t") -> Weighted:
+def causal(residual: Residual | Weighted, *, epsilon: float | Tensor = 1.0, segments: int = 32, time: str = "t") -> Weighted:
     """Causal training of a physics-informed network: later times wait until earlier ones are solved.
 
         1/M Σ_i w_i · mean over segment i of r²,   w_i = exp(−ε Σ_{k<i} L_k), constant,   L_k: the mean of r² over segment k
 
-    residual: a `Residual`, or a recipe for one, whose weight stays: ``causal(heat(0.1, names="xt"))``. segments: M, stretches of the batch's points by their
+    residual: a `Residual`, or a recipe for one, whose weight stays: ``causal(heat(diffusivity=0.1, names="xt"))``. segments: M, stretches
+    of the batch's points by their
     time; 32 times in most of the authors' scripts. epsilon: ε, a number, or a tensor that you raise while you train; see `CausalResidual`, also for
     ``weights``, by which the authors decide when to raise it. Their code adds the initial condition's loss, times 1e3 or 1e5, to the sum in the exponent of
     some examples; here the sum is the paper's.
@@ -35,19 +36,20 @@ def causal(residual: Residual | Weighted, epsilon: float | Tensor = 1.0, *, segm
 
     >>> from inputgrad import InputGradientLoss
     >>> from inputgrad.recipes.physics_informed import heat
-    >>> criterion = InputGradientLoss(None, causal(heat(0.1, names="xt"), segments=8))
+    >>> criterion = InputGradientLoss(None, causal(heat(diffusivity=0.1, names="xt"), segments=8))
     """
     part, term = residual_of("causal", residual)
     weighted = CausalResidual(term.function, term.names, term.wrt, term.outputs, term.at, epsilon, segments, time)
     return Weighted(weighted, part.weight, part.every, part.fraction)
 
 
-def self_adaptive(term: Term | Weighted, weights: TensorRef) -> Weighted:
+def self_adaptive(term: Term | Weighted, *, weights: TensorRef) -> Weighted:
     """Self-adaptive weights: every point has a weight that ascends on the loss while the network descends.
 
         mean_n λ_n² · R_n,   λ ascends on it
 
-    term: a term, or a recipe that gives one, whose weight stays: ``self_adaptive(burgers(0.01, names="xt"), weights)``; the paper's R is the squared residual.
+    term: a term, or a recipe that gives one, whose weight stays: ``self_adaptive(burgers(viscosity=0.01, names="xt"), weights=weights)``; the paper's R is the
+    squared residual.
     weights: λ ``[N]``, an `nn.Parameter`, with an optimiser of its own, ``Adam([weights], lr=0.005, maximize=True)``, as in the authors' script for Burgers'
     equation, where they start from 100 for the residual and from U(0, 1) for the initial condition. Of the paper's masks m(λ) this is λ².
 
@@ -59,7 +61,7 @@ def self_adaptive(term: Term | Weighted, weights: TensorRef) -> Weighted:
     >>> from inputgrad import InputGradientLoss
     >>> from inputgrad.recipes.physics_informed import burgers
     >>> weights = nn.Parameter(100 * torch.ones(256))
-    >>> criterion = InputGradientLoss(None, self_adaptive(burgers(0.01, names="xt"), weights))
+    >>> criterion = InputGradientLoss(None, self_adaptive(burgers(viscosity=0.01, names="xt"), weights=weights))
     """
     (part,) = term.weighted()
     return Weighted(SelfAdaptive(part.term, weights), part.weight, part.every, part.fraction)
@@ -83,7 +85,7 @@ def rad_points(
 
     >>> from inputgrad.recipes.physics_informed import burgers
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
-    >>> rad_points(burgers(0.01, names="xt"), net, 50, torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 1.0]), candidates=500).shape
+    >>> rad_points(burgers(viscosity=0.01, names="xt"), net, 50, torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 1.0]), candidates=500).shape
     torch.Size([50, 2])
     """
     points, sizes = _candidates(residual, model, low, high, candidates)
@@ -117,7 +119,7 @@ def rar_points(
 
     >>> from inputgrad.recipes.physics_informed import heat
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
-    >>> rar_points(heat(0.1, names="xt"), net, torch.rand(100, 2), 10, torch.zeros(2), torch.ones(2), candidates=500).shape
+    >>> rar_points(heat(diffusivity=0.1, names="xt"), net, torch.rand(100, 2), 10, torch.zeros(2), torch.ones(2), candidates=500).shape
     torch.Size([110, 2])
     """
     drawn, sizes = _candidates(residual, model, low, high, candidates)
@@ -130,7 +132,7 @@ def residual_of(name: str, residual: Any) -> tuple[Weighted, Residual]:
     parts = residual.weighted() if isinstance(residual, (Term, Weighted)) else ()
     if len(parts) == 1 and isinstance(parts[0].term, Residual):
         return parts[0], parts[0].term
-    raise TypeError(f"{name} takes a Residual or a recipe for one, such as heat(0.1, names='xt'), got {residual!r}")
+    raise TypeError(f"{name} takes a Residual or a recipe for one, such as heat(diffusivity=0.1, names='xt'), got {residual!r}")
 
 
 def _candidates(residual: Any, model: nn.Module, low: Bound, high: Bound, count: int) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,9 @@ MEMBER_LOSSES, LOG_ODDS = MemberLosses(), MemberLogOdds()
 
 
 def certified_monotone(
-    features: Mapping[Any, int],
     weight: Weight = 1.0,
     *,
+    features: Mapping[Any, int],
     low: Bound = 0.0,
     high: Bound = 1.0,
     n: int | None = 1024,
@@ -47,7 +47,7 @@ def certified_monotone(
     Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS, the regulariser R(f).
 
     >>> from torch import nn
-    >>> criterion = nn.MSELoss() + certified_monotone({0: +1, 3: -1}, 10.0)
+    >>> criterion = nn.MSELoss() + certified_monotone(10.0, features={0: +1, 3: -1})
     """
     return weight * Monotone(features, margin=margin, power=2, reduction=reduction, of=of, wrt=wrt, at=Uniform(low, high, n, wrt))
 
@@ -124,7 +124,7 @@ class Towards:
         return self.point.to(here) - here
 
 
-def perceptually_aligned(representatives: Tensor, weight: Weight = 1.0, *, wrt: Key = 0) -> TermSum:
+def perceptually_aligned(weight: Weight = 1.0, *, representatives: Tensor, wrt: Key = 0) -> TermSum:
     """Perceptually aligned gradients: the gradient of each class's logit points from the sample to an image of that class.
 
         λ/C · Σ_t mean_n (1 − cos(∂f_t(x_n)/∂x_n, r_t − x_n))
@@ -139,7 +139,7 @@ def perceptually_aligned(representatives: Tensor, weight: Weight = 1.0, *, wrt: 
 
     >>> import torch
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + perceptually_aligned(torch.rand(10, 1, 8, 8), 0.5)
+    >>> criterion = nn.CrossEntropyLoss() + perceptually_aligned(0.5, representatives=torch.rand(10, 1, 8, 8))
     """
     if not isinstance(representatives, Tensor) or representatives.dim() < 2 or representatives.shape[0] < 2:
         got = list(representatives.shape) if isinstance(representatives, Tensor) else type(representatives).__name__

@@ -11,7 +11,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
 
-def gradient_step_denoiser(sigma: TensorRef | float, weight: Weight = 1.0, *, reduction: Reduction = "mean", wrt: Key = 0) -> Weighted:
+def gradient_step_denoiser(weight: Weight = 1.0, *, sigma: TensorRef | float, reduction: Reduction = "mean", wrt: Key = 0) -> Weighted:
     """Gradient-step denoiser: the denoised sample is one step down a potential, so that plug-and-play restoration with it converges.
 
         mean_n 1/D ‖D_σ(x_n + σξ) − x_n‖²₂,   D_σ(x) = x − ∇g_σ(x),   ξ ~ N(0, 1)^D
@@ -26,7 +26,7 @@ def gradient_step_denoiser(sigma: TensorRef | float, weight: Weight = 1.0, *, re
 
     >>> import inputgrad as ig
     >>> network = Potential(nn.Conv2d(1, 1, 3, padding=1))
-    >>> loss = ig.InputGradientLoss(None, gradient_step_denoiser(25 / 255))(network, torch.rand(2, 1, 8, 8))
+    >>> loss = ig.InputGradientLoss(None, gradient_step_denoiser(sigma=25 / 255))(network, torch.rand(2, 1, 8, 8))
     """
     return weight * GradientStepDenoising(sigma, reduction, wrt=wrt)
 

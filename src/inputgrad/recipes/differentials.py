@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from inputgrad.loss import InputGradientLoss
 
 
-def differential_machine_learning(data: "Differentials", balance: float = 1.0) -> "InputGradientLoss":
+def differential_machine_learning(balance: float = 1.0, *, data: "Differentials") -> "InputGradientLoss":
     """Differential machine learning: the loss of a network that learns values and their derivatives, both normalised.
 
         α · mean_n (f(x_n) − y_n)² + β · mean_n (1/D) Σ_j λ_j² (∂f(x_n)/∂x_j − z_nj)²,   α = 1/(1 + λ D),   β = 1 − α
@@ -32,7 +32,7 @@ def differential_machine_learning(data: "Differentials", balance: float = 1.0) -
     >>> import torch
     >>> x, y, dydx = torch.randn(64, 3), torch.randn(64, 1), torch.randn(64, 3)
     >>> data = Differentials.of(x, y, dydx)
-    >>> criterion = differential_machine_learning(data)
+    >>> criterion = differential_machine_learning(data=data)
     >>> loss = criterion(torch.nn.Linear(3, 1), data.inputs(x), data.target(y, dydx))
     """
     if isinstance(balance, bool) or not isinstance(balance, (int, float)) or not 0 <= balance < float("inf"):
@@ -107,7 +107,7 @@ class Differentials:
 
     def criterion(self, balance: float = 1.0) -> "InputGradientLoss":
         """`differential_machine_learning` of these data."""
-        return differential_machine_learning(self, balance)
+        return differential_machine_learning(balance, data=self)
 
 
 def _check_shapes(x: Tensor, y: Tensor, dydx: Tensor) -> None:

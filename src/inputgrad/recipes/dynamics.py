@@ -11,7 +11,7 @@ from inputgrad.variables import Key
 
 
 def lagrangian_network(
-    acceleration: TensorRef | None = None, weight: Weight = 1.0, *, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
+    weight: Weight = 1.0, *, acceleration: TensorRef | None = None, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
 ) -> InputGradientLoss:
     """Lagrangian neural network: the accelerations that the network's Lagrangian gives, against measured ones. The whole loss.
 
@@ -31,7 +31,7 @@ def lagrangian_network(
     return InputGradientLoss(None, weight * LagrangesEquations(acceleration, norm, reduction, wrt=wrt))
 
 
-def neural_ode_regularization(kinetic: Weight = 0.01, jacobian: Weight = 0.01, *, reduction: Reduction = "mean", wrt: Key = 0) -> TermSum:
+def neural_ode_regularization(kinetic: Weight = 0.01, *, jacobian: Weight = 0.01, reduction: Reduction = "mean", wrt: Key = 0) -> TermSum:
     """Kinetic and Jacobian regularisation of a neural ODE (RNODE): straight paths, which few solver steps follow.
 
         λ_K · mean_n 1/(2D) ‖f(z_n)‖²₂ + λ_J · mean_n 1/D ‖εᵀ ∂f(z_n)/∂z‖²₂,   ε ~ N(0, 1)^D

@@ -18,7 +18,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
 
-def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of: Of = "log_prob", wrt: Key = 0) -> Weighted:
+def right_for_the_right_reasons(weight: Weight = 1000.0, *, mask: TensorRef, of: Of = "log_prob", wrt: Key = 0) -> Weighted:
     """Right for the right reasons: the decision must not rest on the features under a mask.
 
         weight · mean_n Σ_d (A_nd ∂/∂x_nd Σ_c log p_nc)²
@@ -37,12 +37,12 @@ def right_for_the_right_reasons(mask: TensorRef, weight: Weight = 1000.0, *, of:
 
     >>> from torch import nn
     >>> import inputgrad as ig
-    >>> criterion = ig.OnTarget("label", "cross_entropy") + right_for_the_right_reasons("mask")
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + right_for_the_right_reasons(mask="mask")
     """
     return weight * GradientMatch(None, of=of, wrt=wrt, mask=mask)
 
 
-def rrr_grad_cam(mask: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "label") -> Weighted:
+def rrr_grad_cam(weight: Weight = 1.0, *, mask: TensorRef, layer: str, of: Of = "label") -> Weighted:
     """Right for the right reasons by Grad-CAM: the map of the last convolutional layer must be low under a mask.
 
         weight · mean_n Σ_ij (A_nij φ_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
@@ -58,12 +58,12 @@ def rrr_grad_cam(mask: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = 
     shortcut behaviour", Nature Machine Intelligence 5.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.OnTarget("label", "cross_entropy") + rrr_grad_cam("mask", "features.last")
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + rrr_grad_cam(mask="mask", layer="features.last")
     """
     return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), mask=mask)
 
 
-def hint(importance: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "label") -> Weighted:
+def hint(weight: Weight = 1.0, *, importance: TensorRef, layer: str, of: Of = "label") -> Weighted:
     """HINT in its simplified form: the Grad-CAM map of the last convolutional layer should be as people see it.
 
         weight · mean_n Σ_ij (φ_nij − H_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
@@ -77,12 +77,12 @@ def hint(importance: TensorRef, layer: str, weight: Weight = 1.0, *, of: Of = "l
     Stammer, Schramowski & Kersting 2023, "A typology for exploring the mitigation of shortcut behaviour", Nature Machine Intelligence 5.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.OnTarget("label", "cross_entropy") + hint("importance", "features.last")
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + hint(importance="importance", layer="features.last")
     """
     return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), importance)
 
 
-def model_guidance(attribution: Attribution, region: TensorRef, weight: Weight = 0.01) -> Weighted:
+def model_guidance(weight: Weight = 0.01, *, attribution: Attribution, region: TensorRef) -> Weighted:
     """Model guidance by the energy loss: the positive attributions should fall inside the object's box.
 
         weight · mean_n [ 1 − Σ_{i ∈ region} max(0, φ_ni) / Σ_i max(0, φ_ni) ]
@@ -97,15 +97,15 @@ def model_guidance(attribution: Attribution, region: TensorRef, weight: Weight =
 
     >>> import inputgrad as ig
     >>> from inputgrad.attributions import InputTimesGradient
-    >>> criterion = ig.OnTarget("label", "cross_entropy") + model_guidance(InputTimesGradient(of="label"), "boxes")
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + model_guidance(attribution=InputTimesGradient(of="label"), region="boxes")
     """
     return weight * EnergyPointing(attribution, region)
 
 
 def ig_norm(
-    epsilon: float,
     weight: Weight = 1.0,
     *,
+    epsilon: float,
     steps: int = 50,
     attack_steps: int = 20,
     step_size: float = 0.01,
@@ -126,7 +126,7 @@ def ig_norm(
     Source: Chen, Wu, Rastogi, Liang & Jha 2019, "Robust attribution regularization", NeurIPS, and jfc43/robust-attribution-regularization.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + ig_norm(0.1, bounds=(0, 1), steps=5, attack_steps=3, points=2)
+    >>> criterion = nn.CrossEntropyLoss() + ig_norm(epsilon=0.1, bounds=(0, 1), steps=5, attack_steps=3, points=2)
     """
     attack = MostAttributed(epsilon, attack_steps, step_size, bounds=bounds, wrt=wrt, points=points)
     return weight * AttributionRobustness(attack, steps)
@@ -175,9 +175,9 @@ def sparse_attribution_prior(
 
 
 def graph_attribution_prior(
-    edges: Tensor,
     weight: Weight = 1.0,
     *,
+    edges: Tensor,
     weights: Tensor | None = None,
     references: TensorRef | None = None,
     samples: int = 1,
@@ -198,13 +198,13 @@ def graph_attribution_prior(
     gradients", Nature Machine Intelligence 3, Ω_graph.
 
     >>> import torch
-    >>> criterion = torch.nn.MSELoss() + graph_attribution_prior(torch.tensor([[0, 1], [1, 2]]), 100.0)
+    >>> criterion = torch.nn.MSELoss() + graph_attribution_prior(100.0, edges=torch.tensor([[0, 1], [1, 2]]))
     """
     return weight * GraphPrior(ExpectedGradients(references, samples, of=of, wrt=wrt), edges, weights)
 
 
 def saliency_guided_training(
-    share: float = 0.5, weight: Weight = 1.0, *, of: Of = "label", by: SortedBy = "gradient", shared_over: int | None = None, wrt: Key = 0
+    weight: Weight = 1.0, *, share: float = 0.5, of: Of = "label", by: SortedBy = "gradient", shared_over: int | None = None, wrt: Key = 0
 ) -> Weighted:
     """Saliency guided training: the output should stay where the features with the lowest input gradient are hidden.
 

@@ -18,10 +18,10 @@ from inputgrad.variables import Key
 
 
 def universal_loss(
+    *,
     energy: str | int = "energy",
     forces: str | int = "forces",
     stress: str | int | None = None,
-    *,
     energy_weight: float = 1.0,
     forces_weight: Weight = 1.0,
     stress_weight: Weight = 1.0,
@@ -57,7 +57,7 @@ def universal_loss(
 
 
 def hessian_distillation(
-    hessian: TensorRef = "hessian", weight: Weight = 1.0, *, rows: int | None = 4, norm: Norm = "vectors", mask: TensorRef | None = None, wrt: Key = 0
+    weight: Weight = 1.0, *, hessian: TensorRef = "hessian", rows: int | None = 4, norm: Norm = "vectors", mask: TensorRef | None = None, wrt: Key = 0
 ) -> Weighted:
     """Distillation by energy Hessians: rows of the second derivatives of the student's energy, against the teacher's.
 
@@ -75,7 +75,7 @@ def hessian_distillation(
     and ASK-Berkeley/MLFF-distill.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.recipes.energy_and_forces(wrt="positions") + hessian_distillation("hessian", 0.1, wrt="positions")
+    >>> criterion = ig.recipes.energy_and_forces(wrt="positions") + hessian_distillation(0.1, hessian="hessian", wrt="positions")
     """
     return weight * HessianMatch(hessian, wrt=wrt, rows=rows, norm=norm, reduction="mean", mask=mask)
 

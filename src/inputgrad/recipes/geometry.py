@@ -47,7 +47,7 @@ def distance_to_zero(output: Tensor, target: Any) -> Tensor:
 AROUND_SAMPLES = Near("sigma")
 
 
-def igr(*, weight: Weight = 0.1, normals: Part | None = "normals", normals_weight: Weight = 1.0, at: Place = AROUND_SAMPLES, wrt: Key = 0) -> InputGradientLoss:
+def igr(weight: Weight = 0.1, *, normals: Part | None = "normals", normals_weight: Weight = 1.0, at: Place = AROUND_SAMPLES, wrt: Key = 0) -> InputGradientLoss:
     """Implicit geometric regularisation (IGR): a signed distance from points on the surface, with or without normals. The whole loss.
 
         mean_n |f(x_n)| + τ · mean_n ‖∂f(x_n)/∂x_n − ν_n‖₂ + λ · E_x (‖∂f(x)/∂x‖₂ − 1)²

@@ -14,7 +14,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
 
-def sobolev_training(jacobian: TensorRef = "jacobian", weight: Weight = 1.0, *, norm: Norm = "squared", wrt: Key = 0) -> Weighted:
+def sobolev_training(weight: Weight = 1.0, *, jacobian: TensorRef = "jacobian", norm: Norm = "squared", wrt: Key = 0) -> Weighted:
     """Sobolev training: the whole Jacobian of the model against labels for it.
 
         weight · mean_n Σ_c ‖∂f_c(x_n)/∂x − J*_nc‖²₂
@@ -29,13 +29,13 @@ def sobolev_training(jacobian: TensorRef = "jacobian", weight: Weight = 1.0, *, 
     Source: Czarnecki, Osindero, Jaderberg, Swirszcz & Pascanu 2017, "Sobolev training for neural networks", NeurIPS, eq. 1.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.OnTarget("value") + sobolev_training("jacobian", 0.1)
+    >>> criterion = ig.OnTarget("value") + sobolev_training(0.1, jacobian="jacobian")
     """
     return weight * GradientMatch(jacobian, of=EachOutput(), norm=norm, wrt=wrt)
 
 
 def sobolev_projections(
-    wanted: TensorRef | nn.Module = "jacobian", weight: Weight = 1.0, *, n: int = 1, scale: Literal["unit", "isotropic"] = "unit", wrt: Key = 0
+    weight: Weight = 1.0, *, wanted: TensorRef | nn.Module = "jacobian", n: int = 1, scale: Literal["unit", "isotropic"] = "unit", wrt: Key = 0
 ) -> Weighted:
     """Sobolev training by random projections of the output, of the model and of the labels (or a teacher) alike.
 
@@ -51,15 +51,15 @@ def sobolev_projections(
 
     >>> from torch import nn
     >>> teacher = nn.Linear(4, 3)
-    >>> criterion = nn.MSELoss() + sobolev_projections(teacher, 0.1)
+    >>> criterion = nn.MSELoss() + sobolev_projections(0.1, wanted=teacher)
     """
     return weight * JacobianMatch(wanted, of=RandomProjection(n, scale), wrt=wrt)
 
 
 def jacobian_matching(
-    teacher: nn.Module,
     weight: Weight = 1.0,
     *,
+    teacher: nn.Module,
     of: Literal["label", "largest"] = "label",
     unit: bool = True,
     reduction: Literal["sum", "mean"] = "sum",
@@ -79,12 +79,12 @@ def jacobian_matching(
     Source: Srinivas & Fleuret 2018, "Knowledge transfer with Jacobian matching", ICML, eq. 10.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + jacobian_matching(nn.Linear(4, 3), 0.1)
+    >>> criterion = nn.CrossEntropyLoss() + jacobian_matching(0.1, teacher=nn.Linear(4, 3))
     """
     return weight * JacobianMatch(teacher, of=of, unit=unit, reduction=reduction, wrt=wrt)
 
 
-def denoising_score_matching(sigma: TensorRef | float, weight: Weight = 1.0, *, power: Literal[0, 2, 4] = 0, wrt: Key = 0) -> Weighted:
+def denoising_score_matching(weight: Weight = 1.0, *, sigma: TensorRef | float, power: Literal[0, 2, 4] = 0, wrt: Key = 0) -> Weighted:
     """Denoising score matching of an energy network: the gradient of the energy at noisy samples points back along the noise.
 
         weight · mean_n σ^power · ½ ‖∂E(x̃_n)/∂x − ε_n/σ‖²₂,   x̃ = x + σ ε,   ε ~ N(0, 1)

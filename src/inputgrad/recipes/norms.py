@@ -144,7 +144,7 @@ def contractive_autoencoder(weight: Weight = 0.1, *, encoder: str = "encoder", w
 
 
 def tangent_propagation(
-    tangents: TensorRef, weight: Weight = 1.0, *, wanted: float | str | Tensor | Callable[[Batch], Tensor] = 0.0, of: Of = EACH, wrt: Wrt = 0
+    weight: Weight = 1.0, *, tangents: TensorRef, wanted: float | str | Tensor | Callable[[Batch], Tensor] = 0.0, of: Of = EACH, wrt: Wrt = 0
 ) -> Weighted:
     """Tangent propagation: the outputs do not change, to first order, along given directions of the input.
 
@@ -161,7 +161,7 @@ def tangent_propagation(
     Source: Simard, Victorri, Le Cun & Denker 1992, "Tangent Prop: a formalism for specifying selected invariances in an adaptive network", NIPS 4.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.OnTarget("label", "cross_entropy") + tangent_propagation("tangents", 0.1)
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + tangent_propagation(0.1, tangents="tangents")
     """
     return weight * DirectionalDerivative(tangents, wanted, of=of, wrt=wrt)
 

@@ -19,9 +19,9 @@ Average = Literal["components", "atoms", "sum"]
 
 
 def force_matching(
-    forces: TensorRef = "forces",
     weight: Weight = 1.0,
     *,
+    forces: TensorRef = "forces",
     wrt: Key = 0,
     mask: TensorRef | None = None,
     index: TensorRef | None = None,
@@ -45,7 +45,7 @@ def force_matching(
     networks Batzner et al. 2022, "E(3)-equivariant graph neural networks for data-efficient and accurate interatomic potentials", Nature Communications 13.
 
     >>> import inputgrad as ig
-    >>> criterion = ig.InputGradientLoss(None, force_matching("forces", wrt="positions"))
+    >>> criterion = ig.InputGradientLoss(None, force_matching(forces="forces", wrt="positions"))
     """
     if average not in ("components", "atoms", "sum"):
         raise ValueError(f"force_matching: average={average!r}: {nearest(average, ('components', 'atoms', 'sum'))}")
@@ -57,9 +57,9 @@ def force_matching(
 
 
 def energy_and_forces(
+    *,
     energy: str | int = "energy",
     forces: str | int = "forces",
-    *,
     energy_weight: float = 1.0,
     forces_weight: Weight = 1.0,
     energy_per_atom: bool = False,
@@ -88,11 +88,11 @@ def energy_and_forces(
     >>> criterion = energy_and_forces(energy_weight=0.01, average="atoms", wrt="positions")
     """
     base = EnergyError(energy, float(energy_weight), (forces, mask, index) if energy_per_atom else None)
-    return InputGradientLoss(base, force_matching(forces, forces_weight, wrt=wrt, mask=mask, index=index, average=average, per=per))
+    return InputGradientLoss(base, force_matching(forces_weight, forces=forces, wrt=wrt, mask=mask, index=index, average=average, per=per))
 
 
 def hamiltonian_network(
-    time_derivative: TensorRef | None = None, weight: Weight = 1.0, *, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
+    weight: Weight = 1.0, *, time_derivative: TensorRef | None = None, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
 ) -> InputGradientLoss:
     """Hamiltonian neural network: Hamilton's equations of the network's output H, against the measured time derivatives.
 

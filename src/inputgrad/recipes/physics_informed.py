@@ -26,7 +26,7 @@ Quantity = float | Tensor | Callable[[Field], Any]
 
 
 def poisson(
-    source: Quantity = 0.0, weight: Weight = 1.0, *, names: Names | None = None, wrt: Wrt | None = None, at: Place | None = None, conductivity: Quantity = 1.0
+    weight: Weight = 1.0, *, source: Quantity = 0.0, names: Names | None = None, wrt: Wrt | None = None, at: Place | None = None, conductivity: Quantity = 1.0
 ) -> Weighted:
     """Poisson's equation: the residual of −∇·(k ∇u) = f, with k = 1 that of −Δu = f.
 
@@ -40,15 +40,15 @@ def poisson(
     of Yu et al. 2022, section 3.
 
     >>> from inputgrad import InputGradientLoss
-    >>> criterion = InputGradientLoss(None, poisson(1.0, names="xy"))
+    >>> criterion = InputGradientLoss(None, poisson(source=1.0, names="xy"))
     """
     return weight * Residual(partial(_poisson, source=source, conductivity=conductivity), names, wrt, at=at)
 
 
 def heat(
-    diffusivity: Quantity = 1.0,
     weight: Weight = 1.0,
     *,
+    diffusivity: Quantity = 1.0,
     source: Quantity = 0.0,
     time: str = "t",
     names: Names | None = None,
@@ -66,15 +66,15 @@ def heat(
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4.
 
     >>> from inputgrad import InputGradientLoss
-    >>> criterion = InputGradientLoss(None, heat(0.1, names="xt"))
+    >>> criterion = InputGradientLoss(None, heat(diffusivity=0.1, names="xt"))
     """
     return weight * Residual(partial(_heat, diffusivity=diffusivity, source=source, time=time), names, wrt, at=at)
 
 
 def wave(
-    speed: Quantity = 1.0,
     weight: Weight = 1.0,
     *,
+    speed: Quantity = 1.0,
     source: Quantity = 0.0,
     time: str = "t",
     names: Names | None = None,
@@ -86,26 +86,19 @@ def wave(
         weight · mean_n ( ∂²u/∂t² − c² Σ_i ∂²u/∂x_i² − f )²        at the points (x_n, t_n)
 
     u: the model, ``[N]`` or ``[N, 1]``. speed: c, and source: f: as in `heat`. time: the name of t. names, wrt, at: as in `Residual`. It wants two
-    initial conditions: ``condition(u0, at=...)`` and ``condition(v0, derivative="t", at=...)``.
+    initial conditions: ``condition(value=u0, at=...)`` and ``condition(value=v0, derivative="t", at=...)``.
     When not: for many periods at once, which networks of tanh units learn slowly, high frequencies last: give the model sines, or take time in pieces.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4.
 
     >>> from inputgrad import InputGradientLoss
-    >>> criterion = InputGradientLoss(None, wave(2.0, names="xt"))
+    >>> criterion = InputGradientLoss(None, wave(speed=2.0, names="xt"))
     """
     return weight * Residual(partial(_wave, speed=speed, source=source, time=time), names, wrt, at=at)
 
 
 def burgers(
-    viscosity: Quantity,
-    weight: Weight = 1.0,
-    *,
-    space: str = "x",
-    time: str = "t",
-    names: Names | None = None,
-    wrt: Wrt | None = None,
-    at: Place | None = None,
+    weight: Weight = 1.0, *, viscosity: Quantity, space: str = "x", time: str = "t", names: Names | None = None, wrt: Wrt | None = None, at: Place | None = None
 ) -> Weighted:
     """Burgers' equation in one dimension: the residual of ∂u/∂t + u ∂u/∂x = ν ∂²u/∂x².
 
@@ -119,13 +112,13 @@ def burgers(
 
     >>> import math
     >>> from inputgrad import InputGradientLoss
-    >>> criterion = InputGradientLoss(None, burgers(0.01 / math.pi, names="xt"))
+    >>> criterion = InputGradientLoss(None, burgers(viscosity=0.01 / math.pi, names="xt"))
     """
     return weight * Residual(partial(_burgers, viscosity=viscosity, space=space, time=time), names, wrt, at=at)
 
 
 def condition(
-    value: Quantity, weight: Weight = 1.0, *, at: Place | None, derivative: str | None = None, names: Names | None = None, wrt: Wrt | None = None
+    weight: Weight = 1.0, *, value: Quantity, at: Place | None, derivative: str | None = None, names: Names | None = None, wrt: Wrt | None = None
 ) -> Weighted:
     """A boundary or initial condition at points of its own: Dirichlet's u = g, or Neumann's with a derivative.
 
@@ -133,7 +126,8 @@ def condition(
 
     at: where it holds, such as ``Given(boundary)`` or ``Given("boundary")`` for a part of the target; None where the batch's inputs are its points.
     value: g, a number, a tensor ``[N]`` or a callable of the field. derivative: its name, such as "x", or "t" for an initial velocity.
-    The other ways: as the base loss, where the batch's inputs are the points of the condition (``"mse" + poisson(f, names="xy", at=Given(interior))``); or
+    The other ways: as the base loss, where the batch's inputs are the points of the condition (``"mse" + poisson(source=f, names="xy",
+    at=Given(interior))``); or
     built into the model, ``g(x) + x (1 − x) net(x)``, where it holds exactly.
     When not: where it can be built into the model, which spares a weight.
 
@@ -142,17 +136,18 @@ def condition(
     >>> import torch
     >>> from inputgrad import Given, InputGradientLoss
     >>> boundary = Given(torch.rand(7, 2))
-    >>> criterion = InputGradientLoss(None, poisson(1.0, names="xy") + condition(0.0, 10.0, at=boundary, names="xy"))
+    >>> criterion = InputGradientLoss(None, poisson(source=1.0, names="xy") + condition(10.0, value=0.0, at=boundary, names="xy"))
     """
     return weight * Residual(partial(_condition, value=value, derivative=derivative), names, wrt, at=at)
 
 
-def gradient_enhanced(residual: Residual | Weighted, weight: Weight = 0.01) -> TermSum:
+def gradient_enhanced(weight: Weight = 0.01, *, residual: Residual | Weighted) -> TermSum:
     """Gradient-enhanced physics-informed networks (gPINN): the residual and its derivatives by every coordinate.
 
         residual + weight · mean_n Σ_i (∂r/∂x_i)²        r: the equation's residual, not its square; i: every coordinate, time included
 
-    residual: a `Residual`, or a recipe for one: ``gradient_enhanced(poisson(f, names="xy"))``. weight: w_g, 0.01 as in the paper's Poisson examples (it
+    residual: a `Residual`, or a recipe for one: ``gradient_enhanced(residual=poisson(source=f, names="xy"))``. weight: w_g, 0.01 as in the paper's
+    Poisson examples (it
     tries 1 to 1e-4, and 1e-3 and less for some), the same for every coordinate; `ResidualGradient` takes one coordinate with a weight of its own.
     Where the residual has a weight w already, the derivatives have w · w_g.
     When not: at shocks and kinks of u; where steps are dear: it costs one more order of derivatives.
@@ -161,12 +156,12 @@ def gradient_enhanced(residual: Residual | Weighted, weight: Weight = 0.01) -> T
     Computer Methods in Applied Mechanics and Engineering 393, section 2.2.
 
     >>> from inputgrad import InputGradientLoss
-    >>> criterion = InputGradientLoss(None, gradient_enhanced(poisson(1.0, names="xy")))
+    >>> criterion = InputGradientLoss(None, gradient_enhanced(residual=poisson(source=1.0, names="xy")))
     """
     (part,) = residual.weighted()
     term = part.term
     if not isinstance(term, Residual):
-        raise TypeError(f"gradient_enhanced takes a Residual or a recipe for one, such as poisson(f, names='xy'), got {term!r}")
+        raise TypeError(f"gradient_enhanced takes a Residual or a recipe for one, such as poisson(source=f, names='xy'), got {term!r}")
     enhanced = ResidualGradient(term.function, term.names, term.wrt, term.outputs, term.at)
     return TermSum((part, *(weight * Weighted(enhanced, part.weight, part.every, part.fraction)).weighted()))
 

@@ -18,7 +18,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
 
-def grad_align(epsilon: float, weight: Weight = 0.2, *, hold_clean: bool = False, zero_gradients: Literal["keep", "drop"] = "keep", wrt: Key = 0) -> Weighted:
+def grad_align(weight: Weight = 0.2, *, epsilon: float, hold_clean: bool = False, zero_gradients: Literal["keep", "drop"] = "keep", wrt: Key = 0) -> Weighted:
     """GradAlign: the loss's input gradient points the same way at the input and at a random point of the box around it.
 
         λ · mean_n [1 − cos(∇ℓ(x_n), ∇ℓ(x_n + η_n))],   η ~ U(−ε, ε) in each feature
@@ -32,16 +32,16 @@ def grad_align(epsilon: float, weight: Weight = 0.2, *, hold_clean: bool = False
 
     >>> from torch import nn
     >>> from inputgrad.recipes.adversarial import fast_adversarial
-    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(8 / 255, bounds=(0, 1)) + grad_align(8 / 255)
+    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(epsilon=8 / 255, bounds=(0, 1)) + grad_align(epsilon=8 / 255)
     """
     return weight * GradientAlignment(Noise(epsilon, wrt=wrt), hold_clean, zero_gradients)
 
 
 def local_linearity(
-    epsilon: float,
     lambda_: float = 4.0,
-    mu: float = 3.0,
     *,
+    epsilon: float,
+    mu: float = 3.0,
     steps: int = 10,
     step_size: float | None = None,
     norm: Norm = "linf",
@@ -54,7 +54,8 @@ def local_linearity(
 
     λ, μ: to be tuned for each data set and ε. The defaults 4 and 3 are quoted from the paper's CIFAR-10 runs, which could not be checked. The authors' CIFAR-10
     settings (google-deepmind/local_linearity_regularizer) have λ = 4 and μ = 0.3 · 4 = 1.2 beside twice the cross-entropy:
-    ``2 * cross_entropy + local_linearity(8 / 255, 4.0, 1.2)``; there ε grows from 0 over the first 500 steps, and δ is found by 10 steps of Adam with rate 0.1.
+    ``2 * cross_entropy + local_linearity(4.0, epsilon=8 / 255, mu=1.2)``; there ε grows from 0 over the first 500 steps, and δ is found by 10 steps of Adam
+    with rate 0.1.
     The same δ stands in both parts, a modulus on both. Here δ is found by ``steps`` projected sign steps of ``step_size`` (2.5 ε/steps) from a uniform start.
     The weight of both together is 1: multiply the recipe for another.
 
@@ -63,12 +64,12 @@ def local_linearity(
     Source: Qin et al. 2019, "Adversarial robustness through local linearization", NeurIPS, section 4 and algorithm 1.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + local_linearity(8 / 255, bounds=(0, 1))
+    >>> criterion = nn.CrossEntropyLoss() + local_linearity(epsilon=8 / 255, bounds=(0, 1))
     """
     return 1.0 * LocalLinearity(LeastLinear(epsilon, steps, step_size, norm, bounds=bounds, wrt=wrt), lambda_, mu)
 
 
-def elle(epsilon: float, weight: Weight = 5000.0, *, wrt: Key = 0) -> Weighted:
+def elle(weight: Weight = 5000.0, *, epsilon: float, wrt: Key = 0) -> Weighted:
     """ELLE: the loss at a point between two random ones is the mean of theirs; local linearity without a gradient.
 
         λ · mean_n [ ℓ(x_c) − (1 − α) ℓ(x_a) − α ℓ(x_b) ]²,   x_c = (1 − α) x_a + α x_b,   x_a, x_b ~ x + U(−ε, ε)^D,   one α ~ U(0, 1) per sample
@@ -83,12 +84,12 @@ def elle(epsilon: float, weight: Weight = 5000.0, *, wrt: Key = 0) -> Weighted:
 
     >>> from torch import nn
     >>> from inputgrad.recipes.adversarial import fast_adversarial
-    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(8 / 255, bounds=(0, 1)) + elle(8 / 255)
+    >>> criterion = nn.CrossEntropyLoss() + fast_adversarial(epsilon=8 / 255, bounds=(0, 1)) + elle(epsilon=8 / 255)
     """
     return weight * BetweenTwoPoints(epsilon, wrt)
 
 
-def curvature(h: float = 1.5, weight: Weight = 4.0, *, squared: bool = True, wrt: Key = 0) -> Weighted:
+def curvature(weight: Weight = 4.0, *, h: float = 1.5, squared: bool = True, wrt: Key = 0) -> Weighted:
     """CURE: the loss's input gradient changes little along the direction in which curvature is large.
 
         γ · mean_n ‖∇ℓ(x_n + h z_n) − ∇ℓ(x_n)‖²₂,   z = sign ∇ℓ(x) / ‖sign ∇ℓ(x)‖₂
@@ -102,15 +103,15 @@ def curvature(h: float = 1.5, weight: Weight = 4.0, *, squared: bool = True, wrt
     Source: Moosavi-Dezfooli et al. 2019, "Robustness via curvature regularization, and vice versa", CVPR, section 4.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + curvature(0.5)
+    >>> criterion = nn.CrossEntropyLoss() + curvature(h=0.5)
     """
     return weight * Curvature(SignDirection(h, wrt), squared)
 
 
 def smart(
-    wrt: Key,
     weight: Weight = 1.0,
     *,
+    wrt: Key,
     epsilon: float = 1e-5,
     steps: int = 1,
     step_size: float = 1e-3,
@@ -135,14 +136,14 @@ def smart(
     optimization", ACL, section 3.1 and algorithm 1.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + smart("module:embedding", epsilon=0.1, step_size=0.1)
+    >>> criterion = nn.CrossEntropyLoss() + smart(wrt="module:embedding", epsilon=0.1, step_size=0.1)
     """
     noise = Noise(start, "normal", wrt=wrt, mask=mask)
     return weight * Consistency(PGD(epsilon, steps, step_size, start=noise, of=divergence, scaling="max", wrt=wrt, mask=mask), divergence)
 
 
 def free_lb(
-    wrt: Key, epsilon: float = 0.1, weight: Weight = 1.0, *, steps: int = 3, step_size: float = 0.1, start: float | None = None, mask: TensorRef | None = None
+    weight: Weight = 1.0, *, wrt: Key, epsilon: float = 0.1, steps: int = 3, step_size: float = 0.1, start: float | None = None, mask: TensorRef | None = None
 ) -> Weighted:
     """FreeLB: the mean loss along the steps of an attack on the embeddings.
 
@@ -158,16 +159,16 @@ def free_lb(
     Source: Zhu et al. 2020, "FreeLB: enhanced adversarial training for natural language understanding", ICLR, algorithm 1.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + free_lb("module:embedding", 0.5)
+    >>> criterion = nn.CrossEntropyLoss() + free_lb(wrt="module:embedding", epsilon=0.5)
     """
     noise = Noise(epsilon if start is None else start, "inscribed", wrt=wrt, mask=mask)
     return weight * AdversarialPath(PGD(epsilon, steps - 1, step_size, "l2", noise, wrt=wrt, mask=mask), instead=True)
 
 
 def r3f(
-    wrt: Key,
     weight: Weight = 1.0,
     *,
+    wrt: Key,
     size: float = 1e-5,
     draw: Literal["uniform", "normal"] = "uniform",
     divergence: Divergence = "symmetric_kl",
@@ -186,6 +187,6 @@ def r3f(
     Source: Aghajanyan et al. 2021, "Better fine-tuning by reducing representational collapse", ICLR, section 2.
 
     >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + r3f("module:embedding", size=0.1)
+    >>> criterion = nn.CrossEntropyLoss() + r3f(wrt="module:embedding", size=0.1)
     """
     return weight * Consistency(Noise(size, draw, wrt=wrt), divergence, hold_variable=hold_variable)

@@ -19,7 +19,7 @@ IN_SPACE = Uniform(-1.1, 1.1)
 NEAR_SURFACE = Near("sigma", share=0.0)
 
 
-def neural_pull(nearest: TensorRef | None = None, weight: Weight = 1.0, *, squared: bool = False, wrt: Key = 0) -> Weighted:
+def neural_pull(weight: Weight = 1.0, *, nearest: TensorRef | None = None, squared: bool = False, wrt: Key = 0) -> Weighted:
     """Neural-Pull: a query point, moved by the predicted distance against the gradient, lands on its nearest surface point.
 
         mean_n ‖t_n − (q_n − f(q_n) ∇f(q_n)/‖∇f(q_n)‖₂)‖₂

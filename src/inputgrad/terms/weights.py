@@ -41,7 +41,12 @@ def is_weight(weight: Any) -> bool:
 
 
 def number(factor: Any) -> Any:
-    """A float for numpy's numbers and for tensors of one; anything else as it is."""
+    """A float for numpy's numbers and for tensors of one; anything else as it is. Raises `TypeError` for what can be no weight."""
+    if factor is None or isinstance(factor, (str, list, tuple, dict)):
+        raise TypeError(
+            f"a weight is a number or a callable of the step number, got {type(factor).__name__}. Recipes take the weight first and other settings by "
+            "name: ig.recipes.NAME(0.1, setting=...)"
+        )
     if isinstance(factor, Tensor):
         if factor.requires_grad:
             raise TypeError("a weight is a constant, and this tensor requires grad: for weights that learn, weigh the parts of criterion.losses(...) yourself")
