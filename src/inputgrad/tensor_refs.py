@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from inputgrad.devices import moved_once
 from inputgrad.errors import nearest
+from inputgrad.torch_internals import pytree
 from inputgrad.variables import described
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
 TensorRef = Tensor | str | int | Callable[["Batch"], Tensor]
-"""A tensor, the same at each step; a name or a position of the target, where that is a dict or a tuple; or a callable of the batch."""
+"""A tensor, the same at each step, moved to the inputs' device once; a name or a position of the target, where that is a dict or a tuple; or a callable of
+the batch."""
 
 
 def check_tensor_ref(name: str, labels: Any) -> None:
@@ -27,11 +30,17 @@ def check_tensor_ref(name: str, labels: Any) -> None:
 def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:
     """The tensor that ``labels`` is, names in the target, or gives. Raises `ValueError` where the target has no such part."""
     if isinstance(labels, Tensor):
-        return labels
+        return on_batch(labels, batch)
     result = labels(batch) if callable(labels) else part_of_target(name, labels, batch.target)
     if not isinstance(result, Tensor):
         raise TypeError(f"{name} must give a tensor, got {type(result).__name__}")
     return result
+
+
+def on_batch(held: Tensor, batch: "Batch") -> Tensor:
+    """A tensor that a term holds, on the device of the inputs; copied there once."""
+    device = next((leaf.device for leaf in pytree.leaves(batch.inputs) if isinstance(leaf, Tensor)), held.device)
+    return held if held.device == device else moved_once(held, device)
 
 
 def part_of_target(name: str, key: str | int, target: Any) -> Any:

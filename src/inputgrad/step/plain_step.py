@@ -78,7 +78,7 @@ class PlainStep:
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
-        state = RandomAndBufferState(self.model, self.inputs.device(self.model)) if self.form.rewindable else None
+        state = RandomAndBufferState(self.model, self.inputs) if self.form.rewindable else None
         if state is not None:
             state.remember()
         batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
