@@ -5,6 +5,7 @@ Knows only what is remembered of a tensor (`memory`). Only public parts of torch
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -129,6 +130,25 @@ def moved_once(held: Tensor, device: torch.device, dtype: torch.dtype | None = N
 def moved_like(held: Tensor, like: Tensor) -> Tensor:
     """`moved_once` to the device and type of another tensor, without a graph."""
     return moved_once(held, like.device, like.dtype).detach()
+
+
+def number(value: float, device: torch.device) -> Tensor:
+    """A number as a 0-d tensor in float64, or float32 on a device without it: filled in there, so that nothing is copied."""
+    return torch.full((), value, dtype=torch.float64 if has_float64(device) else torch.float32, device=device)
+
+
+def module_on(module: nn.Module, device: torch.device) -> nn.Module:
+    """A module that a term holds, on this device: itself, or a copy made once where all of it lies on the CPU, and again after it was written to."""
+    held = [*module.parameters(), *module.buffers()]
+    if device.type == "cpu" or not held or any(tensor.device.type != "cpu" for tensor in held):
+        return module
+    known, key = memory(module).measured, ("moved", device)
+    version = (module.training, *map(times_written, held))
+    before, moved = known.get(key, (None, None))
+    if before != version:
+        moved = deepcopy(module).to(device)
+        known[key] = (version, moved)
+    return moved
 
 
 def constant(values: Sequence[float], device: torch.device, dtype: torch.dtype) -> Tensor:

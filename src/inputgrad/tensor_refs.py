@@ -10,7 +10,6 @@ from torch import Tensor
 
 from inputgrad.devices import moved_once
 from inputgrad.errors import nearest
-from inputgrad.torch_internals import pytree
 from inputgrad.variables import described
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:
 
 def on_batch(held: Tensor, batch: "Batch") -> Tensor:
     """A tensor that a term holds, on the device of the inputs; copied there once."""
-    device = next((leaf.device for leaf in pytree.leaves(batch.inputs) if isinstance(leaf, Tensor)), held.device)
-    return held if held.device == device else moved_once(held, device)
+    return held if held.device == batch.device else moved_once(held, batch.device)
 
 
 def part_of_target(name: str, key: str | int, target: Any) -> Any:

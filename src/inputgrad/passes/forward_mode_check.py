@@ -48,17 +48,20 @@ class ForwardModeCheck(TorchFunctionMode):
         result = func(*args, **kwargs)
         written = first is not None and times_written(first) != before
         if _has_derivative(result) and written == is_in_place(func, kwargs):  # requires_grad_ computes nothing
-            if not is_right_in_reverse(func, *given):
+            if not is_right_in_reverse(func, *given, result):
                 replace_from_now_on(func)
             _TRIED.add(form)
         return result
 
 
-def is_right_in_reverse(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether forward mode may be used and differentiated; True also where that cannot be told: without a second derivative there is nothing better."""
+def is_right_in_reverse(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], result: Any = None) -> bool:
+    """Whether forward mode may be used and differentiated; True also where that cannot be told: without a second derivative there is nothing better.
+
+    result: what the call gave, which may be on another device than its arguments.
+    """
     call = FunctionCall(function, args, kwargs)
     asked = [is_differentiable(tensor) and tensor.requires_grad for tensor in call.tensors]
-    with _as_if_nothing_had_happened(devices_of(None, call.tensors)):
+    with _as_if_nothing_had_happened(devices_of(None, [*call.tensors, *pytree.leaves(result)])):
         tensors = [_doubled(tensor).requires_grad_(a) for tensor, a in zip(call.tensors, asked, strict=True)]
         try:
             trial = _Trial(call, tensors, asked)

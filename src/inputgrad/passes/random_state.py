@@ -2,7 +2,8 @@
 
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,16 @@ def random_state(devices: Iterable[torch.device] = ()) -> RandomState:
     numpy = sys.modules.get("numpy.random")
     drawn = {device: generator_state(device) for device in devices}
     return RandomState(torch.get_rng_state(), random.getstate(), numpy.get_state() if numpy else None, drawn)
+
+
+@contextmanager
+def kept_random_state(devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """Around draws that leave no trace. ``torch.random.fork_rng`` would start every GPU of the machine."""
+    before = random_state(devices)
+    try:
+        yield
+    finally:
+        set_random_state(before)
 
 
 def set_random_state(state: RandomState) -> None:

@@ -155,7 +155,7 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         forward.placement.reset_after_error()
         raise
     except RuntimeError as error:
-        if messages.OTHER_PROCESS.is_in(error):
+        if messages.OTHER_PROCESS.is_in(error) or messages.OTHER_DEVICE.is_in(error):
             raise
         forward.placement.reset_after_error()
         if messages.is_machine_error(error):

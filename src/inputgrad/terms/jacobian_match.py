@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
-from inputgrad.devices import moved_like, moved_once
+from inputgrad.devices import module_on, moved_like, moved_once
 from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
 from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
@@ -86,6 +86,7 @@ class JacobianMatch(Term):
         from inputgrad.operators.functions import output_and_gradient  # the operators know the loss, which knows the terms
 
         head = None if self.of == "largest" else self._head(batch)
+        teacher = module_on(teacher, batch.device)
         output, gradient = output_and_gradient(teacher, batch.inputs, of=head or _largest, target=batch.target, wrt=self.wrt)
         if head is None:
             head = FixedProjection(torch.eye(output[0].numel(), dtype=output.dtype, device=output.device)[output.flatten(1).argmax(1)][:, None])
