@@ -219,7 +219,7 @@ class Deaf(nn.Module):
         self.body = mlp()
 
     def forward(self, x: Tensor) -> Tensor:
-        heard = torch.arange(x.shape[0]) % 2 == 0
+        heard = torch.arange(x.shape[0], device=x.device) % 2 == 0
         return self.body(torch.where(heard[:, None], x, torch.ones_like(x)))
 
 

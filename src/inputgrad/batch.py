@@ -7,11 +7,13 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad.heads import Of
 from inputgrad.identity import check_hashable
 from inputgrad.places.base import Place
+from inputgrad.torch_internals import pytree
 from inputgrad.variables import Key, Wrt
 
 
@@ -62,6 +64,11 @@ class Batch:
     def close(self) -> None:
         """Let go of what was made for it: a field holds the batch that it came from, so neither would be freed before the garbage collector comes."""
         self._made.clear()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return next((leaf.device for leaf in pytree.leaves(self.inputs) if isinstance(leaf, Tensor)), torch.device("cpu"))
 
     @property
     def source(self) -> GradientSource:

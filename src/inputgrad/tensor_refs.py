@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from inputgrad.devices import moved_once
 from inputgrad.errors import nearest
 from inputgrad.variables import described
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
 TensorRef = Tensor | str | int | Callable[["Batch"], Tensor]
-"""A tensor, the same at each step; a name or a position of the target, where that is a dict or a tuple; or a callable of the batch."""
+"""A tensor, the same at each step, moved to the inputs' device once; a name or a position of the target, where that is a dict or a tuple; or a callable of
+the batch."""
 
 
 def check_tensor_ref(name: str, labels: Any) -> None:
@@ -27,11 +29,16 @@ def check_tensor_ref(name: str, labels: Any) -> None:
 def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:
     """The tensor that ``labels`` is, names in the target, or gives. Raises `ValueError` where the target has no such part."""
     if isinstance(labels, Tensor):
-        return labels
+        return on_batch(labels, batch)
     result = labels(batch) if callable(labels) else part_of_target(name, labels, batch.target)
     if not isinstance(result, Tensor):
         raise TypeError(f"{name} must give a tensor, got {type(result).__name__}")
     return result
+
+
+def on_batch(held: Tensor, batch: "Batch") -> Tensor:
+    """A tensor that a term holds, on the device of the inputs; copied there once."""
+    return held if held.device == batch.device else moved_once(held, batch.device)
 
 
 def part_of_target(name: str, key: str | int, target: Any) -> Any:

@@ -61,7 +61,7 @@ class Restless(Wrong):
 
     def linearize(self, request: GradientRequest) -> Linearization:
         forward = request.forward
-        again = ForwardPass(forward.model, forward.inputs, forward.wrt, forward._pick, RandomAndBufferState(forward.model, torch.device("cpu")))
+        again = ForwardPass(forward.model, forward.inputs, forward.wrt, forward._pick, RandomAndBufferState(forward.model))
         return DoubleBackward().linearize(replace(request, forward=again))
 
 

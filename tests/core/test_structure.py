@@ -23,7 +23,7 @@ EVERYTHING = sorted(ROOT.rglob("*.py"))
 LINES, BODY, LOOSE = 250, 30, 14
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("torch_internals", "lazy", "errors", "identity", "memory"),
+    ("torch_internals", "lazy", "errors", "identity", "memory", "devices"),
     ("tensor_refs", "variables", "heads"),
     ("base_losses",),
     ("distributed",),

@@ -138,7 +138,7 @@ def ways(model: nn.Module, x: Tensor, layout: Layout) -> tuple[list[list[Tensor]
     plan = Plan(tuple(range(layout.directions)), layout)
 
     def fresh() -> ForwardPass:
-        return ForwardPass(model, ModelInputs.of(x), (0,), default_output, RandomAndBufferState(model, x.device), PassOptions(whole=True, any_order=True))
+        return ForwardPass(model, ModelInputs.of(x), (0,), default_output, RandomAndBufferState(model), PassOptions(whole=True, any_order=True))
 
     state = torch.get_rng_state()
     expansion = expanded(fresh(), (0,), layout, unit_directions(plan.coordinates))
@@ -187,7 +187,7 @@ def test_hard_sigmoid_which_torch_cannot_differentiate_twice() -> None:
 
 def expand(function: Function, x: Tensor) -> list[Tensor]:
     model = Model(function).double()
-    forward = ForwardPass(model, ModelInputs.of(x), (0,), default_output, RandomAndBufferState(model, x.device), PassOptions(whole=True, any_order=True))
+    forward = ForwardPass(model, ModelInputs.of(x), (0,), default_output, RandomAndBufferState(model), PassOptions(whole=True, any_order=True))
     return read(expanded(forward, (0,), LAYOUT, unit_directions((0, 1, 2))), Plan((0, 1, 2), LAYOUT))
 
 

@@ -39,15 +39,20 @@ class GradientAnnealing(AdaptiveWeights):
         self.calls: Tensor
         self.register_buffer("weights", torch.ones(len(self.names)))
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self._number: int | None = None
+        """The same number, known without a look at a device."""
+        self.register_load_state_dict_post_hook(_forget)
 
     def forward(self, losses: Mapping[str, Tensor], shared: Iterable[Tensor]) -> Tensor:
         """The weighted sum, 0-d."""
         values = self.stacked(losses)
         total = (self.weights.clone().to(values) * values).sum()
         if self.learns(values):
-            if int(self.calls) % self.every == 0:
+            self._number = int(self.calls) if self._number is None else self._number
+            if self._number % self.every == 0:
                 self._learn(losses, trainable("GradientAnnealing", shared))
             self.calls += 1
+            self._number += 1
         return total
 
     @torch.no_grad()
@@ -61,5 +66,9 @@ class GradientAnnealing(AdaptiveWeights):
             wanted = torch.where(mean > 0, largest / torch.where(mean > 0, mean, 1), weight)
             weights.append(weight if name == self.equation else self.beta * weight + (1 - self.beta) * wanted)
         moved = torch.stack(weights)
-        if bool(moved.isfinite().all()):  # a batch that overflows must not spoil all those after it
-            self.weights = moved
+        self.weights = torch.where(moved.isfinite().all(), moved, self.weights)  # a batch that overflows must not spoil all those after it
+
+
+def _forget(weights: GradientAnnealing, _keys: object) -> None:
+    """After a state was loaded, which has a number of its own."""
+    weights._number = None

@@ -51,8 +51,8 @@ class ReLoBRaLo(AdaptiveWeights):
         kept = of_the_first_process(torch.rand((), device=values.device)) < self.rho
         before = torch.where(kept, self.weights, self._balanced(values, self.first))
         weights = self.alpha * before + (1 - self.alpha) * self._balanced(values, last)
-        if bool(weights.isfinite().all()):  # a batch that overflows must not spoil all those after it
-            self.weights, self.last = weights, values
+        sound = weights.isfinite().all()  # a batch that overflows must not spoil all those after it
+        self.weights, self.last = torch.where(sound, weights, self.weights), torch.where(sound, values, self.last)
 
     def _balanced(self, values: Tensor, before: Tensor) -> Tensor:
         return len(self.names) * (values / (self.temperature * before + 1e-12)).softmax(0)

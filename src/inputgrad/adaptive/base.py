@@ -36,7 +36,12 @@ class AdaptiveWeights(nn.Module):
                 f"{type(self).__name__} was made for the parts {list(self.names)} and got {list(losses)}: adaptive weights need every part at every step, "
                 "so leave out scheduled(every=...)"
             )
-        return torch.stack([losses[name] for name in self.names])
+        values = torch.stack([losses[name] for name in self.names])
+        if self.weights.device != values.device:
+            for name, buffer in list(self.named_buffers()):
+                if buffer.is_floating_point():  # a count of calls, which the host looks at, stays
+                    setattr(self, name, buffer.to(values.device))
+        return values
 
     def learns(self, losses: Tensor) -> bool:
         """Whether this call is one of training."""

@@ -66,9 +66,10 @@ class GradNorm(AdaptiveWeights):
         steps, mean, square = self.steps + 1, torch.lerp(self.mean, slopes, 0.1), torch.lerp(self.square, slopes.square(), 0.001)
         direction = mean / (1 - 0.9**steps) / ((square / (1 - 0.999**steps)).sqrt() + 1e-8)
         moved = self.weights - self.lr * direction
-        if bool(moved.isfinite().all() & square.isfinite().all()):  # a batch that overflows must not spoil all those after it
-            self.steps, self.mean, self.square = steps, mean, square
-            self.weights = _scaled(moved, self.smallest)
+        sound = moved.isfinite().all() & square.isfinite().all()  # a batch that overflows must not spoil all those after it
+        new = {"steps": steps, "mean": mean, "square": square, "weights": _scaled(moved, self.smallest)}
+        for name, value in new.items():
+            setattr(self, name, torch.where(sound, value, getattr(self, name)))
 
 
 def _scaled(weights: Tensor, smallest: float) -> Tensor:

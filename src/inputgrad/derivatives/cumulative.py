@@ -2,7 +2,8 @@
 
     y_i = log Σ_{j ≤ i} e^(x_j)        gx_j = e^(x_j − M) Σ_{i ≥ j} gy_i e^(M − y_i)        M: the largest x, a constant
 
-In float64, and to any order. Not covered: infinite numbers, and numbers further apart than exp can span. Must not know of models, engines or terms.
+In float64 where the device has it, and to any order. Not covered: infinite numbers, and numbers further apart than exp can span. Must not know of
+models, engines or terms.
 """
 
 from typing import Any
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import differentiated
+from inputgrad.devices import has_float64, wide
 from inputgrad.torch_internals.functorch import is_transforming
 
-_SPAN = 600.0
+_SPAN = {True: 600.0, False: 80.0}
+"""Whether the device has float64 -> how far apart numbers may be."""
 
 
 def logcumsumexp(_phase: BackwardTarget, input: Tensor, dim: int, *, out: Any = None) -> Any:
@@ -22,7 +25,7 @@ def logcumsumexp(_phase: BackwardTarget, input: Tensor, dim: int, *, out: Any = 
     if out is not None or not input.is_floating_point() or not differentiated(input) or is_transforming() or not input.numel():
         return NotImplemented
     low, high = input.detach().aminmax()
-    return _LogCumSumExp.apply(input, dim) if bool(high - low < _SPAN) else NotImplemented
+    return _LogCumSumExp.apply(input, dim) if bool(high - low < _SPAN[has_float64(input.device)]) else NotImplemented
 
 
 class _LogCumSumExp(torch.autograd.Function):
@@ -35,9 +38,9 @@ class _LogCumSumExp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, None]:
-        x, y = (tensor.double() for tensor in ctx.saved_tensors)
+        x, y = (wide(tensor) for tensor in ctx.saved_tensors)
         largest = x.detach().amax(ctx.dim, keepdim=True)
-        later = (gy.double() * (largest - y).exp()).flip(ctx.dim).cumsum(ctx.dim).flip(ctx.dim)
+        later = (wide(gy) * (largest - y).exp()).flip(ctx.dim).cumsum(ctx.dim).flip(ctx.dim)
         return ((x - largest).exp() * later).to(gy.dtype), None
 
 

@@ -53,9 +53,14 @@ def _power(torchs: Binary) -> Substitute:
     def power(_phase: BackwardTarget, input: Any, exponent: Any, *, out: Any = None) -> Any:
         if out is not None or not _real(exponent) or not _real_number(input):
             return NotImplemented
-        return _constant_where(lambda x, y: (x == 0) & (y > 1), torchs, torch.as_tensor(input, device=exponent.device), exponent, also=True)
+        return _constant_where(lambda x, y: (x == 0) & (y > 1), torchs, _number(input, exponent), exponent, also=True)
 
     return power
+
+
+def _number(value: Any, like: Tensor) -> Tensor:
+    """A number as a tensor on the device of another, filled in there."""
+    return value if isinstance(value, Tensor) else torch.full((), value, device=like.device)
 
 
 def power_of(phase: BackwardTarget, exponent: Any, input: Any) -> Any:
@@ -74,7 +79,7 @@ def copysign(_phase: BackwardTarget, input: Tensor, other: Any, *, out: Any = No
     """``torch.copysign``."""
     if out is not None or not _real(input):
         return NotImplemented
-    return _constant_where(lambda x, _: x == 0, torch.copysign, input, torch.as_tensor(other, dtype=input.dtype, device=input.device))
+    return _constant_where(lambda x, _: x == 0, torch.copysign, input, _number(other, input).to(input.dtype))
 
 
 def _constant_where(holds: Binary, torchs: Binary, first: Tensor, second: Tensor, *, also: bool = False) -> Any:

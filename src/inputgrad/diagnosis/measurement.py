@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from inputgrad.devices import in_float64, synchronize
 from inputgrad.distributed.placement import Placement
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine
 from inputgrad.errors import EngineError
@@ -40,7 +41,7 @@ def isolated(model: nn.Module, inputs: Any) -> Iterator[Caught]:
         raise ValueError("the model has lazy parameters, which get their shape from the first batch: call it once, and ask again")
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        replay = RandomAndBufferState(model, next((tensor.device for tensor in tensors), torch.device("cpu")))
+        replay = RandomAndBufferState(model, ModelInputs.of(inputs))
         replay.remember()
         with replay.run(), memory(model).isolated():
             yield caught
@@ -157,7 +158,7 @@ class Measurements:
     @contextmanager
     def replayed(self, *, eager: bool = True) -> Iterator[None]:
         """From the same random draws and buffers each time; compiled parts of the model as plain Python."""
-        replay = RandomAndBufferState(self.model, next((p.device for p in self.model.parameters()), torch.device("cpu")))
+        replay = RandomAndBufferState(self.model, self.inputs)
         replay.remember()
         with replay.run(), uncompiled() if eager else nullcontext():
             yield
@@ -172,7 +173,7 @@ def _about_the_model(error: Exception) -> Exception:
 
 def _now(tensors: list[Any]) -> float:
     if tensors and tensors[0].device.type not in ("cpu", "meta"):
-        torch.get_device_module(tensors[0].device).synchronize(tensors[0].device)
+        synchronize(tensors[0].device)
     return time.perf_counter()
 
 
@@ -192,7 +193,7 @@ def relative(found: Gradients, expected: Gradients) -> float | None:
     """‖found − expected‖ / ‖expected‖, absent gradients counted as zero; None where nothing is expected."""
     off, size = 0.0, 0.0
     for ours, theirs in zip(found, expected, strict=True):
-        a, b = (torch.zeros(()) if part is None else part.detach().double() for part in (ours, theirs))
+        a, b = (torch.zeros(()) if part is None else in_float64(part.detach()) for part in (ours, theirs))
         off, size = off + float((a - b).square().sum()), size + float(b.square().sum())
     return (off / size) ** 0.5 if size else (0.0 if off == 0 else None)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import wide
 from inputgrad.distributed.fsdp import tensor_parallel_mesh
 from inputgrad.errors import warn
 from inputgrad.memory import memory
@@ -58,7 +59,7 @@ def _digest(inputs: ModelInputs, target: Any) -> int:
     leaves = [*(tensor for _, tensor in inputs.tensors()), *pytree.leaves(target)]
     tensors = [leaf for leaf in leaves if type(leaf) in (Tensor, nn.Parameter) and leaf.layout is torch.strided and not leaf.is_complex()]
     with torch.no_grad():
-        values = [tensor.detach().double().nan_to_num().flatten() for tensor in tensors]
+        values = [wide(tensor.detach()).nan_to_num().flatten() for tensor in tensors]
         sums = [(flat @ torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device)).item() for flat in values]  # in another order another sum
     return zlib.crc32(repr(sums).encode())
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import wide
 from inputgrad.distributed import ddp, fsdp
 
 
@@ -59,7 +60,7 @@ class Placement:
         """The largest of the numbers of all replicas' processes, so that they decide alike; the number itself where there is one process."""
         if not self.replicas:
             return number
-        tensor = torch.tensor(number, dtype=torch.float64, device=next(self.model.parameters()).device)
+        tensor = wide(torch.tensor(number, device=next(self.model.parameters()).device))
         for module in self.replicas:
             torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX, group=module.process_group)
         return float(tensor)

@@ -24,6 +24,7 @@ from inputgrad.torch_internals import messages, pytree
 from inputgrad.tracing.guards import captured_state, model_form
 from inputgrad.tracing.progress import told
 from inputgrad.tracing.records import StepRequest, StepResult
+from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:
     from inputgrad.tracing.compiled_step import CompiledStep
@@ -113,7 +114,7 @@ class Compiled(Engine):
             self._refuse(model, reason)
             return None
         try:
-            replay = RandomAndBufferState(model, next(model.parameters()).device)
+            replay = RandomAndBufferState(model, ModelInputs.of(request.inputs))
             replay.remember()  # neither the trace nor the comparison leaves a trace in buffers and generators
             with told(f"a step of {type(model).__name__}"):
                 expected, foreign = eager_gradients(replay, request)  # first, since a field learns of it what its equation asks for
@@ -141,7 +142,7 @@ class Compiled(Engine):
             known = compiled.random and not interpreted  # the compiler may draw other numbers
             error = 0.0 if known else relative({name: sketch(gradient) for name, gradient in result.gradients.items()}, expected)
             del result
-            if not error <= self._allowed(dtypes, None if interpreted else _autocast(replay.device)):
+            if not error <= self._allowed(dtypes, None if interpreted else _autocast(_device(request))):
                 return f"its parameter gradient on the first batch differs from the eager one by {error:.1e}"
         return None
 
@@ -157,12 +158,16 @@ def _autocast(device: torch.device) -> torch.dtype | None:
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
+def _device(request: StepRequest) -> torch.device:
+    return next((leaf.device for leaf in pytree.leaves(request.inputs) if isinstance(leaf, Tensor)), torch.device("cpu"))
+
+
 def _form(request: StepRequest, held: dict[int, Tensor]) -> Hashable:
     """All that a compiled step is made for. Another form gets one of its own."""
     leaves, structure = pytree.flatten((request.inputs, request.target))
     shapes = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
     wanted = tuple(parameter.requires_grad for parameter in request.model.parameters())
-    autocast = _autocast(next((leaf.device for leaf in leaves if isinstance(leaf, Tensor)), torch.device("cpu")))
+    autocast = _autocast(_device(request))
     outside = tuple((identity, tensor.requires_grad) for identity, tensor in sorted(held.items()))
     return (shapes, str(structure), model_form(request.model), wanted, autocast, request.schedule, outside)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import in_float64
 from inputgrad.engines.base import Cotangents, Linearization
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import gradients_by_backward
@@ -25,7 +26,7 @@ def estimated_error(criterion: Any, narrow: Any, wide: Any, order: int, model: n
     narrow, wide: the engine at its own step h, and at 2h; order: k. The root is half way, on a scale of factors, between an error of order h^k and one of
     rounding. Costs two steps. Leaves no trace: no ``.grad``, no buffer, no draw, and the criterion's step number stays.
     """
-    replay = RandomAndBufferState(model, next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
+    replay = RandomAndBufferState(model)
     replay.remember()
     gradients = []
     for engine in (narrow, wide):
@@ -37,8 +38,8 @@ def estimated_error(criterion: Any, narrow: Any, wide: Any, order: int, model: n
 
 def by_doubling(narrow: Sequence[Tensor], wide: Sequence[Tensor], order: int) -> float:
     """The error of the first, a gradient by differences of that order, from one at twice the step; 0 where there is no gradient."""
-    off = sum(float((b.double() - a.double()).square().sum()) for a, b in zip(narrow, wide, strict=True))
-    size = sum(float(a.double().square().sum()) for a in narrow)
+    off = sum(float((in_float64(b) - in_float64(a)).square().sum()) for a, b in zip(narrow, wide, strict=True))
+    size = sum(float(in_float64(a).square().sum()) for a in narrow)
     return (off / size) ** 0.5 / (2**order - 1) ** 0.5 if size else 0.0
 
 

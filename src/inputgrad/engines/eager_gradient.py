@@ -38,7 +38,7 @@ def _sketches(loss: Tensor, sources: list[Tensor], model: nn.Module) -> list[Ten
         found[number] = sketch(gradient)
 
     def taken(scale: float) -> Rows:
-        return [torch.autograd.grad(loss, sources, loss.new_tensor(scale), retain_graph=True, allow_unused=True)]
+        return [torch.autograd.grad(loss, sources, loss.new_full((), scale), retain_graph=True, allow_unused=True)]
 
     if computes_in_float16(model):  # another scale may be needed, so that all of it is held
         (gradients,) = LOSS_SCALE.unscaled(model, taken)

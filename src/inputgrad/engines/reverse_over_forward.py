@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from inputgrad.derivatives.forward_mode import ForwardModeDerivatives
+from inputgrad.devices import joint_length, numbers, wide
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.changes import Change
 from inputgrad.passes.constants import ConstantsWithoutTangent
-from inputgrad.passes.displaced import input_norm, joint_norm
+from inputgrad.passes.displaced import input_norm
 from inputgrad.passes.forward_mode_check import ForwardModeCheck
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -78,11 +79,11 @@ def _derivative(engine: Engine, forward: ForwardPass, score: Score, row: int | N
 def _check_value(forward: ForwardPass, tangent: Tensor, v: dict[Key, Tensor], gradient: Cotangents) -> None:
     """Raise `EngineError` where the backward pass gave another ⟨v, g⟩ than forward mode: then it does not follow the derivative of the forward pass."""
     here, directions = forward.primal(), list(v.values())
-    expected = float(sum((part * g).double().sum() for part, g in zip(directions, gradient, strict=True)))
-    off, length = abs(float(tangent.detach()) - expected), joint_norm(directions)
+    expected = sum(numbers([wide(part * g).sum() for part, g in zip(directions, gradient, strict=True)]))
+    off, length = abs(float(tangent.detach()) - expected), joint_length(directions)
     size = input_norm([here.variables[key].detach() for key in v]) or 1.0
-    rounding = 100 * torch.finfo(tangent.dtype).eps * joint_norm([here.output.detach()]) / size
-    if off > length * max(_allowed(tangent) * joint_norm(list(gradient)), rounding):
+    rounding = 100 * torch.finfo(tangent.dtype).eps * joint_length([here.output.detach()]) / size
+    if off > length * max(_allowed(tangent) * joint_length(list(gradient)), rounding):
         raise EngineError(
             f"engine 'reverse_over_forward': {type(forward.model).__name__} changes its gradients in the backward pass, which forward mode does not run: "
             f"the one gives ⟨v, g⟩ = {expected:.3g}, the other {float(tangent.detach()):.3g}. Looked for are hooks on tensors (register_hook) or modules "

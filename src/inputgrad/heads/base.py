@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from inputgrad.devices import moved_once
 from inputgrad.errors import nearest
 from inputgrad.identity import identity_of
 from inputgrad.torch_internals import messages
@@ -117,7 +118,7 @@ class FixedProjection(Head):
         return (FixedProjection, tuple(self.directions.shape[1:]))
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        return torch.einsum("nkc,nc->nk", self.directions.to(output.dtype), output.flatten(1))
+        return torch.einsum("nkc,nc->nk", moved_once(self.directions, output.device, output.dtype), output.flatten(1))
 
 
 @dataclass(frozen=True)

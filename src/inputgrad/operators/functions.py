@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad import heads
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_once
 from inputgrad.errors import warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
@@ -50,7 +51,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     with torch.inference_mode(False), torch.enable_grad():
         given = ModelInputs.of(without_inference_tensors(inputs))
         keys = canonical(wrt, given, model)
-        forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True))
+        forward = ForwardPass(model, given, keys, default_output, RandomAndBufferState(model, given), PassOptions(whole=True, any_order=True))
         view, score = scored(forward, heads.resolve(of), without_inference_tensors(target))
         gradient = input_gradient(view, score, keys, create_graph=True)
         output = view.primal().output
@@ -202,7 +203,7 @@ def _pass(model: nn.Module, inputs: Any, wrt: Wrt) -> tuple[ForwardPass, tuple[K
     _warn_if_coupled(model)
     given = ModelInputs.of(without_inference_tensors(inputs))
     keys = canonical(wrt, given, model)
-    return ForwardPass(model, given, keys, one_output, RandomAndBufferState(model, given.device()), PassOptions(whole=True, any_order=True)), keys
+    return ForwardPass(model, given, keys, one_output, RandomAndBufferState(model, given), PassOptions(whole=True, any_order=True)), keys
 
 
 def _no_inputs(inputs: Any) -> None:
@@ -228,4 +229,4 @@ def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
     for v, z in zip(given, variables, strict=True):
         if not isinstance(v, Tensor) or v.shape not in (z.shape, z.shape[1:]):
             raise ValueError(f"vector must be of the input's shape {list(z.shape)}, or of one sample's {list(z.shape[1:])}; got {described(v)}")
-    return [v.to(z).expand_as(z) for v, z in zip(given, variables, strict=True)]
+    return [moved_once(v, z.device, z.dtype).expand_as(z) for v, z in zip(given, variables, strict=True)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from inputgrad.devices import wide
 from inputgrad.passes.in_chunks import chunks, in_order, norm, total
 
 _LARGE = 0.5
@@ -87,10 +88,10 @@ class Directions:
             kept.signs = [_packed(chunk, _LARGE * kept.pull / flat.numel() ** 0.5) for chunk in chunks(flat)]
             signs = list(zip(kept.signs, chunks(flat), strict=True))
             kept.scale = max(1.0, float(total(_unpacked(*pair).count_nonzero() for pair in signs))) ** -0.5
-            kept.along = kept.scale * float(total((_unpacked(packed, chunk).double() * chunk).sum() for packed, chunk in signs))
+            kept.along = kept.scale * float(total((wide(_unpacked(packed, chunk)) * chunk).sum() for packed, chunk in signs))
             for direction in range(self.count):
                 noise = zip(self._noise(direction, number, flat), chunks(flat), strict=True)
-                kept.across[direction] = float(total((a.double() * b).sum() for a, b in noise))
+                kept.across[direction] = float(total((wide(a) * b).sum() for a, b in noise))
         return kept
 
     def _noise(self, direction: int, number: int, flat: Tensor) -> Iterator[Tensor]:

@@ -3,11 +3,14 @@
 Random draws, buffers and branch decisions are those of the pass at x (`replay`, `branches`); those of the score too (`FrozenBranches`).
 """
 
+import math
 from collections.abc import Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor
 
+from inputgrad.devices import joint_length, length, numbers
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
@@ -52,20 +55,16 @@ def sum_of_scores(scores: Tensor, row: int | None = None) -> Tensor:
     return (scores if row is None else scores[:, row]).sum()
 
 
-def joint_norm(tensors: list[Tensor]) -> float:
-    """The norm of all of them as one long vector."""
-    return float(torch.stack([tensor.double().norm() for tensor in tensors]).norm())
-
-
 def input_norm(variables: list[Tensor]) -> float:
     """The norm of what is finite in the inputs: infinities and NaN, such as those of a mask, are as they are at every displacement."""
-    return joint_norm(_finite(variables))
+    return joint_length(_finite(variables))
 
 
 def norms_of_inputs_and_rows(variables: list[Tensor], rows: list[list[Tensor]]) -> tuple[float, list[float]]:
     """`input_norm`, and the joint norm of each row of directions. A device is waited for once."""
-    joint = [torch.stack([tensor.double().norm() for tensor in tensors]).norm() for tensors in (_finite(variables), *rows)]
-    size, *lengths = torch.stack(joint).tolist()
+    together = [_finite(variables), *rows]
+    found = iter(numbers([length(tensor) for tensors in together for tensor in tensors]))
+    size, *lengths = [math.hypot(*islice(found, len(tensors))) for tensors in together]
     return size, lengths
 
 

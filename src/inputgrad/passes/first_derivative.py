@@ -12,10 +12,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from inputgrad.devices import in_float64, joint_length
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
-from inputgrad.passes.displaced import FrozenBranches, input_norm, joint_norm, scores_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, input_norm, scores_at_displacement
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import nonlinearity
 from inputgrad.passes.rounding import HALF
@@ -58,7 +59,7 @@ def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, sc
     for variable, whole in gradient.items():
         here = forward.values().variables[variable]
         part = whole if whole.shape == here.shape else whole.sum(1)  # of all rows of the head together
-        length, size = joint_norm([part]), input_norm([here.detach()]) or here.numel() ** 0.5
+        length, size = joint_length([part]), input_norm([here.detach()]) or here.numel() ** 0.5
         if not 0 < length < float("inf"):
             continue
         compared = True
@@ -74,12 +75,12 @@ def check_first_derivative(engine: Named, forward: ForwardPass, score: Score, sc
 def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: Tensor, size: float, rounding: float) -> tuple[float, float | None, float]:
     """⟨v, g⟩, the difference of the score that stands against it at every step (None where there is none), and how much finer a step must be."""
     direction = _direction(gradient)
-    told = float((gradient.double() * direction.double()).sum())
+    told = float((in_float64(gradient) * in_float64(direction)).sum())
     c = rounding ** (1 / 3) / 2
-    h = c * size / joint_norm([direction])
+    h = c * size / joint_length([direction])
 
     def score(step: float) -> float:
-        return float(scores_at_displacement(forward, scored, {key: direction}, step).detach().double().sum())
+        return float(in_float64(scores_at_displacement(forward, scored, {key: direction}, step).detach()).sum())
 
     def difference(step: float) -> float:
         return (values_alone(partial(score, step)) - values_alone(partial(score, -step))) / (2 * step)
@@ -87,7 +88,7 @@ def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: 
     first = difference(h)
     off = abs(first - told)
     scores = scored(forward.values().output.detach()).detach()
-    least = 4 * max(c * c, rounding / c) * max(abs(told), abs(first)) + 2 * rounding * float(scores.abs().double().sum()) / h
+    least = 4 * max(c * c, rounding / c) * max(abs(told), abs(first)) + 2 * rounding * float(in_float64(scores.abs()).sum()) / h
     if not off > least:
         return told, None, 1.0
     steady = all(abs(difference(step * h) - first) <= _STEADY * off for step in _STEPS)

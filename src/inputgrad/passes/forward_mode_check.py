@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from inputgrad.derivatives.by_backward import FunctionCall, gradients, inner_product, is_differentiable, pulled_back
 from inputgrad.derivatives.forward_mode import is_replaced, replace_from_now_on
-from inputgrad.passes.replay import random_state, set_random_state
+from inputgrad.devices import devices_of, has_float64
+from inputgrad.passes.random_state import random_state, set_random_state
 from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.checkpoints import in_checkpoint
 from inputgrad.torch_internals.function_modes import is_in_place
@@ -47,17 +48,20 @@ class ForwardModeCheck(TorchFunctionMode):
         result = func(*args, **kwargs)
         written = first is not None and times_written(first) != before
         if _has_derivative(result) and written == is_in_place(func, kwargs):  # requires_grad_ computes nothing
-            if not is_right_in_reverse(func, *given):
+            if not is_right_in_reverse(func, *given, result):
                 replace_from_now_on(func)
             _TRIED.add(form)
         return result
 
 
-def is_right_in_reverse(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether forward mode may be used and differentiated; True also where that cannot be told: without a second derivative there is nothing better."""
+def is_right_in_reverse(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], result: Any = None) -> bool:
+    """Whether forward mode may be used and differentiated; True also where that cannot be told: without a second derivative there is nothing better.
+
+    result: what the call gave, which may be on another device than its arguments.
+    """
     call = FunctionCall(function, args, kwargs)
     asked = [is_differentiable(tensor) and tensor.requires_grad for tensor in call.tensors]
-    with _as_if_nothing_had_happened(call.tensors[0].device):
+    with _as_if_nothing_had_happened(devices_of(None, [*call.tensors, *pytree.leaves(result)])):
         tensors = [_doubled(tensor).requires_grad_(a) for tensor, a in zip(call.tensors, asked, strict=True)]
         try:
             trial = _Trial(call, tensors, asked)
@@ -147,20 +151,21 @@ def _has_derivative(result: Any) -> bool:
 
 
 def _doubled(tensor: Tensor) -> Tensor:
-    """A copy in double precision, where the device has it."""
-    if not is_differentiable(tensor) or tensor.device.type == "mps":
-        return tensor.detach().clone()
-    return tensor.detach().to(torch.complex128 if tensor.is_complex() else torch.float64, copy=True)
+    """A copy in double precision; on the CPU where the device has none."""
+    tensor = tensor.detach() if has_float64(tensor.device) else tensor.detach().cpu()
+    if not is_differentiable(tensor):
+        return tensor.clone()
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64, copy=True)
 
 
 @contextmanager
-def _as_if_nothing_had_happened(device: torch.device) -> Iterator[None]:
-    state = random_state(device)
+def _as_if_nothing_had_happened(devices: Sequence[torch.device]) -> Iterator[None]:
+    state = random_state(devices)
     try:
         with torch.enable_grad(), without_dispatch_modes():
             yield
     finally:
-        set_random_state(state, device)
+        set_random_state(state)
 
 
 _TRIED: set[Any] = set()

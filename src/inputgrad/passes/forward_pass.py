@@ -232,7 +232,7 @@ class ForwardPass:
         """The same on the first samples of the batch where the inputs can be cut, and without a trace: its passes start from a state that is put back."""
         size = self.inputs.variable(self.wrt[0]).shape[0]
         few = {key: z[:count] for key, z in self.inputs.tensors() if z.dim() and z.shape[0] == size}
-        state = RandomAndBufferState(self.model, self.inputs.device(self.model))
+        state = RandomAndBufferState(self.model, self.inputs)
         state.remember()
         return ForwardPass(self.model, self.inputs.replaced(few), self.wrt, self._pick, state, PassOptions(whole=True, any_order=True))
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from inputgrad.devices import in_float64, joint_length, wide
+
 _CHUNK = 1 << 18
 _SKETCH = 1 << 12
 """How many numbers a sketch has: it keeps lengths to one part in the root of it."""
@@ -38,20 +40,20 @@ def total(parts: Iterable[Tensor]) -> Tensor:
 
 def norm(flat: Tensor) -> float:
     """The length, computed in float64."""
-    return float(total(chunk.double().square().sum() for chunk in chunks(flat))) ** 0.5
+    return joint_length(list(chunks(flat)))
 
 
 def sketch(tensor: Tensor) -> Tensor:
-    """A short vector in float64, whatever the tensor's layout in memory; the numbers themselves where they are few."""
+    """A short vector in float64 where the device has it, whatever the tensor's layout in memory; the numbers themselves where they are few."""
     flat = (tensor.to_dense() if tensor.layout != torch.strided else tensor).detach().reshape(-1)
     flat = torch.view_as_real(flat.resolve_conj()).reshape(-1) if flat.is_complex() else flat
     if flat.numel() <= _SKETCH:
-        return flat.double()
-    generator, sums = torch.Generator(flat.device), flat.new_zeros(_SKETCH, dtype=torch.float64)
+        return wide(flat)
+    generator, sums = torch.Generator(flat.device), wide(flat.new_zeros(_SKETCH))
     for place, chunk in enumerate(chunks(flat)):
         generator.manual_seed(place)
         signs = torch.randint(0, 2, chunk.shape, generator=generator, dtype=torch.int8, device=chunk.device) * 2 - 1
-        signed = torch.nn.functional.pad(chunk.double() * signs, (0, -chunk.numel() % _SKETCH))
+        signed = torch.nn.functional.pad(wide(chunk) * signs, (0, -chunk.numel() % _SKETCH))
         sums += signed.view(-1, _SKETCH).sum(0)
     return sums
 
@@ -60,6 +62,6 @@ def relative_distance(one: Sequence[Tensor | None], other: Sequence[Tensor | Non
     """‖one − other‖ / ‖other‖ of tensors or of their sketches, None counted as zero; ‖one − other‖ where the other is zero."""
     off, size = 0.0, 0.0
     for a, b in zip(one, other, strict=True):
-        x, y = (torch.zeros((), dtype=torch.float64) if part is None else part.detach().double() for part in (a, b))
+        x, y = (torch.zeros((), dtype=torch.float64) if part is None else in_float64(part.detach()) for part in (a, b))
         off, size = off + float((x - y).square().sum()), size + float(y.square().sum())
     return (off / size) ** 0.5 if size else off**0.5

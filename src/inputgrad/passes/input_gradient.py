@@ -34,7 +34,7 @@ def input_gradient(
     half = is_float16_autocast(scores.device) and all(z.dtype is not torch.float16 for z in variables)
 
     def taken(scale: float) -> Rows:
-        start = seed if scale == 1 else scores.new_tensor(scale) if seed is None else seed * scale
+        start = seed if scale == 1 else scores.new_full((), scale) if seed is None else seed * scale
         with forward.input_gradient_phase():
             spend = [column is columns[-1] and not half for column in columns]
             return [

@@ -89,7 +89,7 @@ def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float 
 
 def _taken(forward: ForwardPass, total: Tensor, variables: list[Tensor], leaves: list[Tensor], scale: float) -> tuple[Tensor | None, ...]:
     half = is_float16_autocast(total.device)  # then the graph must still be there for a second attempt
-    seed = total.new_tensor(scale) if half else None
+    seed = total.new_full((), scale) if half else None
     with without_gradient_hooks(leaves), forward.placement.unnoticed_backward():
         return torch.autograd.grad(total, [*variables, *leaves], seed, retain_graph=half or not forward.may_free_graph, allow_unused=True)
 

@@ -27,7 +27,7 @@ def first_derivative_misfit(model: nn.Module, inputs: ModelInputs, pick: Callabl
     leaves = {key: z.detach().clone() for key, z in inputs.tensors() if z.is_floating_point()}
     given = inputs.replaced(leaves)
     frozen = FrozenDecisions()
-    state = RandomAndBufferState(model, inputs.device(model))
+    state = RandomAndBufferState(model, inputs)
     state.remember()
     sources = [*parameters, *(leaf.requires_grad_() for leaf in leaves.values() if leaf.dtype == parameters[0].dtype)]
     cotangent: list[Tensor] = []
@@ -36,13 +36,13 @@ def first_derivative_misfit(model: nn.Module, inputs: ModelInputs, pick: Callabl
         with uncompiled(), frozen.evaluation(), state.run():
             output = ForwardPass(model, given, (), pick, state, PassOptions(tape=frozen.tape())).run({}).output
         if not cotangent:
-            cotangent.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(output))
+            cotangent.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(output.dtype).to(output.device))
         return (output * cotangent[0]).sum()
 
     with without_gradient_hooks(parameters):
         gradients: list[Tensor | None] = list(torch.autograd.grad(scalar(), sources, allow_unused=True))
 
     def value() -> float:
-        return values_alone(lambda: float(scalar().detach().double()))
+        return values_alone(lambda: float(scalar().detach()))
 
     return compare(value, Directions(gradients, sources, DIRECTIONS), 1e-2)

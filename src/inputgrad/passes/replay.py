@@ -3,37 +3,36 @@
 So dropout draws one mask a step, running statistics are updated once a step, and a displaced pass differs from the first by its displacement alone.
 """
 
-import random
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import devices_of
 from inputgrad.distributed.fsdp import UnshardedParameters
 from inputgrad.distributed.placement import Placement
 from inputgrad.passes.attributes import AttributeState
+from inputgrad.passes.random_state import RandomState, random_state, set_random_state
 from inputgrad.passes.traced_draws import TracedDraws
 from inputgrad.passes.written_parameters import WrittenParameters, frozen_parameters
 from inputgrad.torch_internals.modules import own_buffers
 from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.variables import ModelInputs
 
 
 class RandomAndBufferState:
     """The state before the first pass of a step, put back for each later pass and taken away again after it."""
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, inputs: ModelInputs | None = None) -> None:
+        self._model, self._inputs = model, inputs
         self.placement = Placement(model)
-        self.device = device
         self.reentrant = False
         """Whether a pass of this step has met re-entrant checkpointing."""
         self.output: Tensor | None = None
         """What the first pass gave, with its graph: the one pass that replicas hear of."""
         self._gathered: UnshardedParameters | None = None
-        self._random: list[Any] | None = None
+        self._random: RandomState | None = None
         self._buffers: Buffers = []
         self._attributes = AttributeState(None)
         self._written: WrittenParameters | None = None
@@ -54,7 +53,7 @@ class RandomAndBufferState:
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
-        self._random = random_state(self.device)
+        self._random = random_state(devices_of(self._model, () if self._inputs is None else [tensor for _, tensor in self._inputs.tensors()]))
         self._attributes = AttributeState(self._model)
         frozen = [] if is_tracing() or not self.placement.local else frozen_parameters(self._model)
         self._written = WrittenParameters(frozen) if frozen else None
@@ -64,7 +63,7 @@ class RandomAndBufferState:
     def rewind(self) -> None:
         """Put back the remembered state, as if no pass had been made since."""
         assert self._random is not None
-        set_random_state(self._random, self.device)
+        set_random_state(self._random)
         self._attributes.restore()
         if self._written is not None:
             self._written.restore()
@@ -98,7 +97,7 @@ class RandomAndBufferState:
             with self._draws(), self.placement.first_pass(self._remember_buffers), self._written or nullcontext():
                 yield
             return
-        before = replayed(self._model, self._random, self._buffers, self.device)
+        before = replayed(self._model, self._random, self._buffers)
         written = self._written.replayed(watched=not program) if self._written else nullcontext()
         with before, self._attributes.replayed(), written, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
             yield
@@ -121,17 +120,17 @@ Buffers = list[tuple[nn.Module, str, Tensor]]
 
 
 @contextmanager
-def replayed(model: nn.Module | None, random_before: list[Any], buffers_before: Buffers, device: torch.device) -> Iterator[None]:
+def replayed(model: nn.Module | None, random_before: RandomState, buffers_before: Buffers) -> Iterator[None]:
     """Around a run that starts from this random state and these buffers, and leaves no trace in either."""
-    now = random_state(device)
+    now = random_state(random_before.devices)
     live = copied_buffers(model, copy=False)
-    set_random_state(random_before, device)
+    set_random_state(random_before)
     for module, name, buffer in buffers_before:
         own_buffers(module)[name] = buffer.clone()
     try:
         yield
     finally:
-        set_random_state(now, device)
+        set_random_state(now)
         for module, name, buffer in live:
             own_buffers(module)[name] = buffer
 
@@ -146,23 +145,3 @@ def _buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
         for name, buffer in own_buffers(module).items():
             if buffer is not None:
                 yield module, name, buffer
-
-
-def random_state(device: torch.device) -> list[Any]:
-    """The state of every generator that a model may draw from by default."""
-    state: list[Any] = [torch.get_rng_state(), random.getstate()]
-    numpy = sys.modules.get("numpy.random")
-    state.append(numpy.get_state() if numpy else None)
-    state.append(torch.get_device_module(device).get_rng_state(device) if device.type not in ("cpu", "meta") else None)
-    return state
-
-
-def set_random_state(state: list[Any], device: torch.device) -> None:
-    """Put such a state back."""
-    torch.set_rng_state(state[0])
-    random.setstate(state[1])
-    numpy = sys.modules.get("numpy.random")
-    if numpy and state[2] is not None:
-        numpy.set_state(state[2])
-    if state[3] is not None:
-        torch.get_device_module(device).set_rng_state(state[3], device)

@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from inputgrad.derivatives.by_backward import by_backward
+from inputgrad.devices import devices_of
 from inputgrad.errors import EngineError
-from inputgrad.passes.replay import Buffers, copied_buffers, random_state, replayed
+from inputgrad.passes.random_state import RandomState, random_state
+from inputgrad.passes.replay import Buffers, copied_buffers, replayed
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.modules import scripted_module_of
 from inputgrad.torch_internals.scripts import scripted_calls
@@ -50,12 +52,11 @@ class _SameRun:
     def __init__(self, call: Callable[..., Any], module: nn.Module | None) -> None:
         self._call = call
         self._module = module
-        self._state: tuple[list[Any], Buffers] | None = None
+        self._state: tuple[RandomState, Buffers] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        device = next((leaf.device for leaf in pytree.leaves((args, kwargs)) if isinstance(leaf, Tensor)), torch.device("cpu"))
         if self._state is None:
-            self._state = random_state(device), copied_buffers(self._module)
+            self._state = random_state(devices_of(self._module, pytree.leaves((args, kwargs)))), copied_buffers(self._module)
             return self._call(*args, **kwargs)
-        with replayed(self._module, *self._state, device):
+        with replayed(self._module, *self._state):
             return self._call(*args, **kwargs)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import length, numbers
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.memory import memory
@@ -124,7 +125,7 @@ def check_replay(
 
     with watched or nullcontext():
         again = run_again() if differentiated else values_alone(run_again)
-    off, size = float((again - here).double().norm()), float(here.double().norm())
+    off, size = numbers([length(again - here), length(here)])
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
             f"engine {engine.name!r} runs {type(forward.model).__name__} several times a step, and two runs on the same input differ by {off / size:.0e}: "
@@ -154,7 +155,7 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         forward.placement.reset_after_error()
         raise
     except RuntimeError as error:
-        if messages.OTHER_PROCESS.is_in(error):
+        if messages.OTHER_PROCESS.is_in(error) or messages.OTHER_DEVICE.is_in(error):
             raise
         forward.placement.reset_after_error()
         if messages.is_machine_error(error):

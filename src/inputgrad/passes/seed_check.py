@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inputgrad.devices import length as length_of
 from inputgrad.errors import EngineError
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass
@@ -24,7 +25,7 @@ def linear_functional(gradient: Sequence[Tensor]) -> tuple[Tensor | None, int]:
     parts, expected = [], 0
     for part in gradient:
         wide = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
-        length = float(torch.linalg.vector_norm(wide.detach(), dtype=torch.float64))  # in float32 a norm of millions of numbers is off by 1e-4
+        length = float(length_of(wide))  # in float32 a norm of millions of numbers is off by 1e-4
         if not 0 < length < float("inf"):
             continue
         expected += 1

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import wide
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.gradient_hooks import without_gradient_hooks
@@ -44,7 +45,7 @@ def _recorded(name: str, calls: list[_Call]) -> Any:
 def _is_undefined(module: nn.Module, inputs: list[Tensor], output: Tensor) -> bool:
     sources = [*inputs, *(parameter for parameter in module.parameters() if parameter.requires_grad)]
     try:
-        first = torch.autograd.grad(output.double().sin().sum(), sources, create_graph=True, allow_unused=True)
+        first = torch.autograd.grad(wide(output).sin().sum(), sources, create_graph=True, allow_unused=True)
         seen = [part for part in first[: len(inputs)] if part is not None and part.requires_grad]
         if not seen or hold_nan(first):
             return False

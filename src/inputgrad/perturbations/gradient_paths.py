@@ -47,7 +47,7 @@ def follow_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
         key = _input_key(wrt, given, model)
-        replay = RandomAndBufferState(model, given.device())
+        replay = RandomAndBufferState(model, given)
         replay.remember()
         path = [given.variable(key).detach().clone()]
         for _ in range(steps):

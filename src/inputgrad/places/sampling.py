@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from inputgrad.devices import moved_like
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.torch_internals.draws import normal_like
@@ -86,7 +87,7 @@ def in_box(name: str, low: Bound, high: Bound, n: int, here: Tensor) -> Tensor:
     """``n`` points uniform in the box, of the type of the samples ``here``."""
     ends = []
     for side, bound in (("low", low), ("high", high)):
-        end = torch.as_tensor(bound, dtype=here.dtype, device=here.device)
+        end = moved_like(bound, here) if isinstance(bound, Tensor) else here.new_full((), bound)
         if end.dim() and end.shape != here.shape[1:]:
             raise ValueError(f"{name}: {side} must be a number or of the shape of one sample, {list(here.shape[1:])}; got {list(end.shape)}")
         ends.append(end)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_once
 from inputgrad.heads import Of, OneOutput
 from inputgrad.places.base import Place
 from inputgrad.places.sampling import Bound, Uniform
@@ -121,7 +122,7 @@ class Towards:
         here = batch.variable(self.wrt)
         if self.point.shape not in (here.shape, here.shape[1:]):
             raise ValueError(f"Towards: point must have the shape of one sample, {list(here.shape[1:])}; got {list(self.point.shape)}")
-        return self.point.to(here) - here
+        return moved_once(self.point, here.device, here.dtype) - here
 
 
 def perceptually_aligned(weight: Weight = 1.0, *, representatives: Tensor, wrt: Key = 0) -> TermSum:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
+from inputgrad.devices import moved_once
 from inputgrad.terms.gradient_match import GradientMatch
 
 if TYPE_CHECKING:
@@ -83,27 +84,33 @@ class Differentials:
 
     def inputs(self, x: Tensor) -> Tensor:
         """Raw inputs, normalised: what the model is called on."""
-        return (x - self.x_mean) / self.x_std
+        return (x - self._on(x, self.x_mean)) / self._on(x, self.x_std)
 
     def target(self, y: Tensor, dydx: Tensor) -> dict[str, Tensor]:
         """Raw values and derivatives, normalised: the target, ``{"y": …, "dydx": …}``."""
         _check_shapes(dydx, y, dydx)
-        return {"y": (y - self.y_mean) / self.y_std, "dydx": dydx * self.x_std / self.y_std}
+        return {"y": (y - self._on(y, self.y_mean)) / self._on(y, self.y_std), "dydx": dydx * self._on(dydx, self.x_std) / self._on(dydx, self.y_std)}
 
     def second(self, d2ydx2: Tensor) -> Tensor:
         """Raw second derivatives ``[N, D, D]`` (gammas), normalised: labels of a `HessianMatch` beside the criterion. For inputs ``[N, D]``; NaN is missing."""
         size = self.x_std.numel()
         if self.x_std.dim() != 1 or d2ydx2.shape[1:] != (size, size):
             raise ValueError(f"Differentials: second derivatives have shape {list(d2ydx2.shape)}; expected [N, D, D] with D = {size}, for inputs [N, D]")
-        return d2ydx2 * self.x_std[:, None] * self.x_std / self.y_std
+        x_std = self._on(d2ydx2, self.x_std)
+        return d2ydx2 * x_std[:, None] * x_std / self._on(d2ydx2, self.y_std)
 
     def values(self, output: Tensor) -> Tensor:
         """The model's output as values in the units of the raw ones."""
-        return self.y_mean + self.y_std * output
+        return self._on(output, self.y_mean) + self._on(output, self.y_std) * output
 
     def derivatives(self, gradient: Tensor) -> Tensor:
         """The model's input gradient as derivatives in the units of the raw ones."""
-        return gradient * self.y_std / self.x_std
+        return gradient * self._on(gradient, self.y_std) / self._on(gradient, self.x_std)
+
+    @staticmethod
+    def _on(given: Tensor, held: Tensor) -> Tensor:
+        """A statistic on the device of what is given; copied there once."""
+        return moved_once(held, given.device)
 
     def criterion(self, balance: float = 1.0) -> "InputGradientLoss":
         """`differential_machine_learning` of these data."""

@@ -89,5 +89,5 @@ class ConditionalDelta:
 
     def __call__(self, batch: Batch) -> Tensor:
         size = torch.linalg.vector_norm(resolve_tensor("universal_loss: forces", self.forces, batch), dim=-1, keepdim=True)
-        factors = size.new_tensor([1.0, 0.7, 0.4, 0.1])
-        return self.delta * factors[(size >= 100).long() + (size >= 200) + (size >= 300)]
+        factor = torch.where(size >= 300, 0.1, torch.where(size >= 200, 0.4, torch.where(size >= 100, 0.7, 1.0)))
+        return self.delta * factor.to(size.dtype)

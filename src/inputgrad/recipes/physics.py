@@ -150,7 +150,7 @@ class EnergyError:
         labels = part_of_target("energy_and_forces: forces", forces, target)
         if labels.dim() != 3:
             raise ValueError(f"energy_and_forces: forces have shape {list(labels.shape)}; energy_per_atom needs [N, A, 3], or a mask, or an index")
-        return output.new_tensor(labels.shape[1])
+        return output.new_full((), labels.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from inputgrad.batch import Batch
 from inputgrad.errors import warn
 from inputgrad.memory import memory
+from inputgrad.passes.moved_tensors import MovedTensors
 from inputgrad.tensor_refs import resolve_tensor
 from inputgrad.terms.base import Term, TermSum, Weighted
+from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, ModelInputs, canonical
 
@@ -46,7 +48,7 @@ def active_terms(terms: tuple[Weighted, ...], step: int, *, training: bool) -> l
 def evaluate_term(term: Term, batch: Batch) -> Any:
     """The term's numbers; told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
     before, batch.gradient_leaves = batch.gradient_leaves, 0
-    result = term(batch)
+    result = _on_one_device(term, batch)
     asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
     if asked and isinstance(result, Tensor) and not result.requires_grad and not is_tracing() and memory(term).once("constant"):
         warn(
@@ -54,6 +56,39 @@ def evaluate_term(term: Term, batch: Batch) -> Any:
             ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"
         )
     return result
+
+
+def _on_one_device(term: Term, batch: Batch) -> Any:
+    """The term's numbers; where it computes with tensors of the CPU beside a device's, as a formula of the user's may, these are moved, each once."""
+    known = memory(term).checked
+    if _MOVES in known:
+        with MovedTensors():
+            return term(batch)
+    try:
+        return term(batch)
+    except RuntimeError as error:
+        if messages.is_machine_error(error) or not messages.OTHER_DEVICE.is_in(error):
+            raise
+    try:
+        with MovedTensors():
+            result = term(batch)
+    except RuntimeError as error:
+        if messages.is_machine_error(error) or not messages.OTHER_DEVICE.is_in(error):
+            raise
+        raise ValueError(
+            f"the term {term.name} computes with tensors of two devices: the inputs are on {batch.device}, the model on {_named(batch.model)}, the target on "
+            f"{_named(batch.target)} (torch: {(str(error).splitlines() or [''])[0]!r}). Move model, inputs, target and what the term holds to one device"
+        ) from error
+    known.add(_MOVES)
+    return result
+
+
+_MOVES = "tensors of the CPU beside a device's"
+
+
+def _named(value: Any) -> str:
+    held = value.parameters() if isinstance(value, nn.Module) else (leaf for leaf in pytree.leaves(value) if isinstance(leaf, Tensor))
+    return " and ".join(sorted({str(tensor.device) for tensor in held})) or "no device"
 
 
 def warn_if_stateful(owner: nn.Module, terms: list[ActiveTerm]) -> bool:

@@ -59,9 +59,17 @@ def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]
     )
 
 
+def may_be_looked_at(tensor: Tensor) -> bool:
+    """Whether a number is looked at for NaN and infinity: where that costs no wait, or the user has asked for it."""
+    return is_at_hand(tensor) or torch.is_anomaly_enabled()
+
+
 def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:
-    """Name the argument that brought NaN or infinity into the loss, where one of them did. On the CPU only: elsewhere looking would wait for the device."""
-    if is_tracing() or not all(map(is_at_hand, values.values())) or all(bool(value.isfinite()) for value in values.values()):
+    """Name the argument that brought NaN or infinity into the loss, where one of them did.
+
+    On the CPU, and under ``torch.autograd.set_detect_anomaly(True)``: elsewhere looking would wait for the device.
+    """
+    if is_tracing() or not all(map(may_be_looked_at, values.values())) or all(bool(value.isfinite()) for value in values.values()):
         return
     named = [(f"inputs[{key!r}]", tensor) for key, tensor in ModelInputs.of(batch.inputs).tensors()]
     named += [("target", batch.target)] if isinstance(batch.target, Tensor) else []

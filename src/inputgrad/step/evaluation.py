@@ -54,7 +54,7 @@ class Evaluation:
         state: RandomAndBufferState | None = None,
     ) -> None:
         self.model, self.inputs, self.target, self.setting = model, inputs, target, setting
-        self.state = state or RandomAndBufferState(model, inputs.device(model))
+        self.state = state or RandomAndBufferState(model, inputs)
         self.primal_pass = ForwardPass(model, inputs, wrt, setting.pick, self.state, self._options() if wrt or setting.frozen else None)
         self.shared_base: SharedBaseLoss | None = None
         self._passes: dict[tuple[Place | None, Any], ForwardPass] = {(None, None): self.primal_pass}

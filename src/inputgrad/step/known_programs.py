@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import number
 from inputgrad.engines.compiled import Compiled
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.objective import Call, Objective
@@ -96,7 +97,8 @@ class ProgramStep:
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step. Terms of a program carry nothing from step to step, so it is the same in training and out of it."""
-        weights = [torch.tensor(float(item.weight), dtype=torch.float64) for item in active]
+        device = next((tensor.device for _, tensor in self.inputs.tensors()), torch.device("cpu"))
+        weights = [number(float(item.weight), device) for item in active]
         self._parameters = self.known.model.parameters()
         self.result = self.known.program.run(self._parameters, self.known.model.buffers(), self.inputs.as_given(), self.target, weights)
 

@@ -110,7 +110,7 @@ def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm], base_we
     for name, value in values.items():
         weight = weights[name]
         if isinstance(weight, Tensor):
-            value = weight.to(value) * value
+            value = (weight.to(value.dtype) if weight.device.type == "cpu" else weight.to(value)) * value  # a number of the CPU goes along with a kernel
         elif weight != 1:
             value = weight * value
         if isinstance(weight, Tensor) or weight != 0:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from inputgrad.passes.replay import random_state, set_random_state
+from inputgrad.devices import devices_of
+from inputgrad.passes.random_state import RandomState, random_state, set_random_state
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.tensors import times_written
-from inputgrad.variables import ModelInputs
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -24,7 +24,7 @@ class _OneStep:
     def __init__(self, closure: object | None = None) -> None:
         self.closure = closure
         self._number: int | None = None
-        self._started: dict[Hashable, tuple[list[Tensor], list[Any]]] = {}
+        self._started: dict[Hashable, tuple[list[Tensor], RandomState]] = {}
 
     @contextmanager
     def call(self, criterion: Any, model: nn.Module, inputs: Any, target: Any) -> Iterator[bool]:
@@ -32,25 +32,26 @@ class _OneStep:
         reached = criterion.step_number
         self._number = criterion.step_number = reached if self._number is None else self._number
         try:
-            with self._draws(ModelInputs.of(inputs).device(model), (inputs, target)) as again:
+            with self._draws(model, (inputs, target)) as again:
                 yield again
         finally:
             criterion.step_number = max(reached, criterion.step_number)
 
     @contextmanager
-    def _draws(self, device: torch.device, batch: Any) -> Iterator[bool]:
+    def _draws(self, model: nn.Module, batch: Any) -> Iterator[bool]:
         tensors = [leaf for leaf in pytree.leaves(batch) if isinstance(leaf, Tensor)]
         key = tuple(map(_same_memory, tensors))
         if key not in self._started:
-            self._started[key] = tensors, random_state(device)  # the tensors are held, so that no other takes their memory
+            self._started[key] = tensors, random_state(devices_of(model, tensors))  # the tensors are held, so that no other takes their memory
             yield False
             return
-        before = random_state(device)
-        set_random_state(self._started[key][1], device)
+        started = self._started[key][1]
+        before = random_state(started.devices)
+        set_random_state(started)
         try:
             yield True
         finally:
-            set_random_state(before, device)
+            set_random_state(before)
 
 
 class StepCounter:

@@ -24,12 +24,11 @@ from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
-from inputgrad.step.checks import check_finite
+from inputgrad.step.checks import check_finite, may_be_looked_at
 from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.autograd_graph import leaves_of
-from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
@@ -78,7 +77,7 @@ class PlainStep:
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
-        state = RandomAndBufferState(self.model, self.inputs.device(self.model)) if self.form.rewindable else None
+        state = RandomAndBufferState(self.model, self.inputs) if self.form.rewindable else None
         if state is not None:
             state.remember()
         batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
@@ -92,7 +91,7 @@ class PlainStep:
                 state.rewind()
             raise
         total = weighted_sum(self.values, active, self.form.objective.base_weight)
-        if is_at_hand(total) and not math.isfinite(total.item()):
+        if may_be_looked_at(total) and not math.isfinite(total.item()):
             check_finite(self.values, batch)
         self.total = total
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inputgrad.devices import length, numbers, wide
 from inputgrad.engines.base import Linearization
 from inputgrad.heads import Score
 from inputgrad.torch_internals.autograd_graph import leaves_of
@@ -35,15 +36,15 @@ class SharedBaseLoss:
     def split(self, value: Tensor, cotangent: Tensor | None) -> tuple[float, Tensor | None]:
         """The multiple of Σs that the engine takes along for ``value``, and what the cotangent at the output holds beyond it; None for nothing."""
         factor = self._factor(value)
-        taken = (self.multiple.cotangent.double() * (factor * self.multiple.c)).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
+        taken = (wide(self.multiple.cotangent) * (factor * self.multiple.c)).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
         left = -taken if cotangent is None else cotangent - taken
-        times, beyond, size = torch.stack([factor, left.double().norm(), taken.double().norm()]).tolist()  # a device is waited for once
+        times, beyond, size = numbers([factor, length(left), length(taken)])  # a device is waited for once
         return self.multiple.c * times, left if beyond > _ROUNDINGS * torch.finfo(taken.dtype).eps * size else None
 
     def _factor(self, value: Tensor) -> Tensor:
         """How often the base loss is in the value: once, or as often as a gradient scaler says. Once too where it is not there at all."""
         (factor,) = torch.autograd.grad(value, self.base, retain_graph=True, allow_unused=True, materialize_grads=True)
-        factor = factor.detach().double()  # torch 2.8's zeros of materialize_grads require a gradient
+        factor = wide(factor.detach())  # torch 2.8's zeros of materialize_grads require a gradient
         return torch.where(factor == 0, 1.0, factor)
 
 
@@ -58,7 +59,8 @@ def as_multiple(value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Mu
     (own,) = torch.autograd.grad(scores.sum(), leaf)
     (whole,) = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
     whole = whole.detach()
-    multiple = (whole.double() * own.double()).sum() / own.double().square().sum()  # NaN where there is none
-    off = (whole.double() - multiple * own.double()).norm()
-    c, far, length = torch.stack([multiple, off, whole.double().norm()]).tolist()  # a device is waited for once
-    return Multiple(c, own) if far <= _ROUNDINGS * torch.finfo(own.dtype).eps * length else None
+    unit = length(own)
+    direction = wide(own) / unit  # NaN where there is none
+    multiple = (wide(whole) * direction).sum() / unit
+    c, far, size = numbers([multiple, length(wide(whole) - multiple * wide(own)), length(whole)])
+    return Multiple(c, own) if far <= _ROUNDINGS * torch.finfo(own.dtype).eps * size else None

@@ -60,7 +60,7 @@ class Verifier:
         largest = max((abs(float(item.weight)) for item in active), default=0.0) or 1.0  # the total is of ordinary size, however small the weights are
         self._active = [replace(item, weight=float(item.weight) / largest or 1.0) for item in active]
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._state = RandomAndBufferState(model, inputs.device(model))
+        self._state = RandomAndBufferState(model, inputs)
         self._state.remember()
 
     def verify(self, engine: Engine) -> Verification:
@@ -111,7 +111,7 @@ class Verifier:
         size = 4 * max(torch.finfo(parameter.dtype).eps for parameter in self._parameters)
 
         def jitter(tensor: Tensor) -> Tensor:
-            return tensor.detach() * torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+            return tensor.detach() * torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.dtype).to(tensor.device)
 
         here = _sketches(self._gradients(engine))
 
@@ -157,7 +157,7 @@ class Verifier:
     def _value(self, frozen: FrozenDecisions) -> float:
         call = self._objective.on(self._model, self._inputs, self._target, self._active, differentiable=False, frozen=frozen)
         with self._state.run(), frozen.evaluation(), call as opened:
-            return float(opened.total(opened.values()).detach().double())
+            return float(opened.total(opened.values()).detach())
 
 
 def _sketches(gradients: list[Tensor | None]) -> list[Tensor | None]:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import number
 from inputgrad.distributed.ddp import as_forward_pass, unwrap_ddp
 from inputgrad.identity import identity_of
 from inputgrad.step.active_terms import ActiveTerm, warn_if_stateful
@@ -39,7 +39,7 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
             step,
             evaluation.inputs.as_given(),
             evaluation.target,
-            weights=[torch.tensor(float(item.weight), dtype=torch.float64) for item in call.active],
+            weights=[number(float(item.weight), evaluation.inputs.device(model)) for item in call.active],
             schedule=(objective.base_counts, objective.base_weight, *((item.name, item.fraction, _keys(item.sample_weights)) for item in call.active)),
             holders=(objective.base, objective.output, *(item.term for item in call.active), *_callables(call.active)),
         )

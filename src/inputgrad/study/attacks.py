@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import devices_of
+from inputgrad.passes.random_state import kept_random_state
 from inputgrad.report.record import AttackCurve
 
 with warnings.catch_warnings():
@@ -31,7 +33,7 @@ def curves(model: nn.Module, inputs: Tensor, labels: Tensor, bounds: tuple[float
     """The accuracy at each ε under each attack, on the first `AT_MOST` samples. The model is attacked in evaluation mode; the random state is left alone."""
     inputs, labels = inputs[:AT_MOST], labels[:AT_MOST]
     found = []
-    with _untouched(model), torch.random.fork_rng():
+    with _untouched(model), kept_random_state(devices_of(model, (inputs,))):
         for name, settings in ATTACKS.items():
             torch.manual_seed(seed)  # the attack starts at random: the same for every run
             found.append(AttackCurve(name, list(epsilons), _accuracies(model, settings, inputs, labels, bounds, epsilons)))

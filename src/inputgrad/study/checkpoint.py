@@ -4,12 +4,14 @@ Knows torch's saving and the random states; knows no config and no epoch.
 """
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from inputgrad.devices import generator_state, set_generator_state
 from inputgrad.study import writing
 from inputgrad.study.problems import StudyError
 
@@ -24,26 +26,27 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_states() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's generators, of every GPU's too."""
+def random_states(devices: Iterable[torch.device] = ()) -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's generators, and those of the devices that the run uses."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
         "numpy": (str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "devices": {str(device): generator_state(device) for device in devices},
     }
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    """Put back what `random_states` gave."""
+def restore_random_states(states: dict[str, Any], devices: Iterable[torch.device] = ()) -> None:
+    """Put back what `random_states` gave, on as many devices as there are now."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    for device, state in zip(devices, states.get("devices", {}).values(), strict=False):  # in order: they may be others, and fewer, than they were
+        if len(state) == len(generator_state(device)):  # of the same kind
+            set_generator_state(device, state)
 
 
 def save(state: dict[str, Any], path: Path) -> None:

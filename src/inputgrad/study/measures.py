@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from inputgrad import heads
+from inputgrad.devices import devices_of
 from inputgrad.loss import InputGradientLoss
 from inputgrad.operators.functions import follow_gradient, output_and_gradient
+from inputgrad.passes.random_state import kept_random_state
 from inputgrad.report.record import AttackCurve, Epoch, Path, Pictures, RunRecord
 from inputgrad.study import attacks
 from inputgrad.study.assembly import Assembly
@@ -28,7 +30,7 @@ PACKAGES = ("inputgrad", "torch", "foolbox", "scikit-learn", "numpy")
 def measured(assembly: Assembly, epochs: list[Epoch], before: tuple[float, list[float]], seconds: float) -> RunRecord:
     """The record of a finished run. before: the score and the gradient norms of the untrained network."""
     config, data = assembly.config, assembly.data
-    with torch.random.fork_rng():
+    with kept_random_state(devices_of(assembly.model)):
         pictures, path = (_pictures(assembly), _path(assembly)) if data.is_image else (None, None)
         return RunRecord(
             name=config.name, title=config.title or config.name, task=data.task, data=data.describe(),

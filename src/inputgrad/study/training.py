@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Step
+from inputgrad.devices import devices_of
+from inputgrad.passes.random_state import kept_random_state
 from inputgrad.report.record import Epoch
 from inputgrad.study import checkpoint, distributed
 from inputgrad.study.assembly import Assembly
@@ -67,7 +69,7 @@ class Training:
             "model": self.assembly.model.state_dict(),
             "optimizer": self.assembly.optimizer.state_dict(),
             "criterion": criterion.state_dict() if isinstance(criterion, nn.Module) else {},
-            "random": distributed.gathered(checkpoint.random_states()),
+            "random": distributed.gathered(checkpoint.random_states(devices_of(self.assembly.model))),
             "order": self._order.get_state(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
         }
@@ -85,7 +87,7 @@ class Training:
             self._order.set_state(state["order"])
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
             if len(state["random"]) == distributed.ranks():
-                checkpoint.restore_random_states(state["random"][distributed.rank()])
+                checkpoint.restore_random_states(state["random"][distributed.rank()], devices_of(self.assembly.model))
             else:
                 checkpoint.seed_all(distributed.seeded(self.assembly.config.seed + 1000 * len(self.epochs)))
         except (RuntimeError, TypeError, LookupError, AttributeError) as error:
@@ -119,7 +121,7 @@ class Training:
 
 def score(assembly: Assembly, inputs: Tensor, labels: Tensor) -> float:
     """Accuracy (0..1) for classes, mean squared error for wanted values; in evaluation mode, with the random state left alone."""
-    with torch.random.fork_rng():
+    with kept_random_state(devices_of(assembly.model)):
         output = torch.cat([assembly.output(part).cpu() for part in inputs.split(CHUNK)])
     if assembly.data.task == "classification":
         return (output.argmax(1) == labels).double().mean().item()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inputgrad.attributions.methods import Attribution, InputGradient, check_attribution
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_once
 from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
@@ -16,8 +17,7 @@ from inputgrad.terms.gradient_match import broadcast, root, shaped
 from inputgrad.terms.gradient_norm import flattened
 from inputgrad.variables import Key, described
 
-Method = Attribution | Callable[[Batch], Tensor]
-"""An attribution method, or any callable ``batch -> [N, *input]``."""
+Method = Attribution | Callable[[Batch], Tensor]  # an attribution method, or any callable ``batch -> [N, *input]``
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,10 +227,10 @@ class GraphPrior(OfAttributions):
         phi = flattened(self.attributions(batch))
         mean = (phi.abs() if self.magnitudes else phi).mean(0)
         try:
-            squares = (mean[self.edges[0].to(mean.device)] - mean[self.edges[1].to(mean.device)]).square()
+            squares = torch.sub(*mean[moved_once(self.edges, mean.device)]).square()
         except IndexError as error:
             raise ValueError(f"GraphPrior: edges name feature {int(self.edges.max())}, and a sample has the features 0..{len(mean) - 1}") from error
-        return (squares if self.weights is None else squares * self.weights.to(mean)).sum()
+        return (squares if self.weights is None else squares * moved_once(self.weights, mean.device, mean.dtype)).sum()
 
 
 def gini(values: Tensor) -> Tensor:

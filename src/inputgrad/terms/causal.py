@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_like
 from inputgrad.operators.fields import Field
 from inputgrad.operators.functions import field
 from inputgrad.terms.base import Per
@@ -71,4 +72,5 @@ class CausalResidual(OnField):
 
     def _weights(self, losses: Tensor) -> Tensor:
         before = losses.detach().cumsum(0) - losses.detach()
-        return torch.exp(-torch.as_tensor(self.epsilon).detach().to(before) * before)
+        epsilon = moved_like(self.epsilon, before) if isinstance(self.epsilon, Tensor) else self.epsilon
+        return torch.exp(-epsilon * before)

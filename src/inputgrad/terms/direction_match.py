@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_like
 from inputgrad.heads import Of
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, part_of_target, resolve_tensor
@@ -92,7 +93,7 @@ def mask_of(name: str, mask: TensorRef, batch: Batch, numbers: Tensor) -> Tensor
 def _one_a_sample(direction: Any, gradient: Tensor) -> Tensor:
     if not isinstance(direction, Tensor):
         raise TypeError(f"DirectionMatch: the callable direction must return a tensor, got {type(direction).__name__}")
-    direction = direction.detach().to(gradient)
+    direction = moved_like(direction, gradient)
     if direction.shape == gradient.shape:
         return direction
     if direction.shape == gradient.shape[1:]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_like
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.passes.precision import widened
@@ -168,7 +169,7 @@ def summed(rows: Tensor, index: Tensor, size: int) -> Tensor:
 
 def shaped(name: str, labels: Tensor, gradient: Tensor) -> Tensor:
     """Labels of the gradient's shape, or of one sample's for all, in the gradient's type; constants."""
-    labels = labels.detach().to(gradient)
+    labels = moved_like(labels, gradient)
     if labels.shape == gradient.shape:
         return labels
     if labels.shape == gradient.shape[1:]:
@@ -178,7 +179,7 @@ def shaped(name: str, labels: Tensor, gradient: Tensor) -> Tensor:
 
 def broadcast(name: str, labels: Tensor, gradient: Tensor) -> Tensor:
     """As `shaped`, with size 1 allowed in any dimension."""
-    labels = labels.detach().to(gradient)
+    labels = moved_like(labels, gradient)
     whole = labels[None] if labels.dim() == gradient.dim() - 1 else labels
     if whole.dim() == gradient.dim() and all(own in (1, wanted) for own, wanted in zip(whole.shape, gradient.shape, strict=True)):
         return whole

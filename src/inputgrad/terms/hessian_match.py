@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import constant
 from inputgrad.heads import Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
 from inputgrad.passes.precision import widened
@@ -88,7 +89,7 @@ class HessianMatch(Term):
         rows = self.rows if isinstance(self.rows, tuple) else range(size)
         if not all(-size <= row < size for row in rows):
             raise ValueError(f"HessianMatch: rows={self.rows!r} names entries outside 0..{size - 1} of one sample of the input")
-        return torch.tensor([row % size for row in rows], device=x.device).expand(n, -1)
+        return constant([row % size for row in rows], x.device, torch.long).expand(n, -1)
 
     def _distance(self, hessian: Tensor, chosen: Tensor, batch: Batch) -> Tensor:
         wanted = self._labels("wanted", batch, hessian, chosen)

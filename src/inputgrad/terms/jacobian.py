@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import moved_like
 from inputgrad.heads import EachOutput, Head, Inner, Of, RandomProjection, resolve
 from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
@@ -89,7 +90,7 @@ class DirectionalDerivative(Term):
                 f"DirectionalDerivative: wanted has shape {list(wanted.shape)}, and the derivatives along the directions have {list(derivatives.shape)} "
                 "([N, K, I]; without K for a head of one score, without I for one direction): give one wanted value for each"
             )
-        return wanted.detach().to(derivatives)
+        return moved_like(wanted, derivatives)
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
 def _directions(given: Tensor, gradient: Tensor, several_rows: bool) -> tuple[Tensor, bool]:
     """``[N or 1, I, D]``, and whether there are several a sample."""
     size, shape = gradient.shape[0], gradient.shape[2 if several_rows else 1 :]
-    given = given.detach().to(gradient)
+    given = moved_like(given, gradient)
     if given.shape == shape:
         return given.reshape(1, 1, -1), False
     if given.shape == (size, *shape):

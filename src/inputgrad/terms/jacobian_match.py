@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
+from inputgrad.devices import module_on, moved_like, moved_once
 from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
 from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
@@ -85,9 +86,10 @@ class JacobianMatch(Term):
         from inputgrad.operators.functions import output_and_gradient  # the operators know the loss, which knows the terms
 
         head = None if self.of == "largest" else self._head(batch)
+        teacher = module_on(teacher, batch.device)
         output, gradient = output_and_gradient(teacher, batch.inputs, of=head or _largest, target=batch.target, wrt=self.wrt)
         if head is None:
-            head = FixedProjection(torch.eye(output[0].numel()).to(output)[output.flatten(1).argmax(1)][:, None])
+            head = FixedProjection(torch.eye(output[0].numel(), dtype=output.dtype, device=output.device)[output.flatten(1).argmax(1)][:, None])
         return head, gradient
 
     def _from_labels(self, labels: TensorRef, batch: Batch) -> tuple[Head, Tensor]:
@@ -98,7 +100,7 @@ class JacobianMatch(Term):
                 f"JacobianMatch: wanted has shape {list(jacobian.shape)}; expected the whole Jacobian [N, C, *input] = {list(whole)}, or one for all, "
                 f"{list(whole[1:])}. For labels of one score take GradientMatch"
             )
-        return head, _picked(head, jacobian.expand(whole).to(batch.output), batch.target)
+        return head, _picked(head, moved_like(jacobian, batch.output).expand(whole), batch.target)
 
     def _head(self, batch: Batch) -> Head:
         """The rows as a head, its draws made: the same for both sides."""
@@ -121,7 +123,7 @@ def _largest(output: Tensor, _target: Any) -> Tensor:
 def _picked(head: Head, jacobian: Tensor, target: Any) -> Tensor:
     """The rows of the whole Jacobian ``[N, C, *input]`` that a head takes."""
     if isinstance(head, FixedProjection):
-        return torch.einsum("nkc,nc...->nk...", head.directions.to(jacobian), jacobian)
+        return torch.einsum("nkc,nc...->nk...", moved_once(head.directions, jacobian.device, jacobian.dtype), jacobian)
     if isinstance(head, OneOutput):
         return jacobian[:, head.index]
     if isinstance(head, LabelOutput):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import constant
 from inputgrad.errors import nearest
 from inputgrad.heads import Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
@@ -161,7 +162,7 @@ def _hinge(slopes: Tensor, margin: float, power: int) -> Tensor:
 def _picked(name: str, flat: Tensor, features: Mapping[int, int]) -> Tensor:
     """The signed entries of the chosen features, from the last dimension."""
     columns = [_column(name, feature, flat.shape[-1]) for feature in features]
-    return flat[..., columns] * torch.tensor(list(features.values()), dtype=flat.dtype, device=flat.device)
+    return flat[..., constant(columns, flat.device, torch.long)] * constant(list(features.values()), flat.device, flat.dtype)
 
 
 def _column(name: str, feature: int, size: int) -> int:

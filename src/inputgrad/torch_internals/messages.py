@@ -27,6 +27,10 @@ LEAF_ASKED_FOR = Message(("leaf node",), "autograd.grad asks for the gradient of
 CHECKPOINT = Message(("checkpoint",), "a checkpointed region stands in the way")
 NO_SECOND_DERIVATIVE = Message(("not implemented", "double backward"), "an operation has no second derivative")
 WRITTEN_OVER = Message(("modified by an inplace operation",), "what the graph keeps was written over")
+OTHER_DEVICE = Message(
+    ("be on the same device", "but expected it to be on", "and weight type", "on the same device as", "not been allocated on MPS"),
+    "tensors of two devices meet",
+)
 OTHER_PROCESS = Message(("gloo", "nccl"), "another process is gone, or waits for something else")
 _OUT_OF_MEMORY = Message(("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "std::bad_alloc"))
 _OF_A_DEVICE = Message(

@@ -120,7 +120,7 @@ class CompiledStep:
 def computes_in_float16(model: nn.Module) -> bool:
     """Whether the gradients of this model are computed in float16 here, and kept in a wider type."""
     parameters = [*model.parameters()]
-    return is_float16_autocast(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
+    return bool(parameters) and is_float16_autocast(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
 
 
 _LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)

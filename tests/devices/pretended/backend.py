@@ -28,7 +28,7 @@ WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select
 """Kernels whose answer, or its shape, the host waits for."""
 BY_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
 """Operations that take indices of the CPU."""
-SCALARS = ("where", "fill_", "masked_fill", "masked_fill_", *BY_INDEX)
+SCALARS = ("where", "floor_divide", "floor_divide_", "remainder", "fill_", "masked_fill", "masked_fill_", *BY_INDEX)
 """Operations that take a single number of the CPU, as all that work number by number do."""
 MIXING = {"set_", "_pin_memory", "is_pinned"}
 """Operations that may take tensors of both."""
@@ -55,8 +55,8 @@ class State:
         self.events: list[tuple[str, str]] = []
         """What the host waited for or copied, and where."""
         self.has_float64 = True
-        self.random: Tensor | None = None
-        """The state of its generator; None while it shares the CPU's, for numbers to be compared."""
+        self.random: torch.Generator | None = None
+        """Its generator; None while it shares the CPU's, for numbers to be compared."""
 
 
 STATE = State()
@@ -77,20 +77,20 @@ class Backend:
     @staticmethod
     def manual_seed_all(seed: int) -> None:
         if STATE.random is not None:
-            STATE.random = torch.Generator().manual_seed(seed).get_state()
+            STATE.random.manual_seed(seed)
 
     manual_seed = manual_seed_all
 
     @staticmethod
     def get_rng_state(_device: Any = None) -> Tensor:
-        return torch.get_rng_state() if STATE.random is None else STATE.random.clone()
+        return torch.get_rng_state() if STATE.random is None else STATE.random.get_state()
 
     @staticmethod
     def set_rng_state(state: Tensor, _device: Any = None) -> None:
         if STATE.random is None:
             torch.set_rng_state(state)
         else:
-            STATE.random = state.clone()
+            STATE.random.set_state(state)
 
     @staticmethod
     def synchronize(_device: Any = None) -> None:
@@ -193,7 +193,7 @@ def _run(operation: Any, *args: Any, **kwargs: Any) -> Any:
         return _copied(*args)
     if name == "set_":
         return operation.redispatch(_ON_CPU, *args)
-    leaves, structure = pytree.tree_flatten((args, kwargs))
+    leaves, structure = pytree.tree_flatten((_with_tensors(operation, args), kwargs))
     _check_mixing(operation, name, leaves)
     _tell(operation, name, args, kwargs, leaves)
     storages = {leaf.untyped_storage().host.data_ptr(): leaf.untyped_storage() for leaf in leaves if is_there(leaf) and hasattr(leaf.untyped_storage(), "host")}
@@ -217,6 +217,12 @@ def _run(operation: Any, *args: Any, **kwargs: Any) -> Any:
     return pytree.tree_map(returned, result)
 
 
+def _with_tensors(operation: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Numbers that torch hands over in place of tensors, as tensors again."""
+    wanted = (str(argument.type) == "Tensor" for argument in operation._schema.arguments)
+    return tuple(torch.tensor(z) if isinstance(z, (int, float)) and is_tensor else z for z, is_tensor in zip(args, wanted, strict=False))
+
+
 def _copied(source: Tensor, target: Tensor, _non_blocking: bool = False) -> Tensor:
     if is_there(source) != is_there(target):
         _seen("wait: to the CPU" if is_there(source) else "copy: to the device")
@@ -236,16 +242,7 @@ def _check_mixing(operation: Any, name: str, leaves: list[Any]) -> None:
     if name in MIXING or not any(map(is_there, leaves)):
         return
     others = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not is_there(leaf) and leaf.device.type != "meta"]
-    allowed = torch.Tag.pointwise in operation.tags or name in (
-        "where",
-        "fill_",
-        "index_put_",
-        "_index_put_impl_",
-        "masked_fill",
-        "masked_fill_",
-        "stack",
-        "cat",
-    )
+    allowed = torch.Tag.pointwise in operation.tags or name in SCALARS
     indices = name in BY_INDEX
     for other in others:
         if other.dim() == 0 and allowed:
@@ -274,9 +271,9 @@ def _random(operation: Any, kwargs: dict[str, Any]) -> Iterator[None]:
         yield
         return
     before = torch.get_rng_state()
-    torch.set_rng_state(STATE.random)
+    torch.set_rng_state(STATE.random.get_state())
     try:
         yield
     finally:
-        STATE.random = torch.get_rng_state()
+        STATE.random.set_state(torch.get_rng_state())
         torch.set_rng_state(before)

@@ -10,6 +10,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from inputgrad.devices import constant
 from inputgrad.operators.taylor.layout import Factor, Layout, Term
 
 Coefficients = tuple[Tensor | None, ...]
@@ -66,7 +67,7 @@ def taken(blocks: Coefficients, factor: Factor) -> Tensor | None:
     block = blocks[factor.block]
     if block is None or factor.rows is None:
         return block
-    return block[factor.rows.start : factor.rows.stop] if isinstance(factor.rows, range) else block[list(factor.rows)]
+    return block[factor.rows.start : factor.rows.stop] if isinstance(factor.rows, range) else block[constant(list(factor.rows), block.device, torch.long)]
 
 
 def _weighted(product: Tensor, number: float, weights: tuple[float, ...] | None) -> Tensor:
@@ -74,7 +75,7 @@ def _weighted(product: Tensor, number: float, weights: tuple[float, ...] | None)
         if len(set(weights)) == 1:
             number *= weights[0]
         else:
-            product = product * product.new_tensor(weights).view(-1, *[1] * (product.dim() - 1))
+            product = product * constant(weights, product.device, product.dtype).view(-1, *[1] * (product.dim() - 1))
         product = product.sum(0, keepdim=True)
     return product if number == 1 else product * number
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.devices import constant
 from inputgrad.operators.taylor.algebra import Coefficients, chain
 from inputgrad.operators.taylor.layout import Layout, Rows, Term
 
@@ -159,7 +160,7 @@ def _with_products(total: Tensor | None, u: Tensor, weight: Tensor, terms: Seque
             if rows is None or isinstance(rows, range):
                 _rows(total, rows).addcmul_(_rows(u, other), scaled, value=factor)
             else:
-                total.index_add_(0, torch.tensor(rows, device=u.device), _rows(u, other) * scaled, alpha=factor)
+                total.index_add_(0, constant(list(rows), u.device, torch.long), _rows(u, other) * scaled, alpha=factor)
     assert total is not None
     return total
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from inputgrad.devices import length, numbers, wide
 from inputgrad.memory import memory
 from inputgrad.operators.taylor.jet import NoRuleError
 from inputgrad.passes.changes import is_module
@@ -122,8 +123,7 @@ def _by_sample(factors: Tensor, tensor: Tensor) -> Tensor:
 def _distance(a: Tensor, b: Tensor) -> float:
     if a.shape != b.shape:
         return float("inf")
-    size = float(b.double().norm())
-    off = float((a.double() - b.double()).norm())
+    size, off = numbers([length(b), length(wide(a) - wide(b))])
     return off / size if size else 0.0 if off == 0 else float("inf")
 
 

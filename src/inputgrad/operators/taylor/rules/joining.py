@@ -90,7 +90,7 @@ def _block(tensor: Any, number: int, dimensions: int) -> Tensor | None:
 
 @rule_for(*forms("masked_fill"))
 def masked_fill(func: Any, x: Any, mask: Tensor, value: Any) -> Any:
-    return chosen(mask, value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
+    return chosen(mask, value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype, device=x.device), x)
 
 
 @rule_for(*forms("masked_fill_"))
