@@ -23,6 +23,7 @@ WAYS = (
     "handwritten",
     "lean",
     "double_backward",
+    "recompute",
     "reverse_over_forward",
     "central",
     "one_sided",

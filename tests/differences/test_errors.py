@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import FiniteDifference, GradientRequest
 from inputgrad.passes.displaced import FrozenBranches
-from inputgrad.passes.forward_pass import PassOptions
+from inputgrad.passes.pass_options import PassOptions
 from tests.table import CASES, WATCHED, error
 from tests.textbook import Gradients, distance, parameter_gradients
 

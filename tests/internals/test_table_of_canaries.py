@@ -17,9 +17,9 @@ import inputgrad
 from inputgrad import torch_internals
 from inputgrad.errors import EngineError, MissingInternalError
 from inputgrad.torch_internals.required import READ_IN, Required
-from tests.internals import register, test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler, test_scripts
+from tests.internals import register, test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler, test_operations_and_memory, test_scripts
 
-TESTS: tuple[ModuleType, ...] = (test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler, test_scripts)
+TESTS: tuple[ModuleType, ...] = (test_autograd_and_modes, test_distributed_and_messages, test_models_and_compiler, test_operations_and_memory, test_scripts)
 """Their import fills the tables of `register`."""
 NO_PART_OF_TORCH = ("required", "draws")
 """Modules whose functions look up nothing private: the error, and draws by public functions."""

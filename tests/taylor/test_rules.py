@@ -12,8 +12,9 @@ from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.model_pass import expanded, unit_directions
 from inputgrad.operators.taylor.plan import Plan
 from inputgrad.operators.taylor.reference import nested, read
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.outputs import default_output
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.variables import ModelInputs
 

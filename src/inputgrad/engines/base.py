@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.heads import Score
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.tracing.records import StepRequest, StepResult
 from inputgrad.variables import Key
 

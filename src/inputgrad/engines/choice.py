@@ -14,7 +14,7 @@ from inputgrad.engines.finite_difference import FiniteDifference
 from inputgrad.engines.reverse_over_forward import ReverseOverForward
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
-from inputgrad.passes.forward_pass import PassOptions
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.passes.uncompiled import compiled_part
 from inputgrad.torch_internals import fsdp

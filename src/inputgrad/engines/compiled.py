@@ -17,8 +17,8 @@ from inputgrad.engines.choice import Auto
 from inputgrad.engines.eager_gradient import eager_gradients, relative
 from inputgrad.errors import warn
 from inputgrad.memory import memory
-from inputgrad.passes.forward_pass import PassOptions
 from inputgrad.passes.in_chunks import sketch
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.torch_internals import messages, pytree
 from inputgrad.tracing.guards import captured_state, model_form

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from inputgrad.derivatives import BackwardTarget
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
-from inputgrad.passes.forward_pass import PassOptions
+from inputgrad.errors import EngineError
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.second_derivative import as_engine_error, check_second_derivative, is_checked
+
+_WHOLE = "Use activation checkpointing with engine='double_backward'"
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,12 @@ class DoubleBackward(Engine):
     """⟨v, g⟩ with g = ``autograd.grad(s.sum(), z, create_graph=True)``, differentiated by autograd (Drucker & LeCun 1992).
 
     own_derivatives: put the library's own second derivatives in place where torch's are slow or missing (`inputgrad.derivatives`).
+    recompute: hold less memory. What cheap operations can compute again (activations, normalisations, changes of shape) is computed again in the backward
+    passes and not held; of the products of the backward pass that gives the input gradient, every third is held. The gradients are the same numbers.
     """
 
     own_derivatives: bool = True
+    recompute: bool = False
 
     name: ClassVar[str] = "double_backward"
     traits: ClassVar[Traits] = Traits(
@@ -35,10 +41,12 @@ class DoubleBackward(Engine):
     )
 
     def pass_options(self, model: nn.Module) -> PassOptions:
-        return PassOptions(phase=BackwardTarget() if self.own_derivatives else None, whole=True)
+        return PassOptions(phase=BackwardTarget() if self.own_derivatives else None, whole=True, recompute=self.recompute)
 
     def linearize(self, request: GradientRequest) -> Linearization:
         forward, score = request.forward, request.score
+        if self.recompute and (forward.placement.is_fsdp or forward.placement.is_sharded):
+            raise EngineError(f"DoubleBackward(recompute=True) does not work with sharded models, and {type(forward.model).__name__} is one. {_WHOLE}")
         forward.gather()
         forward.primal()  # an error of the model's own forward pass stays its own
         with as_engine_error(self, forward, "twice"):

@@ -33,10 +33,11 @@ from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.displaced import FrozenBranches, check_run_again, norms_of_inputs_and_rows, score_at_displacement, sum_of_scores
 from inputgrad.passes.first_derivative import check_first_derivative, step_refinement
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.in_chunks import sketch
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.joint_gradients import input_and_parameter_gradients
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.rounding import HALF, dtypes_inside, rounding
 from inputgrad.variables import Key
 

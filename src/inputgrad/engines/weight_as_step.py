@@ -29,8 +29,9 @@ from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, score_at_displacement
 from inputgrad.passes.first_derivative import check_first_derivative
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.rounding import dtypes_inside, rounding
 from inputgrad.variables import Key
 

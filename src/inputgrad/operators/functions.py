@@ -24,11 +24,12 @@ from inputgrad.operators.fields import Field, all_keys, field_of_batch, make_fie
 from inputgrad.operators.probes import Probe, check_probes, probes_for
 from inputgrad.operators.taylor import questions
 from inputgrad.operators.taylor.field_source import FieldSource
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.model_checks import check_model, coupled_modules, without_inference_tensors
 from inputgrad.passes.output_views import scored
 from inputgrad.passes.outputs import default_output, one_output
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.perturbations.gradient_paths import follow_gradient
 from inputgrad.places.base import Place

@@ -20,6 +20,8 @@ from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
 from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
 from inputgrad.passes.outputs import DEPENDS, check_graph, check_output, default_output, representative, with_tensors
+from inputgrad.passes.pass_options import PassOptions
+from inputgrad.passes.recomputed.saving import PRODUCTS, Recomputation
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
@@ -34,20 +36,6 @@ class Run:
     output: Tensor
     variables: Mapping[Key, Tensor]
     returned: Any = None
-
-
-@dataclass(frozen=True)
-class PassOptions:
-    """What an engine wants done around the runs of the model."""
-
-    tape: BranchTape | None = None
-    phase: BackwardTarget | None = None
-    whole: bool = False
-    """Whether sharded parameters must be whole for the step."""
-    any_order: bool = False
-    """Whether the output will be differentiated more than twice."""
-    spent_at_once: bool = False
-    """Whether the pass that gives the input gradient may free the graph: whoever wants another gradient runs the model again."""
 
 
 class ForwardPass:
@@ -65,7 +53,7 @@ class ForwardPass:
         wrt: tuple[Key, ...],
         pick: Callable[[Any], Tensor],
         replay: RandomAndBufferState,
-        watch: "PassOptions | None" = None,
+        watch: PassOptions | None = None,
         output_module: str | None = None,
     ) -> None:
         self.model = model
@@ -76,8 +64,8 @@ class ForwardPass:
         self._output_module = output_module
         self.takes_default_output = pick is default_output and output_module is None
         """Whether nobody has said which output is meant, should the model return several."""
-        watch = watch or PassOptions()
-        self._tape, self._phase, self._any_order = watch.tape, watch.phase, watch.any_order
+        self._tape, self._phase, self._any_order = (watch := watch or PassOptions()).tape, watch.phase, watch.any_order
+        self._recomputation = Recomputation(_held_anyway(model, inputs), PRODUCTS) if watch.recompute else None
         if watch.whole:
             replay.gather()
         self._primal: Run | None = None
@@ -126,10 +114,15 @@ class ForwardPass:
                 check_graph(self._primal.output)
         return self._primal
 
-    def own_derivatives(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def own_derivatives(self) -> Iterator[None]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
         phase = BackwardTarget() if self._any_order else self._phase
-        return SecondDerivatives(phase, any_order=self._any_order) if phase else nullcontext()
+        with self._graph(), SecondDerivatives(phase, any_order=self._any_order) if phase else nullcontext():
+            yield
+
+    def _graph(self, *, backward: bool = False) -> AbstractContextManager[None]:
+        return self._recomputation.recording(backward=backward) if self._recomputation else nullcontext()
 
     def gather(self) -> None:
         """Have sharded parameters whole from here on: a run that was made without is made again."""
@@ -174,9 +167,11 @@ class ForwardPass:
         """The types of what custom Functions computed inside, where the first run was recorded; no graph shows them."""
         return self._tape.dtypes_of_functions if self._tape is not None else set()
 
-    def input_gradient_phase(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def input_gradient_phase(self) -> Iterator[None]:
         """Around the backward pass that gives the input gradient alone."""
-        return self._phase.input_gradient() if self._phase else twice_differentiable_from_local()
+        with self._graph(backward=True), self._phase.input_gradient() if self._phase else twice_differentiable_from_local():
+            yield
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         """A run with each variable z under a key of ``changes`` replaced by ``changes[key](z)``."""
@@ -248,3 +243,8 @@ class ForwardPass:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _held_anyway(model: nn.Module, inputs: ModelInputs) -> list[Tensor]:
+    """What lives on after the step: the parameters, the buffers, and the inputs that were given."""
+    return [*model.parameters(), *model.buffers(), *(tensor.detach() for _, tensor in inputs.tensors())]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.passes.directions import Directions
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.frozen import FrozenDecisions
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.passes.value_differences import DIRECTIONS, Misfit, compare

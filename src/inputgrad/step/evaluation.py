@@ -17,9 +17,10 @@ from inputgrad.engines.base import GradientRequest, Linearization, constant_grad
 from inputgrad.heads import Of, Score
 from inputgrad.passes.changes import displacement, is_module, seen, shaped
 from inputgrad.passes.displaced import FrozenBranches
-from inputgrad.passes.forward_pass import ForwardPass, PassOptions, Run
+from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.output_views import OfLosses, scored
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.paused_source import PausedSource
@@ -110,8 +111,7 @@ class Evaluation:
         return linearization
 
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor:
-        (key,) = self._canonical(key)
-        leaf = shaped(key, value, self.variable(key)).detach().requires_grad_()
+        leaf = shaped(key := self._canonical(key)[0], value, self.variable(key)).detach().requires_grad_()
         forward = self._further_pass((key,)).at({key: leaf})
         forward.may_free_graph = True
         (gradient,) = input_gradient(*self._scored(of, forward), (key,), create_graph=False)
@@ -225,8 +225,8 @@ class Evaluation:
         inputs = known.inputs if known is not None else self.inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
         pick = self.setting.pick_one if plain else self.setting.pick
-        self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, pick, self.state, self._options(plain=plain), output_module)
-        return made
+        self._passes[at, kind] = ForwardPass(self.model, inputs, wider, pick, self.state, self._options(plain=plain), output_module)
+        return self._passes[at, kind]
 
     def _options(self, *, plain: bool = False) -> PassOptions:
         if self.setting.frozen is not None:

@@ -160,7 +160,9 @@ def _is_ordinary(inputs: ModelInputs) -> bool:
 
 def _takes_double_backward(objective: Objective, model: nn.Module) -> bool:
     engine = objective.engine
-    return isinstance(engine, DoubleBackward) or (isinstance(engine, Auto) and memory(model).engine is None)
+    if isinstance(engine, DoubleBackward):
+        return not engine.recompute
+    return isinstance(engine, Auto) and memory(model).engine is None
 
 
 def _is_off(verify: bool) -> bool:
