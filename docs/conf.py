@@ -12,7 +12,7 @@ from inputgrad import catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # for extensions/
 
-from extensions import tutorials
+from extensions import catalogue_pages, tutorials
 
 project = "inputgrad"
 author = "the inputgrad developers"
@@ -72,10 +72,17 @@ def with_every_term(page: str) -> str:
 
 def expand(_app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == "catalogue":
-        source[:] = map(with_every_term, source)
+        source[:] = [with_every_term(page).replace(".. overview::", catalogue_pages.overview()) for page in source]
+    elif docname == "which_loss":
+        source[:] = map(catalogue_pages.linked, source)
+
+
+def write_catalogue(app: Sphinx) -> None:
+    catalogue_pages.write(Path(app.srcdir) / "catalogue")
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write_catalogue)
     app.connect("source-read", expand)
     app.connect("source-read", tutorials.add_note)
     app.connect("autodoc-process-docstring", as_restructured_text)

@@ -16,6 +16,10 @@ ORDER = (
     "right_reasons",
     "text_embeddings",
     "semi_supervised",
+    "multi_task",
+    "imitation",
+    "own_term",
+    "from_paper_to_recipe",
 )
 
 NEEDS = {"text_embeddings": "transformers"}

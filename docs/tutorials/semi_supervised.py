@@ -42,7 +42,7 @@ def network():
 # that it change little there. No labels are needed.
 
 
-def vat_by_hand(model, images, epsilon=1.0, xi=0.01):
+def vat_by_hand(model, images, epsilon=0.5, xi=0.01):
     with torch.no_grad():
         p = softmax(model(images), 1)
     direction = normalize(torch.randn_like(images), dim=1).requires_grad_()
@@ -87,7 +87,7 @@ def supervised(model, unlabelled):
 
 labels_alone = train(supervised)
 
-vat = ig.InputGradientLoss(None, ig.recipes.vat(epsilon=1.0))
+vat = ig.InputGradientLoss(None, ig.recipes.vat(epsilon=0.5))
 by_hand = torch.stack([vat_by_hand(labels_alone, images) for _ in range(5)]).mean().item()
 here = torch.stack([vat(labels_alone, images) for _ in range(5)]).mean().item()
 print(f"by hand {by_hand:.3f}, here {here:.3f}: {here / by_hand:.1f} times as much")
@@ -122,7 +122,7 @@ for name, model in models.items():
 # there. It is the same loss.
 
 criterion = ig.OnTarget("label", nn.CrossEntropyLoss()) + ig.recipes.vat(
-    epsilon=1.0, at=ig.Given("unlabelled")
+    epsilon=0.5, at=ig.Given("unlabelled")
 )
 loss = criterion(network(), few_images, {"label": few_labels, "unlabelled": images[:128]})
 loss.backward()

@@ -1,0 +1,245 @@
+"""The catalogue's pages, one for each family of recipes, made of the recipes' docstrings when the pages are built."""
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from extensions import calls, formulas
+from inputgrad import catalogue
+from inputgrad.heads import Of
+from inputgrad.operators.coordinates import Names
+from inputgrad.places.base import Place
+from inputgrad.recipes.physics_informed import Quantity
+from inputgrad.tensor_refs import TensorRef
+from inputgrad.terms.weights import Weight
+from inputgrad.variables import Key, Wrt
+
+FAMILIES = {
+    "norms": ("Norm penalties", "Short input gradients: smooth functions, and some robustness."),
+    "critics": ("Critics of GANs", "Gradient penalties for the critic (the discriminator) of a generative adversarial network."),
+    "matching": ("Labels of derivatives", "Gradients that should equal given ones: slopes, a teacher's gradients, scores."),
+    "differentials": ("Differential machine learning", "Values and their derivatives, such as prices and deltas, on one scale."),
+    "physics": ("Energies and forces", "Forces are minus the gradient of an energy; so are Hamilton's equations."),
+    "force_fields": ("Force fields", "Robust losses for force fields, and what a student learns from a teacher's energy."),
+    "dynamics": ("Dynamics", "Lagrangian networks, neural differential equations, equilibrium layers."),
+    "physics_informed": ("Differential equations", "Physics-informed networks: equations, and their boundary and initial conditions."),
+    "collocation": (
+        "Points and weights of physics-informed networks",
+        "Which points count, and when. Inverse problems need no entry of their own: a coefficient that is an `nn.Parameter` is learned.",
+    ),
+    "constraints": ("Constraints and ensembles", "Monotone functions, prices without arbitrage, members of an ensemble that differ."),
+    "geometry": ("Signed distances", "Networks whose zero set is a surface, from points with normals."),
+    "surfaces": ("Surfaces without normals", "The same from points alone."),
+    "generators": ("Generators", "Penalties on the generator of a generative adversarial network."),
+    "denoising": ("Denoising", "Denoisers that are the gradient of a potential."),
+    "explanations": ("Explanations", "Saliency that should lie, or not lie, on given features."),
+    "adversarial": ("Adversarial training", "The loss at attacked inputs."),
+    "smoothness": ("Smooth losses, and text", "Flat and linear losses, and moved token embeddings."),
+}
+"""Title and first sentence of each family's page, in the order of the catalogue."""
+
+TYPES: list[tuple[Any, str]] = [
+    (Weight, "number, or a callable of the step number"),
+    (Of, "head: a name, an object of `ig.heads`, or a callable"),
+    (Wrt, "position or name of an input, or a tuple of such"),
+    (Key, "position or name of an input"),
+    (TensorRef, "tensor, key of the target, or callable of the batch"),
+    (Quantity, "number, tensor, or callable of the field"),
+    (Names, 'one name per coordinate, such as `"xt"`'),
+    (Place, "place, such as `ig.Given(points)`"),
+    (float, "number"),
+    (int, "whole number"),
+    (bool, "`True` or `False`"),
+    (str, "text"),
+    (Tensor, "tensor"),
+    (type(None), "`None`"),
+]
+USUAL = {
+    "weight": "of the term in the loss",
+    "wrt": "what is differentiated: the input by position or name",
+    "at": "where the gradient is taken; at the samples by default",
+    "of": "what is differentiated",
+    "names": "of the coordinates, one letter per column",
+    "bounds": "low and high, into which attacked inputs are clipped",
+    "epsilon": "the size of the attack",
+    "steps": "of the attack",
+    "step_size": "of the attack",
+}
+
+
+def recipes() -> dict[str, list[catalogue.Entry]]:
+    """The recipes of each family, by the name of its module, in the order of their source."""
+    found: dict[str, list[catalogue.Entry]] = {family: [] for family in FAMILIES}
+    for entry in catalogue.entries():
+        if entry.kind == "recipe":
+            found[entry.family.replace(" ", "_")].append(entry)
+    return {family: sorted(entries, key=lambda entry: entry.made_of.__code__.co_firstlineno) for family, entries in found.items()}
+
+
+def homes() -> dict[str, str]:
+    """The family of each recipe."""
+    return {entry.name: family for family, entries in recipes().items() for entry in entries}
+
+
+def in_words(annotation: Any) -> str:
+    """A type, for readers who do not know the library's aliases."""
+    for alias, words in TYPES:
+        if annotation == alias:
+            return words
+    if typing.get_origin(annotation) is Literal:
+        return " or ".join(f'`"{value}"`' if isinstance(value, str) else f"`{value}`" for value in typing.get_args(annotation))
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        parts = typing.get_args(annotation)
+        for alias, words in TYPES:  # an alias that is a union itself, beside others
+            of_alias = typing.get_args(alias)
+            if of_alias and len(of_alias) < len(parts) and set(map(str, of_alias)) <= set(map(str, parts)):
+                rest = [part for part in parts if str(part) not in set(map(str, of_alias))]
+                return ", or ".join([words, *map(in_words, rest)])
+        return " or ".join(map(in_words, parts))
+    if typing.get_origin(annotation) is Callable:
+        return "callable"
+    shown = getattr(annotation, "__name__", str(annotation)) if not typing.get_args(annotation) else str(annotation)
+    return f"`{re.sub(r'[a-z_]+[.]', '', shown)}`"
+
+
+def parameters(entry: catalogue.Entry) -> Iterator[str]:
+    """A line of the list for each parameter: its type, its default, and what the docstring says of it."""
+    for name, parameter in inspect.signature(entry.made_of).parameters.items():
+        default = "" if parameter.default is parameter.empty else f"; default `{getattr(parameter.default, '__name__', None) or repr(parameter.default)}`"
+        said = _said(name, entry.text)
+        yield f"- **`{name}`** ({in_words(parameter.annotation)}{default})" + (f": {plain(said)}" if said else "")
+
+
+def _said(name: str, text: str) -> str:
+    text = " ".join(text.split())
+    own = re.search(rf"(?:^|[.;)] )(?:\w+, )*{name}(?:, \w+)*: (.+?)(?:\.(?= )|\.$|;(?= \w+:))", text)
+    if own:
+        return own[1] + "."
+    letter = re.search(rf"(\S+) = ``{name}``", text)
+    usual = USUAL.get(name, "")
+    return ", ".join(part for part in (usual, f"{letter[1]} of the formula" if letter else "") if part) + ("." if usual or letter else "")
+
+
+def plain(text: str, linked: dict[str, str] | None = None, family: str = "") -> str:
+    """A docstring's text as Markdown: names of recipes become links, and no sign of it means something else."""
+
+    def shown(part: str) -> str:
+        if not part.startswith("`"):
+            return re.sub(r"([*<\[\]])", r"\\\1", part)
+        name = part.strip("`")
+        if linked and name in linked:
+            return f"[`{name}`]({'' if linked[name] == family else linked[name] + '.md'}#{name})"
+        return f"`{name}`"
+
+    return "".join(map(shown, re.split(r"(``[^`]+``|`[^`]+`)", text)))
+
+
+def details(entry: catalogue.Entry) -> list[str]:
+    """The paragraphs between the formula and "When not": symbols, settings, and where paper and code differ."""
+    paragraphs = re.split(r"\n\s*\n", entry.text)[1:]
+    kept = [part for part in paragraphs if not part.startswith("    ") and not part.lstrip().startswith((">>>", "Source"))]
+    texts = [re.split(r"^(?:When not|Sources?):", part, flags=re.MULTILINE)[0] for part in kept]
+    return [" ".join(text.split()) for text in texts if text.strip()]
+
+
+def link(source: str) -> str:
+    """Where the paper is: arXiv where the source names a number, else a search for its title."""
+    arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", source)
+    title = re.search(r'"([^"]+)"', source)
+    if arxiv:
+        return f"[arXiv](https://arxiv.org/abs/{arxiv[1]})"
+    return f"[find the paper](https://scholar.google.com/scholar?q={quote(title[1])})" if title else ""
+
+
+def cost(name: str) -> str:
+    """Matrix products and convolutions of the call's second step, relative to those of a forward and backward pass of the model."""
+    torch.manual_seed(0)
+    space: dict[str, Any] = {"__name__": "call"}
+    exec(calls.call(name), space)
+    model, inputs, target, criterion = (space[key] for key in ("model", "inputs", "target", "criterion"))
+    with FlopCounterMode(display=False) as plain_step:
+        model(inputs).sum().backward()
+    with FlopCounterMode(display=False) as step:
+        criterion(model, inputs, target).backward()
+    return f"{step.get_total_flops() / plain_step.get_total_flops():.1f}"
+
+
+def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
+    family = homes_[entry.name]
+    signature = f"ig.recipes.{entry.name}({entry.settings})"
+    named = [name for name in dict.fromkeys(re.findall(r"`(\w+)`", entry.text)) if name in homes_ and name != entry.name]
+    others = [name for name, home in homes_.items() if home == family and name != entry.name and name not in named]
+    yield f"## `{entry.name}`"
+    yield plain(entry.summary, homes_, family)
+    yield "```{math}\n" + "\n\n".join(formulas.lines(entry.formula)) + "\n```"
+    yield f"```python\n{_wrapped(signature)}\n```"
+    yield "**Parameters**"
+    yield "\n".join(parameters(entry))
+    if said := details(entry):
+        yield "**Symbols, and where paper and code differ**"
+        yield from (plain(text, homes_, family) for text in said)
+    yield "**A complete call**"
+    yield f"```python\n{calls.call(entry.name).rstrip()}\n```"
+    yield f"**When not:** {plain(entry.when_not, homes_, family)}"
+    if entry.name == "lazy_r1":
+        yield "**Cost:** that of [`r1`](#r1) at one step in `every`, nothing at the others."
+    else:
+        yield f"**Cost:** {cost(entry.name)} times the arithmetic of a plain step (forward and backward pass), counted on the call above."
+    yield f"**Source:** {plain(entry.source, homes_, family)} {link(entry.source)}".rstrip()
+    shown = [f"[`{name}`]({'' if homes_[name] == family else homes_[name] + '.md'}#{name})" for name in [*named, *others[:4]]]
+    if shown:
+        yield f"**See also:** {', '.join(shown)}"
+
+
+def _wrapped(signature: str) -> str:
+    if len(signature) <= 90:
+        return signature
+    head, _, rest = signature.partition("(")
+    return f"{head}(\n    " + ",\n    ".join(re.split(r", (?=\w+(?:=|, |$))", rest[:-1])) + ",\n)"
+
+
+def page(family: str, entries: list[catalogue.Entry], homes_: dict[str, str]) -> str:
+    title, sentence = FAMILIES[family]
+    rows = [f"| [`{entry.name}`](#{entry.name}) | {plain(entry.summary)} |" for entry in entries]
+    table = "\n".join(["| method | what it does |", "| --- | --- |", *rows])
+    parts = [f"# {title}", sentence, table]
+    for entry in entries:
+        parts += section(entry, homes_)
+    return "\n\n".join(parts) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write the pages; a page that is the same stays as it is, so that it is not built again."""
+    folder.mkdir(exist_ok=True)
+    found, homes_ = recipes(), homes()
+    state = torch.get_rng_state()
+    for family, entries in found.items():
+        text, path = page(family, entries, homes_), folder / f"{family}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    torch.set_rng_state(state)
+
+
+def overview() -> str:
+    """For the catalogue's first page: every method by family, and the pages in the side bar."""
+    lines, found = [], recipes()
+    for family, (title, sentence) in FAMILIES.items():
+        lines += [f"### [{title}](catalogue/{family}.md)", sentence]
+        lines.append(", ".join(f"[`{entry.name}`](catalogue/{family}.md#{entry.name})" for entry in found[family]))
+    pages = "\n".join(f"catalogue/{family}" for family in FAMILIES)
+    return "\n\n".join(lines) + f"\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
+
+
+def linked(text: str) -> str:
+    """A page's text, in which every recipe in code quotes leads to its entry."""
+    homes_ = homes()
+    return re.sub(r"(?<!\[)`(\w+)`", lambda name: f"[`{name[1]}`](catalogue/{homes_[name[1]]}.md#{name[1]})" if name[1] in homes_ else name[0], text)

@@ -1,0 +1,105 @@
+"""The catalogue's pages: every recipe has an entry with all its parts, its complete call runs and trains, and its formula is well-formed TeX."""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from inputgrad import catalogue
+
+DOCS = Path(__file__).parents[2] / "docs"
+RECIPES = [entry for entry in catalogue.entries() if entry.kind == "recipe"]
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(DOCS))
+    try:
+        from extensions import catalogue_pages
+
+        yield catalogue_pages
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+def test_every_recipe_has_a_family_and_a_call(pages: Any) -> None:
+    assert sorted(pages.homes()) == sorted(pages.calls.CALLS) == sorted(entry.name for entry in RECIPES)
+    assert all(pages.recipes().values()), "a family without recipes"
+
+
+@pytest.mark.parametrize("entry", RECIPES, ids=lambda entry: entry.name)
+def test_the_complete_call_runs_and_trains(pages: Any, entry: catalogue.Entry) -> None:
+    torch.manual_seed(0)
+    code = pages.calls.call(entry.name)
+    assert f"ig.recipes.{entry.name}(" in code
+    space: dict[str, Any] = {"__name__": "page"}
+    exec(code, space)
+    assert isinstance(space["model"], nn.Module)
+    gradients = [parameter.grad for parameter in space["model"].parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("entry", RECIPES, ids=lambda entry: entry.name)
+def test_the_formula_is_tex(pages: Any, entry: catalogue.Entry) -> None:
+    for line in pages.formulas.lines(entry.formula):
+        bare = line.replace(r"\{", "").replace(r"\}", "")
+        assert bare.count("{") == bare.count("}")
+        assert not re.search(r"_\}|\^\}|[²³ᵀ₁₂\u0300-\u036f‖½]", line), "a sign that TeX does not know in this place"
+        assert not re.search(r"\^\{[^{}]*\}\^|_\{[^{}]*\}_", line), "two exponents or two indices in a row"
+
+
+def test_formulas_as_tex(pages: Any) -> None:
+    assert pages.formulas.tex("‖∂D(x̂_n)/∂x̂_n‖²₂") == r"\Vert \frac{\partial D(\hat{x}_{n})}{\partial \hat{x}_{n}}\Vert ^{2}_{2}"
+    assert pages.formulas.tex("max_{k≠y} p_k") == r"\operatorname{max}_{k\ne y} p_{k}"
+    assert pages.formulas.tex("v ∈ {−1, 1}^D") == r"v \in  \{-1, 1\}^{D}"
+
+
+def test_an_entry_has_its_parts(pages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "cost", lambda name: "2.0")
+    homes = pages.homes()
+    for entry in RECIPES:
+        text = "\n\n".join(pages.section(entry, homes))
+        parts = [
+            f"## `{entry.name}`",
+            "```{math}",
+            f"ig.recipes.{entry.name}(",
+            "**Parameters**",
+            "**A complete call**",
+            "**When not:**",
+            "**Cost:**",
+            "**Source:**",
+        ]
+        places = [text.find(part) for part in parts]
+        assert -1 not in places, entry.name
+        assert places == sorted(places), entry.name
+        for name in inspect.signature(entry.made_of).parameters:
+            assert f"**`{name}`** (" in text
+        assert "inspect._empty" not in text
+        for link in re.findall(r"\]\((\w*(?:\.md)?#\w+)\)", text):
+            page, _, anchor = link.partition("#")
+            assert homes[anchor] == (page.removesuffix(".md") or homes[entry.name])
+
+
+def test_helpers_of_recipes_are_no_methods(pages: Any) -> None:
+    shown = pages.overview()
+    assert "`wgan_gp`" in shown
+    assert not re.search(r"`(Half|Part|Towards|Differentials|MemberLosses|whole_target)`", shown)
+
+
+def test_the_cost_counts_the_passes(pages: Any) -> None:
+    """Double backpropagation takes at least the plain step and a second backward pass, and the exact Jacobian more than one projection."""
+    assert 1.5 < float(pages.cost("double_backpropagation")) < 4
+    assert float(pages.cost("jacobian_spectral_norm")) > float(pages.cost("jacobian_regularization"))
+
+
+def test_names_of_recipes_become_links(pages: Any) -> None:
+    assert pages.linked("take `r1` or `GradientNorm`") == "take [`r1`](catalogue/critics.md#r1) or `GradientNorm`"
