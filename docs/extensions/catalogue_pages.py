@@ -43,6 +43,7 @@ FAMILIES = {
     "denoising": ("Denoising", "Denoisers that are the gradient of a potential."),
     "explanations": ("Explanations", "Saliency that should lie, or not lie, on given features."),
     "adversarial": ("Adversarial training", "The loss at attacked inputs."),
+    "robustness_transfer": ("Transfer of robustness", "A student whose input gradients become those of a robust teacher."),
     "smoothness": ("Smooth losses, and text", "Flat and linear losses, and moved token embeddings."),
 }
 """Title and first sentence of each family's page, in the order of the catalogue."""

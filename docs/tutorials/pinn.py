@@ -89,9 +89,9 @@ def sine(u):
 
 
 terms = (
-    ig.recipes.heat(ALPHA, names="xt")
-    + ig.recipes.condition(0.0, at=ig.Given(edges), names="xt").named("edges")
-    + ig.recipes.condition(sine, at=ig.Given(start), names="xt").named("start")
+    ig.recipes.heat(diffusivity=ALPHA, names="xt")
+    + ig.recipes.condition(value=0.0, at=ig.Given(edges), names="xt").named("edges")
+    + ig.recipes.condition(value=sine, at=ig.Given(start), names="xt").named("start")
 )
 criterion = ig.InputGradientLoss(None, terms)
 
@@ -139,8 +139,8 @@ def wavy(u):
 line, ends = torch.linspace(0, 1, 64)[:, None], torch.tensor([[0.0], [1.0]])
 poisson = ig.InputGradientLoss(
     None,
-    ig.recipes.poisson(wavy, names="x")
-    + ig.recipes.condition(0.0, at=ig.Given(ends), names="x").named("ends"),
+    ig.recipes.poisson(source=wavy, names="x")
+    + ig.recipes.condition(value=0.0, at=ig.Given(ends), names="x").named("ends"),
 )
 balance = ig.adaptive.GradientAnnealing(poisson, equation="residual")
 
@@ -251,7 +251,7 @@ axis.legend()
 measured = torch.rand(100, 2)
 noisy = (exact(measured) + 0.01 * torch.randn(100))[:, None]
 alpha = nn.Parameter(torch.tensor(0.5))
-unknown = nn.MSELoss() + ig.recipes.heat(alpha, names="xt", at=ig.Given(interior))
+unknown = nn.MSELoss() + ig.recipes.heat(diffusivity=alpha, names="xt", at=ig.Given(interior))
 
 model = finish(unknown, network(), measured, noisy, steps=250, more=[alpha])
 print(f"coefficient found: {alpha.item():.3f}, true: {ALPHA}")

@@ -87,7 +87,7 @@ print(f"share of the penalty in the gradient of the weights: {share(whole):.2f}"
 # The target is a dict: the label for the base loss, the mask for the term.
 
 base = ig.OnTarget("label", nn.CrossEntropyLoss())
-criterion = base + ig.recipes.right_for_the_right_reasons("mask", weight=10.0)
+criterion = base + ig.recipes.right_for_the_right_reasons(10.0, mask="mask")
 
 whole = gradient_of(criterion(model, train_images[:64], target), model)
 print(f"share of the penalty in the gradient of the weights: {share(whole):.2f}")

@@ -135,7 +135,7 @@ found = {"plain": report("plain", plain), "logits x 1000": report("logits x 1000
 runs = {
     "double backpropagation": nn.CrossEntropyLoss() + 1.0 * ig.GradientNorm(of="loss", power=2),
     "FGSM training": nn.CrossEntropyLoss() + 1.0 * ig.Adversarial(ig.FGSM(EPSILON, bounds=(0, 1))),
-    "TRADES": nn.CrossEntropyLoss() + ig.recipes.trades(EPSILON, steps=4, bounds=(0, 1)),
+    "TRADES": nn.CrossEntropyLoss() + ig.recipes.trades(epsilon=EPSILON, steps=4, bounds=(0, 1)),
 }
 for name, criterion in runs.items():
     found[name] = report(name, train(criterion))

@@ -135,7 +135,8 @@ cross_entropy = nn.CrossEntropyLoss()
 runs = {
     "plain": ig.InputGradientLoss(cross_entropy),
     "FGM": cross_entropy + 1.0 * ig.Adversarial(small),
-    "FreeLB": cross_entropy + ig.recipes.free_lb(EMBEDDING, 0.3, steps=3, step_size=0.2),
+    "FreeLB": cross_entropy
+    + ig.recipes.free_lb(wrt=EMBEDDING, epsilon=0.3, steps=3, step_size=0.2),
     "gradient norm": cross_entropy + 1.0 * ig.GradientNorm(of="loss", wrt=EMBEDDING),
 }
 
