@@ -12,6 +12,7 @@ from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, gi
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.variables import Key
 
 Vectors = Sequence[Sequence[Tensor]]
@@ -67,6 +68,8 @@ def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
             return taylor(forward)
         except Exception as error:  # what the model itself raises comes again
             give_up(forward, keys, question.name, error)
+    if forward is not None and question.layout.order > 1:
+        check_second_input_derivative(forward)
     return _nested(question, *opened.graph())
 
 
