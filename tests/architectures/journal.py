@@ -72,9 +72,9 @@ class Journal:
         return []
 
     def commits(self, architectures: list[Architecture]) -> dict[str, int]:
-        """How many architectures were judged on which commit."""
+        """How many architectures were judged on which commit; those that were left out are not."""
         lines = [self.judged[_key(one)][True] for one in architectures if True in self.judged.get(_key(one), {})]
-        return dict(Counter(line["commit"] for line in lines).most_common())
+        return dict(Counter(line["commit"] for line in lines if line["verdicts"]).most_common())
 
 
 def _key(architecture: Architecture) -> str:

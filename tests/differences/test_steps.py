@@ -81,3 +81,22 @@ class Exponential(nn.Module):
 
 def test_a_matrix_exponential_is_differenced_without_a_loss_of_digits() -> None:
     assert off_from_value(Exponential(), torch.randn(2, 4, 4, dtype=torch.float64), engine="finite_difference") < 1e-4
+
+
+class Asking(nn.Module):
+    """The gradient of an energy, with a leaf of its own where the input requires no grad: its control flow is another one there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x if x.requires_grad else x.detach().requires_grad_()
+        found: Tensor = torch.autograd.grad(self.net(z).sum(), z, create_graph=True)[0]
+        return found
+
+
+def test_a_model_that_asks_whether_its_input_requires_grad_gets_the_same_answer_again() -> None:
+    model, x = Asking(), torch.randn(5, 3, dtype=torch.float64)
+    for _ in range(2):
+        assert off_from_value(model, x, engine="finite_difference") < 1e-6

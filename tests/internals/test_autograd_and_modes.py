@@ -2,7 +2,7 @@
 
 import operator
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -587,3 +587,45 @@ def test_transforms_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     assert functorch.is_transforming(), "so that no Function of ours meets one"
     with pytest.raises(MissingInternalError, match=r"is_functorch_wrapped_tensor.*reverse_over_forward.*engine='double_backward'"):
         functorch.is_transformed(torch.ones(2))
+
+
+@canary("functorch.has_dual_level")
+def test_a_level_of_forward_mode_is_seen() -> None:
+    assert not functorch.has_dual_level()
+    with torch.autograd.forward_ad.dual_level():
+        assert functorch.has_dual_level()
+    assert not functorch.has_dual_level()
+
+
+@missing("functorch.has_dual_level")
+def test_levels_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.autograd.forward_ad, "_current_level")
+    assert not functorch.has_dual_level()
+
+
+class InBackward(torch.autograd.Function):
+    told: ClassVar[list[bool]] = []
+    """Whether the backward of a Function ran."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        InBackward.told.append(autograd_graph.in_custom_backward())
+        return x.clone()
+
+    @staticmethod
+    def backward(_ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+        InBackward.told.append(autograd_graph.in_custom_backward())
+        return g
+
+
+@canary("autograd_graph.in_custom_backward")
+def test_the_backward_of_a_function_is_seen() -> None:
+    InBackward.told.clear()
+    InBackward.apply(torch.ones(2, requires_grad=True)).sum().backward()
+    assert InBackward.told == [False, True]
+
+
+@missing("autograd_graph.in_custom_backward")
+def test_backwards_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_current_autograd_node")
+    assert not autograd_graph.in_custom_backward()

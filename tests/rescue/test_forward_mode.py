@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 import inputgrad as ig
 from inputgrad.derivatives import forward_mode
@@ -204,3 +205,43 @@ def test_outputs_that_carry_no_derivative_are_handed_on() -> None:
     expected = torch.func.jvp(lambda z: _pair(z, shift=0.3)[0] * _pair(z, shift=0.3)[1] * 7, (z,), (z.cos(),))
     for part, other in zip(torch.func.jvp(scores, (z,), (z.cos(),)), expected, strict=True):
         assert torch.allclose(part, other, rtol=1e-12)
+
+
+class InForwardMode(nn.Module):
+    """A model that takes a derivative by forward mode itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with forward_ad.dual_level():
+            tangent: Tensor = forward_ad.unpack_dual(self.net(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+            return tangent
+
+
+def test_a_model_that_uses_forward_mode_itself_spoils_no_other_model() -> None:
+    """Within its level no trial of a function can be made, and none may count as failed."""
+    before = set(forward_mode._BY_BACKWARD)
+    x = torch.randn(4, 3)
+    with pytest.raises(ig.EngineError, match="Nested forward mode"):
+        ig.InputGradientLoss(None, ig.GradientNorm(), engine="reverse_over_forward")(InForwardMode(), x)
+    assert before == forward_mode._BY_BACKWARD
+    ig.InputGradientLoss(None, ig.GradientNorm(), engine="auto")(InForwardMode(), x).backward()
+
+
+class Casting(nn.Module):
+    """A model that casts a layer in its forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.first = self.first.to(torch.float32)
+        return self.last(self.first(x.float()).to(x.dtype).tanh())
+
+
+def test_a_layer_that_is_cast_inside_is_refused_where_torch_ends_the_process() -> None:
+    with pytest.raises(ig.EngineError, match=r"\.data of a parameter"):
+        ig.InputGradientLoss(None, ig.GradientNorm(), engine="reverse_over_forward")(Casting().double(), torch.randn(4, 3).double())

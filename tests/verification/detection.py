@@ -29,11 +29,14 @@ Mistake = Callable[[Tensor, list[nn.Parameter]], Iterable[Tensor | KnownGradient
 
 
 def verified(setting: Setting, engine: Any, dtype: torch.dtype) -> Verification:
-    """What the first step's verification says of the terms of a setting on this engine."""
+    """What the first step says of the terms of a setting on this engine: that of the second derivative in the inputs comes before its verification."""
     criterion = ig.InputGradientLoss(setting.base, setting.term, engine=engine)
     model, inputs, target = setting.model.to(dtype), cast(setting.inputs, dtype), cast(setting.target, dtype)
     due = active_terms(criterion.terms, 0, training=True)
-    return Verifier(criterion.objective, model, ModelInputs.of(inputs), target, due).verify(criterion.engine)
+    try:
+        return Verifier(criterion.objective, model, ModelInputs.of(inputs), target, due).verify(criterion.engine)
+    except ig.EngineError as error:
+        return Verification("wrong", reason=str(error))
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:

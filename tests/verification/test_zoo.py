@@ -184,3 +184,24 @@ def test_a_term_on_a_share_of_the_batch() -> None:
     due = active_terms(criterion.terms, 0, training=True)
     found = Verifier(criterion.objective, model, ModelInputs.of(x), torch.randint(3, (N,)), due[1:]).verify(criterion.engine)
     assert found.status == "verified", found
+
+
+class Detached(torch.autograd.Function):
+    """sin(x·w), whose backward takes w for a constant: the input's derivatives are right, and what is learnt from them is not."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return (x * w).sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, w = ctx.saved_tensors
+        slope = g * (x * w.detach()).cos()
+        return slope * w.detach(), (slope * x).sum(0)
+
+
+def test_what_a_backward_detaches_is_no_constant_of_the_model() -> None:
+    model = Of(lambda m, x: m.o(Detached.apply(m.i(x), m.w)), i=nn.Linear(2, 6), o=nn.Linear(6, 1), w=nn.Parameter(torch.rand(6) + 0.5))
+    with pytest.raises(ig.EngineError, match="off the change of their value"):
+        ig.InputGradientLoss(None, ig.Residual(lambda u: u.laplacian(), names="xy"))(model, torch.randn(8, 2))

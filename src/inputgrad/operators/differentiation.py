@@ -11,6 +11,7 @@ from torch import Tensor
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.errors import EngineError
 from inputgrad.passes.batched_rows import batched_rows
+from inputgrad.passes.input_gradient import written_over
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_fused_attention, is_without_derivative, nodes_of
 
@@ -26,6 +27,8 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
     except RuntimeError as error:
         if messages.is_machine_error(error):
             raise
+        if messages.WRITTEN_OVER.is_in(error):
+            raise ValueError(written_over("the model", error)) from error
         raise (_told(error) or error) from error
     for name, part in zip(names or (), found, strict=names is not None):
         if part is None:

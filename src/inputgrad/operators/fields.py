@@ -180,6 +180,8 @@ class Field:
             lower = [(order[:place] + order[place + 1 :], index) for place, index in enumerate(order)]
             parent, index = next((found for found in lower if found[0] in self._first), lower[-1])
             if parent not in self._first:
+                if parent:
+                    self._coordinates.source.check_second()
                 self._first[parent] = self._coordinates.gradient(self._derivative(parent), of_output=not parent)
             self._known[order] = self._first[parent][index]
         return self._known[order]

@@ -31,6 +31,7 @@ from inputgrad.passes.output_views import scored
 from inputgrad.passes.outputs import default_output, one_output
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.perturbations.gradient_paths import follow_gradient
 from inputgrad.places.base import Place
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, described, keys_of
@@ -157,7 +158,10 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     several = isinstance(wrt, (tuple, list))
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
-        output, variables = _opened(model, inputs, wrt)
+        function = _as_function(model, inputs, wrt)
+        output, variables = function.graph()
+        if function.forward is not None:
+            check_second_input_derivative(function.forward)
         vectors = _vectors(without_inference_tensors(vector if several else (vector,)), variables)
         scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:

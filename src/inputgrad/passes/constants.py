@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from inputgrad.errors import EngineError
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.function_modes import switches_gradients, writes_to
 from inputgrad.torch_internals.functorch import is_transformed
 
 DETACHING = {torch.detach, Tensor.detach, Tensor.data.__get__}  # type: ignore[attr-defined]  # the stubs do not know the descriptor
+
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 
 
 class NoGradRegion:
@@ -55,6 +58,11 @@ class ConstantsWithoutTangent(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
         self._region.follow(func, args)
+        if func == _SET_DATA and any(isinstance(value, Tensor) and is_transformed(value) for value in args):
+            raise EngineError(
+                "the model puts other numbers into the .data of a parameter in its forward pass, as Module.to does; torch ends the process where that is done "
+                "in forward mode. Cast the module once, before training, or take engine='double_backward'"
+            )
         if not self._region.inside:
             result = func(*args, **kwargs)
             return pytree.map_only(Tensor, _without_tangent, result) if func in DETACHING else result

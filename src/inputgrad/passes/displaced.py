@@ -15,7 +15,7 @@ from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
 from inputgrad.passes.branches.kernels import DecisionsInBackward
-from inputgrad.passes.branches.tape import BranchTape, module_with_hidden_branches
+from inputgrad.passes.branches.tape import BranchTape, OtherControlFlowError, module_with_hidden_branches
 from inputgrad.passes.changes import Change
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_derivative import Named, check_replay, signature
@@ -44,10 +44,35 @@ def score_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mappi
 
 
 def scores_at_displacement(forward: ForwardPass, scored: FrozenBranches, v: Mapping[Key, Tensor], step: float) -> Tensor:
-    """s_n at z + step·v, ``[N]`` or ``[N, K]``, with the graph of its own pass."""
-    changes: dict[Key, Change] = {key: _shifted(step, part) for key, part in v.items()}
+    """s_n at z + step·v, ``[N]`` or ``[N, K]``, with the graph of its own pass.
+
+    A model may ask whether its input requires grad, as one that differentiates inside does; then it is given one that does, as in the pass at z.
+    """
+    known = memory(forward.model).checked
     forward.placement.forget_casts()
-    return scored(forward.run(changes).output)
+    try:
+        return scored(forward.run(_shifts(forward, v, step, opens=_OPEN in known)).output)
+    except OtherControlFlowError:
+        if _OPEN in known or not torch.is_grad_enabled():
+            raise
+    known.add(_OPEN)
+    return scored(forward.run(_shifts(forward, v, step, opens=True)).output)
+
+
+_OPEN = "displaced inputs require grad"
+
+
+def _shifts(forward: ForwardPass, v: Mapping[Key, Tensor], step: float, *, opens: bool) -> dict[Key, Change]:
+    def shifted(part: Tensor) -> Change:
+        def change(z: Tensor) -> Tensor:
+            found = z + step * part
+            if opens and not found.requires_grad:
+                forward.own_leaves.append(found.requires_grad_())
+            return found
+
+        return change
+
+    return {key: shifted(part) for key, part in v.items()}
 
 
 def sum_of_scores(scores: Tensor, row: int | None = None) -> Tensor:
@@ -116,7 +141,3 @@ def _decided_in_backward(forward: ForwardPass, score: Score) -> str | None:
     with noting, forward.placement.unnoticed_backward():
         body_for_modes(torch.autograd.grad)(total, list(here.variables.values()), retain_graph=True, allow_unused=True)
     return noting.noted
-
-
-def _shifted(step: float, v: Tensor) -> Change:
-    return lambda z: z + step * v

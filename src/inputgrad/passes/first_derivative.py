@@ -110,6 +110,6 @@ def _text(engine: Named, forward: ForwardPass, key: Key, told: float, differs: f
     return (
         f"engine {engine.name!r}: the backward pass of {type(forward.model).__name__} is not the derivative of its forward pass. With respect to wrt={key!r}, "
         f"along one direction, it gives {told:.4g}, and the score changes by {differs:.4g}.{named} A custom autograd.Function or a hook that changes gradients "
-        "on purpose does this, and an engine that displaces the inputs cannot mean it. engine='double_backward' differentiates the backward pass as it is "
-        "written"
+        "on purpose does this, and so does an implicit layer whose solution is found under torch.no_grad(), since that counts as a constant; an engine that "
+        "displaces the inputs cannot mean it. engine='double_backward' differentiates the backward pass as it is written"
     )

@@ -23,7 +23,7 @@ from inputgrad.passes.random_state import random_state, set_random_state
 from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.checkpoints import in_checkpoint
 from inputgrad.torch_internals.function_modes import is_in_place
-from inputgrad.torch_internals.functorch import is_transforming
+from inputgrad.torch_internals.functorch import has_dual_level, is_transforming
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import without_dispatch_modes
 
@@ -37,7 +37,7 @@ class ForwardModeCheck(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if is_replaced(func) or not torch.is_grad_enabled() or is_transforming() or in_checkpoint():
+        if is_replaced(func) or not torch.is_grad_enabled() or is_transforming() or has_dual_level() or in_checkpoint():
             return func(*args, **kwargs)
         form = _form(func, args, kwargs)
         if form is None or form in _TRIED:

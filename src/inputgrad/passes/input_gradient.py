@@ -94,7 +94,7 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
         if messages.is_machine_error(error):
             raise
         if messages.WRITTEN_OVER.is_in(error) and not create_graph:
-            raise ValueError(_written_over(forward.model, error)) from error
+            raise ValueError(written_over(type(forward.model).__name__, error)) from error
         if create_graph or not messages.CHECKPOINT.is_in(error):
             raise
         if forward.placement.is_fsdp:
@@ -107,10 +107,11 @@ def _gradients(forward: ForwardPass, total: Tensor, variables: list[Tensor], see
         return gradients_by_backward(total, variables, forward.model, seed)
 
 
-def _written_over(model: nn.Module, error: RuntimeError) -> str:
+def written_over(model: str, error: RuntimeError) -> str:
+    """What to say of a model, by this name, whose graph was written over."""
     told = str(error).split(". Hint")[0]
     return (
-        f"{type(model).__name__} writes in place on a tensor that its own derivative needs (torch: {told!r}). Replace the operation in place (an "
+        f"{model} writes in place on a tensor that its own derivative needs (torch: {told!r}). Replace the operation in place (an "
         "activation with inplace=True, +=, F.embedding(..., max_norm=...) on a weight that is used elsewhere too) by one that makes a new tensor"
     )
 

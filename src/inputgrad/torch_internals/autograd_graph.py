@@ -87,6 +87,14 @@ def custom_functions(tensors: Iterable[Tensor]) -> list[str]:
     return sorted({kind.__name__.removesuffix("Backward") for kind in others})
 
 
+def in_custom_backward() -> bool:
+    """Whether the backward of a ``torch.autograd.Function`` runs. Read in torch 2.6 to 2.15. Missing: False, and what it detaches counts as a constant."""
+    try:
+        return isinstance(torch._C._current_autograd_node(), torch.autograd.function.BackwardCFunction)
+    except AttributeError:
+        return False
+
+
 def is_leaf_node(node: Any) -> bool:
     """Whether a gradient ends here, in the ``.grad`` of a leaf. Read in torch 2.6 to 2.15."""
     return node.name().endswith("AccumulateGrad")

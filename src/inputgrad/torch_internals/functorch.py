@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from inputgrad.torch_internals.required import Required
 
@@ -12,6 +13,11 @@ def is_transforming() -> bool:
         return torch._C._functorch.peek_interpreter_stack() is not None
     except AttributeError:
         return True
+
+
+def has_dual_level() -> bool:
+    """Whether a level of ``torch.autograd.forward_ad`` is open. Read in torch 2.6 to 2.15. Missing: False, and functions are tried that cannot be."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
 
 
 def is_transformed(tensor: Tensor) -> bool:

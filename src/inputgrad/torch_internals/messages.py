@@ -76,7 +76,7 @@ _WITHOUT_FURTHER_DERIVATIVE = (
     ),
     Message(("double backward",), way_out="Give the model as it was before torch.compile"),
     Message(
-        ("is not implemented", "checkpoint"),
+        ("is not implemented", "checkpoint", "is not differentiable with respect to", "nested_tensor"),
         way_out="Replace the operation by one with derivatives of every order; for checkpoints give use_reentrant=False",
     ),
 )

@@ -15,6 +15,7 @@ from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_dire
 from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
 from inputgrad.variables import Key
 
@@ -93,6 +94,11 @@ class FieldSource:
             if times == {index: weight for weight, index in sum_}:
                 return self._expansion.sum(number)
         return None
+
+    def check_second(self) -> None:
+        """To be called before a first derivative of the output is differentiated again. Raises `EngineError` where that gives another function."""
+        if self._forward is not None:
+            check_second_input_derivative(self._forward)
 
     def _opened(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         self.ask(("open", ()))

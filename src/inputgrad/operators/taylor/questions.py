@@ -12,6 +12,7 @@ from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, gi
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
+from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
 from inputgrad.variables import Key
 
@@ -70,6 +71,8 @@ def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
             if messages.is_machine_error(error):
                 raise
             give_up(forward, keys, question.name, error)
+    if forward is not None and question.layout.order > 1:
+        check_second_input_derivative(forward)
     return _nested(question, *opened.graph())
 
 

@@ -21,11 +21,16 @@ from inputgrad.errors import EngineError
 from inputgrad.passes.branches.no_grad import under_no_grad
 from inputgrad.passes.branches.rules import RULES, VALUES, Rule
 from inputgrad.passes.constants import NoGradRegion
+from inputgrad.torch_internals.autograd_graph import in_custom_backward
 from inputgrad.torch_internals.checkpoints import in_checkpoint, in_reentrant_checkpoint
 from inputgrad.torch_internals.function_modes import own_body, public_form
 from inputgrad.torch_internals.tracing import watchers
 
 Value = TypeVar("Value")
+
+
+class OtherControlFlowError(EngineError):
+    """A later pass takes decisions that the pass at x did not take."""
 
 
 class BranchTape:
@@ -68,7 +73,7 @@ class BranchTape:
             kept: Value = self._decisions[-1]
             return kept
         if self._next >= len(self._decisions):
-            raise EngineError(
+            raise OtherControlFlowError(
                 "the displaced pass took more branches than the pass at x: the model's control flow is not the same in both, so differences cannot serve"
             )
         self._next += 1
@@ -112,6 +117,9 @@ class _BranchMode(TorchFunctionMode):
         if self._tape.paused or watchers() < self._watchers:  # a dispatch mode of the user's answers, by calls of kernels that are no doing of the model's
             return func(*args, **kwargs)
         self._region.follow(func, args)
+        in_backward = in_custom_backward()
+        if self._region.inside and in_backward:  # a backward is part of the function that it belongs to, whatever it leaves out
+            return func(*args, **kwargs)
         if self._region.inside:
             return self._ruled(under_no_grad, func, args, kwargs)
         if not any(isinstance(value, Tensor) and value.is_floating_point() for value in (*args, *kwargs.values())):
@@ -120,7 +128,7 @@ class _BranchMode(TorchFunctionMode):
         rule = RULES.get(func)
         if rule is None:
             return self._enter(given, args, kwargs)
-        in_function = self._region.in_function
+        in_function = self._region.in_function or in_backward
         if in_checkpoint() or (in_function and in_reentrant_checkpoint()):
             self._tape.unseen = "a checkpointed region"
             return func(*args, **kwargs)
