@@ -47,6 +47,7 @@ def test_a_comment_in_a_cell_ignores(here, tmp_path):
         ("x = 1\n%time f()\ny = 2", "x = 1\npass\ny = 2"),
         ("if True:\n    !ls\n    files = !ls", "if True:\n    pass\n    pass"),
         ("torch.nn.Linear?", "pass"),
+        (" ! pip install something\n x = 1\ny = 2", "pass\nx = 1\ny = 2"),
         ("a = (5\n     % 3)", "a = (5\n     % 3)"),
         ("%%html\n<b>", ""),
     ],

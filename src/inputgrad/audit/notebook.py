@@ -23,7 +23,7 @@ def cells(path: Path) -> Iterator[tuple[int, str]]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no notebook of version 4: {type(error).__name__}: {error}") from error
     for number, source in enumerate(sources, 1):
-        yield number, "" if _OTHER_LANGUAGES.match(source.lstrip()) else _without_magics(source)
+        yield number, "" if _OTHER_LANGUAGES.match(source.lstrip()) else _without_magics(_unindented(source))
 
 
 def compiled(path: Path) -> Iterator[CodeType]:
@@ -32,6 +32,12 @@ def compiled(path: Path) -> Iterator[CodeType]:
         name, text = f"{path}, cell {number}", source + "\n"
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         yield compile(text, name, "exec", dont_inherit=True)
+
+
+def _unindented(source: str) -> str:
+    """Without the indent of the first line, as IPython reads a cell."""
+    indent = source[: len(source) - len(source.lstrip(" \t"))]
+    return "\n".join(line.removeprefix(indent) for line in source.split("\n")) if indent else source
 
 
 def _without_magics(source: str) -> str:

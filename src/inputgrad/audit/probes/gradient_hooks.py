@@ -1,15 +1,31 @@
-"""Follows the gradients that a tensor's own hooks are given (`Tensor.register_hook`). Knows the recorder alone."""
+"""Follows the gradients that hooks are given: those of a tensor (`Tensor.register_hook`), and that there are ones that leave no trace. Knows the recorder."""
 
 import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.probes.patches import Patch
 from inputgrad.audit.probes.recorder import Recorder
 from inputgrad.audit.torch_internals import without_torch_function
+
+
+def patches(recorder: Recorder) -> list[Patch]:
+    """Hooks of modules in the older form, which torch hangs on a node of the graph: unlike full ones they are not seen there."""
+
+    def registering(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def register(*args: Any, **kwargs: Any) -> Any:
+            if recorder.watching:
+                recorder.event("hook")
+            return original(*args, **kwargs)
+
+        return register
+
+    return [Patch(nn.Module, "register_backward_hook", registering)]
 
 
 def followed(

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from inputgrad.audit import torch_internals
 from inputgrad.audit.call_sites import inside_library
 from inputgrad.audit.observations.run_facts import Facts
-from inputgrad.audit.probes import counterfactual, criterion_probe, ddp_probe, layer_probe, mode_probe, scaler_probe, zero_grad_probe
+from inputgrad.audit.probes import counterfactual, criterion_probe, ddp_probe, gradient_hooks, layer_probe, mode_probe, scaler_probe, zero_grad_probe
 from inputgrad.audit.probes.gradient_probe import GradientProbe
 from inputgrad.audit.probes.patches import Patch, installed
 from inputgrad.audit.probes.recorder import Recorder
@@ -63,7 +63,7 @@ class RunWatcher(TorchFunctionMode):
 
     def patches(self) -> list[Patch]:
         """All functions of torch that are replaced while the run is watched."""
-        parts = (zero_grad_probe, scaler_probe, mode_probe, ddp_probe)
+        parts = (zero_grad_probe, scaler_probe, mode_probe, ddp_probe, gradient_hooks)
         return [*self._gradients.patches(), *(patch for part in parts for patch in part.patches(self._recorder)), *self._torch_func.patches()]
 
     def __enter__(self) -> RunWatcher:

@@ -1,5 +1,7 @@
 """IG2, pollution: gradients that lie in ``.grad`` where they should not, or no longer where they should."""
 
+import linecache
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -99,13 +101,19 @@ def thrown_away(facts: Facts) -> Iterator[Finding]:
     """``zero_grad`` stands between two backward passes, and the first one's gradients serve nobody."""
     if any(event.name == "hook" for event in facts.events):
         return  # a hook may have taken what was wanted
-    lost = [call for call in facts.calls if _lost(call) and _stepped_later(facts, call)]
+    lost = [call for call in facts.calls if _lost(call) and _stepped_later(facts, call) and not _hooks_in(call.site.file)]
     counts = Counter(call.site for call in lost)
     stepped = Counter(call.site for call in facts.calls if call.kind == "backward" and call.fate.stepped)
     steps = {step.number for step in facts.steps}
     for call in lost:
         if counts[call.site] >= max(min(2, len(steps)), stepped[call.site]):
             yield _lost_finding(call, stepped[call.site] > 0)
+
+
+def _hooks_in(file: str) -> bool:
+    """Whether a file hangs hooks on nodes of the graph, or did so on modules before the run was watched: these are not seen."""
+    text = "".join(linecache.getlines(file))
+    return re.search(r"\.register_\w*hook\(|\.register_hook\(|\.register_prehook\(", text) is not None
 
 
 def _lost(call: GradientCall) -> bool:
