@@ -246,6 +246,5 @@ class Evaluation:
     def _scored(self, of: Of, forward: ForwardPass, at: Place | None = None) -> tuple[ForwardPass, Score]:
         """The pass as the head sees it, and the head's scores of its output."""
         tape = self.setting.frozen.tape() if self.setting.frozen else None
-        target = self.target if at is None else at.target_at(self.batch)
-        forward, score = scored(forward, bound_head(of, self.setting.base), target, tape=tape)
+        forward, score = scored(forward, bound_head(of, self.setting.base), self.target if at is None else at.target_at(self.batch), tape=tape)
         return forward, score if tape is None or isinstance(score.head, OfLosses) else FrozenBranches(score, tape)
