@@ -4,6 +4,7 @@ These docstrings have a fixed form: a summary in one line; an indented formula; 
 """
 
 import dataclasses
+import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,28 @@ from inputgrad.terms.base import Term
 from inputgrad.terms.function_term import FunctionTerm
 
 Kind = Literal["recipe", "term", "perturbation"]
+
+
+LOOKED_FOR = {
+    "physics informed": "pinn, pinns, pde, differential equation, differential equations, collocation, heat, burgers, sciml",
+    "collocation": "sampling, causal training, adaptive sampling, adaptive weights",
+    "critics": "gan, gans, wgan, discriminator, gradient penalty, lipschitz",
+    "physics": "force, forces, energy, energies, molecules, md, potentials, mlip, hamiltonian",
+    "force fields": "mace, stress, virial, hessians",
+    "dynamics": "lagrangian, ode, neural ode, node, deq, equilibrium",
+    "differentials": "greeks, finance, pricing, options, delta, gamma, sobolev finance, derivatives pricing",
+    "adversarial": "robustness, robust, adversarial training, attack, attacks, defence, defense",
+    "smoothness": "smoothing, local linearity, catastrophic overfitting, text, nlp, fine-tuning, embedding, embeddings",
+    "explanations": "saliency, explanation, interpretability, xai, attribution, attributions, attention maps, rrr",
+    "matching": "sobolev, distillation, score, score matching, jacobian matching, diffusion",
+    "norms": "gradient norm, regularisation, regularization, jacobian, double backprop, contractive",
+    "geometry": "sdf, signed distance, eikonal, implicit surface, igr, nerf",
+    "surfaces": "point cloud, reconstruction, mesh",
+    "constraints": "monotone, monotonicity, monotonic, convex, arbitrage, fairness, diversity, ensemble",
+    "generators": "disentanglement, stylegan, latent",
+    "denoising": "denoiser, plug and play, inverse imaging",
+}
+"""Family -> words that people look for it by."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +74,41 @@ def entries() -> list[Entry]:
 
 
 def entry(name: str) -> Entry:
-    """The entry of this name. Raises `ValueError` with the nearest one for an unknown name."""
+    """The entry of this name, in any case and spelling: ``TRADES``, ``gradient-norm``. Raises `ValueError` with the three nearest for an unknown name."""
     known = {entry.name: entry for entry in entries()}
-    if name not in known:
-        raise ValueError(f"unknown term {name!r}; {nearest(name, known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    found = [other for other in known.values() if _letters(other.name) == _letters(name)]
+    if found:
+        return found[0]  # recipes come first
+    first, second, third = map(repr, _three(name, known))
+    raise ValueError(f"unknown term {name!r}; did you mean {first}, {second} or {third}? Without a name, inputgrad terms lists all")
+
+
+def family(name: str) -> str:
+    """The family of this name, or the one in which people look for it under a word such as pinn, gan or forces. Raises `ValueError`."""
+    families = list(dict.fromkeys(entry.family for entry in entries() if entry.kind == "recipe"))
+    for known in families:
+        if _letters(known) == _letters(name):
+            return known
+    for known, words in LOOKED_FOR.items():
+        if _letters(name).removesuffix("s") in {_letters(word).removesuffix("s") for word in words.split(",")}:
+            return known
+    raise ValueError(f"{name!r} is no family of the catalogue; {nearest(name, families)}, or a word such as pinn, gan, forces, greeks, robustness, saliency")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _three(name: str, known: Mapping[str, Entry]) -> list[str]:
+    """The nearest names: those that hold it, then those that are spelt alike, then those whose summary speaks of it."""
+    letters = {other: _letters(other) for other in known}
+    holding = [other for other, own in letters.items() if _letters(name) and _letters(name) in own]
+    alike = difflib.get_close_matches(_letters(name), letters.values(), n=3, cutoff=0.4)
+    spelt = [other for own in alike for other in letters if letters[other] == own]
+    spoken = [other for other, found in known.items() if re.search(rf"\b{re.escape(name.lower())}", found.text.lower())]
+    return list(dict.fromkeys([*holding, *spoken[:2], *spelt, *spoken, *known]))[:3]
 
 
 def _recipes() -> Iterator[Entry]:

@@ -34,8 +34,8 @@ warning, nothing written.
 ## Faults while a run is written
 
 A training of two epochs beside a finished run is {operations} file operations. Each of them failed once in each way, then the same command was given
-again. A fault counts as survived if every epoch and every run that had been kept before it is still there and whole, and the second command
-ends with the same model and the same record as a run without a fault, and with a report.
+again. A fault counts as survived if every epoch and every run that had been kept before it is still there and whole, and the second command ends with
+the same model and the same record as a run without a fault, and with a report.
 
 | fault, from one operation on | tried | survived |
 | --- | --- | --- |

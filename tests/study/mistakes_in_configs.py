@@ -30,7 +30,7 @@ LINE = [
     Mistake("command line", "half a letter", ("train", "--data", "d\udcff", "--loss", "mse"), ("half a letter",)),
     Mistake("command line", "a control character", ("train", "--data", "d\x1b[2J", "--loss", "mse"), ("--data: data.d␛[2J: unknown name",)),
     Mistake("command line", "no run to draw", ("saliency", "nothing"), ("no run of inputgrad train",)),
-    Mistake("command line", "an unknown entry", ("terms", "nothing"), ("Known:",)),
+    Mistake("command line", "an unknown entry", ("terms", "nothing"), ("did you mean",)),
 ]
 SETTINGS = [
     setting("settings", *pair)

@@ -122,6 +122,39 @@ def test_words_that_python_takes_for_numbers(word, table):
         read_csv(table(text), "b", "regression", 0.3, 0)
 
 
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b"] * 10, "classification"),
+        ([0, 1, 2, 3] * 5, "classification"),
+        (["0.0", "1.0"] * 10, "classification"),
+        ([0.5, 1.5] * 10, "regression"),
+        (range(20), "regression"),
+        (list(range(25)) * 2, "regression"),
+    ],
+)
+def test_a_task_that_is_not_said_is_guessed_and_told(values, task, table):
+    path, told = table("a,b\n" + "".join(f"{i},{value}\n" for i, value in enumerate(values))), []
+    with reading.told_to(told.append):
+        data = read_csv(path, "b", None, 0.3, 0)
+    assert (data.task, data.columns) == (task, ("a",))
+    assert len(told) == 1
+    assert f"t.csv: task {task} is a guess (" in told[0]
+    assert "say `task: classification`" in told[0] or "or `task: classification`" in told[0]
+
+
+def test_columns_by_name(table, config_of):
+    """Also where the target stands between them, which has no number."""
+    path = table("a,kind,b,c\n" + "".join(f"{i},{i % 2},{i},{i}\n" for i in range(20)))
+    data = read_csv(path, "kind", None, 0.3, 0)
+    terms = {"monotone": {"features": {"c": -1, "a": 1}}, "certified_monotone": {"features": {"b": 1}}, "convex": {"features": {1: 1}}}
+    monotone, certified, convex = (term.make(data) for term in config_of(loss={"base": "mse", "terms": terms}).loss.terms)
+    assert (monotone.term.features, certified.term.features, convex.term.features) == ({2: -1, 0: 1}, {1: 1}, {1: 1})
+    (wrong,) = config_of(loss={"base": "mse", "terms": {"monotone": {"features": {"cc": 1}}}}).loss.terms
+    with pytest.raises(ValueError, match="there is no column 'cc'; did you mean 'c'"):
+        wrong.make(data)
+
+
 def test_a_missing_file_names_the_nearest(table, tmp_path):
     table("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"there is no such file.*did you mean 't\.csv'"):

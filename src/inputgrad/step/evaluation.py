@@ -23,6 +23,7 @@ from inputgrad.passes.output_views import OfLosses, scored
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.places.base import Place, check_place
+from inputgrad.step.bound_head import bound_head
 from inputgrad.step.paused_source import PausedSource
 from inputgrad.step.seen_outputs import SeenOutputs, rows_apart, sizes_of
 from inputgrad.step.setting import BaseLoss, Setting
@@ -245,6 +246,5 @@ class Evaluation:
     def _scored(self, of: Of, forward: ForwardPass, at: Place | None = None) -> tuple[ForwardPass, Score]:
         """The pass as the head sees it, and the head's scores of its output."""
         tape = self.setting.frozen.tape() if self.setting.frozen else None
-        target = self.target if at is None else at.target_at(self.batch)
-        forward, score = scored(forward, base_losses.OwnLoss(self.setting.base) if of == "loss" else heads.resolve(of), target, tape=tape)
+        forward, score = scored(forward, bound_head(of, self.setting.base), self.target if at is None else at.target_at(self.batch), tape=tape)
         return forward, score if tape is None or isinstance(score.head, OfLosses) else FrozenBranches(score, tape)

@@ -24,6 +24,7 @@ from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
+from inputgrad.step.bound_head import bound_head
 from inputgrad.step.checks import check_finite, may_be_looked_at
 from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
@@ -218,7 +219,7 @@ class PlainStep:
             return inputs.call(self.model)
 
     def _gradient(self, of: Of, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
-        head = base_losses.OwnLoss(self.form.objective.base) if of == "loss" else heads.resolve(of)
+        head = bound_head(of, self.form.objective.base)
         head, output = self._made().of(head, self.target)
         variables = [self.variables[key] for key in keys]
         if (total := head.total(output, self.target)) is not None:

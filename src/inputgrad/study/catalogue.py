@@ -5,7 +5,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from inputgrad import catalogue
-from inputgrad.errors import nearest
 
 
 def show(console: Console, name: str | None = None, family: str | None = None) -> None:
@@ -14,9 +13,7 @@ def show(console: Console, name: str | None = None, family: str | None = None) -
         return _one(console, catalogue.entry(name))
     entries = catalogue.entries()
     families = list(dict.fromkeys(entry.family for entry in entries if entry.kind == "recipe"))
-    if family is not None and family not in families:
-        raise ValueError(f"{family!r} is no family of the catalogue; {nearest(family, families)}")
-    for title in families if family is None else [family]:
+    for title in families if family is None else [catalogue.family(family)]:
         console.print(_table(title, [entry for entry in entries if entry.family == title and entry.kind == "recipe"]))
     if family is None:
         console.print(_table("what they are made of", [entry for entry in entries if entry.kind != "recipe"]))

@@ -37,11 +37,11 @@ class Split(Settings):
 
 
 class CsvFile(Split):
-    """A CSV file: ``path``, the column ``target``, and whether its values are classes or numbers."""
+    """A CSV file: ``path``, the column ``target``, and whether its values are classes or numbers; by default a guess, which is told."""
 
     path: str = Field(min_length=1)
     target: str
-    task: Task
+    task: Task | None = None
 
     def make(self, data: Any = None) -> Data:
         return read_csv(self.path, self.target, self.task, self.held_out, self.split_seed)
@@ -53,7 +53,7 @@ class NpzFile(Split):
     path: str = Field(min_length=1)
     inputs: str = "x"
     target: str = "y"
-    task: Task
+    task: Task | None = None
 
     def make(self, data: Any = None) -> Data:
         return read_npz(self.path, self.inputs, self.target, self.task, self.held_out, self.split_seed)

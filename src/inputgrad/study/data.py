@@ -3,6 +3,7 @@
 Knows no model and no loss. Files of the user's own are read next door, in `inputgrad.study.files`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +36,8 @@ class Data:
     classes: tuple[str, ...]
     bounds: tuple[float, float]
     scale: str
+    columns: tuple[str, ...] = ()
+    """Names of the features, of a table that has some."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -69,17 +72,30 @@ def digits(held_out: float, split_seed: int) -> Data:
 def breast_cancer(held_out: float, split_seed: int) -> Data:
     """569 samples of 30 features, two classes; standardised."""
     found: Any = datasets.load_breast_cancer()
-    return split("breast_cancer", "classification", found.data, found.target, held_out, split_seed, tuple(map(str, found.target_names)))
+    return split("breast_cancer", "classification", found.data, found.target, held_out, split_seed, tuple(map(str, found.target_names)), columns=_names(found))
 
 
 def diabetes(held_out: float, split_seed: int) -> Data:
     """442 samples of 10 features with the progression of the disease; inputs and target standardised."""
     found: Any = datasets.load_diabetes()
-    return split("diabetes", "regression", found.data, found.target, held_out, split_seed, ())
+    return split("diabetes", "regression", found.data, found.target, held_out, split_seed, (), columns=_names(found))
+
+
+def _names(found: Any) -> tuple[str, ...]:
+    return tuple(map(str, found.feature_names))
 
 
 def split(
-    name: str, task: Task, inputs: np.ndarray, labels: np.ndarray, held_out: float, seed: int, classes: tuple[str, ...], *, scale: str | None = None
+    name: str,
+    task: Task,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    held_out: float,
+    seed: int,
+    classes: tuple[str, ...],
+    *,
+    scale: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Data:
     """Split (stratified by class), and standardise by the training part unless ``scale`` says what was done already.
 
@@ -102,7 +118,7 @@ def split(
     bounds = (0.0, 1.0) if scale == "scaled to 0..1" else (float(train_inputs.min()), float(train_inputs.max()))
     return Data(
         name, task, train_inputs, torch.as_tensor(train_labels, dtype=kind), test_inputs, torch.as_tensor(test_labels, dtype=kind),
-        classes, bounds, scale or "standardised by the training part",
+        classes, bounds, scale or "standardised by the training part", tuple(columns),
     )  # fmt: skip
 
 

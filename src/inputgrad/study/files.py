@@ -3,30 +3,38 @@
 Knows files and numpy; splitting and scaling are `inputgrad.study.data`'s.
 """
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from inputgrad.errors import nearest
-from inputgrad.study import tables
+from inputgrad.study import reading, tables
 from inputgrad.study.data import Data, Task, split
 from inputgrad.study.problems import DataError
 from inputgrad.study.writing import why
 
 BYTE = 255
+MOST_CLASSES = 20
+"""Different whole numbers that are taken for classes where the config does not say."""
 
 
-def read_csv(path: str, target: str, task: Task, held_out: float, split_seed: int) -> Data:
-    """A table with a header line: one column is the target, every other a feature (a number in every line). Standardised."""
+def read_csv(path: str, target: str, task: Task | None, held_out: float, split_seed: int) -> Data:
+    """A table with a header line: one column is the target, every other a feature (a number in every line). Standardised.
+
+    task: None to guess it by the target.
+    """
     table = tables.read(path, target)
+    task = task or _guessed(path, target, [cell.strip() for cell in table.target])
     if task == "regression":
         labels = np.array([tables.number(path, line, target, cell) for line, cell in zip(table.lines, table.target, strict=True)])
-        return split(Path(path).name, task, table.inputs, labels, held_out, split_seed, ())
+        return split(Path(path).name, task, table.inputs, labels, held_out, split_seed, (), columns=table.names)
     numbers, classes = _classes(path, target, np.array([cell.strip() for cell in table.target]))
-    return split(Path(path).name, task, table.inputs, numbers, held_out, split_seed, classes)
+    return split(Path(path).name, task, table.inputs, numbers, held_out, split_seed, classes, columns=table.names)
 
 
-def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, split_seed: int) -> Data:
+def read_npz(path: str, inputs: str, target: str, task: Task | None, held_out: float, split_seed: int) -> Data:
     """Arrays of an archive: inputs ``[N, *input]`` (images ``[N, H, W]`` become ``[N, 1, H, W]``), target ``[N]``.
 
     Bytes are divided by 255; tables ``[N, D]`` are standardised; everything else is taken as it is.
@@ -45,10 +53,31 @@ def read_npz(path: str, inputs: str, target: str, task: Task, held_out: float, s
     if bad:
         raise DataError(f"{path}: {inputs!r} has {bad} of {x.size} values that are NaN or infinite: clean or fill them")
     x = x[:, None] if x.ndim == 3 else x
+    task = task or _guessed(path, target, y.tolist())
     if task == "regression":
         return split(Path(path).name, task, x, _wanted(path, target, y), held_out, split_seed, (), scale=scale)
     numbers, classes = _classes(path, target, y)
     return split(Path(path).name, task, x, numbers, held_out, split_seed, classes, scale=scale)
+
+
+def _guessed(path: str, target: str, values: list[Any]) -> Task:
+    """Words, and whole numbers of which each stands there several times, are classes; other numbers are wanted values. Said, for it is a guess."""
+    counts = Counter(values)
+    numbers = [number for number in map(_as_number, counts) if number is not None]
+    whole = len(numbers) == len(counts) and all(number.is_integer() for number in numbers)
+    classes = not numbers or (whole and len(counts) <= MOST_CLASSES and min(counts.values()) > 1)
+    task: Task = "classification" if classes else "regression"
+    found = f"{len(counts)} different {'words or whole numbers' if classes else 'numbers'} in {target!r}"
+    other = "regression" if classes else "classification"
+    reading.tell(f"  {Path(path).name}: task {task} is a guess ({found}); say `task: {task}` or `task: {other}`")
+    return task
+
+
+def _as_number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:

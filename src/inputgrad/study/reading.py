@@ -27,6 +27,11 @@ def told_to(say: Callable[[str], None]) -> Iterator[None]:
         _listener.reset(token)
 
 
+def tell(text: str) -> None:
+    """A word on a file to whoever listens."""
+    _listener.get()(text)
+
+
 def lines(path: str, file: TextIO) -> Iterator[str]:
     """The lines of an open file, and a word on them every few seconds."""
     size, seen, start = Path(path).stat().st_size, 0, time.monotonic()
@@ -36,7 +41,7 @@ def lines(path: str, file: TextIO) -> Iterator[str]:
         seen += len(line)
         if count % EVERY == 0 and (now := time.monotonic()) - told >= SECONDS:
             told = now
-            _listener.get()(f"  reading {Path(path).name}: {_share(seen, size)}, {count:,} lines, {now - start:.0f} s")
+            tell(f"  reading {Path(path).name}: {_share(seen, size)}, {count:,} lines, {now - start:.0f} s")
 
 
 def _share(seen: int, size: int) -> str:

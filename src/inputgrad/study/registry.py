@@ -14,11 +14,25 @@ from torch import Tensor
 
 from inputgrad import base_losses, catalogue, heads, perturb, places
 from inputgrad.batch import Batch
+from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.loss import InputGradientLoss
+from inputgrad.passes.output_views import OfLosses, OnPart
 from inputgrad.study.directions import DIRECTIONS
 from inputgrad.study.imports import load, load_callable
-from inputgrad.study.settings import CallableReference, Checked, Nothing, OneOf, Reference, Settings, of_dataclass, of_function, of_keywords, one_of
+from inputgrad.study.settings import (
+    CallableReference,
+    Checked,
+    NeedsDataError,
+    Nothing,
+    OneOf,
+    Reference,
+    Settings,
+    of_dataclass,
+    of_function,
+    of_keywords,
+    one_of,
+)
 from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms import FunctionTerm, Term, Weighted
 from inputgrad.terms.weights import Weight
@@ -36,6 +50,15 @@ class OwnCallable(Settings):
 
     def make(self, data: Any = None) -> Any:
         return load_callable(self.callable)
+
+
+class InnerOutput(Settings):
+    """Each output of an inner module, by its name in the model: ``{inner: {module: "2"}}``."""
+
+    module: str
+
+    def make(self, data: Any = None) -> heads.Inner:
+        return heads.Inner(self.module)
 
 
 class OwnTerm(Checked):
@@ -80,10 +103,12 @@ def _perturbations() -> dict[str, type]:
 
 
 def _heads() -> type[OneOf]:
-    named = {type(head) for head in heads.NAMED.values()} | {heads.CallableHead, heads.FixedProjection, heads.Inner, heads.Output, base_losses.OwnLoss}
+    named = {type(head) for head in heads.NAMED.values()}
+    apart = named | {heads.CallableHead, heads.FixedProjection, heads.Inner, heads.Output, base_losses.OwnLoss, OnPart, OfLosses}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
-    kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in named}
-    return one_of("Head", kinds | {"own": OwnCallable}, shorthand="own")
+    kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in apart}
+    kinds |= {"inner": InnerOutput, "own": OwnCallable}
+    return one_of("Head", kinds, shorthand="own")
 
 
 def _settings(cls: type, extra: dict[str, Any] | None = None) -> type[Settings]:
@@ -96,11 +121,26 @@ def _weighted(cls: type) -> type[Settings]:
     plain = _settings(cls, SCHEDULE)
 
     def make(self: Settings, data: Any = None) -> Weighted:
-        arguments = self.arguments(data)
+        arguments = _with_columns(self.arguments(data), data)
         schedule = {name: arguments.pop(name) for name in SCHEDULE}
         return Weighted(cls(**arguments), **schedule)
 
     return type(cls.__name__, (plain,), {"make": make, "__module__": __name__})
+
+
+def _with_columns(arguments: dict[str, Any], data: Any) -> dict[str, Any]:
+    """The arguments with ``features`` by number, where the config has the names of a table's columns. Raises `ValueError` for a name that is none."""
+    features = arguments.get("features")
+    if not isinstance(features, dict) or not any(isinstance(name, str) for name in features):
+        return arguments
+    if data is None:
+        raise NeedsDataError
+    columns = list(data.columns)
+    for name in features:
+        if isinstance(name, str) and name not in columns:
+            known = f"; {nearest(name, columns)}" if columns else f": {data.name} has no names of columns, number its entries from 0"
+            raise ValueError(f"features: there is no column {name!r}{known}")
+    return {**arguments, "features": {columns.index(name) if isinstance(name, str) else name: sign for name, sign in features.items()}}
 
 
 def _recipes() -> dict[str, type[Settings]]:
@@ -114,7 +154,7 @@ def _recipe(function: Callable[..., Any]) -> type[Settings]:
     plain = of_function(function, hints, schedule)
 
     def make(self: Settings, data: Any = None) -> Any:
-        arguments = self.arguments(data)
+        arguments = _with_columns(self.arguments(data), data)
         given = {name: arguments.pop(name) for name in schedule}
         made = function(**arguments)
         return made.scheduled(**given) if given != {name: default for name, (_, default) in schedule.items()} else made

@@ -20,7 +20,7 @@ LONGEST = 2**20
 DEEPEST = 32
 MOST = 20_000
 """Values of a config, those that aliases stand for counted each time."""
-_WORD, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_WORD, _MERGE, _WHOLE = (f"tag:yaml.org,2002:{name}" for name in ("str", "merge", "int"))
 
 
 def parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
@@ -96,7 +96,7 @@ def _lines(node: Node, keys: Keys, name: str) -> Iterator[tuple[Keys, int]]:
     """The line of every key below ``node``, from 0."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
-            if not isinstance(key, ScalarNode) or key.tag not in (_WORD, _MERGE):
+            if not isinstance(key, ScalarNode) or key.tag not in ((_WORD, _MERGE, _WHOLE) if keys else (_WORD, _MERGE)):
                 found = f"the key {key.value!r} is no word: write it in quotes" if isinstance(key, ScalarNode) else "a list or a mapping stands as a key"
                 raise _wrong(f"{name}:{key.start_mark.line + 1}", f"{found}; keys are words, such as `epochs: 30`")
             yield (*keys, key.value), key.start_mark.line

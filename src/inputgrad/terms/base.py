@@ -6,16 +6,16 @@ line in ``terms/__init__.pyi``, and one row in the tests' table of cases (CONTRI
 
 import math
 import sys
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.terms.checks import check_label, check_sample_weights, check_schedule, no_loss, snake_case
+from inputgrad.terms.checks import TermClass, check_label, check_sample_weights, check_schedule, no_loss, snake_case
 from inputgrad.terms.weights import Weight, at_step, is_weight, number, product
 from inputgrad.variables import Key, keys_of
 
@@ -123,16 +123,7 @@ class _Summand:
         return (-self).__radd__(base)
 
 
-class _TermClass(ABCMeta):
-    """The class of the terms' classes: ``0.1 * GradientNorm``, without the brackets, is one clear error."""
-
-    def _not_an_instance(cls, other: Any) -> NoReturn:
-        raise TypeError(f"{cls.__name__} is a class: pass an instance, such as 0.1 * {cls.__name__}()")
-
-    __mul__ = __rmul__ = __truediv__ = __add__ = __radd__ = __sub__ = __rsub__ = _not_an_instance
-
-
-class Term(_Summand, metaclass=_TermClass):
+class Term(_Summand, metaclass=TermClass):
     """One formula R on the input gradient. Concrete terms are frozen dataclasses: their settings are the object."""
 
     per: ClassVar[Per] = "sample"

@@ -2,6 +2,8 @@
 
 import functools
 import re
+from abc import ABCMeta
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from inputgrad.variables import described
@@ -45,6 +47,33 @@ def no_loss(term: Any, *_arguments: Any) -> NoReturn:
         f"{term!r} is a term and no loss: add it to a base loss, criterion = nn.MSELoss() + term, or take it alone, "
         "criterion = ig.InputGradientLoss(None, term); then call criterion(model, inputs, target)"
     )
+
+
+class TermClass(ABCMeta):
+    """The class of the terms' classes. ``0.1 * GradientNorm``, without the brackets, is one clear error; so is a term that is called as a loss."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> "TermClass":
+        call = namespace.get("__call__")
+        if callable(call) and not getattr(call, "__isabstractmethod__", False):
+            namespace["__call__"] = _of_a_batch(call)
+        return super().__new__(mcs, name, bases, namespace, **keywords)
+
+    def _not_an_instance(cls, other: Any) -> NoReturn:
+        raise TypeError(f"{cls.__name__} is a class: pass an instance, such as 0.1 * {cls.__name__}()")
+
+    __mul__ = __rmul__ = __truediv__ = __add__ = __radd__ = __sub__ = __rsub__ = _not_an_instance
+
+
+def _of_a_batch(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The term's formula, which takes a batch and nothing else: ``term(model, inputs, target)`` is told as a mistake."""
+
+    @functools.wraps(call)
+    def checked(self: Any, *arguments: Any, **named: Any) -> Any:
+        if len(arguments) + len(named) != 1:
+            no_loss(self)
+        return call(self, *arguments, **named)
+
+    return checked
 
 
 @functools.cache
