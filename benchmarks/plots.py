@@ -46,7 +46,7 @@ def _bars(axes: Axes, rows: Mapping[str, Mapping[str, Any]]) -> None:
         heights = [row.get(way, {}).get("ratio", 0.0) for row in rows.values()]
         axes.bar(places, heights, width, color=colour, label=label)
     axes.axhline(1, color="black", linewidth=0.7)
-    axes.set_xticks(range(len(rows)), list(rows))
+    axes.set_xticks(range(len(rows)), [name.replace("_", "\n", 1) for name in rows])  # two lines: long names do not run into each other
 
 
 def memory_plot(figures: Mapping[str, Any]) -> Figure:

@@ -181,7 +181,7 @@ def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
     others = [name for name, home in homes_.items() if home == family and name != entry.name and name not in named]
     yield f"## `{entry.name}`"
     yield plain(entry.summary, homes_, family)
-    yield "```{math}\n" + "\n\n".join(formulas.lines(entry.formula)) + "\n```"
+    yield "```{math}\n:nowrap:\n\n\\begin{gather*}\n" + " \\\\\n".join(formulas.lines(entry.formula)) + "\n\\end{gather*}\n```"
     yield f"```python\n{_wrapped(signature)}\n```"
     yield "**Parameters**"
     yield "\n".join(parameters(entry))

@@ -42,6 +42,7 @@ SIGNS = {
 }
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho _ sigma tau upsilon phi chi psi omega"
 SIGNS |= {chr(0x3B1 + place): rf"\{name} " for place, name in enumerate(GREEK.split()) if name != "_"}
+SIGNS |= {"ε": r"\varepsilon ", "φ": r"\varphi "}
 ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot", "\u0308": "ddot"}
 
 LOW = "[A-Za-z0-9α-ω]"
