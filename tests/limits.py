@@ -8,7 +8,7 @@ SLACK = 10
 
 MATRIX = SLACK * 35  # two gloo processes through tests.scale.ranks, quick
 PARALLEL = SLACK * 60  # four through tests.scale.parallel
-SCALED = SLACK * 12  # two through tests.scale.scaled
+SCALED = SLACK * 24  # two through tests.scale.scaled
 RESCUE = SLACK * 10  # two through tests.rescue.ranks
 COLLECTIVE = SLACK * 9  # one collective: the longest that a process of these computes between two barriers while the others wait
 TRAINING = SLACK * 12  # torchrun and its two processes: two epochs of the command, or the sharded example
