@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inputgrad.devices import joint_length
 from inputgrad.errors import EngineError
 from inputgrad.memory import memory
 from inputgrad.passes.changes import Change, opened
-from inputgrad.passes.displaced import input_norm, joint_norm
+from inputgrad.passes.displaced import input_norm
 from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.torch_internals import messages
@@ -63,7 +64,7 @@ def _misfit(forward: ForwardPass, tolerance: float) -> tuple[float, float] | Non
     slope, along = float(_product(gradient, w).detach()), _product(gradient, v)
     second = _product(torch.autograd.grad(along, variables, allow_unused=True), w) if along.requires_grad else along.new_zeros(())
     told, rounding = float(second.detach()), torch.finfo(weights.dtype).eps
-    h = rounding ** (1 / 3) * (input_norm([z.detach() for z in variables]) or 1.0) / joint_norm(w)
+    h = rounding ** (1 / 3) * (input_norm([z.detach() for z in variables]) or 1.0) / joint_length(w)
     (first, coarse), (_, fine) = (_differences(forward, weights, v, w, step) for step in (h, h / _FINER))
     noise = 30 * rounding * float(sum((a.detach() * b).abs().sum() for a, b in zip(gradient, v, strict=True))) / h
     if abs(first - slope) > tolerance * abs(slope) + 30 * rounding * float(score.detach().abs()) / h:
