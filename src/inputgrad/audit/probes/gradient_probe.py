@@ -49,8 +49,6 @@ class GradientProbe:
     def patches(self) -> list[Patch]:
         return [Patch(torch.autograd, "backward", self._backward)]
 
-    # what the user asks for
-
     def grad(self, func: Any, args: Any, kwargs: Any) -> Any:
         """`torch.autograd.grad`, as it was called."""
         given = {**dict(zip(_GRAD, args, strict=False)), **kwargs}
