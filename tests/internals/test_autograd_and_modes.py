@@ -474,6 +474,32 @@ def test_gradients_are_handed_over_one_by_one_and_not_kept() -> None:
     assert len(heard) == 1
 
 
+class Nested(torch.autograd.Function):
+    """x·w, whose backward differentiates in w by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x * w
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, w = ctx.saved_tensors
+        with torch.enable_grad():
+            (inner,) = torch.autograd.grad((x.detach() * w).sum(), w)
+        return g * w, g * inner
+
+
+@canary("gradient_hooks.handed_over")
+def test_a_gradient_that_a_function_takes_for_itself_is_left_to_it() -> None:
+    x, w = torch.tensor([2.0], requires_grad=True), torch.tensor([3.0], requires_grad=True)
+    received: list[float] = []
+    total = Nested.apply(x, w).sum()
+    with gradient_hooks.handed_over([w], lambda _, gradient: received.append(float(gradient)), [total]):
+        torch.autograd.grad(total, [w])
+    assert received == [2.0]
+
+
 @canary("function_modes.is_in_place")
 def test_names_tell_whether_a_function_works_in_place() -> None:
     in_place = [(torch.Tensor.add_, {}), (torch.Tensor.__iadd__, {}), (F.relu, {"inplace": True}), (torch.ops.aten.add_.Tensor, {})]
@@ -629,3 +655,13 @@ def test_the_backward_of_a_function_is_seen() -> None:
 def test_backwards_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch._C, "_current_autograd_node")
     assert not autograd_graph.in_custom_backward()
+
+
+@missing("gradient_hooks.handed_over")
+def test_without_the_number_of_a_pass_what_a_function_takes_is_received_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_current_graph_task_id")
+    x, w = torch.tensor([2.0], requires_grad=True), torch.tensor([3.0], requires_grad=True)
+    received: list[float] = []
+    with gradient_hooks.handed_over([w], lambda _, gradient: received.append(float(gradient)), [total := Nested.apply(x, w).sum()]):
+        torch.autograd.grad(total, [w])
+    assert len(received) == 2

@@ -108,7 +108,7 @@ def _commits(commits: Mapping[str, int]) -> str:
     if len(commits) < 2:
         return ""
     parts = ", ".join(f"{count} on {commit}" for commit, count in commits.items())
-    return f" Made in parts, while the library was mended. Architectures by the commit that they were judged on last: {parts}."
+    return f" Made in parts, while the library was mended. Architectures by the commit that they were judged on last: {parts} (+: and changes)."
 
 
 def totals(part: Mapping[str, Any]) -> dict[str, Counter[str]]:

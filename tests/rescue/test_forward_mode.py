@@ -245,3 +245,30 @@ class Casting(nn.Module):
 def test_a_layer_that_is_cast_inside_is_refused_where_torch_ends_the_process() -> None:
     with pytest.raises(ig.EngineError, match=r"\.data of a parameter"):
         ig.InputGradientLoss(None, ig.GradientNorm(), engine="reverse_over_forward")(Casting().double(), torch.randn(4, 3).double())
+
+
+class Dropped(nn.Module):
+    """Attention with dropout inside the kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 16), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.first(x).view(-1, 4, 4)
+        return self.last(F.scaled_dot_product_attention(q, q.sin(), q.cos(), dropout_p=0.4).mean(1))
+
+
+def test_a_derivative_by_backward_passes_keeps_the_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is where a function without dropout was met before, and replaced."""
+    monkeypatch.setattr(forward_mode, "_BY_BACKWARD", {*forward_mode._BY_BACKWARD, F.scaled_dot_product_attention})
+    model, x = Dropped().double(), torch.randn(5, 3, dtype=torch.float64)
+    gradients, drawn = [], []
+    for engine in ("double_backward", "reverse_over_forward"):
+        torch.manual_seed(1)
+        model.zero_grad()
+        ig.InputGradientLoss(None, ig.GradientNorm(power=2), engine=engine)(model, x).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        drawn.append(float(torch.rand(())))
+    torch.testing.assert_close(*gradients)
+    assert drawn[0] == drawn[1]

@@ -42,6 +42,9 @@ class FunctionCall:
         self._written = {0} if is_in_place(function, kwargs) else set()
         self._autocast = _autocast_here(self.tensors)
         self._result: tuple[list[Any], Any] = ([], None)
+        self._devices = [tensor.device for tensor in self.tensors[:1] if tensor.device.type not in ("cpu", "meta")]
+        self._draws: list[Tensor] | None = None
+        """The random state before the first run, where later runs are to draw the same."""
 
     def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The tensors among the outputs. A tensor that the function works on in place, or writes to in its first run, is kept from later runs."""
@@ -56,6 +59,26 @@ class FunctionCall:
         self._written |= {number for number, tensor in enumerate(handed) if times_written(tensor) != versions[number]}
         self._result = ([_TENSOR if isinstance(output, Tensor) else output for output in outputs], structure)
         return tuple(output for output in outputs if isinstance(output, Tensor))
+
+    def run_alike(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same with the random numbers of the first such run; what is drawn after it goes on from there."""
+        before = self._random_state()
+        if self._draws is None:
+            self._draws = before
+            return self.run(tensors)
+        self._set_random_state(self._draws)
+        try:
+            return self.run(tensors)
+        finally:
+            self._set_random_state(before)
+
+    def _random_state(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.get_device_module(device).get_rng_state(device) for device in self._devices)]
+
+    def _set_random_state(self, state: list[Tensor]) -> None:
+        torch.set_rng_state(state[0])
+        for device, part in zip(self._devices, state[1:], strict=True):
+            torch.get_device_module(device).set_rng_state(part, device)
 
     def result(self, outputs: Sequence[Tensor]) -> Any:
         """What the function returns, with these in the place of the outputs of the last run."""
@@ -99,7 +122,7 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def forward(call: FunctionCall, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = tensors[: len(tensors) - len(call.captured)]
-        outputs = call.run(given)
+        outputs = call.run_alike(given)
         return tuple(output.clone() if any(output is tensor for tensor in given) else output for output in outputs)
 
     @staticmethod
@@ -164,7 +187,7 @@ def _run_again(call: FunctionCall, tensors: Sequence[Tensor], asked: Sequence[bo
     """Variables of their own in the place of the tensors that are asked for, the captured leaves behind them; and the outputs in their graph."""
     own = tensors[: len(tensors) - len(call.captured)]
     given = [_variable(tensor) if a and is_differentiable(tensor) else tensor.detach() for tensor, a in zip(own, asked, strict=False)]
-    return [*given, *call.captured], call.run(given)
+    return [*given, *call.captured], call.run_alike(given)
 
 
 def _variable(tensor: Tensor) -> Tensor:

@@ -61,6 +61,6 @@ def parameter_gradient(forward: ForwardPass, linearization: Linearization, v: Co
                     if part is not None:
                         add(number, part)
                 continue
-            with handed_over(parameters, add):
+            with handed_over(parameters, add, [share]):
                 torch.autograd.grad(share, parameters, allow_unused=True, retain_graph=linearization.same_pass is not None)
     return totals

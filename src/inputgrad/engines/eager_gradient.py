@@ -43,7 +43,7 @@ def _sketches(loss: Tensor, sources: list[Tensor], model: nn.Module) -> list[Ten
     if computes_in_float16(model):  # another scale may be needed, so that all of it is held
         (gradients,) = LOSS_SCALE.unscaled(model, taken)
         return [None if gradient is None else sketch(gradient) for gradient in gradients]
-    with handed_over(sources, keep):
+    with handed_over(sources, keep, [loss]):
         torch.autograd.grad(loss, sources, allow_unused=True)
     return found
 

@@ -31,6 +31,8 @@ _STEADY = 0.2
 """By how much of the misfit the differences at other steps may differ, for it to be none of the step's."""
 _BENT = {True: 1e-2, False: 1e-4}
 """From which misfit on, relative to ⟨v, g⟩, finer steps are tried, in float32 and float64."""
+_APPROXIMATE = 1e-4
+"""Up to this, relative to ⟨v, g⟩, the backward pass is an approximation, such as that of an adjoint equation solved anew; differences are no more exact."""
 _FINER = (2.0**-3, 2.0**-6, 2.0**-9, 2.0**-12)
 _MARGIN = 30.0
 """How far above the rounding of the gradient the misfit must be."""
@@ -89,7 +91,7 @@ def _compared(forward: ForwardPass, scored: FrozenBranches, key: Key, gradient: 
     off = abs(first - told)
     scores = scored(forward.values().output.detach()).detach()
     least = 4 * max(c * c, rounding / c) * max(abs(told), abs(first)) + 2 * rounding * float(in_float64(scores.abs()).sum()) / h
-    if not off > least:
+    if not off > max(least, _APPROXIMATE * abs(told)):
         return told, None, 1.0
     steady = all(abs(difference(step * h) - first) <= _STEADY * off for step in _STEPS)
     if steady or off <= _BENT[rounding > 1e-10] * abs(told):

@@ -84,7 +84,7 @@ def _tried(forward: ForwardPass, totals: list[Tensor], sources: list[Tensor], se
         if forward.placement.local and not undefined and hold_nan([gradient]):
             undefined.append(True)
 
-    shrunk = handed_over(sources[:-1] if seed is not None else sources, look)
+    shrunk = handed_over(sources[:-1] if seed is not None else sources, look, totals)
     with without_gradient_hooks(forward.model.parameters()), forward.placement.unnoticed_backward(), shrunk:
         last = torch.autograd.grad(totals, sources, retain_graph=not spend, allow_unused=True)[-1]
     if spend:

@@ -89,7 +89,7 @@ class PullBack:
                     if part is not None:
                         add(number, part)
             elif tensors and sources:
-                with handed_over(sources, add):
+                with handed_over(sources, add, tensors):
                     torch.autograd.grad(tensors, list(sources), cotangents, allow_unused=True)
         return totals
 

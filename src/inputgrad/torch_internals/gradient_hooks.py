@@ -34,15 +34,17 @@ def without_accumulation_hooks(tensors: Iterable[Tensor]) -> AbstractContextMana
 
 
 @contextmanager
-def handed_over(tensors: Sequence[Tensor], receive: Callable[[int, Tensor], None]) -> Iterator[None]:
+def handed_over(tensors: Sequence[Tensor], receive: Callable[[int, Tensor], None], roots: Sequence[Tensor] = ()) -> Iterator[None]:
     """Around ``autograd.grad`` with respect to these tensors: the gradient of each goes to ``receive`` with its number, once it is whole, and is not kept.
 
-    What autograd gives back in its place is a zero of no size. The user's own hooks do not hear of it. Read in torch 2.6 to 2.15.
+    What autograd gives back in its place is a zero of no size. The user's own hooks do not hear of it. roots: what is differentiated; then gradients that a
+    custom Function or a hook takes for itself on the way are left to it. Read in torch 2.6 to 2.15. Missing (the number of a pass): those are received too.
     """
+    passes: set[int] = set()
 
     def hook(number: int) -> Callable[[Tensor | None], Tensor | None]:
         def received(gradient: Tensor | None) -> Tensor | None:
-            if gradient is None:  # autograd calls it so where a gradient is undefined
+            if gradient is None or (passes and _number_of_the_pass() not in passes):  # autograd calls it so where a gradient is undefined
                 return None
             receive(number, gradient.detach())
             return gradient.new_zeros(()).expand_as(gradient) if type(gradient) is Tensor and gradient.layout == torch.strided else None
@@ -50,12 +52,21 @@ def handed_over(tensors: Sequence[Tensor], receive: Callable[[int, Tensor], None
         return received
 
     with without_gradient_hooks(tensors):
-        handles = [tensor.register_hook(hook(number)) for number, tensor in enumerate(tensors)]
+        handles = [root.register_hook(lambda _: passes.add(_number_of_the_pass())) for root in roots if root.requires_grad]
+        handles += [tensor.register_hook(hook(number)) for number, tensor in enumerate(tensors)]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _number_of_the_pass() -> int:
+    """Of the backward pass that runs."""
+    try:
+        return torch._C._current_graph_task_id()
+    except AttributeError:
+        return -1
 
 
 def _gradient_hooks(tensor: Tensor) -> dict[Any, Any] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from inputgrad.passes.branches.rules import VALUES
 from inputgrad.torch_internals import pytree
@@ -23,7 +24,10 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
     What stays in the graph, since it is an argument handed back (``contiguous``, ``to``), is no constant.
     """
     written = writes_to(func, args, kwargs)
-    key = (func, *((tuple(value.shape), value.dtype) for value in pytree.leaves((args, kwargs)) if isinstance(value, Tensor)))
+    tensors = [value for value in pytree.leaves((args, kwargs)) if isinstance(value, Tensor)]
+    if any(map(is_lazy, tensors)):  # a lazy module makes its parameters
+        return func(*args, **kwargs)
+    key = (func, *((tuple(value.shape), value.dtype) for value in tensors))
     if written:
         if any(_in_graph(tape, one) for one in written):
             tape.unseen = "what it writes under no_grad"
@@ -33,10 +37,10 @@ def under_no_grad(tape: "BranchTape", func: Callable[..., Any], args: tuple[Any,
     if func in VALUES and args and isinstance(args[0], Tensor):
         return func(_at_x(tape, key, args[0]), *args[1:], **kwargs)
     result = func(*args, **kwargs)
-    tensors = [value for value in pytree.leaves(result) if isinstance(value, Tensor)]
-    if not tensors:
+    found = [value for value in pytree.leaves(result) if isinstance(value, Tensor)]
+    if not found:
         return result
-    kept = tape.constant(key, lambda: [None if _in_graph(tape, value) else value.clone() for value in tensors] if _any_in_graph(tape, (args, kwargs)) else None)
+    kept = tape.constant(key, lambda: [None if _in_graph(tape, value) else value.clone() for value in found] if _any_in_graph(tape, (args, kwargs)) else None)
     if kept is None or not tape.recorded:
         return result
     remaining = iter(kept)
