@@ -17,7 +17,7 @@ def backward_hook(module: nn.Module, inputs: tuple, outputs: tuple) -> None:
 
 kept: dict[str, torch.Tensor] = {}
 net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
-getattr(net[2], "register_forward_hook")(forward_hook)
+net[2].register_forward_hook(forward_hook)
 getattr(net[2], "register_backward_" + "hook")(backward_hook)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 for _ in range(4):
