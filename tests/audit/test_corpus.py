@@ -22,6 +22,7 @@ WITHOUT_LINES = {
     "IG101_func_grad_and_value",
     "IG101_func_grad_detached",
     "IG101_func_grad_no_grad",
+    "IG102_norms_by_numpy",
     "IG102_numpy",
     "IG103_other_network",
     "IG103_relu_second_derivative",

@@ -41,9 +41,10 @@ class Source:
 
     # what stands where
 
-    def statement(self, line: int) -> ast.stmt | None:
-        """The innermost statement on a line; of a compound one its head alone."""
+    def statement(self, line: int, calling: str = "") -> ast.stmt | None:
+        """The innermost statement on a line, of a compound one its head alone; of several the last, or the last that calls a function of this name."""
         around = [node for node in ast.walk(self.tree) if isinstance(node, ast.stmt) and node.lineno <= line <= self._last(node)]
+        around = [node for node in around if self.calls(node, calling)] or around
         return max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
 
     def scope(self, node: ast.AST) -> Scope:

@@ -27,7 +27,7 @@ class Backward(NamedTuple):
 
 def backward_at(source: Source, site: Site) -> Backward | None:
     """The one backward pass on a line: ``loss.backward()`` or ``torch.autograd.backward(loss)``."""
-    statement = source.statement(site.line)
+    statement = source.statement(site.line, "backward")
     calls = source.calls(statement, "backward") if statement is not None else []
     if statement is None or len(calls) != 1:
         return None

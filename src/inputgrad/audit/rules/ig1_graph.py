@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 
 from inputgrad.audit.finding import Finding
-from inputgrad.audit.observations.gradient_calls import GradientCall
+from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradient
 from inputgrad.audit.observations.run_facts import Facts
 from inputgrad.audit.observations.tensor_origins import DeadTerm, LiveTerm
 from inputgrad.audit.replacements import gradients, graphs
 from inputgrad.audit.rule_registry import rule
+from inputgrad.audit.source_flow import flows_into
 
 _CUTS = {
     "no_grad": "torch.no_grad() is on here",
@@ -62,6 +63,27 @@ def cut_on_the_way(facts: Facts) -> Iterator[Finding]:
             (dead.site, gradient.site),
             effect=_relative(effect, call),
         )
+    yield from _by_arrays(facts, felt)
+
+
+def _by_arrays(facts: Facts, felt: set[InputGradient]) -> Iterator[Finding]:
+    """The gradient kept its graph, no backward pass came to it, and an array of its values is in the loss by the script's own assignments."""
+    for gradient in facts.input_gradients:
+        taken = next((operation for operation in gradient.operations if operation.name in ("numpy", "__array__", "tolist")), None)
+        if taken is None or not gradient.call.request.create_graph or not gradient.requires_grad or gradient.reached or gradient in felt:
+            continue
+        loss = next((call for call in _stepped(facts) if call.number > gradient.call.number), None)
+        if loss is not None and loss.step == gradient.call.step and flows_into(taken.site, loss.site):
+            yield Finding(
+                "IG102",
+                "error",
+                taken.site,
+                f"{_CUTS[taken.name]}: what is made of the array is in the loss of {loss.site.shown} and changes no parameter, though the input gradient of "
+                f"{gradient.site.shown} carried a graph.",
+                "‖∂term/∂θ‖ = 0: no backward pass comes to the input gradient",
+                "the same in torch operations, on the tensor as it is",
+                (loss.site, gradient.site),
+            )
 
 
 @rule("IG103", "connected term that changes no parameter")
