@@ -19,10 +19,17 @@ from inputgrad.engines import Compiled
 from tests.devices.pretended import backend
 
 CHECKS: dict[str, Callable[[], None]] = {}
+SLOW: dict[str, Callable[[], None]] = {}
+"""Seconds each: ``make study``."""
 
 
 def check(function: Callable[[], None]) -> Callable[[], None]:
     CHECKS[function.__name__] = function
+    return function
+
+
+def slow(function: Callable[[], None]) -> Callable[[], None]:
+    SLOW[function.__name__] = function
     return function
 
 
@@ -136,12 +143,18 @@ def without_float64() -> Iterator[None]:
 
 @check
 def a_device_without_float64_serves_every_engine() -> None:
-    with without_float64(), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INPUTGRAD_VERIFY", "1")
+    with without_float64():
         assert not devices.has_float64(backend.DEVICE)
         for engine in ("auto", "double_backward", "reverse_over_forward", "finite_difference", "weight_as_step"):
             tolerance = 3e-3 if engine in ("finite_difference", "weight_as_step") else 1e-5
             compared(lambda engine=engine: ig.InputGradientLoss("mse", 0.3 * ig.GradientNorm(of="loss"), engine=engine), tolerance=tolerance)  # type: ignore[misc]
+
+
+@slow
+def a_device_without_float64_can_be_verified() -> None:
+    with without_float64(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INPUTGRAD_VERIFY", "1")
+        compared(lambda: ig.InputGradientLoss("mse", 0.3 * ig.GradientNorm()))
         there, x, y = smooth().to(backend.DEVICE), *(z.to(backend.DEVICE) for z in batch())
         assert ig.validate(there, x)
         assert "wrong" not in str((nn.MSELoss() + ig.GradientNorm()).verify(there, x, y))
@@ -187,7 +200,7 @@ def operators_wait_for_nothing() -> None:
         assert events_of_the_last(lambda operator=operator: operator(model, x)) == []  # type: ignore[misc]
 
 
-@check
+@slow
 def a_program_is_traced_there_and_needs_no_tensor_of_the_cpu() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*cannot serve.*")

@@ -24,7 +24,7 @@ import inputgrad as ig
 from tests.cases import table
 from tests.catalogue import harness
 from tests.devices.pretended import backend
-from tests.devices.pretended.checks import CHECKS
+from tests.devices.pretended.checks import CHECKS, SLOW
 from tests.table import LIMITS
 
 ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference")
@@ -119,7 +119,7 @@ def checked(name: str) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            CHECKS[name]()
+            (CHECKS | SLOW)[name]()
         except Exception as error:  # whatever comes is the result
             return {"check": name, "error": f"{type(error).__name__}: {error}"[:600], "where": _where(error)}
     return {"check": name}
@@ -128,7 +128,7 @@ def checked(name: str) -> dict[str, Any]:
 def main(every: int) -> None:
     backend.switch_on()
     os.environ["INPUTGRAD_VERIFY"] = "0"  # what a first step does besides is not what is compared
-    for name in CHECKS:
+    for name in (*CHECKS, *(SLOW if every == 1 else ())):
         print(json.dumps(checked(name)), flush=True)
     for number, trial in enumerate((*of_catalogue(), *of_cases())) if every else ():
         if number % every == 0:
