@@ -38,7 +38,7 @@ class Row:
 
 def _ramp(x: Tensor) -> Tensor:
     """A direction of one sample's shape."""
-    return torch.linspace(-1, 2, x[0].numel(), dtype=x.dtype).reshape(x[0].shape)
+    return torch.linspace(-1, 2, x[0].numel(), dtype=x.dtype, device=x.device).reshape(x[0].shape)
 
 
 def _one_a_sample(x: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ Knows only what is remembered of a tensor (`memory`). Only public parts of torch
 import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inputgrad.memory import memory
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_tracing, is_watched
@@ -21,16 +21,26 @@ _WITHOUT_A_STATE = ("cpu", "meta")
 """The generator of the CPU is asked for as such."""
 
 
-@lru_cache(maxsize=64)
 def has_float64(device: torch.device) -> bool:
     """Whether the device computes in float64: Metal does not, nor do some of Intel's. Tried once for each."""
     if device.type in ("cpu", "cuda", "meta"):
         return True
-    if device.type == "mps":
-        return False
+    if device not in _HAS_FLOAT64 and (is_tracing() or is_transforming() or is_watched()):
+        return device.type != "mps"  # no place for a trial, whose answer would be kept
+    if device not in _HAS_FLOAT64:
+        _HAS_FLOAT64[device] = device.type != "mps" and _computes_in_float64(device)
+    return _HAS_FLOAT64[device]
+
+
+_HAS_FLOAT64: dict[torch.device, bool] = {}
+
+
+def _computes_in_float64(device: torch.device) -> bool:
     try:
         return float(torch.ones(2, device=device).to(torch.float64).sum()) == 2
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError) as error:
+        if messages.is_machine_error(error):
+            raise
         return False
 
 

@@ -36,7 +36,7 @@ class Pairs(nn.Module):
 
 class Flat(Pairs):
     def forward(self, positions: Tensor, index: Tensor) -> Tensor:
-        together = (index[:, None] == index) & ~torch.eye(len(index), dtype=torch.bool)
+        together = (index[:, None] == index) & ~torch.eye(len(index), dtype=torch.bool, device=positions.device)
         energies = torch.where(together, self.pair_energies(positions[:, None] - positions), 0).sum(1)
         return energies.new_zeros(SIZE).index_add(0, index, energies)
 
@@ -46,14 +46,14 @@ class FlatPeriodic(Pairs):
         together = index[:, None] == index
         shifts = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3).to(positions)
         gap = positions[:, None, None] - positions[:, None] - (shifts @ cell[index])[:, None]  # [atom, atom, image, 3]
-        self_pair = torch.eye(len(index), dtype=torch.bool)[..., None] & (shifts == 0).all(1)
+        self_pair = torch.eye(len(index), dtype=torch.bool, device=positions.device)[..., None] & (shifts == 0).all(1)
         energies = torch.where(together[..., None] & ~self_pair, self.pair_energies(gap), 0).sum((1, 2))
         return energies.new_zeros(SIZE).index_add(0, index, energies)
 
 
 class Padded(Pairs):
     def forward(self, positions: Tensor, mask: Tensor) -> Tensor:
-        both = mask & mask.mT & ~torch.eye(positions.shape[1], dtype=torch.bool)
+        both = mask & mask.mT & ~torch.eye(positions.shape[1], dtype=torch.bool, device=positions.device)
         return torch.where(both, self.pair_energies(positions[:, :, None] - positions[:, None]), 0).sum((1, 2))[:, None]
 
 
@@ -61,7 +61,7 @@ class Periodic(Pairs):
     def forward(self, positions: Tensor, cell: Tensor) -> Tensor:
         shifts = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3).to(positions)
         gap = (positions[:, :, None] - positions[:, None])[:, :, :, None] - (shifts @ cell)[:, None, None]
-        self_pair = torch.eye(positions.shape[1], dtype=torch.bool)[..., None] & (shifts == 0).all(1)
+        self_pair = torch.eye(positions.shape[1], dtype=torch.bool, device=positions.device)[..., None] & (shifts == 0).all(1)
         return torch.where(self_pair, 0, self.pair_energies(gap)).sum((1, 2, 3))
 
 

@@ -66,9 +66,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
 def _homes() -> list[Any]:
     from inputgrad.derivatives import twice_differentiable
-    from inputgrad.step import checks, plain_step, surrogate_gradient
+    from inputgrad.step import checks, surrogate_gradient
 
-    return [twice_differentiable, checks, plain_step, surrogate_gradient]
+    return [twice_differentiable, checks, surrogate_gradient]
 
 
 HOMES = _homes()

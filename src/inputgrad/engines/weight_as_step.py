@@ -22,12 +22,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from inputgrad.devices import joint_length
 from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Linearization, Traits
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, input_norm, score_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, check_run_again, norms_of_inputs_and_rows, score_at_displacement
 from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -93,9 +92,12 @@ class WeightAsStep(Engine):
         return Linearization(gradient, extra_passes=extra_passes, takes_base_loss=True)
 
     def _tell_if_large(self, forward: ForwardPass, v: dict[Key, Tensor], c: float) -> None:
-        size = input_norm([forward.values().variables[key].detach() for key in v])
-        fraction = joint_length(list(v.values())) / abs(c) / size if size else 0.0
-        if fraction > self.largest and memory(forward.model).once("large displacement"):
+        known = memory(forward.model)
+        if "large displacement" in known.warned:
+            return
+        size, (moved,) = norms_of_inputs_and_rows([forward.values().variables[key].detach() for key in v], [list(v.values())])
+        fraction = moved / abs(c) / size if size else 0.0
+        if fraction > self.largest and known.once("large displacement"):
             warn(
                 f"engine 'weight_as_step': the weight of the terms displaces the inputs by {fraction:.0%} of their norm, a coarse step: the error of the "
                 "terms' gradient may be as large as itself. Take a smaller weight, or engine='finite_difference'"

@@ -42,13 +42,13 @@ class ForwardModeCheck(TorchFunctionMode):
         form = _form(func, args, kwargs)
         if form is None or form in _TRIED:
             return func(*args, **kwargs)
-        given = pytree.map_only(Tensor, torch.clone, (args, kwargs)) if is_in_place(func, kwargs) else (args, kwargs)
+        before_args, before_kwargs = pytree.map_only(Tensor, torch.clone, (args, kwargs)) if is_in_place(func, kwargs) else (args, kwargs)
         first = args[0] if args and isinstance(args[0], Tensor) else None
         before = first is not None and times_written(first)
         result = func(*args, **kwargs)
         written = first is not None and times_written(first) != before
         if _has_derivative(result) and written == is_in_place(func, kwargs):  # requires_grad_ computes nothing
-            if not is_right_in_reverse(func, *given, result):
+            if not is_right_in_reverse(func, before_args, before_kwargs, result):
                 replace_from_now_on(func)
             _TRIED.add(form)
         return result

@@ -101,7 +101,7 @@ class Evaluation:
         engine, setting = self.setting.engine, self.setting
         offered = engine.traits.takes_base_loss and of == "loss" and request.forward is self.primal_pass and self.shared_base is None
         leaf = self.outputs.leaf if offered and self._base_value is not None else None
-        multiple = as_multiple(self._base_value, request.score, self.output(), leaf) if leaf is not None and self._base_value is not None else None
+        multiple = as_multiple(self.model, self._base_value, request.score, self.output(), leaf) if leaf is not None and self._base_value is not None else None
         if multiple is None or self._base_value is None:
             return engine.linearize(request)
         request.forward.may_free_graph = setting.immediate and setting.single_term and not self.inputs.has_graph

@@ -3,14 +3,16 @@
 ∂base/∂y = c · ∂Σs/∂y        (c = 1/N where the base loss is the mean of the s_n), found at the output, without a pass of the model
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.devices import length, numbers, wide
 from inputgrad.engines.base import Linearization
 from inputgrad.heads import Score
+from inputgrad.memory import memory
 from inputgrad.torch_internals.autograd_graph import leaves_of
 
 _ROUNDINGS = 16
@@ -19,10 +21,11 @@ _ROUNDINGS = 16
 
 @dataclass(frozen=True)
 class Multiple:
-    """c, and ∂Σs/∂y."""
+    """c, 0-d, and ∂Σs/∂y. unknow: forgets that this base loss is a multiple, so that the next step looks again."""
 
-    c: float
+    c: Tensor
     cotangent: Tensor
+    unknow: Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,14 @@ class SharedBaseLoss:
 
     def split(self, value: Tensor, cotangent: Tensor | None) -> tuple[float, Tensor | None]:
         """The multiple of Σs that the engine takes along for ``value``, and what the cotangent at the output holds beyond it; None for nothing."""
-        factor = self._factor(value)
-        taken = (wide(self.multiple.cotangent) * (factor * self.multiple.c)).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
+        share = self._factor(value) * self.multiple.c
+        taken = (wide(self.multiple.cotangent) * share).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
         left = -taken if cotangent is None else cotangent - taken
-        times, beyond, size = numbers([factor, length(left), length(taken)])  # a device is waited for once
-        return self.multiple.c * times, left if beyond > _ROUNDINGS * torch.finfo(taken.dtype).eps * size else None
+        times, beyond, size = numbers([share, length(left), length(taken)])  # a device is waited for once
+        if not beyond > _ROUNDINGS * torch.finfo(taken.dtype).eps * size:
+            return times, None
+        self.multiple.unknow()
+        return times, left
 
     def _factor(self, value: Tensor) -> Tensor:
         """How often the base loss is in the value: once, or as often as a gradient scaler says. Once too where it is not there at all."""
@@ -48,19 +54,23 @@ class SharedBaseLoss:
         return torch.where(factor == 0, 1.0, factor)
 
 
-def as_multiple(value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Multiple | None:
+def as_multiple(model: nn.Module, value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Multiple | None:
     """c and ∂Σs/∂y for a base loss ``value`` of ``output``, which is ``leaf`` as losses see it; None where the one is no multiple of the other.
 
-    None too where the samples' losses depend on anything but the output: a base loss with parameters of its own.
+    None too where the samples' losses depend on anything but the output: a base loss with parameters of its own. Looked at in the first step with a
+    model; should it be none later, `SharedBaseLoss.split` finds what is left.
     """
     scores = score(output)
     if not value.requires_grad or [id(leaf) for leaf in leaves_of([scores])] != [id(leaf)]:
         return None
     (own,) = torch.autograd.grad(scores.sum(), leaf)
     (whole,) = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
-    whole = whole.detach()
-    unit = length(own)
-    direction = wide(own) / unit  # NaN where there is none
-    multiple = (wide(whole) * direction).sum() / unit
-    c, far, size = numbers([multiple, length(wide(whole) - multiple * wide(own)), length(whole)])
-    return Multiple(c, own) if far <= _ROUNDINGS * torch.finfo(own.dtype).eps * size else None
+    whole, unit = whole.detach(), length(own)
+    known, key = memory(model).measured, ("base loss is a multiple", score.head.identity())
+    c = torch.where(unit > 0, (wide(whole) * (wide(own) / unit)).sum() / unit, 0)
+    if key not in known:
+        far, size, pull = numbers([length(wide(whole) - c * wide(own)), length(whole), unit])  # a device is waited for once
+        if not (far <= _ROUNDINGS * torch.finfo(own.dtype).eps * size and pull > 0):
+            return None
+        known[key] = True
+    return Multiple(c, own, lambda: known.pop(key, None))

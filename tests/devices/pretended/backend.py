@@ -174,12 +174,12 @@ def _seen(what: str) -> None:
 
 
 def _place() -> str:
-    """The line of the library, or else of the caller, that the program is at; of the backward pass where a thread of the device runs it."""
+    """The function of the library, or else the line of the caller, that the program is at; of the backward pass where a thread of the device runs it."""
     frame, outermost = sys._getframe(2), ""
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_INSIDE):
-            return f"{Path(file).relative_to(_INSIDE).as_posix()}:{frame.f_lineno}"
+            return f"{Path(file).relative_to(_INSIDE).as_posix()}:{frame.f_code.co_name}"
         if not outermost and "/torch/" not in file and not file.startswith(str(Path(__file__).parent)):
             outermost = f"{Path(file).name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
@@ -220,7 +220,8 @@ def _run(operation: Any, *args: Any, **kwargs: Any) -> Any:
 def _with_tensors(operation: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Numbers that torch hands over in place of tensors, as tensors again."""
     wanted = (str(argument.type) == "Tensor" for argument in operation._schema.arguments)
-    return tuple(torch.tensor(z) if isinstance(z, (int, float)) and is_tensor else z for z, is_tensor in zip(args, wanted, strict=False))
+    like = next((z.dtype for z in args if is_there(z) and z.is_floating_point()), None)
+    return tuple(torch.tensor(z, dtype=like) if isinstance(z, (int, float)) and is_tensor else z for z, is_tensor in zip(args, wanted, strict=False))
 
 
 def _copied(source: Tensor, target: Tensor, _non_blocking: bool = False) -> Tensor:

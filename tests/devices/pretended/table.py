@@ -1,11 +1,14 @@
 """Steps on the pretended device beside the same steps on the CPU: ``python -m tests.devices.pretended.table [EVERY]`` prints one line of JSON for each.
 
+EVERY: how many of the steps one is taken of; 0: none, the checks alone.
+
 A line holds the case, how far value and gradient are from the CPU's, what the host waited for or copied in the third step, and the error where one came.
 """
 
 import copy
 import importlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ import inputgrad as ig
 from tests.cases import table
 from tests.catalogue import harness
 from tests.devices.pretended import backend
+from tests.devices.pretended.checks import CHECKS, SLOW
 from tests.table import LIMITS
 
 ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference")
@@ -111,9 +115,22 @@ def _where(error: BaseException) -> str:
     return lines[-1] if lines else ""
 
 
+def checked(name: str) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            (CHECKS | SLOW)[name]()
+        except Exception as error:  # whatever comes is the result
+            return {"check": name, "error": f"{type(error).__name__}: {error}"[:600], "where": _where(error)}
+    return {"check": name}
+
+
 def main(every: int) -> None:
     backend.switch_on()
-    for number, trial in enumerate((*of_catalogue(), *of_cases())):
+    os.environ["INPUTGRAD_VERIFY"] = "0"  # what a first step does besides is not what is compared
+    for name in (*CHECKS, *(SLOW if every == 1 else ())):
+        print(json.dumps(checked(name)), flush=True)
+    for number, trial in enumerate((*of_catalogue(), *of_cases())) if every else ():
         if number % every == 0:
             print(json.dumps(tried(trial)), flush=True)
 
