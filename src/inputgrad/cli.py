@@ -8,6 +8,8 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
+from inputgrad.command_help import add_examples, names_beginning_with
+
 EXTRA = "pip install 'inputgrad[train]'"
 
 try:
@@ -16,7 +18,7 @@ except ModuleNotFoundError as error:
     sys.exit(f"inputgrad: the command line needs {error.name}: {EXTRA}")
 
 HELP = {"help_option_names": ["-h", "--help"]}
-app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+app = typer.Typer(name="inputgrad", no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,7 +68,7 @@ def bench(
 
 
 class _WithScript(typer.core.TyperCommand):
-    """Options of ours before the script's name and behind it; the rest is the script's."""
+    """Audit options before or after the script's name; the rest is the script's."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         from inputgrad.audit.arguments import split
@@ -99,13 +101,15 @@ def audit(
 ) -> None:
     """Run a training script UNMODIFIED, watch a few of its steps, and say what it does wrong with input gradients: where, how large, what to write.
 
-    Options stand before the script's name or behind it; what is not ours goes to the script, and behind -- everything does. Exit status: 1 where something was
-    found at or above --fail-on, 2 where the command line is wrong, else the script's own.
+    Audit options may come before or after the script. Exit status: 1 for findings at or above --fail-on, 2 for a wrong command line, else the script's own.
     """
     if explain is not None:
         raise typer.Exit(_explain(explain))
     if list_rules:
-        raise typer.Exit(_list())
+        from inputgrad.audit.explain import listing
+
+        typer.echo(listing(), nl=False)
+        raise typer.Exit
     asked = {"steps": steps, "format": format, "output": output, "report": "" if no_report else report, "fail_on": fail_on, "baseline": baseline,
              "write_baseline": write_baseline, "select": tuple(select or ()), "ignore": tuple(ignore or ()), "late": tuple(ctx.obj.late)}  # fmt: skip
     raise typer.Exit(_audit(script, ctx.obj.theirs, ctx.obj.module, asked))
@@ -130,7 +134,7 @@ def saliency(
 
 @app.command()
 def terms(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all that its docstring says.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all its text.", autocompletion=names_beginning_with)] = None,
     family: Annotated[str | None, typer.Option(help="Only those of one family, such as critics, adversarial, physics.")] = None,
 ) -> None:
     """The catalogue: every published loss on the input gradient that the library holds, with formula, defaults and source."""
@@ -174,13 +178,6 @@ def _explain(code: str) -> int:
         return 2
     console = Console()
     console.print(Markdown(text)) if console.is_terminal else typer.echo(text, nl=False)
-    return 0
-
-
-def _list() -> int:
-    from inputgrad.audit.explain import listing
-
-    typer.echo(listing(), nl=False)
     return 0
 
 
@@ -234,6 +231,9 @@ def _train(configs: list[Path], shorts: dict[str, Any], settings: list[str], out
         typer.echo(str(error), err=True)
         return 1
     return distributed.end(command.train(configs, overrides, out, overwrite=overwrite, console=Console()))
+
+
+add_examples(app)
 
 
 def main() -> None:
