@@ -80,7 +80,7 @@ def own_pictures(_block: Any, variables: dict[str, Any], configuration: dict[str
 
 
 def settings() -> dict[str, Any]:
-    """What sphinx-gallery is told: run everything, ask nothing of the network, and fail where a script fails."""
+    """The settings of sphinx-gallery: run everything, ask nothing of the network, and fail where a script fails."""
     left_out = "|".join(LEFT_OUT)
     return {
         "examples_dirs": ["tutorials"],

@@ -112,9 +112,9 @@ print(f"{'the recipe':20} {value.item():.5f}")
 criterion = ig.InputGradientLoss(nn.CrossEntropyLoss(), double_backpropagation())
 expected = cross_entropy(model(few), wanted) + reference(model, few, wanted)
 parameters = list(model.parameters())
-ours = torch.autograd.grad(criterion(model, few, wanted), parameters)
-theirs = torch.autograd.grad(expected, parameters)
-gap = max((a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True))
+here = torch.autograd.grad(criterion(model, few, wanted), parameters)
+there = torch.autograd.grad(expected, parameters)
+gap = max((a - b).abs().max().item() for a, b in zip(here, there, strict=True))
 print(f"largest difference of the gradients: {gap:.1e}")
 
 # %%

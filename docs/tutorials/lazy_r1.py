@@ -81,8 +81,8 @@ with torch.no_grad():
 exact = r1_by_hand(faint, images[:64])
 with torch.autocast("cpu", torch.float16):
     half = r1_by_hand(faint, images[:64])
-    ours = ig.InputGradientLoss(None, ig.recipes.r1(gamma=1.0))(faint, images[:64])
-print(f"float32: {exact:.2e}   float16 by hand: {half:.2e}   float16 in this library: {ours:.2e}")
+    here = ig.InputGradientLoss(None, ig.recipes.r1(gamma=1.0))(faint, images[:64])
+print(f"float32: {exact:.2e}   float16 by hand: {half:.2e}   float16 in this library: {here:.2e}")
 
 # %%
 # The same in this library

@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("pictures",),
     ("audit", "study", "report", "bench", "integrations", "loading"),
-    ("cli", "__main__"),
+    ("command_help", "cli", "__main__"),
 )
 """The rooms from the ground up: a file imports from its own room and from those of the layers below."""
 ABOVE = {

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from inputgrad.cli import app
@@ -171,6 +173,30 @@ def test_a_real_process(tmp_path):
     page, kept = (tmp_path / "here" / "report.html").read_text(), (tmp_path / "here" / "run" / "record.json").read_text()
     assert str(tmp_path) not in page + kept
     assert str(ROOT) not in page + kept
+
+
+@pytest.mark.parametrize("command", ["train", "bench", "audit", "saliency", "terms", "env"])
+def test_the_help_of_a_command_has_two_examples(command):
+    from inputgrad.command_help import EXAMPLES
+
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "160"})
+    _, _, examples = shown.output.partition("Examples:")
+    assert len(re.findall(rf"^\s*inputgrad {command}\b", examples, re.MULTILINE)) == 2
+    options = {option for parameter in typer.main.get_command(app).commands[command].params for option in parameter.opts}
+    used = {word for line in EXAMPLES[command] for word in line.split() if word.startswith("--")}
+    assert used - options <= {"--epochs"}, "an option that there is not"  # of the audited script
+
+
+def test_the_shell_completes_names(monkeypatch):
+    """What the completion that ``--install-completion`` installs asks for."""
+    from inputgrad.command_help import names_beginning_with
+
+    assert {"wgan_gp", "wgan_lp"} <= set(names_beginning_with("wgan"))
+    assert "GradientNorm" in names_beginning_with("gradientn")
+    monkeypatch.setenv("COMP_WORDS", "inputgrad terms wgan")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    shown = CliRunner().invoke(app, [], prog_name="inputgrad", env={"_INPUTGRAD_COMPLETE": "complete_bash"})
+    assert "wgan_gp" in shown.output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])

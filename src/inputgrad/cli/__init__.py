@@ -8,6 +8,8 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
+from inputgrad.command_help import add_examples, names_beginning_with
+
 EXTRA = "pip install 'inputgrad[train]'"
 
 try:
@@ -19,7 +21,7 @@ except ModuleNotFoundError as error:
 from inputgrad.cli import training  # noqa: E402  # it needs typer too, which may be missing
 
 HELP = {"help_option_names": ["-h", "--help"]}
-app = typer.Typer(name="inputgrad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+app = typer.Typer(name="inputgrad", no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,7 +54,7 @@ def bench(
 
 
 class _WithScript(typer.core.TyperCommand):
-    """Options of ours before the script's name and behind it; the rest is the script's."""
+    """Audit options before or after the script's name; the rest is the script's."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         from inputgrad.audit.arguments import split
@@ -85,8 +87,7 @@ def audit(
 ) -> None:
     """Run a training script UNMODIFIED, watch a few of its steps, and say what it does wrong with input gradients: where, how large, what to write.
 
-    Options stand before the script's name or behind it; what is not ours goes to the script, and behind -- everything does. Exit status: 1 where something was
-    found at or above --fail-on, 2 where the command line is wrong, else the script's own.
+    Audit options may come before or after the script. Exit status: 1 for findings at or above --fail-on, 2 for a wrong command line, else the script's own.
     """
     if explain is not None or list_rules:
         from inputgrad.audit.explain import show
@@ -102,7 +103,7 @@ app.command()(training.saliency)
 
 @app.command()
 def terms(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all that its docstring says.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all its text.", autocompletion=names_beginning_with)] = None,
     family: Annotated[str | None, typer.Option(help="Only those of one family, such as critics, adversarial, physics.")] = None,
 ) -> None:
     """The catalogue: every published loss on the input gradient that the library holds, with formula, defaults and source."""
@@ -164,6 +165,9 @@ def _bench(problem: str, engines: list[str], rounds: int, out: Path | None) -> i
         return 1
     command.run(asked, out, typer.echo)
     return 0
+
+
+add_examples(app)
 
 
 def main() -> None:
