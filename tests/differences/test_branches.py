@@ -167,3 +167,24 @@ def test_distances_in_single_precision(p: float, way: str) -> None:
     with told() as messages:
         assert distance(_gradients(model, x, "finite_difference"), expected) < 2e-3
     assert messages == []
+
+
+class Quantised(nn.Module):
+    """Rounded to a grid in the middle, as in training for low precision."""
+
+    def __init__(self, *, per_channel: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.per_channel = nn.Linear(4, 6), nn.Linear(6, 2), per_channel
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.per_channel:
+            return self.last(torch.fake_quantize_per_channel_affine(h, torch.full((6,), 0.1), torch.zeros(6, dtype=torch.int32), 1, -5, 5).sin())
+        return self.last(torch.fake_quantize_per_tensor_affine(h, 0.1, 0, -5, 5).sin())
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_to_a_grid_is_straight_through_as_for_double_backward(per_channel: bool, dtype: torch.dtype) -> None:
+    model, x = Quantised(per_channel=per_channel).to(dtype), torch.randn(8, 4, dtype=dtype)
+    assert distance(_gradients(model, x, "finite_difference"), _gradients(model, x, "double_backward")) < 1e-3

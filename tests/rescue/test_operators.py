@@ -109,3 +109,13 @@ def test_a_model_that_writes_over_its_graph_is_refused_in_plain_words() -> None:
     model = Between(lambda h: h.exp_().mul_(2).sigmoid_() * h)
     with pytest.raises(ValueError, match="writes in place on a tensor that its own derivative needs"):
         ig.laplacian(model, torch.randn(5, 2))
+
+
+def test_a_residual_that_is_constant_may_be_differentiated() -> None:
+    """A Laplacian of a linear model that has no rule in Taylor arithmetic: there is no graph, and the user's loop calls backward() all the same."""
+    model = Between(lambda h: torch.view_as_real(torch.view_as_complex(h.view(-1, 3, 2)) * 1j).flatten(1))
+    model.forward = lambda x: model.last(model.function(model.first(x)))  # type: ignore[method-assign]
+    loss = residual(model, torch.randn(5, 2))
+    loss.backward()
+    assert loss == 0
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())

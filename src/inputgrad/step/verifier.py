@@ -26,6 +26,8 @@ from inputgrad.variables import ModelInputs
 
 TOLERANCES = {True: {torch.float64: 1e-5, torch.float32: 2e-3}, False: {torch.float64: 1e-3, torch.float32: 3e-2}}
 """Whether the engine is exact -> what its gradient may be off, relative to the change of the value."""
+ON_PURPOSE = 1e-3
+"""From which misfit on a first derivative is another one on purpose, and not for its rounding."""
 UNSETTLED = 5.0
 """From which multiple of the tolerance on a misfit says anything that is not the same at both steps."""
 ROUNDINGS = 3
@@ -99,6 +101,10 @@ class Verifier:
         off = first if first is not None and (first.relative > self._tolerance(engine) or first.kink) else None
         if hidden is not None:
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
+        if off is not None and off.settled and off.relative < ON_PURPOSE:
+            return Verification(
+                "not verified", misfit, f"the model's own first derivative is {off.relative:.1g} off the change of its output, by rounding inside"
+            )
         if off is not None and off.settled:
             return Verification("on purpose", misfit, f"the model's own first derivative is {off.relative:.0%} off the change of its output")
         if off is not None:

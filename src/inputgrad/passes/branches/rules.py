@@ -148,6 +148,19 @@ def _matrix_exp(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: di
     return func(*args, **kwargs) if found is NotImplemented else found
 
 
+def _fake_quantize(kernel: Any) -> Rule:
+    """Rounding to a grid, straight through: x plus the rounding at x, and the value at x where it is out of range."""
+
+    def rule(tape: "BranchTape", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x, *settings = [*args, *kwargs.values()]
+        if any(isinstance(value, Tensor) and value.requires_grad for value in settings):
+            return func(*args, **kwargs)
+        at_x = tape.remember(lambda: [part.detach() for part in (x, *kernel(x, *settings))])
+        return torch.where(at_x[2], x + (at_x[1] - at_x[0]), at_x[1]) if tape.recorded else func(*args, **kwargs)
+
+    return rule
+
+
 def _like(bound: Any, x: Tensor) -> Tensor:
     return bound.to(x.dtype) if isinstance(bound, Tensor) else torch.full((), bound, dtype=x.dtype, device=x.device)
 
@@ -216,6 +229,8 @@ RULES: dict[Any, Rule] = {
     **_everywhere("maximum minimum fmax fmin", larger),
     **_everywhere("rrelu", _rrelu),
     **_everywhere("l1_loss", _l1),
+    torch.fake_quantize_per_tensor_affine: _fake_quantize(torch.ops.aten.fake_quantize_per_tensor_affine_cachemask),
+    torch.fake_quantize_per_channel_affine: _fake_quantize(torch.ops.aten.fake_quantize_per_channel_affine_cachemask),
     **dict.fromkeys((torch.matrix_exp, torch.linalg.matrix_exp, Tensor.matrix_exp), _matrix_exp),
     **_everywhere("grid_sample grid_sampler grid_sampler_2d grid_sampler_3d", grid_sample),
 }
