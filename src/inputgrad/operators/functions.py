@@ -45,7 +45,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and is not
     to be had here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
     """
-    _check_head(of)
+    check_head(of)
     check_model(model)
     with torch.inference_mode(False), torch.enable_grad():
         given = ModelInputs.of(without_inference_tensors(inputs))
@@ -100,7 +100,7 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
     torch.Size([5, 2, 3])
     """
     with torch.inference_mode(False), torch.enable_grad():
-        output, (variable,) = _opened(model, inputs, wrt)
+        output, (variable,) = opened(model, inputs, wrt)
         return differentiation.jacobian(output, variable, wrt)
 
 
@@ -151,11 +151,11 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     >>> hessian_vector(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3), torch.ones(3)).shape
     torch.Size([5, 3])
     """
-    _check_head(of)
+    check_head(of)
     several = isinstance(wrt, (tuple, list))
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
-        output, variables = _opened(model, inputs, wrt)
+        output, variables = opened(model, inputs, wrt)
         vectors = _vectors(without_inference_tensors(vector if several else (vector,)), variables)
         scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:
@@ -164,12 +164,12 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     return found if several else found[0]
 
 
-def _check_head(of: Of) -> None:
+def check_head(of: Of) -> None:
     if isinstance(of, str) and of == "loss":
         raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N], or use InputGradientLoss')
 
 
-def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
+def opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     """Output and variables in one graph."""
     output, variables = _as_function(model, inputs, wrt).graph()
     return output, tuple(variables)
