@@ -24,6 +24,8 @@ from inputgrad.operators.functions import hessian_vector as hessian_vector
 from inputgrad.operators.functions import jacobian as jacobian
 from inputgrad.operators.functions import laplacian as laplacian
 from inputgrad.operators.functions import output_and_gradient as output_and_gradient
+from inputgrad.operators.hessians import hessian as hessian
+from inputgrad.operators.hessians import hessian_diagonal as hessian_diagonal
 from inputgrad.perturbations.attacks import PGD as PGD
 from inputgrad.perturbations.attacks import Noise as Noise
 from inputgrad.perturbations.attacks import VirtualAdversarial as VirtualAdversarial

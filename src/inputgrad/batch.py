@@ -163,7 +163,8 @@ class Step:
     loss: 0-d; its value and its parameter gradient are right.
     output: the model's output ``[N, ...]``, detached; all that the model returned where the base loss sees it whole and nobody asked for one output; None
     where neither a base loss nor a term asked for any.
-    parts: the base loss under ``"base"`` and each term's own mean (without its weight) under its name, detached 0-d tensors.
+    parts: the base loss under ``"base"`` and each term's own mean (without its weight) under its name, detached 0-d tensors. A term that is not due at this
+    step (``scheduled(every=4)``) is not among them; ``step.parts["its name"]`` is then NaN, so that it can be logged at every step.
     """
 
     loss: Tensor

@@ -28,6 +28,7 @@ from inputgrad.step.known_programs import ProgramStep
 from inputgrad.step.loss_arithmetic import LossArithmetic
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.one_step import StepCounter, in_one_step
+from inputgrad.step.parts import Parts
 from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
 from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
@@ -98,19 +99,23 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         """What this loss is made of, as one frozen record."""
         return Objective(self.base, self.terms, self.engine, self.output, self.base_weight)
 
+    def _step(self, loss: Tensor, output: Any, parts: Mapping[str, Tensor]) -> Step:
+        own = parts if self.base is not None else {name: value for name, value in parts.items() if name != "base"}  # at a step at which nothing is due
+        return Step(loss, output, Parts(own, self.terms))
+
     @in_one_step
     def evaluate(self, model: nn.Module, inputs: Any, target: Any = None) -> Step:
         """The loss with its parts and the model's output."""
         if (step := self._at_once(model, inputs, target)) is not None:
-            return Step(step.loss(), step.detached_output, step.parts)
+            return self._step(step.loss(), step.detached_output, step.parts)
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
                 self._forms.learn(call, result.program, verify=self.verify_first_step)
-                return Step(as_loss(model, result), result.output, result.parts)
+                return self._step(as_loss(model, result), result.output, result.parts)
             values = call.values()
             loss = call.attached(call.total(values))
             self._forms.learn(call, verify=self.verify_first_step)
-            return Step(loss, call.evaluation.outputs.detached(), _detached(values))
+            return self._step(loss, call.evaluation.outputs.detached(), _detached(values))
 
     @in_one_step
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
@@ -125,17 +130,17 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         check_backward(model, scaler)
         scaled = scaler.scale if scaler is not None else None
         if (step := self._at_once(model, inputs, target)) is not None:
-            return Step(step.backward(scaled), step.detached_output, step.parts)
+            return self._step(step.backward(scaled), step.detached_output, step.parts)
         with self._call(model, inputs, target, immediate=True) as call:
             if (result := whole_step(self, call)) is not None:
                 hand_over(model, result, scaled)
                 self._forms.learn(call, result.program, verify=self.verify_first_step)
-                return Step(result.loss, result.output, result.parts)
+                return self._step(result.loss, result.output, result.parts)
             values = call.values()
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
             self._forms.learn(call, verify=self.verify_first_step)
-            return Step(total.detach(), call.evaluation.outputs.detached(), _detached(values))
+            return self._step(total.detach(), call.evaluation.outputs.detached(), _detached(values))
 
     @in_one_step
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:

@@ -14,6 +14,20 @@ from inputgrad.operators.functions import (
     laplacian,
     output_and_gradient,
 )
+from inputgrad.operators.hessians import hessian, hessian_diagonal
 from inputgrad.operators.taylor.telling import how_computed
 
-__all__ = ["Field", "divergence", "field", "follow_gradient", "gradient", "hessian_vector", "how_computed", "jacobian", "laplacian", "output_and_gradient"]
+__all__ = [
+    "Field",
+    "divergence",
+    "field",
+    "follow_gradient",
+    "gradient",
+    "hessian",
+    "hessian_diagonal",
+    "hessian_vector",
+    "how_computed",
+    "jacobian",
+    "laplacian",
+    "output_and_gradient",
+]

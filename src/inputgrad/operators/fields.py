@@ -13,6 +13,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.identity import check_hashable
+from inputgrad.operators.as_asked import in_any_mode
 from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.places.base import Place
@@ -25,7 +26,8 @@ class Field:
     ``value``: ``[N]``, or ``[N, C]`` for C outputs; an output of shape ``[N, 1]`` counts as ``[N]``.
     ``d("t")``, ``d("xx")``, ``d("xt")``: ∂u/∂t, ∂²u/∂x², ∂²u/∂x∂t, of the shape of ``value``. Where names have several letters: ``d("x1", "x2")``.
 
-    Made by `inputgrad.field`. One forward pass serves all; one backward pass gives all first derivatives of a quantity, and each is kept.
+    Under ``no_grad`` they have no graph. Made by `inputgrad.field`.
+    One forward pass serves all; one backward pass gives all first derivatives of a quantity, and each is kept.
 
     >>> from torch import nn
     >>> from inputgrad.operators import field
@@ -43,6 +45,7 @@ class Field:
         self._made: dict[int, tuple[Any, Any]] = {}
 
     @property
+    @in_any_mode
     def value(self) -> Tensor:
         """u ``[N]``, or ``[N, C]`` for C outputs."""
         self._coordinates.source.ask(("value", ()))
@@ -58,12 +61,14 @@ class Field:
         """The names of the coordinates, in order."""
         return self._coordinates.names
 
+    @in_any_mode
     def d(self, *names: str) -> Tensor:
         """A derivative by the names of its coordinates, in any order: ``d("xxt")`` is ``d("x", "x", "t")``."""
         order = tuple(sorted(self._coordinates.order(names)))
         self._coordinates.source.ask(("d", (order,)))
         return self._derivative(order)
 
+    @in_any_mode
     def of(self, quantity: Tensor, *names: str) -> Tensor:
         """A derivative of any quantity ``[N]`` that was made of this field, such as a flux or a residual: ``u.of(k(u.value) * u.d("x"), "x")``."""
         if quantity.shape != self._value().shape[:1]:
@@ -72,19 +77,23 @@ class Field:
             quantity = self._coordinates.gradient(quantity)[index]
         return quantity
 
+    @in_any_mode
     def slopes(self, quantity: Tensor, names: Sequence[str] | None = None) -> tuple[Tensor, ...]:
         """The first derivatives of a quantity ``[N]`` by the named coordinates, by all where none is named, in one backward pass."""
         found = self._coordinates.gradient(quantity)
         return tuple(found[index] for index in self._coordinates.order(tuple(names or self.names)))
 
+    @in_any_mode
     def gradient(self, *names: str) -> Tensor:
         """∂u/∂(x, …) ``[N, D]`` (``[N, C, D]`` for C outputs) by the named coordinates; by all where none is named."""
         return torch.stack([self.d(name) for name in self._chosen(names)], -1)
 
+    @in_any_mode
     def laplacian(self, *names: str) -> Tensor:
         """Σ ∂²u/∂x² over the named coordinates; over all where none is named. Name them where one is the time."""
         return self._sum(tuple((index, index) for index in self._coordinates.order(tuple(self._chosen(names)))))
 
+    @in_any_mode
     def biharmonic(self, *names: str) -> Tensor:
         """ΔΔu = Σ ∂⁴u/∂x²∂y² over all pairs of the named coordinates; over all coordinates where none is named. Name them where one is the time.
 
@@ -97,11 +106,13 @@ class Field:
         chosen = self._coordinates.order(tuple(self._chosen(names)))
         return self._sum(tuple(tuple(sorted((a, a, b, b))) for a in chosen for b in chosen))
 
+    @in_any_mode
     def hessian(self, *names: str) -> Tensor:
         """∂²u/∂(x, …)² ``[N, D, D]`` (``[N, C, D, D]`` for C outputs) by the named coordinates; by all where none is named."""
         chosen = self._chosen(names)
         return torch.stack([torch.stack([self.d(a, b) for b in chosen], -1) for a in chosen], -2)
 
+    @in_any_mode
     def divergence(self, *names: str) -> Tensor:
         """Σ ∂u_i/∂x_i ``[N]`` over the named coordinates, over all where none is named: as many as there are outputs, in their order."""
         chosen = self._chosen(names)
@@ -117,6 +128,7 @@ class Field:
             return self._own(summed)
         return torch.stack([self._derivative(order) if times == 1 else times * self._derivative(order) for order, times in Counter(orders).items()]).sum(0)
 
+    @in_any_mode
     def coordinate(self, name: str) -> Tensor:
         """The values ``[N]`` of a coordinate."""
         (index,) = self._coordinates.order((name,))

@@ -48,7 +48,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and is not
     to be had here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
     """
-    _check_head(of)
+    check_head(of)
     check_model(model)
     with torch.inference_mode(False), torch.enable_grad():
         given = ModelInputs.of(without_inference_tensors(inputs))
@@ -103,7 +103,7 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
     torch.Size([5, 2, 3])
     """
     with torch.inference_mode(False), torch.enable_grad():
-        output, (variable,) = _opened(model, inputs, wrt)
+        output, (variable,) = opened(model, inputs, wrt)
         return differentiation.jacobian(output, variable, wrt)
 
 
@@ -154,14 +154,11 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     >>> hessian_vector(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3), torch.ones(3)).shape
     torch.Size([5, 3])
     """
-    _check_head(of)
+    check_head(of)
     several = isinstance(wrt, (tuple, list))
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
-        function = _as_function(model, inputs, wrt)
-        output, variables = function.graph()
-        if function.forward is not None:
-            check_second_input_derivative(function.forward)
+        output, variables = opened_twice(model, inputs, wrt)
         vectors = _vectors(without_inference_tensors(vector if several else (vector,)), variables)
         scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:
@@ -170,14 +167,23 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     return found if several else found[0]
 
 
-def _check_head(of: Of) -> None:
+def check_head(of: Of) -> None:
     if isinstance(of, str) and of == "loss":
         raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N], or use InputGradientLoss')
 
 
-def _opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
+def opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     """Output and variables in one graph."""
     output, variables = _as_function(model, inputs, wrt).graph()
+    return output, tuple(variables)
+
+
+def opened_twice(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
+    """`opened`, for a second derivative in the variables. Raises `EngineError` where a custom Function of the model has cut that."""
+    function = _as_function(model, inputs, wrt)
+    output, variables = function.graph()
+    if function.forward is not None:
+        check_second_input_derivative(function.forward)
     return output, tuple(variables)
 
 

@@ -19,7 +19,8 @@ def differential_machine_learning(balance: float = 1.0, *, data: "Differentials"
         α · mean_n (f(x_n) − y_n)² + β · mean_n (1/D) Σ_j λ_j² (∂f(x_n)/∂x_j − z_nj)²,   α = 1/(1 + λ D),   β = 1 − α
 
     x, y, z: normalised inputs, values and derivatives, as ``data`` makes them of the raw ones; the target is ``data.target(y, dydx)``.
-    λ_j = 1/√(mean_n z_nj²) over the training set. D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
+    λ_j = 1/√(mean_n z_nj²) over the training set's derivatives that are known; NaN is a missing one.
+    D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
     The statistics are the training set's, not the batch's, so the term stays one number a sample and splits into micro-batches.
     Second derivatives, such as gammas, are no part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
     ``{**data.target(y, dydx), "gamma": data.second(d2ydx2)}`` for the target.
@@ -73,12 +74,12 @@ class Differentials:
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, dydx: Tensor) -> "Differentials":
-        """From the raw training set: inputs ``[N, *input]``, values ``[N]`` or ``[N, 1]``, derivatives ``[N, *input]``."""
+        """From the raw training set: inputs ``[N, *input]``, values ``[N]`` or ``[N, 1]``, derivatives ``[N, *input]``; NaN is a missing derivative."""
         _check_shapes(x, y, dydx)
         x_std, y_std = x.std(0, correction=0), y.std(correction=0)
         _check_varies("x", x_std)
         _check_varies("y", y_std)
-        size = (dydx * x_std / y_std).square().mean(0).sqrt()
+        size = (dydx * x_std / y_std).square().nanmean(0).sqrt()
         _check_varies("dydx", size, "is zero")
         return cls(x.mean(0), x_std, y.mean(), y_std, 1 / size)
 
@@ -95,7 +96,8 @@ class Differentials:
         """Raw second derivatives ``[N, D, D]`` (gammas), normalised: labels of a `HessianMatch` beside the criterion. For inputs ``[N, D]``; NaN is missing."""
         size = self.x_std.numel()
         if self.x_std.dim() != 1 or d2ydx2.shape[1:] != (size, size):
-            raise ValueError(f"Differentials: second derivatives have shape {list(d2ydx2.shape)}; expected [N, D, D] with D = {size}, for inputs [N, D]")
+            found, hint = list(d2ydx2.shape), _gamma_hint(d2ydx2, size)
+            raise ValueError(f"Differentials: second derivatives have shape {found}; expected [N, D, D] with D = {size}, for inputs [N, D]{hint}")
         x_std = self._on(d2ydx2, self.x_std)
         return d2ydx2 * x_std[:, None] * x_std / self._on(d2ydx2, self.y_std)
 
@@ -115,6 +117,14 @@ class Differentials:
     def criterion(self, balance: float = 1.0) -> "InputGradientLoss":
         """`differential_machine_learning` of these data."""
         return differential_machine_learning(balance, data=self)
+
+
+def _gamma_hint(gammas: Tensor, size: int) -> str:
+    if size == 1 and gammas.numel() == len(gammas):
+        return ". For one input: gamma.reshape(-1, 1, 1)"
+    if gammas.shape[1:] == (size,):
+        return ". Of the diagonal alone: torch.where(torch.eye(D, dtype=torch.bool), torch.diag_embed(gamma), torch.nan), for NaN is a missing one"
+    return ""
 
 
 def _check_shapes(x: Tensor, y: Tensor, dydx: Tensor) -> None:
@@ -137,6 +147,9 @@ def _check_varies(name: str, size: Tensor, fault: str = "does not vary") -> None
         return
     features = (size.flatten() <= 0).nonzero().flatten().tolist()
     where = f" in the inputs {features[:8]}" if size.dim() else ""
+    if bool(size.isnan().any()) and name == "dydx":
+        unknown = size.flatten().isnan().nonzero().flatten().tolist()
+        raise ValueError(f"Differentials: dydx has no number at all in the inputs {unknown[:8]} (NaN is a missing derivative): leave these out of x")
     if bool(size.isnan().any()):
         raise ValueError(f"Differentials: {name} has values that are not numbers; leave those samples out")
     raise ValueError(f"Differentials: {name} {fault}{where} over the whole training set, so it has no scale: leave them out")

@@ -1,5 +1,6 @@
 """Physics: energies and forces, stress, Hamiltonian networks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,7 +35,8 @@ def force_matching(
         weight · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
     E_n: the model's output, one energy a structure. r: positions ``[N, A, 3]`` under ``wrt``, or ``[atoms, 3]`` of all structures in a row with ``index``, the
-    number of each atom's structure. n_n: the structure's atoms that have a label; NaN is a missing one. mask: ``[N, A, 1]`` or ``[N, A, 3]``, 0 for padding.
+    number of each atom's structure. 3 n_n: the structure's force components that have a label; NaN is a missing one. mask: ``[N, A, 1]`` or
+    ``[N, A, 3]``, 0 for padding.
     average: "components", 1/(3n) as above (NequIP, MACE's code); "atoms", 1/n (SchNet's paper); "sum", 1. per="batch" divides by the atoms of the whole
     batch in place of each structure's own, so that large structures weigh more: what code with flat graphs does (MACE, NequIP).
     norm: "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors (MACE's l1l2energyforces).
@@ -68,6 +70,7 @@ def energy_and_forces(
     index: str | int | None = None,
     average: Average = "components",
     per: Per = "sample",
+    output: str | int | Callable[[Any], Tensor] | None = None,
 ) -> InputGradientLoss:
     """Energies and forces: the squared error of the energy and that of the forces, with one weight each; the target is a dict or a tuple of both.
 
@@ -77,6 +80,7 @@ def energy_and_forces(
     NaN is missing and gives 0. Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment,
     0.01 and 0.99; NequIP's EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by
     their sum first). wrt, mask, index, average, per: see `force_matching`. energy, forces, mask and index name parts of the target.
+    output: the energy of a model that returns more, such as ``output="energy"`` of a dict, as in `InputGradientLoss`.
     A whole loss: more is added to it, ``energy_and_forces() + 10.0 * StressMatch("stress", ...)``.
 
     When not: where forces are cheap and energies are not comparable (other offsets in each structure): `force_matching` alone.
@@ -88,7 +92,8 @@ def energy_and_forces(
     >>> criterion = energy_and_forces(energy_weight=0.01, average="atoms", wrt="positions")
     """
     base = EnergyError(energy, float(energy_weight), (forces, mask, index) if energy_per_atom else None)
-    return InputGradientLoss(base, force_matching(forces_weight, forces=forces, wrt=wrt, mask=mask, index=index, average=average, per=per))
+    match = force_matching(forces_weight, forces=forces, wrt=wrt, mask=mask, index=index, average=average, per=per)
+    return InputGradientLoss(base, match, output=output)
 
 
 def hamiltonian_network(

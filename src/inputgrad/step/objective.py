@@ -122,7 +122,9 @@ def _value_of(item: ActiveTerm, part: Evaluation) -> Tensor:
     try:
         return value_of_term(item, part.batch, part.sizes)
     except (RuntimeError, ValueError) as error:
-        reason = None if isinstance(error, EngineError) or messages.is_machine_error(error) else part.rows_apart()
+        known = isinstance(error, EngineError) or messages.is_machine_error(error) or getattr(item.term, "index", None) is not None
+        reason = None if known else part.rows_apart()
         if reason is None:
             raise
-        raise ValueError(f"the term {item.name} could not be evaluated: {reason} ({(str(error).strip().splitlines() or [''])[0]})") from error
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(f"the term {item.name} could not be evaluated: {cause}. The reason may be that {reason}") from error

@@ -102,7 +102,8 @@ def rows_apart(passes: Iterable[ForwardPass]) -> str | None:
             if (samples := forward.values().output.shape[0]) != variable.shape[0]:
                 return (
                     f"wrt={key!r} has the shape {list(variable.shape)}, and the output has {samples} samples: terms take one row of the input gradient per "
-                    "sample, so the samples come first. Where several rows belong to a sample, such as the atoms of a molecule, pass index= to the term: "
-                    "GradientMatch(..., index='batch'). For sequences with time first use batch_first=True, or transpose inside the model's forward"
+                    "sample, so the samples come first. Where several rows belong to a sample, such as the atoms of a molecule, pass index= to the term, the "
+                    "number of each row's sample: GradientMatch(..., index='batch') with {'batch': ...} in the target. For sequences with time first use "
+                    "batch_first=True, or transpose inside the model's forward"
                 )
     return None

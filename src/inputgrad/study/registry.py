@@ -107,7 +107,7 @@ def _heads() -> type[OneOf]:
     apart = named | {heads.CallableHead, heads.FixedProjection, heads.Inner, heads.Output, base_losses.OwnLoss, OnPart, OfLosses}
     kinds: dict[str, type[Settings]] = dict.fromkeys(["loss", *heads.NAMED], Nothing)
     kinds |= {name: _settings(kind) for name, kind in concrete(heads.Head).items() if kind not in apart}
-    kinds |= {"inner": InnerOutput, "own": OwnCallable}
+    kinds.update(inner=InnerOutput, own=OwnCallable)
     return one_of("Head", kinds, shorthand="own")
 
 
