@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.memory import ALLOCATOR, measured_peak
 
 REFERENCES = ("plain", "lean")
-ENGINES = ("auto", "double_backward", "reverse_over_forward", "finite_difference", "weight_as_step", "compiled")
+RECOMPUTE = "double_backward, recompute=True"
+ENGINES = ("auto", "double_backward", RECOMPUTE, "reverse_over_forward", "finite_difference", "weight_as_step", "compiled")
 UNVERIFIED = " unverified"
 WAYS = (*REFERENCES, *(engine + kind for engine in ENGINES for kind in ("", UNVERIFIED)))
 QUICK = ("plain", "lean", "auto", "finite_difference")
@@ -43,6 +44,7 @@ def steps_of(way: str, workload: str, *, tiny: bool = False) -> tuple[Any, Steps
     import inputgrad as ig
     from benchmarks.ways import Case
     from benchmarks.workloads import Transformer, classifier, images, mlp, residual_cnn
+    from inputgrad.engines import DoubleBackward
 
     cases = {
         "cnn": (residual_cnn, (2 if tiny else 128, 3, 32, 32)),
@@ -55,8 +57,8 @@ def steps_of(way: str, workload: str, *, tiny: bool = False) -> tuple[Any, Steps
     if way in REFERENCES:
         return case.model, case.ways()[way].step
     engine, unverified, _ = way.partition(UNVERIFIED)
-    made = case.workload.criterion(engine)
-    criterion = ig.InputGradientLoss(made.base, made.terms, engine=engine, verify=not unverified)
+    made = case.workload.criterion("auto")
+    criterion = ig.InputGradientLoss(made.base, made.terms, engine=DoubleBackward(recompute=True) if engine == RECOMPUTE else engine, verify=not unverified)
     return case.model, lambda: criterion.backward(case.model, case.inputs, case.target)
 
 

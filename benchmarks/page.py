@@ -1,4 +1,7 @@
-"""``python -m benchmarks.page``: the tables of docs/benchmarks.md, written anew from benchmarks/results.json, each between its two markers."""
+"""``python -m benchmarks.page``: the tables of docs/benchmarks.md and docs/benchmark_goals.md, written anew from benchmarks/results.json.
+
+Each table stands between its two markers.
+"""
 
 import json
 import re
@@ -6,24 +9,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import table
+from benchmarks import goals, table
+from benchmarks.floors import known
 from benchmarks.run import RESULTS
 
 SMALL, HIGHER = (Path(__file__).parent / f"{name}.json" for name in ("small_steps", "higher_orders"))
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE, GOALS = (Path(__file__).parents[1] / "docs" / f"{name}.md" for name in ("benchmarks", "benchmark_goals"))
 
 
 def parts(figures: Mapping[str, Any]) -> dict[str, str]:
     """The generated parts of the page by the name of their markers."""
-    rows = figures["results"] | figures["scaling"]
+    rows, floors = figures["results"] | figures["scaling"], known()
     return {
         "environment": environment(figures),
-        "times": table.ratios(figures["results"], figures["environment"]["jax"]),
-        "scaling": table.ratios(figures["scaling"]),
+        "times": table.choice(figures["results"], floors),
+        "other ways": table.rest(figures["results"], figures["environment"]["jax"]),
+        "scaling": table.choice(figures["scaling"], floors),
         "memory": table.memory(figures["memory"]),
         "first_step": table.first_step(figures.get("first_step", {})),
-        "goals": table.goals(figures),
         "precision": table.precision(figures.get("precision", {})),
         "refused": table.refusals(rows),
         "small steps": _beside(SMALL, "by hand"),
@@ -59,16 +63,27 @@ def environment(figures: Mapping[str, Any]) -> str:
 
 def rewritten(page: str, figures: Mapping[str, Any]) -> str:
     """The page with its generated parts replaced. Raises `ValueError` where a marker is missing."""
-    for name, text in parts(figures).items():
+    return _filled(page, parts(figures), PAGE)
+
+
+def rewritten_goals(page: str, figures: Mapping[str, Any]) -> str:
+    """The contributors' page, likewise."""
+    return _filled(page, {"goals": goals.table(figures, known())}, GOALS)
+
+
+def _filled(page: str, texts: Mapping[str, str], path: Path) -> str:
+    for name, text in texts.items():
         begin, end = f"<!-- bench: {name} -->", f"<!-- end of bench: {name} -->"
         page, count = re.subn(f"{begin}.*?{end}", lambda _, new=f"{begin}\n{text}\n{end}": new, page, flags=re.DOTALL)  # type: ignore[misc]
         if count != 1:
-            raise ValueError(f"{PAGE.name} must hold {begin} … {end} once, found {count}")
+            raise ValueError(f"{path.name} must hold {begin} … {end} once, found {count}")
     return page
 
 
 def main() -> None:
-    PAGE.write_text(rewritten(PAGE.read_text(), json.loads(RESULTS.read_text())))
+    figures = json.loads(RESULTS.read_text())
+    PAGE.write_text(rewritten(PAGE.read_text(), figures))
+    GOALS.write_text(rewritten_goals(GOALS.read_text(), figures))
 
 
 if __name__ == "__main__":

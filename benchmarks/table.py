@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.goals import EVERY, GOALS, MEMORY
 from benchmarks.jax_ways import INSTALL
 
 Figures = Mapping[str, Any]
@@ -12,6 +11,7 @@ COLUMNS = {
     "handwritten": "naive recipe",
     "lean": "lean recipe",
     "double_backward": "`double_backward`",
+    "recompute": "`recompute=True`",
     "reverse_over_forward": "`reverse_over_forward`",
     "central": "differences, central",
     "one_sided": "differences, one-sided",
@@ -20,9 +20,14 @@ COLUMNS = {
     "every": "`every=16`",
     "jax": "JAX",
 }
+CHOICE = ("lean", "double_backward", "compiled", "one_sided", "every")
+"""The ways that a user chooses between; the rest stands in a table of its own."""
 EXACT = ("double_backward", "reverse_over_forward", "compiled")
-OTHERS = ("handwritten", "lean", "jax")
-WAYS_OF_MEMORY = {"plain": "plain", **{name: title for name, title in COLUMNS.items() if name != "every"}, "jax": "JAX", "jax_plain": "JAX, plain"}
+WAYS_OF_MEMORY = {"plain": "plain", **{name: title for name, title in COLUMNS.items() if name != "every"}} | {
+    "recompute": "`DoubleBackward(recompute=True)`",
+    "jax": "JAX",
+    "jax_plain": "JAX, plain",
+}
 
 
 def header() -> str:
@@ -54,12 +59,28 @@ def cell(row: Figures, name: str, form: str) -> str:
     return form.format(shown, f"{found['error']:.0e}") if "error" in found else shown
 
 
-def ratios(rows: Mapping[str, Figures], jax: str = "") -> str:
-    """The table of times: ratio to the plain eager step, below it the error of the term's own parameter gradient."""
-    names = [name for name in COLUMNS if any(name in row for row in rows.values()) or (name == "jax" and jax == "not installed")]
+def choice(rows: Mapping[str, Figures], floors: Mapping[str, float]) -> str:
+    """The ways that a user chooses between: ratio to the plain eager step, beside its arithmetic floor, with the error of the term's own gradient."""
+    names = [name for name in CHOICE if any(name in row for row in rows.values())]
+    body = [
+        [f"`{key}`", f"{row['plain']['milliseconds']:.1f} ms", _floor(floors, key), *(cell(row, name, "{} ({})") for name in names)]
+        for key, row in rows.items()
+    ]
+    return markdown(["workload", "plain", "floor", *(COLUMNS[name] for name in names)], body)
+
+
+def rest(rows: Mapping[str, Figures], jax: str) -> str:
+    """The other ways, in the same form."""
+    others = [name for name in COLUMNS if name not in CHOICE]
+    names = [name for name in others if any(name in row for row in rows.values()) or (name == "jax" and jax == "not installed")]
     titles = COLUMNS | {"jax": f"JAX ({INSTALL})" if jax == "not installed" else "JAX [its plain step]"}
-    body = [[f"`{key}`", f"{row['plain']['milliseconds']:.1f} ms", *(cell(row, name, "{} ({})") for name in names)] for key, row in rows.items()]
-    return markdown(["workload", "plain", *(titles[name] for name in names)], body)
+    return markdown(
+        ["workload", *(titles[name] for name in names)], [[f"`{key}`", *(cell(row, name, "{} ({})") for name in names)] for key, row in rows.items()]
+    )
+
+
+def _floor(floors: Mapping[str, float], key: str) -> str:
+    return f"{floors[key]:.2f}" if key in floors else "–"
 
 
 def beside(rows: Mapping[str, Figures], first: str) -> str:
@@ -102,39 +123,6 @@ def first_step(workloads: Mapping[str, Mapping[str, Figures]]) -> str:
         return "–" if found is None else " / ".join(f"{megabytes:.0f}" for megabytes in found["megabytes"]) if "megabytes" in found else "refused"
 
     return markdown(["way", *(f"`{name}`, MB" for name in workloads)], [[way, *(shown(row.get(way)) for row in workloads.values())] for way in ways])
-
-
-def best(row: Figures, names: tuple[str, ...]) -> tuple[str, float] | None:
-    """The fastest of the ways that served."""
-    served = [(row[name]["ratio"], name) for name in names if "ratio" in row.get(name, {})]
-    return (min(served)[1], min(served)[0]) if served else None
-
-
-def goals(figures: Figures) -> str:
-    """Goal, ours, the best of the others, and by how much a goal is missed."""
-    body = []
-    for workload, goal in GOALS.items():
-        if (row := figures["results"].get(workload)) and (ours := best(row, EXACT)):
-            others = best(row, OTHERS)
-            body.append([f"`{workload}`", f"{goal:.2f}", _named(ours), _named(others) if others else "–", _verdict(ours[1], goal)])
-    amortised = [row["every"]["ratio"] for row in figures["results"].values() if "every" in row]
-    if amortised:
-        middle = sorted(amortised)[len(amortised) // 2]
-        body.append(["`every=16`, median of the workloads", f"{EVERY:.2f}", f"{middle:.2f} (up to {max(amortised):.2f})", "–", _verdict(middle, EVERY)])
-    for kind, names in (("exact", EXACT), ("differences", ("central", "one_sided"))):
-        if ours := best(figures["memory"], names):
-            others = best(figures["memory"], OTHERS)
-            body.append([f"memory, {kind}", f"{MEMORY[kind]:.2f}", _named(ours), _named(others) if others else "–", _verdict(ours[1], MEMORY[kind])])
-    return markdown(["figure", "goal, at most", "best of ours", "best of the others", "verdict"], body)
-
-
-def _named(found: tuple[str, float]) -> str:
-    title = {"jax": "JAX"}.get(found[0], COLUMNS[found[0]])
-    return f"{found[1]:.2f} ({title})"
-
-
-def _verdict(value: float, goal: float) -> str:
-    return "reached" if round(value, 2) <= goal else f"missed by {round(value, 2) - goal:.2f}"
 
 
 def refusals(rows: Mapping[str, Figures]) -> str:

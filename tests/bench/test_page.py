@@ -18,6 +18,8 @@ def test_the_page_is_that_of_the_figures() -> None:
 
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.rewritten(text, json.loads(page.RESULTS.read_text())) == text, "run: python -m benchmarks.page"
+    goals = page.GOALS.read_text(encoding="utf-8")
+    assert page.rewritten_goals(goals, json.loads(page.RESULTS.read_text())) == goals, "run: python -m benchmarks.page"
 
 
 def test_a_missing_marker_is_told() -> None:
@@ -45,6 +47,20 @@ def test_every_figure_has_an_error_beside_it() -> None:
         assert measured, workload
         for way in measured:
             assert row[way]["error"] < (1e-2 if way in EXACT else 1e-1), (workload, way)
+
+
+def test_the_floor_of_an_mlp_is_its_products_counted_by_hand() -> None:
+    """Plain: forward and weight gradients, and input gradients of all layers but the first. With the term: three of five passes more."""
+    from benchmarks import floors, goals
+    from benchmarks.workloads import classifier, images, mlp
+
+    layers = [784 * 32, 32 * 32, 32 * 10]
+    plain = 2 * sum(layers) + sum(layers[1:])
+    exact = 5 * sum(layers) + sum(layers[1:])
+    assert floors.floor(classifier("small", lambda: mlp(32), images(4, 784))) == pytest.approx(exact / plain)
+    assert goals.goal("mlp", {"mlp": 2.0}) == pytest.approx(2.1)
+    assert goals.goal("critic_conv", {"critic_conv": 2.0}) == goals.EARLIER["critic_conv"]
+    assert goals.goal("mlp", {}) is None
 
 
 def test_the_plots_are_those_of_the_figures() -> None:

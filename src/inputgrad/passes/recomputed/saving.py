@@ -25,9 +25,7 @@ from inputgrad.torch_internals.tracing import TorchDispatchMode
 SMALL = 1 << 12
 """Bytes below which nothing is made again."""
 RECENT = 2
-"""How many tensors that were just made again are kept for the next ones that follow from them; so many results of products, and so many others."""
-
-
+"""How many results of matrix products that were just made again are kept for the next ones that follow from them."""
 PRODUCTS = 2
 """How many matrix products in a row of the backward pass that gives the input gradient are made again: every third one's result is held."""
 
@@ -80,7 +78,7 @@ class Recomputation:
         self.values = Values()
         self._free = [self.values.hold(tensor) for tensor in free if is_plain(tensor)]
         self._products = products
-        self._recent = {kind: deque[tuple[Value, Tensor]](maxlen=RECENT) for kind in (False, True)}
+        self._recent: deque[tuple[Value, Tensor]] = deque(maxlen=RECENT)
         self.is_working = False
 
     @contextmanager
@@ -125,11 +123,11 @@ class Recomputation:
             return held.at(value.place)
         if id(value) not in known:
             assert value.recipe is not None
-            recent = self._recent[is_product(value.recipe.operation)]
-            made = next((tensor for kept, tensor in recent if kept is value), None)
+            made = next((tensor for kept, tensor in self._recent if kept is value), None)
             if made is None:
                 made = value.recipe.run(lambda argument: self._made(argument, known))
-                recent.append((value, made))
+                if is_product(value.recipe.operation):
+                    self._recent.append((value, made))
             known[id(value)] = made
         return known[id(value)]
 
