@@ -58,7 +58,7 @@ class PullBack:
         roots = chain.from_iterable(chain(cotangents.same_pass(), *cotangents.extra_passes()) for cotangents in pending)
         pairs = [(tensor, one if cotangent is None else cotangent) for tensor, cotangent in roots if tensor.requires_grad]
         if not pairs and not value.requires_grad:  # constant by itself: its backward pass has nothing to do, and may be called all the same
-            pairs = [(p, torch.zeros_like(p)) for p in self._model.parameters() if p.requires_grad][:1]
+            pairs += [(p, torch.zeros_like(p)) for p in self._model.parameters() if p.requires_grad][:1]
         loss = SurrogateGradient.apply(value, [cotangent for _, cotangent in pairs], *[tensor for tensor, _ in pairs])
         return self._placement.finish(loss, self._state.output)
 
