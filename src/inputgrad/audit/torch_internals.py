@@ -113,6 +113,11 @@ def summed_shape(node: Any) -> tuple[int, ...] | None:
     return None if saved is None else tuple(int(size) for size in saved)
 
 
+def is_batch_norm_name(name: str) -> bool:
+    """Whether a node of this name is batch normalisation, or its derivative."""
+    return _BATCH_NORM in name
+
+
 def is_training_batch_norm(node: Any) -> bool:
     """Whether it is batch normalisation by the batch's own statistics: ``_saved_training`` of its node, ``_saved_train`` of its first backward's.
 
@@ -125,10 +130,20 @@ def once_differentiable_function(node: Any) -> str | None:
 
     Seen from where the code of its ``backward`` stands: the decorator's is in torch.autograd.function. ``type(node)._forward_cls`` is the Function.
     """
-    function = getattr(type(node), "_forward_cls", None)
+    return once_differentiable_function_of(type(node))
+
+
+def once_differentiable_function_of(kind: Any) -> str | None:
+    """The same by the type of the node."""
+    function = getattr(kind, "_forward_cls", None)
     code = getattr(getattr(function, "backward", None), "__code__", None)
     marked = function is not None and code is not None and code.co_filename == torch.autograd.function.__file__
     return function.__name__ if function is not None and marked else None
+
+
+def is_of_function(kind: Any) -> bool:
+    """Whether nodes of this type are those of an autograd.Function."""
+    return getattr(kind, "_forward_cls", None) is not None
 
 
 def own_function(node: Any) -> str | None:

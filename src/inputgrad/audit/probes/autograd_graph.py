@@ -1,7 +1,8 @@
 """Reads autograd's graph off its nodes and their shapes alone: no saved tensor is unpacked, so no hook of the user's runs. Knows no probe."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import functools
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,31 +12,62 @@ from inputgrad.audit import torch_internals
 from inputgrad.audit.observations.gradient_calls import GraphBehind
 
 
-def look(roots: Iterable[Tensor], inputs: Iterable[Tensor], *, kept: bool) -> GraphBehind:
-    """What lies between the roots and the inputs. kept: whether the graph is kept, so that its nodes count."""
+def look(roots: Iterable[Tensor], inputs: Iterable[Tensor], *, kept: bool, nodes: Sequence[Any] | None = None) -> GraphBehind:
+    """What lies between the roots and the inputs. kept: whether the graph is kept, so that its nodes count; nodes: those between, where they are known."""
     roots, variables = list(roots), [value for value in inputs if isinstance(value, Tensor)]
-    obstacles, half, batch_norm, hooked, reached, entries = set[str](), False, False, False, set[int](), set[int]()
-    for node in between(_nodes(roots), {value.grad_fn for value in variables}):
-        if (leaf := torch_internals.leaf_of(node)) is not None:
-            reached.add(id(leaf))
-        elif _takes(node, variables):
+    ends = {value.grad_fn for value in variables}
+    between_them = walked(_nodes(roots), ends) if nodes is None else nodes
+    takers = _given(between_them, variables) | ends - {None}
+    obstacles, half, batch_norm, hooked, reached, entries = set[str](), _half((*roots, *variables)), False, False, set[int](), set[int]()
+    for node in between_them:
+        kind = _kind(node.__class__, node.name())
+        if kind.leaf:
+            reached.add(id(torch_internals.leaf_of(node)))
+            continue
+        if takers and any(following in takers for following, _ in node.next_functions):
             entries.add(torch_internals.node_number(node))
-        obstacles |= _obstacle(node)
-        hooked = hooked or node.name().startswith(torch_internals.HOOK_NODE)
-        types = torch_internals.gradient_types(node)
-        # instance norm is one sample of N x C to torch
-        batch_norm = batch_norm or (torch_internals.is_training_batch_norm(node) and bool(types) and types[0].shape[0] > 1)
-        half = half or any(item.dtype == torch.float16 for item in types)
-    nodes = sum(1 for _ in between(_nodes(roots))) if kept else 0
-    return GraphBehind(half, frozenset(obstacles), nodes, batch_norm, hooked=hooked, reaches=frozenset(reached), entries=frozenset(entries))
+        obstacles |= kind.obstacles
+        hooked = hooked or kind.hook
+        if kind.batch_norm:  # instance norm is one sample of N x C to torch
+            types = torch_internals.gradient_types(node)
+            batch_norm = batch_norm or (torch_internals.is_training_batch_norm(node) and bool(types) and types[0].shape[0] > 1)
+        if kind.casts and not half:
+            half = any(item.dtype == torch.float16 for item in torch_internals.gradient_types(node))
+    count = 0 if not kept else len(between_them) if nodes is not None else len(walked(_nodes(roots)))
+    return GraphBehind(half, frozenset(obstacles), count, batch_norm, hooked=hooked, reaches=frozenset(reached), entries=frozenset(entries))
 
 
-def _takes(node: Any, variables: list[Tensor]) -> bool:
-    """Whether a node takes one of these tensors."""
-    return any(
-        following is not None and any(following is value.grad_fn or torch_internals.leaf_of(following) is value for value in variables)
-        for following, _ in node.next_functions
-    )
+def _given(nodes: Iterable[Any], variables: list[Tensor]) -> set[Any]:
+    """The nodes that stand for these variables, where they are leaves."""
+    leaves = {id(value) for value in variables if value.is_leaf}
+    return {node for node in nodes if _kind(node.__class__, node.name()).leaf and id(torch_internals.leaf_of(node)) in leaves} if leaves else set()
+
+
+class _Kind(NamedTuple):
+    """What the name of a node says of it."""
+
+    leaf: bool
+    obstacles: frozenset[str]
+    hook: bool
+    batch_norm: bool
+    casts: bool
+    """Whether its values may have another precision than those that come to it."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(node: Hashable, name: str) -> _Kind:
+    """node: its type."""
+    parts = (kind for part, kind in torch_internals.OBSTACLE_NODES.items() if part in name)
+    function = torch_internals.once_differentiable_function_of(node)
+    own = frozenset() if function is None else frozenset({f"once:{function}"})
+    found = next((frozenset({kind}) for kind in parts), own)
+    casts = torch_internals.is_of_function(node) or "Copy" in name
+    is_leaf = name.endswith("AccumulateGrad")
+    return _Kind(is_leaf, found, name.startswith(torch_internals.HOOK_NODE), torch_internals.is_batch_norm_name(name), casts)
+
+
+def _half(values: Iterable[Tensor]) -> bool:
+    return any(value.dtype == torch.float16 for value in values)
 
 
 def summed_along_ones(root: Tensor, direction: Any) -> int | None:
@@ -48,18 +80,27 @@ def apart(roots: Iterable[Tensor], variable: Tensor) -> bool:
     """Whether the variable is not in the graph behind the roots."""
     roots = list(roots)
     return all(root is not variable for root in roots) and all(
-        node is not variable.grad_fn and torch_internals.leaf_of(node) is not variable for node in between(_nodes(roots))
+        node is not variable.grad_fn and torch_internals.leaf_of(node) is not variable for node in walked(_nodes(roots))
     )
 
 
 def past(roots: Iterable[Tensor], ends: Iterable[Any]) -> bool:
     """Whether a parameter is reached from the roots without passing one of these nodes."""
-    return any(isinstance(torch_internals.leaf_of(node), torch.nn.Parameter) for node in between(_nodes(roots), ends))
+    return any(isinstance(torch_internals.leaf_of(node), torch.nn.Parameter) for node in walked(_nodes(roots), ends))
 
 
 def passes_layers_by(root: Tensor, edge: GradientEdge | None) -> bool:
     """Whether a way leads from the root to this place in the graph that goes through no weight of a layer."""
-    return edge is not None and any(node is edge.node for node in between([root.grad_fn], goes_on=lambda node: not _is_layer(node)))
+    seen: set[Any] = {None}
+    waiting: list[Any] = [root.grad_fn] if edge is not None else []
+    while waiting:
+        node = waiting.pop()
+        if edge is not None and node is edge.node:
+            return True
+        if node not in seen:
+            seen.add(node)
+            waiting += [] if _is_layer(node) else [following for following, _ in node.next_functions]
+    return False
 
 
 def _is_layer(node: Any) -> bool:
@@ -71,12 +112,12 @@ def _is_layer(node: Any) -> bool:
 
 def behind(node: Any) -> list[Any]:
     """The nodes of the graph behind a node, and that one."""
-    return list(between([node]))
+    return walked([node])
 
 
 def leaves(node: Any) -> list[Tensor]:
     """The leaves of the graph behind a node."""
-    return leaves_among(between([node]))
+    return leaves_among(walked([node]))
 
 
 def leaves_among(nodes: Iterable[Any]) -> list[Tensor]:
@@ -94,28 +135,18 @@ def summands(root: Tensor) -> tuple[GradientEdge | None, tuple[int, ...]]:
     return (GradientEdge(node, output) if node is not None else None), shape
 
 
-def between(tops: Iterable[Any], ends: Iterable[Any] = (), goes_on: Callable[[Any], bool] = lambda _: True) -> Iterator[Any]:
-    """The nodes from the tops down to the ends, which are left out, each once. goes_on: whether what lies behind a node is wanted too."""
+def walked(tops: Iterable[Any], ends: Iterable[Any] = ()) -> list[Any]:
+    """The nodes from the tops down to the ends, which are left out, each once."""
     seen: set[Any] = {None, *ends}
-    waiting = list(tops)
+    waiting, found = list(tops), []
     while waiting:
         node = waiting.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        yield node
-        if goes_on(node):
-            waiting.extend(following for following, _ in node.next_functions)
+        if node not in seen:
+            seen.add(node)
+            found.append(node)
+            waiting += [following for following, _ in node.next_functions if following not in seen]
+    return found
 
 
 def _nodes(roots: Iterable[Tensor]) -> Iterator[Any]:
     return (root.grad_fn for root in roots)
-
-
-def _obstacle(node: Any) -> set[str]:
-    """What may have no second derivative."""
-    for part, kind in torch_internals.OBSTACLE_NODES.items():
-        if part in node.name():
-            return {kind}
-    function = torch_internals.once_differentiable_function(node)
-    return set() if function is None else {f"once:{function}"}

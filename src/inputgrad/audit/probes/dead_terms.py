@@ -128,7 +128,7 @@ def _in_a_residual(name: str, value: Tensor, origin: Origin, tensors: list[Tenso
 
 def _same_network(origin: Origin, other: Tensor, noted: Noted) -> bool:
     graph, by_leaf = origin.gradient.call.graph, origin.gradient.by_leaf
-    nodes = list(autograd_graph.between([other.grad_fn]))
+    nodes = autograd_graph.walked([other.grad_fn])
     reached = {id(leaf) for leaf in autograd_graph.leaves_among(nodes)}
     beside = [item.gradient.call.graph for known, note in noted if known is other for item in note.origins.values() if item.alive]
     entries = {node_number(node) for node in nodes}.union(*(item.entries for item in beside))

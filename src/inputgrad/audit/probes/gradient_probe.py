@@ -53,11 +53,11 @@ class GradientProbe:
         """`torch.autograd.grad`, as it was called."""
         given = {**dict(zip(_GRAD, args, strict=False)), **kwargs}
         roots, wanted = listed(given["outputs"]), listed(given["inputs"])
-        if any(isinstance(root, GradientEdge) for root in roots):
-            return func(*args, **kwargs)  # no tensor whose values or origin could be looked at
-        request = requests.of_grad(roots[0], given)
-        root, site = self._root(roots[0], given.get("grad_outputs")), here()
-        criterion_probe.reached(self._recorder, autograd_graph.between(value.grad_fn for value in roots))
+        if any(isinstance(root, GradientEdge) for root in roots):  # no tensor whose values or origin could be looked at
+            return func(*args, **kwargs)
+        request, site = requests.of_grad(roots[0], given), here()
+        root = self._root(roots[0], given.get("grad_outputs"))
+        criterion_probe.reached(self._recorder, autograd_graph.walked(value.grad_fn for value in roots) if self._recorder.losses_of_criteria else ())
         graph = self._coupled(autograd_graph.look(roots, wanted, kept=request.retain_graph), site, roots[0], wanted, root)
         call = self._record("grad", site, request, root, self._second(graph, site, request, roots, wanted, given.get("grad_outputs")))
         if counterfactual.keeps_graph(self._recorder.facts, call):
@@ -70,11 +70,10 @@ class GradientProbe:
         def backward(
             tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, grad_variables: Any = None, inputs: Any = None
         ) -> None:
-            roots = listed(tensors)
-            part_of_another = self._recorder.ownership.inside  # a pass within a pass
+            roots, part_of_another = listed(tensors), self._recorder.ownership.inside  # a pass within a pass
             if not self._recorder.watching or part_of_another or any(isinstance(root, GradientEdge) for root in roots):
                 return original(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
-            self._recorder.stepping = False  # a step that raised did not say so
+            self._recorder.resume()  # a step that raised did not say so
             with without_torch_function():  # what is looked at here is no use of the user's
                 request = requests.made(roots[0], create_graph, retain_graph, inputs_given=inputs is not None)
                 call, leaves = self._before_backward(roots, request, grad_tensors)
@@ -115,7 +114,6 @@ class GradientProbe:
         self._add(calls[-1], tensor, gradient, sum_of=tuple(calls))
 
     def catching(self, tensor: Tensor, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-        """The user's hook on a tensor, followed."""
         return gradient_hooks.followed(self._recorder, tensor, hook, self._add)
 
     def _filled(self, tensor: Tensor) -> list[GradientCall]:
@@ -164,14 +162,14 @@ class GradientProbe:
     def _before_backward(self, roots: list[Tensor], request: Request, direction: Any) -> tuple[GradientCall, list[Tensor]]:
         """The call, recorded before the pass frees its graph, and the leaves of that graph."""
         ownership, site = self._recorder.ownership, here()
-        nodes = list(autograd_graph.between(root.grad_fn for root in roots))
+        nodes = autograd_graph.walked(root.grad_fn for root in roots)
         leaves = autograd_graph.leaves_among(nodes)
         self._mark_reached(roots, nodes)
         criterion_probe.reached(self._recorder, nodes)
         live, dead = self._terms(roots, site)
         ends = [self._edges[term.gradient].node for term in live if term.gradient in self._edges]
         graph = replace(
-            autograd_graph.look(roots, (), kept=request.retain_graph),
+            autograd_graph.look(roots, (), kept=request.retain_graph, nodes=nodes),
             live_terms=tuple(live),
             dead_terms=tuple(dead),
             alone=bool(ends) and not autograd_graph.past(roots, ends),

@@ -77,7 +77,8 @@ class ProvenanceTracker:
 
     def put(self, value: Any, note: TensorNote) -> None:
         if note is EMPTY or note == EMPTY:
-            self._notes.pop(value, None)
+            if id(value) in self._ids:
+                self._notes.pop(value, None)
         else:
             self._notes[value] = note
             if len(self._ids) > _IDS:

@@ -1,6 +1,7 @@
 """The recorder that all probes write to: the facts so far, what is followed, and which step the run is in. Knows no probe and patches nothing."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from inputgrad.audit.call_sites import Site, here
@@ -27,6 +28,8 @@ class Recorder:
         self._thread = threading.get_ident()
         self.stepping = False
         """Whether an optimiser is at work: what it does itself is not followed, its closure is."""
+        self.pause: Callable[[bool], None] = lambda _paused: None
+        """Takes the function mode away while nothing of the user's own runs, and puts it back: each call through it costs."""
         self.step = 0
         """The number of the present step: how many the busiest optimiser has made."""
         self.scale = 1.0
@@ -36,6 +39,11 @@ class Recorder:
     def watching(self) -> bool:
         """Whether the run is watched, and this is the thread that it began in: other threads are left alone."""
         return self.active and threading.get_ident() == self._thread
+
+    def resume(self) -> None:
+        """The user's own code is at work again."""
+        self.stepping = False
+        self.pause(False)
 
     def event(self, name: str, site: Site | None = None, **detail: Any) -> None:
         """Note something that one rule or another wants to know of."""

@@ -53,6 +53,7 @@ class RunWatcher(TorchFunctionMode):
         self._torch_func = TorchFuncProbe(self._recorder, self._gradients.transformed)
         self._undo = contextlib.ExitStack()
         self._mode_off = False
+        self._recorder.pause = self._pause
 
     @property
     def facts(self) -> Facts:
@@ -100,6 +101,15 @@ class RunWatcher(TorchFunctionMode):
         self.facts.ended_early = self._stop
         if self._stop:
             raise StopWatching
+
+    def _pause(self, paused: bool) -> None:
+        """Leave the stack of function modes, or come back to it; where another mode lies on top, stay."""
+        if paused and not self._mode_off and torch_internals.is_innermost_mode(self):
+            super().__exit__(None, None, None)
+            self._mode_off = True
+        elif not paused and self._mode_off and self._recorder.active:
+            super().__enter__()
+            self._mode_off = False
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """A hook of every optimiser. A script that steps on after its end has swallowed it (a bare ``except``): it is ended again, and then for good."""

@@ -68,7 +68,7 @@ def cut_in(root: Tensor, variables: Sequence[Tensor], seed: Any) -> str:
     A gradient is linear in its seed: what its graph says of the seed gives it back. Where it does not, though the values themselves are linear, a part of the
     graph is missing.
     """
-    nodes = autograd_graph.between([root.grad_fn], {value.grad_fn for value in variables})
+    nodes = autograd_graph.walked([root.grad_fn], {value.grad_fn for value in variables})
     names = dict.fromkeys(name for node in nodes if (name := own_function(node)) is not None)
     if not names:
         return ""

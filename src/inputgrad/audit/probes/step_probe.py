@@ -49,7 +49,7 @@ class StepProbe:
         given = optimizer_closures.around(args, kwargs, self._resume, lambda: self._evaluated(optimizer))
         if given is None:
             self._at_step(optimizer, closure=False)
-        self._recorder.stepping = True
+        self._leave()
         return given
 
     def after(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
@@ -62,7 +62,12 @@ class StepProbe:
 
     def _resume(self) -> None:
         """The user's own code is at work again."""
-        self._recorder.stepping = False
+        self._recorder.resume()
+
+    def _leave(self) -> None:
+        """The optimiser is at work."""
+        self._recorder.stepping = True
+        self._recorder.pause(True)
 
     def _evaluated(self, optimizer: torch.optim.Optimizer) -> None:
         """A closure was called: one more evaluation, and one more step; L-BFGS makes thousands of them within one call of `step`."""
@@ -94,7 +99,7 @@ class StepProbe:
         facts.steps.append(OptimizerStep(name, known.steps, here(), shares, norm, stale, closure, len(facts.calls), tenfold, inputs))
         for call in shares:
             call.fate.stepped = True
-        self._recorder.stepping = True
+        self._leave()
 
 
 def _is_adaptive(optimizer: torch.optim.Optimizer) -> bool:

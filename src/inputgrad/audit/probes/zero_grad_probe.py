@@ -27,11 +27,15 @@ def patches(recorder: Recorder) -> list[Patch]:
             parameters = list(owner.parameters()) if isinstance(owner, nn.Module) else [p for group in owner.param_groups for p in group["params"]]
             if isinstance(owner, torch.optim.Optimizer):
                 ownership.add_optimizer(owner)
-            ownership.emptying = True
+            ownership.emptying, here = True, recorder.watching and not recorder.stepping
             try:
+                if here:
+                    recorder.pause(True)
                 original(owner, *args, **kwargs)
             finally:
                 ownership.emptying = False
+                if here:
+                    recorder.pause(False)
             for parameter in parameters:
                 ownership.emptied(parameter)
 

@@ -57,9 +57,9 @@ def _between_all(numbers: list[int], steps: list[int]) -> bool:
 
 
 def _steps_with(facts: Facts) -> dict[Site, dict[str, list[int]]]:
-    """By the gradient's line and the optimiser: the steps that a term of it is in."""
+    """By the gradient's line and the optimiser: the steps that a term of it is in, beside a loss; a step along terms alone is one for itself."""
     steps: dict[Site, dict[str, list[int]]] = {}
-    for step in facts.steps:
+    for step in (step for step in facts.steps if not all(call.graph.alone for call in step.shares)):
         for live in (live for call in step.shares if call not in step.stale for live in call.graph.live_terms):
             numbers = steps.setdefault(live.gradient.site, {}).setdefault(step.optimizer, [])
             if step.number not in numbers:
