@@ -5,7 +5,7 @@ and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -205,5 +205,6 @@ def _class_labels(output: Tensor, target: Any) -> Tensor:
         raise ValueError(f'of="label" needs outputs of shape [N, C], got {list(output.shape)}; pass of=callable (output, target) -> [N]')
     if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != output.shape[:1]:
         got = f"{list(target.shape)} of {target.dtype}" if isinstance(target, Tensor) else type(target).__name__
-        raise ValueError(f'of="label" needs target to hold integer class labels of shape [N] = [{output.shape[0]}], got {got}')
+        part = ". Of one part of it: the base loss ig.OnTarget('y', base) names the part for both" if isinstance(target, (Mapping, tuple, list)) else ""
+        raise ValueError(f'of="label" needs target to hold integer class labels of shape [N] = [{output.shape[0]}], got {got}{part}')
     return target.long()
