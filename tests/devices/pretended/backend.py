@@ -4,11 +4,9 @@ A tensor of the device has a storage that points at the memory of a tensor of th
 same memory; its results get storages of the device.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,22 +14,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-import inputgrad as ig
+from tests.devices.pretended.watch import NAME, STATE, check_mixing, is_there, seen, tell
 
-NAME = "pretended"
 DEVICE = torch.device("cpu")
 """Set by `switch_on`."""
 CPU = torch.device("cpu")
-_INSIDE, _ROOT = str(Path(ig.__file__).parent), Path(ig.__file__).parents[2]
 _ON_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
-WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "_linalg_check_errors"}
-"""Kernels whose answer, or its shape, the host waits for."""
-BY_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
-"""Operations that take indices of the CPU."""
-SCALARS = ("where", "floor_divide", "floor_divide_", "remainder", "fill_", "masked_fill", "masked_fill_", *BY_INDEX)
-"""Operations that take a single number of the CPU, as all that work number by number do."""
-MIXING = {"set_", "_pin_memory", "is_pinned"}
-"""Operations that may take tensors of both."""
 
 
 def _convolution_backward(output: Tensor, x: Tensor, weight: Tensor, *settings: Any) -> Any:
@@ -46,20 +34,6 @@ LIBRARY = {
     "convolution_backward_overrideable": _convolution_backward,
 }
 """What torch asks a backend of its own for -> the CPU's."""
-
-
-class State:
-    """What has been seen, and how the device behaves."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str]] = []
-        """What the host waited for or copied, and where."""
-        self.has_float64 = True
-        self.random: torch.Generator | None = None
-        """Its generator; None while it shares the CPU's, for numbers to be compared."""
-
-
-STATE = State()
 
 
 class Backend:
@@ -94,7 +68,7 @@ class Backend:
 
     @staticmethod
     def synchronize(_device: Any = None) -> None:
-        _seen("wait: synchronize")
+        seen("wait: synchronize")
 
 
 def switch_on() -> torch.device:
@@ -127,10 +101,6 @@ class _Generator(metaclass=_Kind):
 
     def __new__(cls, device: Any = "cpu") -> Any:
         return _TorchGenerator("cpu" if torch.device(device).type == NAME else device)
-
-
-def is_there(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.device.type == NAME
 
 
 def host(tensor: Tensor) -> Tensor:
@@ -169,23 +139,6 @@ def _cloned(storage: torch.UntypedStorage) -> torch.UntypedStorage:
 _CLONE = torch.UntypedStorage.clone
 
 
-def _seen(what: str) -> None:
-    STATE.events.append((what, _place()))
-
-
-def _place() -> str:
-    """The function of the library, or else the line of the caller, that the program is at; of the backward pass where a thread of the device runs it."""
-    frame, outermost = sys._getframe(2), ""
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(_INSIDE):
-            return f"{Path(file).relative_to(_INSIDE).as_posix()}:{frame.f_code.co_name}"
-        if not outermost and "/torch/" not in file and not file.startswith(str(Path(__file__).parent)):
-            outermost = f"{Path(file).name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return outermost or "(backward)"
-
-
 def _run(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """The kernel of every operation."""
     name = operation._schema.name.removeprefix("aten::")
@@ -194,8 +147,8 @@ def _run(operation: Any, *args: Any, **kwargs: Any) -> Any:
     if name == "set_":
         return operation.redispatch(_ON_CPU, *args)
     leaves, structure = pytree.tree_flatten((_with_tensors(operation, args), kwargs))
-    _check_mixing(operation, name, leaves)
-    _tell(operation, name, args, kwargs, leaves)
+    check_mixing(operation, name, leaves)
+    tell(operation, name, args, kwargs, leaves)
     storages = {leaf.untyped_storage().host.data_ptr(): leaf.untyped_storage() for leaf in leaves if is_there(leaf) and hasattr(leaf.untyped_storage(), "host")}
     to_device = _target(leaves, args) if name in _FACTORIES or not any(map(is_there, leaves)) else True
     mapped = [host(leaf) if is_there(leaf) else CPU if isinstance(leaf, torch.device) and leaf.type == NAME else leaf for leaf in leaves]
@@ -226,7 +179,7 @@ def _with_tensors(operation: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _copied(source: Tensor, target: Tensor, _non_blocking: bool = False) -> Tensor:
     if is_there(source) != is_there(target):
-        _seen("wait: to the CPU" if is_there(source) else "copy: to the device")
+        seen("wait: to the CPU" if is_there(source) else "copy: to the device")
     (host(target) if is_there(target) else target).copy_(host(source) if is_there(source) else source)
     return target
 
@@ -237,32 +190,6 @@ _FACTORIES = ("empty", "empty_strided")
 def _target(leaves: list[Any], args: Any) -> bool:
     named = [leaf for leaf in leaves if isinstance(leaf, torch.device)]
     return named[-1].type == NAME if named else bool(args) and is_there(args[0])
-
-
-def _check_mixing(operation: Any, name: str, leaves: list[Any]) -> None:
-    if name in MIXING or not any(map(is_there, leaves)):
-        return
-    others = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not is_there(leaf) and leaf.device.type != "meta"]
-    allowed = torch.Tag.pointwise in operation.tags or name in SCALARS
-    indices = name in BY_INDEX
-    for other in others:
-        if other.dim() == 0 and allowed:
-            continue
-        if indices and other.dtype in (torch.long, torch.bool):
-            _seen("copy: index")
-            continue
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! (in {name})")
-
-
-def _tell(operation: Any, name: str, args: Any, kwargs: Any, leaves: list[Any]) -> None:
-    if name in WAITS and is_there(args[0]):
-        _seen(f"wait: {name}")
-    if name == "repeat_interleave" and kwargs.get("output_size") is None:
-        _seen("wait: repeat_interleave")
-    if name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
-        isinstance(z, Tensor) and z.dtype in (torch.bool, torch.uint8) for z in args[1]
-    ):
-        _seen("wait: index by a mask")
 
 
 @contextmanager

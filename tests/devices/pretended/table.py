@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 import inputgrad as ig
 from tests.cases import table
 from tests.catalogue import harness
-from tests.devices.pretended import backend
+from tests.devices.pretended import backend, training_checks  # noqa: F401  # it registers its checks
 from tests.devices.pretended.checks import CHECKS, SLOW
 from tests.table import LIMITS
 
