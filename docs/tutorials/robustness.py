@@ -147,7 +147,7 @@ figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 for offset, (column, name) in enumerate(((0, "clean"), (1, "weak attack"), (2, "strong attack"))):
     places = [row + 0.27 * (offset - 1) for row in range(len(found))]
     axis.bar(places, [figures[column] for figures in found.values()], 0.25, label=name)
-names = [name.replace(" ", "\n") for name in found]
+names = [name.replace(" ", "\n", 1) for name in found]
 axis.set(xticks=range(len(found)), xticklabels=names, ylabel="held-out accuracy", ylim=(0, 1.25))
 axis.legend(ncols=3, loc="upper center")
 
