@@ -99,7 +99,7 @@ def held_labels_and_directions_are_moved_once() -> None:
 @check
 def a_teacher_is_moved_once() -> None:
     teacher = smooth()
-    assert compared(lambda: nn.MSELoss() + ig.recipes.jacobian_matching(teacher, of="largest")) == []
+    assert compared(lambda: nn.MSELoss() + ig.recipes.jacobian_matching(teacher=teacher, of="largest")) == []
     assert all(parameter.device.type == "cpu" for parameter in teacher.parameters())
 
 
