@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
+from inputgrad.devices import constant
 from inputgrad.loss import InputGradientLoss
 from inputgrad.recipes.physics import EnergyError
 from inputgrad.tensor_refs import TensorRef, resolve_tensor
@@ -89,5 +90,5 @@ class ConditionalDelta:
 
     def __call__(self, batch: Batch) -> Tensor:
         size = torch.linalg.vector_norm(resolve_tensor("universal_loss: forces", self.forces, batch), dim=-1, keepdim=True)
-        factor = torch.where(size >= 300, 0.1, torch.where(size >= 200, 0.4, torch.where(size >= 100, 0.7, 1.0)))
-        return self.delta * factor.to(size.dtype)
+        factors = constant([1.0, 0.7, 0.4, 0.1], size.device, size.dtype)
+        return self.delta * factors[(size >= 100).long() + (size >= 200) + (size >= 300)]
