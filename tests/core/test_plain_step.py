@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import inputgrad as ig
 from inputgrad.step.plain_step import PlainStep
@@ -375,3 +376,42 @@ def test_nothing_is_walked_and_no_state_is_copied(way: str) -> None:
     walks = ("named_modules", "named_parameters", "named_buffers", "getstate", "get_rng_state", "copied_buffers", "__torch_function__")
     assert {name: calls[name] for name in walks if calls[name]} == {}
     assert calls.total() < 250, "Python calls of a step; 1100 when all is looked at anew"
+
+
+class Radial(nn.Module):
+    """Functions of the input before the first weight, many times its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(128, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.exp(-((x[..., None] - torch.linspace(0, 1, 128)) ** 2)).sum(1))
+
+
+class Large(TorchDispatchMode):
+    """Counts the operations that give a large tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.count += isinstance(result, Tensor) and result.numel() >= 2**16 and not func.is_view
+        return result
+
+
+def test_nothing_large_is_computed_for_inputs_that_are_small() -> None:
+    model, x, y = Radial(), torch.rand(64, 20), torch.rand(64, 1)
+    criterion = ig.InputGradientLoss("mse", [ig.GradientNorm(power=2, of="output")])
+    for _ in range(3):
+        model.zero_grad()
+        with Large() as ours:
+            criterion.backward(model, x, y)
+    z = x.clone().requires_grad_()
+    with Large() as lean:
+        output = model(z)
+        (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+        (torch.nn.functional.mse_loss(output, y) + g.square().sum(1).mean()).backward(inputs=list(model.parameters()))
+    assert ours.count == lean.count

@@ -131,6 +131,21 @@ def test_nodes_that_do_not_tell_their_types(monkeypatch: pytest.MonkeyPatch) -> 
     assert autograd_graph.dtypes_between([x.half().double()], [x]) == {torch.float32, torch.float64}
 
 
+@canary("autograd_graph.numbers_for_alone")
+def test_what_is_computed_for_some_leaves_alone() -> None:
+    x, w = torch.ones(3, requires_grad=True), torch.ones(3, 3, requires_grad=True)
+    y = (w @ x.sin().exp()).sum()
+    assert autograd_graph.numbers_for_alone([y], [x]) == 6, "exp and sin of three numbers each"
+    assert autograd_graph.numbers_for_alone([y], [w]) == 0, "what leads to w leads to x too"
+
+
+@missing("autograd_graph.numbers_for_alone")
+def test_nodes_that_do_not_tell_their_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autograd_graph, "_leading_to", lambda ends, _: {object()} if len(ends) == 1 else set())
+    x, w = leaves()
+    assert autograd_graph.numbers_for_alone([x.exp() * w * leaves()[0]], [x]) == 0
+
+
 @canary("autograd_graph.custom_functions")
 def test_custom_functions_are_named_but_for_those_of_the_library() -> None:
     x, w = leaves()

@@ -29,13 +29,12 @@ from inputgrad.step.checks import check_finite, may_be_looked_at
 from inputgrad.step.objective import Objective, weighted_sum
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
-from inputgrad.torch_internals.autograd_graph import leaves_of
+from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
 
 SMALL_INPUT = 1 << 16
-"""Numbers of an input, up to which its gradient in the backward pass, which nobody asked for, is cheaper than to look for the leaves."""
-
+"""Numbers of an input, and of what is computed for it alone, up to which its gradient, which nobody asked for, is cheaper than to look for the leaves."""
 
 Scale = Callable[[Tensor], Tensor]
 """What a gradient scaler does to a loss."""
@@ -52,6 +51,7 @@ class PlainForm:
     wrt: the inputs that are differentiated, in the form that passes use. keys: what terms call them -> that form.
     exchanged: whether our own second derivatives may be needed in place of torch's.
     rewindable: whether the state before the pass is kept, for terms that may ask for another one.
+    costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
     """
 
     objective: Objective
@@ -59,6 +59,7 @@ class PlainForm:
     exchanged: bool
     rewindable: bool
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
+    costs: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -110,11 +111,16 @@ class PlainStep:
         own = [z for z in self.variables.values() if z.is_leaf]
         if not total.requires_grad:
             return self.total
-        if sum(z.numel() for z in own) <= SMALL_INPUT:
+        if sum(z.numel() for z in own) <= SMALL_INPUT and self._cost(total, own) <= SMALL_INPUT:
             torch.autograd.backward(total)
         elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:
             torch.autograd.backward(total, inputs=leaves)
         return self.total.detach()
+
+    def _cost(self, total: Tensor, own: list[Tensor]) -> int:
+        """How much is computed for the inputs alone, such as through distances and their functions before the first weight; looked at once a form."""
+        self.form.costs.extend(() if self.form.costs else [numbers_for_alone([total], own)])
+        return self.form.costs[0]
 
     @property
     def parts(self) -> dict[str, Tensor]:
