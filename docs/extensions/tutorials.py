@@ -90,6 +90,7 @@ def settings() -> dict[str, Any]:
         "within_subsection_order": "extensions.tutorials.position",
         "reset_modules": ("matplotlib", "extensions.tutorials.prepared"),
         "image_scrapers": ("matplotlib", "extensions.tutorials.own_pictures"),
+        "capture_repr": (),  # what a script prints, not the last value of a block
         "backreferences_dir": None,
         "download_all_examples": False,
         "show_memory": False,
