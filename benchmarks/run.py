@@ -131,7 +131,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"which ones (default: all): {', '.join([*WORKLOADS, *SCALING])}")
     parser.add_argument("--quick", action="store_true", help="few workloads, few rounds, no compiled engine in the memory table")
     parser.add_argument("--rounds", type=int, help="how often each way is timed (default: 15, with --quick 9)")
-    parser.add_argument("--patience", type=float, help="seconds a workload for repeating disturbed rounds (default: 60, with --quick 15)")
+    parser.add_argument("--patience", type=float, help="seconds per workload for repeating disturbed rounds (default: 60, with --quick 15)")
     parser.add_argument("--threads", type=int, help="threads of torch")
     parser.add_argument("--keep", action="store_true", help="keep the other rows of the file, which must be of the same environment (its date apart)")
     parser.add_argument("--no-times", action="store_true", help="measure the peak memory only")

@@ -1,7 +1,7 @@
 """Energies and forces of benzene from GFN2-xTB: what the forces are worth, and molecular dynamics on the fitted potential.
 
 The same small network (pair distances in, one energy out) is fitted to the energies of 200 structures alone, to the energies of 1600 structures alone, and to
-the energies and forces of the 200. The data are computed here, about 2 ms a structure.
+the energies and forces of the 200. The data are computed here, about 2 ms per structure.
 
 Needs: pip install tblite ase. Run: python examples/forces.py [--picture PATH]
 """

@@ -64,7 +64,7 @@ def draw(path: Path, curves: dict[str, list[float]], images: Tensor, gradients: 
     grid = right.subplots(1 + len(gradients), 6)
     for column in range(6):
         grid[0, column].imshow(images[column, 0].numpy(), cmap="gray")
-        scale = max(float(gradient[column].abs().max()) for gradient in gradients.values())  # one scale a sample: the rows can be compared
+        scale = max(float(gradient[column].abs().max()) for gradient in gradients.values())  # one scale per sample: the rows can be compared
         for cell, gradient in zip(grid[1:, column], gradients.values(), strict=True):
             cell.imshow(gradient[column, 0].numpy(), cmap="RdBu", vmin=-scale, vmax=scale)
     for row, name in zip(grid, ("input", *gradients), strict=True):

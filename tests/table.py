@@ -7,7 +7,7 @@ from tests.textbook import distance
 from tests.zoo import ZOO
 
 TOLERANCES = {"double_backward": 1e-10, "reverse_over_forward": 1e-10, "finite_difference": 1e-6}
-"""Engine -> relative error allowed in float64. A new engine is one row here; what it cannot serve, one in `LIMITS`."""
+"""Engine -> relative error allowed in float64. A new engine is one row here; what it does not support, one in `LIMITS`."""
 
 LIMITS: dict[str, dict[str, str]] = {
     "reverse_over_forward": {

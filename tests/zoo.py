@@ -1,4 +1,4 @@
-"""Models of every nasty kind that a loss on the input gradient meets: small, float64, three outputs a sample. Knows nothing of the library.
+"""Models of every nasty kind that a loss on the input gradient meets: small, float64, three outputs per sample. Knows nothing of the library.
 
 Each maker is seeded, so two calls give the same model. ``make(n)`` gives the inputs of n samples as the model is called.
 """

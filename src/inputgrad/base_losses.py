@@ -1,4 +1,4 @@
-"""Base losses: any loss of ``(output, target)``, with its own value exactly as it gives it, and one loss a sample besides.
+"""Base losses: any loss of ``(output, target)``, with its own value exactly as it gives it, and one loss per sample besides.
 
 Knows torch's losses and their `reduction`; knows no model, no term and no engine.
 """
@@ -143,7 +143,7 @@ def _of_several(base: Callable[[Any, Any], Tensor], output: Any, target: Any) ->
 
 
 def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: Any) -> Tensor:
-    """One loss a sample, ``[N]``, whatever the reduction: the mean over the sample's elements (the sum where the base loss sums).
+    """One loss per sample, ``[N]``, whatever the reduction: the mean over the sample's elements (the sum where the base loss sums).
 
     Elements carry their class weights; elements with ``ignore_index`` count neither in the sum nor in the number. The base loss's own value is the mean
     of these over the batch, save where torch divides by something else (class weights, ignored elements): `value` is right there.
@@ -160,7 +160,7 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
     size = output.shape[0] if isinstance(output, Tensor) else None
     if elements.dim() == 0 or (size is not None and elements.shape[0] != size):
         raise ValueError(
-            f"the base loss {_name(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss a sample, "
+            f"the base loss {_name(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss per sample, "
             f"[N]{'' if size is None else f' = [{size}]'} (the library takes the mean), or accept a `reduction` argument as torch's losses do"
         )
     if elements.dim() == 1:

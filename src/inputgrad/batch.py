@@ -126,7 +126,7 @@ class Batch:
         """The model's output and the variables ``wrt``, as one complete graph in them and in the parameters: for derivatives of any order in the input.
 
         A pass of its own, on the step's own dropout masks, without a trace in running statistics. `inputgrad.field` differentiates it by name, and the
-        operators (`inputgrad.laplacian`, …) take a batch in place of a model. Every engine serves it alike, since none is asked.
+        operators (`inputgrad.laplacian`, …) take a batch in place of a model. They work alike with every engine, since none is asked.
         """
         check_hashable("at", at)
         return self._source.output_and_variables(wrt, at)

@@ -146,7 +146,7 @@ def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...
 
 
 def sampled(inputs: ModelInputs, target: Any, fraction: float) -> tuple[ModelInputs, Any]:
-    """A random share of the samples, at least one, without replacement: of every tensor that has one row a sample."""
+    """A random share of the samples, at least one, without replacement: of every tensor that has one row per sample."""
     size = _samples(inputs, target)
     rows = torch.randperm(size)[: max(1, round(fraction * size))]
 
@@ -169,7 +169,7 @@ def _samples(inputs: ModelInputs, target: Any) -> int:
     if len(sizes) != 1:
         raise ValueError(
             f"fraction= cannot tell how many samples there are: the inputs have the shapes {shapes} and the target {targets or 'has no rows'}. "
-            "Give a target with one row a sample, or leave fraction at 1"
+            "Give a target with one row per sample, or leave fraction at 1"
         )
     return sizes.pop()
 

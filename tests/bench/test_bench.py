@@ -90,9 +90,9 @@ def test_a_step_that_falls_back_has_not_served() -> None:
     def step() -> None:
         import warnings
 
-        warnings.warn("engine 'compiled' cannot serve Model: reasons", stacklevel=1)
+        warnings.warn("engine 'compiled' does not support Model: reasons", stacklevel=1)
 
-    assert refusal(step) == "engine 'compiled' cannot serve Model: reasons"
+    assert refusal(step) == "engine 'compiled' does not support Model: reasons"
     assert refusal(lambda: None) is None
 
 

@@ -26,7 +26,7 @@ SIZE = 6
 
 
 def scalar() -> nn.Module:
-    """One output a sample: a critic, an energy, a price, a distance."""
+    """One output per sample: a critic, an energy, a price, a distance."""
     return nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Softplus(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 1))
 
 
@@ -78,7 +78,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "generator": (Generator, latents),
 }
 CLASSIFIERS = ("smooth", "relu", "max_pool", "group_norm", "batch_norm", "attention")
-"""Three outputs a sample: for most entries."""
+"""Three outputs per sample: for most entries."""
 SCALARS = ("scalar", "scalar_relu")
 
 BACKEND = os.environ.get("CATALOGUE_BACKEND", "eager")
@@ -118,7 +118,7 @@ class Entry:
     name: that of the recipe or of the term. terms: makes what is added to the base loss. reference: the same in plain torch,
     ``(model, inputs, target) -> 0-d``, weight included, with its graph. target: made of the inputs. base: None, "mse" or "cross_entropy".
     models: names of `MODELS`. inputs: makes the inputs, where they are others than the model's usual ones.
-    refused: engine -> what its error must say, where an engine cannot serve.
+    refused: engine -> what its error must say, where an engine does not support it.
     """
 
     name: str

@@ -626,7 +626,7 @@ def test_bad_kinds_are_named(make: Callable[[], Any], message: str) -> None:
         (MisclassificationAware(FGSM(0.1, of="output")), "one_output", "at least two classes"),
         (MisclassificationAware(FGSM(0.1, of="output")), "float_labels", "integer classes"),
         (Adversarial(FGSM(0.1, of="output")), None, "needs a base loss"),
-        (Consistency(PGD(0.1, of=ig.heads.EachOutput())), None, "one score a sample"),
+        (Consistency(PGD(0.1, of=ig.heads.EachOutput())), None, "one score per sample"),
         (Consistency(Noise(0.1, mask=torch.ones(2, 2))), None, "mask must have the first dimensions"),
         (Consistency(ExternalAttack(lambda model, x, y: x[:1])), None, "a tensor of the shape of the input"),
         (Consistency(lambda batch: batch.variable(0)[:, :2]), None, "has shape"),

@@ -375,13 +375,13 @@ BAD_CALLS: dict[str, tuple[Any, nn.Module, Any, str]] = {
     "no such entry": (Monotone({7: 1}), Surface(), None, r"features names entry 7, and one sample of the input has 5: choose from 0..4"),
     "no such entry to curve": (Convex({5: 1}), Surface(), None, "features names entry 5"),
     "an output that does not depend on the input": (Convex({0: 1}), Deaf(), None, "does not depend on 0: no path leads"),
-    "rows to curve": (Convex({0: 1}, of=heads.EachOutput()), Surface(), None, "head of one score a sample"),
+    "rows to curve": (Convex({0: 1}, of=heads.EachOutput()), Surface(), None, "head of one score per sample"),
     "a box of another shape": (Monotone({0: 1}, at=Uniform(torch.zeros(3), 1.0)), Surface(), None, r"low must be .* the shape of one sample, \[5\]"),
     "no ensemble": (PairwiseCosine(), nn.Linear(5, 1), ZEROS, r"stacked outputs of an ensemble, \[N, M, ...\]"),
     "three classes": (PairwiseCosine(MemberLogOdds()), Ensemble(), None, r"for two classes, \[N, M, 2\]; got \[4, 3, 3\]"),
-    "a head of one row": (PairwiseCosine("output"), Ensemble(), None, "one score a member"),
+    "a head of one row": (PairwiseCosine("output"), Ensemble(), None, "one score per member"),
     "representatives of another shape": (ig.DirectionMatch(Towards(torch.ones(3))), Surface(), None, r"shape of one sample, \[5\]; got \[3\]"),
-    "mask of another number": (ig.DirectionMatch(torch.ones(5), mask=torch.ones(3)), Surface(), None, r"one number a sample, \[4\]; got \[3\]"),
+    "mask of another number": (ig.DirectionMatch(torch.ones(5), mask=torch.ones(3)), Surface(), None, r"one number per sample, \[4\]; got \[3\]"),
     "direction that is not there": (ig.DirectionMatch("d"), Surface(), {"e": X}, "names no part of the target"),
 }  # fmt: skip
 

@@ -479,5 +479,5 @@ def test_a_mean_of_what_is_no_number_a_sample_is_told() -> None:
     def gradients(batch: ig.Batch) -> Tensor:
         return batch.gradient()
 
-    with pytest.raises(ValueError, match=r"gradients must return one number a sample, \[N\]; got shape \[3, 5\]"):
+    with pytest.raises(ValueError, match=r"gradients must return one number per sample, \[N\]; got shape \[3, 5\]"):
         ig.InputGradientLoss(None, BatchMean(gradients))(scalar().double(), REAL)

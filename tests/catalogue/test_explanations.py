@@ -555,7 +555,7 @@ def test_bad_settings(make: Callable[[], Any], kind: type[Exception], message: s
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        (AttributionMatch(InputGradient(heads.EachOutput())), r"InputGradient needs a head of one score a sample, and of=EachOutput\(\) gave a gradient"),
+        (AttributionMatch(InputGradient(heads.EachOutput())), r"InputGradient needs a head of one score per sample, and of=EachOutput\(\) gave a gradient"),
         (
             AttributionMatch(IntegratedGradients(4, torch.zeros(4))),
             r"baseline has shape \[4\]; expected that of one sample, \[5\], or of the batch, \[6, 5\]",

@@ -199,13 +199,13 @@ BAD = {
     "box the wrong way round": (lambda: Near(0.1, 1.0, -1.0), "low must not be above high"),
     "boxes of two shapes": (lambda: Near(0.1, torch.zeros(2), torch.ones(3)), r"low has shape \[2\] and high \[3\]"),
     "share below zero": (lambda: Near(0.1, share=-1), "share must be at least 0"),
-    "sigma a sample": (lambda: igr()(Distance(1.0), torch.zeros(4, 3), {"normals": torch.ones(4, 3), "sigma": torch.ones(3)}), r"one a sample, \[4\]"),
+    "sigma per sample": (lambda: igr()(Distance(1.0), torch.zeros(4, 3), {"normals": torch.ones(4, 3), "sigma": torch.ones(3)}), r"one per sample, \[4\]"),
     "no sigma": (lambda: igr()(Distance(1.0), torch.zeros(4, 3), {"normals": torch.ones(4, 3)}), "sigma='sigma' names no part of the target"),
     "normals of another shape": (lambda: igr()(Distance(1.0), torch.zeros(4, 3), {"normals": torch.ones(4, 2), "sigma": torch.ones(4)}), "wanted has shape"),
     "no mask": (lambda: siren()(Distance(1.0), torch.zeros(4, 3), {"normals": torch.ones(4, 3)}), "names no part of the target"),
     "no dict": (lambda: siren()(Distance(1.0), torch.zeros(4, 3), torch.ones(4)), "which must then be a dict; got Tensor"),
-    "mask of another number": (lambda: SurfaceOrNot()(torch.ones(4, 1), {"on_surface": torch.ones(3)}), r"one number a point in on_surface, \[4\]"),
-    "two outputs": (lambda: SurfaceOrNot()(torch.ones(4, 2), {"on_surface": torch.ones(4)}), "one output a point"),
+    "mask of another number": (lambda: SurfaceOrNot()(torch.ones(4, 1), {"on_surface": torch.ones(3)}), r"one number per point in on_surface, \[4\]"),
+    "two outputs": (lambda: SurfaceOrNot()(torch.ones(4, 2), {"on_surface": torch.ones(4)}), "one output per point"),
     "a weight below zero": (lambda: siren(surface=-1.0), "surface must be at least 0"),
 }  # fmt: skip
 

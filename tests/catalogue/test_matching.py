@@ -415,7 +415,7 @@ X, Y, Z = torch.randn(8, 3), torch.randn(8, 1), torch.randn(8, 3)
         (lambda: JacobianMatch(TEACHER, reduction="max"), "reduction must be"),  # type: ignore[arg-type]
         (lambda: JacobianMatch(None), "must be a tensor, a name"),  # type: ignore[arg-type]
         (lambda: Differentials.of(X, Y, Z[:, :2]), "one derivative for each input"),
-        (lambda: Differentials.of(X, torch.randn(8, 2), Z), "one value a sample"),
+        (lambda: Differentials.of(X, torch.randn(8, 2), Z), "one value per sample"),
         (lambda: Differentials.of(X[:, 0], Y, Z), r"x must be \[N, \*input\]"),
         (lambda: Differentials.of(X.long(), Y, Z), "x must be a floating-point tensor"),
         (lambda: Differentials.of(torch.ones(8, 3), Y, Z), r"x does not vary in the inputs \[0, 1, 2\]"),
@@ -435,9 +435,9 @@ def test_bad_settings_are_named(make: Callable[[], Any], message: str) -> None:
     ("term", "model", "target", "message"),
     [
         (SlicedScoreMatching(), "smooth", None, "as many outputs as inputs"),
-        (DenoisingScoreMatching(0.1, of=heads.EachOutput()), "smooth", None, "one score a sample"),
-        (DenoisingScoreMatching("sigma"), "scalar", {"sigma": torch.ones(4)}, r"one a sample, \[N\] = \[6\]; got \[4\]"),
-        (SlicedEnergyMatching(of=heads.EachOutput()), "smooth", None, "one energy a sample"),
+        (DenoisingScoreMatching(0.1, of=heads.EachOutput()), "smooth", None, "one score per sample"),
+        (DenoisingScoreMatching("sigma"), "scalar", {"sigma": torch.ones(4)}, r"one per sample, \[N\] = \[6\]; got \[4\]"),
+        (SlicedEnergyMatching(of=heads.EachOutput()), "smooth", None, "one energy per sample"),
         (JacobianMatch(torch.ones(SIZE, zoo.FEATURES)), "smooth", None, r"the whole Jacobian \[N, C, \*input\] = \[6, 3, 5\]"),
         (JacobianMatch("jacobian"), "smooth", {"jacobean": 1}, "jacobean"),
         (JacobianMatch(TEACHER), "scalar", None, "the teacher gives 3 rows of outputs, the model 1"),
@@ -451,5 +451,5 @@ def test_labels_of_the_wrong_shape_are_named(term: Any, model: str, target: Any,
 
 
 def test_the_values_are_checked_too() -> None:
-    with pytest.raises(ValueError, match="one value a sample"):
+    with pytest.raises(ValueError, match="one value per sample"):
         DATA.criterion()(zoo.mlp().double(), zoo.features(SIZE), differential_target(zoo.features(SIZE)))

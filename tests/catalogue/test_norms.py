@@ -106,7 +106,7 @@ def contractive(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def with_tangents(x: Tensor) -> Mapping[str, Tensor]:
-    """Two tangent vectors a sample, and wanted derivatives along them."""
+    """Two tangent vectors per sample, and wanted derivatives along them."""
     return {"tangents": torch.stack([x.roll(1, -1) - x, x.flip(-1)], 1), "slopes": torch.linspace(-1, 1, len(x) * 6, dtype=x.dtype).reshape(len(x), 3, 2)}
 
 
@@ -360,9 +360,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "power": (lambda: SpectralNorm(power=0.5), ValueError, r"power must be at least 1 and finite, got 0\.5"),
     "bound": (lambda: norms.lipschitz_hinge(bound=-1.0, of=None), ValueError, r"bound must be a norm, at least 0 and finite, got -1\.0"),
     "negative centre": (lambda: norms.lipschitz_hinge(bound=-1.0), ValueError, "center must be a norm"),
-    "one score by name": (lambda: SpectralNorm(of="loss"), ValueError, r"of='loss' is one score a sample, whose norm is GradientNorm"),  # type: ignore[arg-type]
-    "one score": (at_once(SpectralNorm(of=heads.OneOutput(1))), ValueError, r"gives one score a sample, .* several rows, \[N, K\]"),
-    "one score, iterated": (at_once(SpectralNorm(2, of=heads.OneOutput(1))), ValueError, r"gives one score a sample, .* several rows, \[N, K\]"),
+    "one score by name": (lambda: SpectralNorm(of="loss"), ValueError, r"of='loss' is one score per sample, whose norm is GradientNorm"),  # type: ignore[arg-type]
+    "one score": (at_once(SpectralNorm(of=heads.OneOutput(1))), ValueError, r"gives one score per sample, .* several rows, \[N, K\]"),
+    "one score, iterated": (at_once(SpectralNorm(2, of=heads.OneOutput(1))), ValueError, r"gives one score per sample, .* several rows, \[N, K\]"),
     "drawn rows": (lambda: SpectralNorm(of=heads.RandomProjection(2)), ValueError, "RandomProjection draws other rows in each pass"),
     "iterated elsewhere": (lambda: SpectralNorm(2, of=heads.Inner("0")), ValueError, r"leave it out with at= and with heads\.Inner"),
     "p": (lambda: norms.scaleable_gradient_regularization(p=3), ValueError, "p must be 1, 2 or math.inf"),

@@ -22,7 +22,7 @@ ANISOTROPIC = torch.tensor([[1.0, 0.3, 0.1], [0.3, 1.4, -0.2], [0.1, -0.2, 0.7]]
 
 
 class Pairs(nn.Module):
-    """One energy a structure from its pairs of atoms; of all structures in one tensor (``index``), padded (``mask``), or periodic (``cell``)."""
+    """One energy per structure from its pairs of atoms; of all structures in one tensor (``index``), padded (``mask``), or periodic (``cell``)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -635,7 +635,7 @@ def test_wrong_structures_are_named(name: str) -> None:
 def test_wrong_energies_and_states_are_named() -> None:
     positions = torch.zeros(2, 4, 3)
     target = {"energy": torch.zeros(3), "forces": positions}
-    with pytest.raises(ValueError, match=r"energies \[3\]: expected one energy a structure"):
+    with pytest.raises(ValueError, match=r"energies \[3\]: expected one energy per structure"):
         energy_and_forces()(Padded().float(), (positions, torch.ones(2, 4, 1, dtype=torch.bool)), target)
     with pytest.raises(ValueError, match=r"forces have shape \[8, 3\]; energy_per_atom needs \[N, A, 3\], or a mask, or an index"):
         energy_and_forces(energy_per_atom=True)(

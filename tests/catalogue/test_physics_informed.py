@@ -398,7 +398,7 @@ def test_layers_that_cannot_be_penalised(layers: tuple[str, ...], text: str) -> 
 
 @pytest.mark.parametrize("reduction", ["max", "max_of_outputs", "mean"])
 def test_micro_batches(reduction: Any) -> None:
-    """One number a sample splits into micro-batches; the largest number of the batch does not, and says that it is a statistic."""
+    """One number per sample splits into micro-batches; the largest number of the batch does not, and says that it is a statistic."""
     torch.manual_seed(0)
     model, x, signs = zoo.mlp().double(), zoo.features(6), iter(())
 
@@ -503,7 +503,7 @@ def test_bad_settings(make: Any, kind: type[Exception], text: str) -> None:
         (Residual(lambda u: u.part("p").value, "xt"), ValueError, "'p' names no output"),
         (Residual(lambda u: u.value, "xt", outputs="uv"), ValueError, r"outputs must name each of the model's 1 output"),
         (Residual(lambda u: u.value[:, None] - u.coordinate("x"), "xt"), ValueError, r"got shape \[9, 9\]: \[N, 1\] and \[N\] were broadcast"),
-        (Residual(lambda u: u.value.mean(), "xt"), ValueError, r"one residual a point, \[N\] = \[9\]"),
+        (Residual(lambda u: u.value.mean(), "xt"), ValueError, r"one residual per point, \[N\] = \[9\]"),
         (Residual(lambda u: (), "xt"), ValueError, "returned no residual"),
         (Residual(lambda u: None, "xt"), ValueError, "got NoneType"),
         (recipes.heat(names="xy"), ValueError, "'t' is not spelled"),

@@ -77,7 +77,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     # shapes
     "direction": (
         calling(ig.DirectionMatch(torch.ones(7))),
-        ValueError, r"direction has shape \[7\]; expected that of one sample's input gradient, \[5\], or one a sample, \[4, 5\]"
+        ValueError, r"direction has shape \[7\]; expected that of one sample's input gradient, \[5\], or one per sample, \[4, 5\]"
     ),
     "direction of rows": (calling(ig.DirectionMatch(torch.ones(3, 5))), ValueError, r"direction has shape \[3, 5\]; expected"),
     "direction callable": (calling(ig.DirectionMatch(lambda batch: 3)), TypeError, "callable direction must return a tensor, got int"),
@@ -145,24 +145,24 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     # terms
     "term gives a scalar": (
         calling(returning(torch.tensor(1.0))),
-        ValueError, r"must return one number a sample, \[N\] = \[4\]; got shape \[\].*takes the mean itself.*per=\"batch\""
+        ValueError, r"must return one number per sample, \[N\] = \[4\]; got shape \[\].*takes the mean itself.*per=\"batch\""
     ),
-    "term of the wrong length": (calling(returning(torch.ones(3))), ValueError, r"must return one number a sample, \[N\] = \[4\]; got shape \[3\]"),
-    "term gives a list": (calling(returning([1.0] * N)), TypeError, "must return one number a sample.*got list"),
-    "term gives integers": (calling(returning(torch.ones(N, dtype=torch.long))), TypeError, "must return one number a sample.*got torch.int64"),
+    "term of the wrong length": (calling(returning(torch.ones(3))), ValueError, r"must return one number per sample, \[N\] = \[4\]; got shape \[3\]"),
+    "term gives a list": (calling(returning([1.0] * N)), TypeError, "must return one number per sample.*got list"),
+    "term gives integers": (calling(returning(torch.ones(N, dtype=torch.long))), TypeError, "must return one number per sample.*got torch.int64"),
     "batch term of samples": (
         calling(returning(torch.ones(N), per="batch")),
         ValueError, r"must return a 0-d tensor, since it declares per='batch'; got shape \[4\]"
     ),
     "head of the wrong length": (
         calling(ig.GradientNorm(of=lambda output, target: output.sum())),
-        ValueError, r"must return one floating-point score a sample, \[N\] = \[4\]"
+        ValueError, r"must return one floating-point score per sample, \[N\] = \[4\]"
     ),
     "head without a graph": (
         calling(ig.GradientNorm(of=lambda output, target: output.detach().sum(1))),
         ValueError, "scores carry no graph.*without detach or no_grad"
     ),
-    "perturbation of rows": (calling(ig.Adversarial(ig.FGSM(0.1, of=ig.heads.EachOutput()))), ValueError, "FGSM needs a head of one score a sample"),
+    "perturbation of rows": (calling(ig.Adversarial(ig.FGSM(0.1, of=ig.heads.EachOutput()))), ValueError, "FGSM needs a head of one score per sample"),
     "weight of no number": (
         calling((lambda step: None) * ig.GradientNorm()),
         ValueError, "weight of gradient_norm at step 0 must be a finite number, got None"

@@ -36,7 +36,7 @@ def textbook_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return nn.functional.mse_loss(book.output, y) + terms.mean()
 
 
-@pytest.mark.filterwarnings("ignore:engine 'compiled' cannot serve")  # "counting" makes the input require grad; the step then runs eagerly
+@pytest.mark.filterwarnings("ignore:engine 'compiled' does not support")  # "counting" makes the input require grad; the step then runs eagerly
 @pytest.mark.parametrize("engine", NAMES)
 @pytest.mark.parametrize("name", ["batch_norm", "spectral_norm", "counting", "dropout"])
 def test_buffers_and_random_state_go_on_as_after_one_plain_pass(name: str, engine: str) -> None:
@@ -98,7 +98,7 @@ def test_gradients_accumulate_as_usual() -> None:
         torch.testing.assert_close(p.grad, 2 * first)
 
 
-@pytest.mark.filterwarnings("ignore:engine 'compiled' cannot serve")  # inputs that require grad run eagerly
+@pytest.mark.filterwarnings("ignore:engine 'compiled' does not support")  # inputs that require grad run eagerly
 @pytest.mark.parametrize("engine", NAMES)
 def test_a_generator_upstream_of_the_inputs_learns(engine: str) -> None:
     generator, model, (z, y) = nn.Linear(FEATURES, FEATURES).double(), BY_NAME["mlp"].make(), data()

@@ -29,8 +29,8 @@ from tests import textbook
 
 WEIGHT = 0.1
 REFUSALS = {
-    "no number a sample": r"expected.*\[N, \.\.\.\]",
-    "input and output differ in dim 0": r"one number a sample, \[N\]",
+    "no number per sample": r"expected.*\[N, \.\.\.\]",
+    "input and output differ in dim 0": r"one number per sample, \[N\]",
     "integer input": "no derivative with respect to integers",
     "no path from the input": "does not depend on|carries no graph",
     "empty batch": "at least one sample",
@@ -150,7 +150,7 @@ def by_textbook(sample: Sample) -> Result | str:
     torch.manual_seed(1)
     book = textbook.Textbook(model, inputs, None, (sample.key,), first)
     if book.output.dim() == 0:
-        return "no number a sample"
+        return "no number per sample"
     if leaf.numel() == 0:
         return "empty batch"
     seed = torch.ones((), requires_grad=True)  # g is linear in it: a backward that cuts its graph in silence, or cannot be recorded, betrays itself

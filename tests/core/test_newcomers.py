@@ -48,7 +48,7 @@ def test_hessians_of_images_of_a_trained_model_and_in_a_term():
 
 @pytest.mark.parametrize(
     ("settings", "told"),
-    [({"of": "loss"}, "needs a base loss"), ({"of": ig.heads.EachOutput()}, "needs one score a sample"), ({"wrt": (0,)}, "wrt names one input")],
+    [({"of": "loss"}, "needs a base loss"), ({"of": ig.heads.EachOutput()}, "needs one score per sample"), ({"wrt": (0,)}, "wrt names one input")],
 )
 def test_what_a_hessian_cannot_be_taken_of(settings, told):
     with pytest.raises((ValueError, TypeError), match=told):
@@ -118,7 +118,7 @@ def test_energies_and_forces_of_a_model_that_returns_a_dict():
 @pytest.mark.parametrize(
     ("settings", "labels", "told"),
     [
-        ({}, {}, r"^the term gradient_match could not be evaluated: .* must return one number a sample, .*pass index= to the term"),
+        ({}, {}, r"^the term gradient_match could not be evaluated: .* must return one number per sample, .*pass index= to the term"),
         ({"index": "atoms"}, {}, r"^GradientMatch: index='atoms' names no part of the target; Known: 'batch', 'energy', 'forces'$"),
         ({"index": "batch"}, {"forces": torch.zeros(2, 3)}, r"^GradientMatch: wanted has shape \[2, 3\]; expected that of the input gradient, \[5, 3\]"),
         ({"index": "batch"}, {"batch": INDEX[:3]}, r"^index must hold the number of each row's sample, integers of shape \[5\]"),

@@ -355,7 +355,7 @@ def test_inputs_in_a_dict_and_inputs_that_are_no_coordinates() -> None:
         (lambda m, x: operators.divergence(m, x, probes=1, probe="uniform"), ValueError, "Known: 'gaussian', 'rademacher'"),
         (lambda m, x: operators.hessian_vector(m, x, torch.ones(3)), ValueError, r"vector must be of the input's shape \[5, 4\]"),
         (lambda m, x: operators.hessian_vector(m, x, (x, x), wrt=(0,)), ValueError, "one tensor for each of the 1 inputs"),
-        (lambda m, x: operators.hessian_vector(m, x, x, of=ig.heads.EachOutput()), ValueError, "needs one score a sample"),
+        (lambda m, x: operators.hessian_vector(m, x, x, of=ig.heads.EachOutput()), ValueError, "needs one score per sample"),
         (lambda m, x: operators.hessian_vector(m, x, x, of="loss"), ValueError, 'of="loss" needs a base loss'),
         (lambda m, x: operators.jacobian(lambda z: z, x), TypeError, "model must be an nn.Module"),
         (lambda m, x: operators.jacobian(m, x.long()), TypeError, "no derivative with respect to integers"),
@@ -366,7 +366,7 @@ def test_inputs_in_a_dict_and_inputs_that_are_no_coordinates() -> None:
         (lambda m, x: operators.field(m, x, names="xyzt", at=ig.Given(x)), TypeError, "at= is a place of a term's batch"),
         (lambda m, x: operators.field(Cut(), x, names="xyzt").d("x"), ValueError, "does not depend on 0"),
         (lambda m, x: operators.field(m, x, names="xyzt").part(4), ValueError, "4 names no output"),
-        (lambda m, x: operators.field(m, x, names="xyzt").of(x, "x"), ValueError, "one number a point"),
+        (lambda m, x: operators.field(m, x, names="xyzt").of(x, "x"), ValueError, "one number per point"),
     ],
 )
 def test_bad_input_to_operators(call: Any, kind: type[Exception], text: str) -> None:

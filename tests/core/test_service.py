@@ -71,7 +71,7 @@ def loaded(buffer: io.BytesIO) -> Any:
     return torch.load(buffer, weights_only=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*couples the samples", "ignore:engine 'compiled' cannot serve")
+@pytest.mark.filterwarnings("ignore:.*couples the samples", "ignore:engine 'compiled' does not support")
 @pytest.mark.parametrize("backward", [False, True], ids=["call", "backward"])
 @pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"weight_as_step"}))  # the latter serves one term alone
 def test_a_resumed_run_is_the_same_to_the_last_bit(engine: str, backward: bool) -> None:

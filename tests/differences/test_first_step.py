@@ -245,7 +245,7 @@ def test_auto_tells_the_error_that_it_measured(dtype: torch.dtype) -> None:
 
 def test_auto_takes_no_differences_that_are_far_off() -> None:
     model, x = made(lambda z: _Once.apply(z, False), torch.float32, width=64)
-    with pytest.raises(ig.EngineError, match=r"no engine serves this model.*'finite_difference' is off by about \d+%"):
+    with pytest.raises(ig.EngineError, match=r"no engine supports this model.*'finite_difference' is off by about \d+%"):
         gradients(model, x, "auto")
 
 

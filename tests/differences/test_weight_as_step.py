@@ -115,7 +115,7 @@ def test_where_the_gradient_is_zero_it_is_the_plain_step() -> None:
 def test_it_refuses_where_nothing_cancels(base: object, terms: object) -> None:
     model, (x, y) = network(), data()
     criterion = ig.InputGradientLoss(base, terms, engine="weight_as_step")  # type: ignore[arg-type]
-    with pytest.raises(EngineError, match=r"serves one input gradient alone.*Take engine='finite_difference'"):
+    with pytest.raises(EngineError, match=r"supports one input gradient alone.*Take engine='finite_difference'"):
         criterion.backward(model, x, y)
 
 

@@ -104,7 +104,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.filterwarnings("ignore:engine 'compiled' cannot serve")
+@pytest.mark.filterwarnings("ignore:engine 'compiled' does not support")
 def test_what_has_changed_in_the_model_is_seen(change: str) -> None:
     criterion, model = made()
     CHANGES[change](model)

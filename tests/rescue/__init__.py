@@ -1,1 +1,1 @@
-"""The rescue list: where torch's plain double backward raises, and which engine serves."""
+"""The rescue list: where torch's plain double backward raises, and which engine works."""

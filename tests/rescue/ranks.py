@@ -128,7 +128,7 @@ def error_of_plain_forward_mode(wrapper: str) -> float:
 
 
 def buffers_agree() -> bool:
-    """Running statistics move once a step, to the same values as without a wrapper on rank 0's batch."""
+    """Running statistics move once per step, to the same values as without a wrapper on rank 0's batch."""
     plain, model = build("ddp_batch_norm"), wrapped(build("ddp_batch_norm"), "ddp_batch_norm")
     before = copy.deepcopy(plain)
     for engine in TOLERANCE:

@@ -185,5 +185,5 @@ def test_differences_say_that_they_do_not_see_what_is_written_under_no_grad() ->
     with told() as messages, pytest.raises(ig.EngineError, match="the backward pass of Edge is not the derivative of its forward pass"):
         ours(*_case(_written), engine="finite_difference")
     assert "what it writes under no_grad cannot be replayed" in messages[0]
-    with pytest.raises(ig.EngineError, match=r"no engine serves this model.*once_differentiable.*what it writes under no_grad"):
+    with pytest.raises(ig.EngineError, match=r"no engine supports this model.*once_differentiable.*what it writes under no_grad"):
         ours(*_case(lambda z: _written(models._OnceSine.apply(z))), engine="auto")

@@ -80,7 +80,7 @@ def test_differences_are_right_on_a_line_and_between(dimensions: int, mode: str,
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(("dimensions", "mode"), KINDS)
 def test_auto_is_exact_where_torch_has_a_second_derivative(dimensions: int, mode: str, padding: str, aligned: bool) -> None:
-    """Before torch 2.12 it takes differences and says so, once a model."""
+    """Before torch 2.12 it takes differences and says so, once per model."""
     for nudge in (1e-9, 0.13):
         model = Warped(dimensions, nudge, mode=mode, padding_mode=padding, align_corners=aligned).double()
         with told() as messages:

@@ -60,7 +60,7 @@ def test_fused_relu_branches_are_not_taken_by_auto() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.second(self.lift(self.first(x)))
 
-    with pytest.raises(ig.EngineError, match=r"no engine serves this model.*once_differentiable.*RNN with ReLU: one fused kernel"):
+    with pytest.raises(ig.EngineError, match=r"no engine supports this model.*once_differentiable.*RNN with ReLU: one fused kernel"):
         ours(Both().double(), *_batch(), engine="auto")
 
 

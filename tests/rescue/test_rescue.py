@@ -1,4 +1,4 @@
-"""Each case: what plain torch says, who serves it, how exactly, and what the others say."""
+"""Each case: what plain torch says, which engine supports it, how exactly, and what the others say."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ def tokens() -> Tensor:
 class Case:
     """One model.
 
-    upstream: what plain double backward raises; None where torch serves it. taken: what ``auto`` takes; None where it refuses.
+    upstream: what plain double backward raises; None where torch supports it. taken: what ``auto`` takes; None where it refuses.
     refused: engine -> what it says.
     """
 
@@ -98,7 +98,7 @@ def _named(value: object) -> str:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.upstream], ids=_named)
 def test_plain_torch_raises(case: Case) -> None:
-    """Where torch has learned it, this fails: then the case moves to those that torch serves."""
+    """Where torch has learned it, this fails: then the case moves to those that torch supports."""
     with pytest.raises(RuntimeError) as raised:
         plain(*case.make())
     assert str(raised.value) == case.upstream

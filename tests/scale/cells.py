@@ -36,7 +36,7 @@ TOGETHER = ("ddp", "ddp no_sync", "fsdp root", "fsdp nested", "fsdp checkpointin
 LAYOUTS = {
     "single": "one process",
     "ddp": "DDP, 2 processes",
-    "ddp no_sync": "DDP, `no_sync` twice a step",
+    "ddp no_sync": "DDP, `no_sync` twice per step",
     "fsdp root": "FSDP2, 2 processes, root",
     "fsdp nested": "FSDP2, 2 processes, nested",
     "fsdp checkpointing": "FSDP2, 2 processes, checkpointing",

@@ -25,7 +25,7 @@ Chunk = tuple[Any, Any]
 
 
 class Energy(nn.Module):
-    """One energy a structure ``[N]`` of positions ``[N, A, 3]``."""
+    """One energy per structure ``[N]`` of positions ``[N, A, 3]``."""
 
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()

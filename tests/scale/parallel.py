@@ -251,7 +251,7 @@ def explained() -> dict[str, Any]:
     mesh = init_device_mesh("cpu", (RANKS,))
     chunk, model, loss = mine(dist.get_rank(), RANKS), nested(mesh), criterion("auto")
     table = loss.explain(model, *chunk)
-    serves = {verdict.engine: verdict.serves for verdict in table.verdicts}
+    serves = {verdict.engine: verdict.works for verdict in table.verdicts}
     untouched = all(parameter.grad is None for parameter in model.parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

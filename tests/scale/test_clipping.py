@@ -61,7 +61,7 @@ def test_by_value(engine: str, backward: Backward) -> None:
 @pytest.mark.parametrize("backward", [by_call, at_once])
 @pytest.mark.parametrize("engine", SERVED)
 def test_as_soon_as_a_gradient_is_there(engine: str, backward: Backward) -> None:
-    """A hook of the parameter, as optimisers in the backward pass have it: called once a step, with the whole gradient."""
+    """A hook of the parameter, as optimisers in the backward pass have it: called once per step, with the whole gradient."""
     model, whole, calls = NORM.model(), expected(), [0]
     limit = float(torch.cat([part.flatten() for part in whole]).abs().median())
 

@@ -61,7 +61,7 @@ def test_replicas_of_shards(everybody: list[dict[str, Any]]) -> None:
 def test_explained_and_then_trained(everybody: list[dict[str, Any]]) -> None:
     for found in everybody:
         assert found["explained"]["serves"]["double_backward"] == "exactly"
-        assert found["explained"]["serves"]["reverse_over_forward"] == "refused"
+        assert found["explained"]["serves"]["reverse_over_forward"] == "not supported"
         assert found["explained"]["serves"]["finite_difference"] == "approximately"
         assert found["explained"]["taken"] == "double_backward"
         assert found["explained"]["untouched"]

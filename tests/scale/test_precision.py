@@ -12,7 +12,7 @@ from inputgrad.passes import precision
 
 ENGINES = {"double_backward": 3e-3, "finite_difference": 1e-2}
 SMALL = 1e-7
-"""Of the score's gradient: below the smallest number of float16 once a layer has been gone through."""
+"""Of the score's gradient: below the smallest number of float16 once per layer has been gone through."""
 
 
 def model() -> nn.Module:

@@ -48,13 +48,13 @@ def test_every_engine_serves_an_ordinary_model(make: Callable[[], nn.Module]) ->
     assert found
     assert (found.taken, found.reference) == ("double_backward", "double_backward")
     for name in (*EXACT, "auto"):
-        assert found[name].serves == "exactly", name
+        assert found[name].works == "exactly", name
         assert found[name].difference is not None
         assert found[name].difference < 1e-12
-    assert found["finite_difference"].serves == "approximately"
+    assert found["finite_difference"].works == "approximately"
     assert 0 < (found["finite_difference"].difference or 0) < 1e-6
     assert all(found[name].time and found[name].passes and found[name].memory for name in (*EXACT, "finite_difference"))
-    assert found["compiled"].serves == "not tried"
+    assert found["compiled"].works == "not tried"
     assert "engine='auto' takes 'double_backward'" in narrow(found)
     with pytest.raises(KeyError, match="this explanation knows auto"):
         found["magic"]
@@ -67,7 +67,7 @@ def test_what_auto_is_said_to_take_is_what_it_takes(make: Callable[[], nn.Module
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if taken is None:
-            with pytest.raises(ig.EngineError, match="no engine serves"):
+            with pytest.raises(ig.EngineError, match="no engine supports"):
                 criterion()(model, *batch())
             return
         criterion()(model, *batch()).backward()
@@ -98,8 +98,8 @@ def test_once_differentiable() -> None:
     ("engine", "taken", "why"),
     [
         ("double_backward", None, r"it raises EngineError; engine='auto' takes 'finite_difference'"),
-        ("finite_difference", "finite_difference", "it was named, and serves approximately"),
-        (FiniteDifference("one_sided"), "finite_difference", "serves approximately"),
+        ("finite_difference", "finite_difference", "it was named, and works approximately"),
+        (FiniteDifference("one_sided"), "finite_difference", "works approximately"),
         ("compiled", "compiled", "it was named, and was not tried here.*'finite_difference'"),
     ],
 )
@@ -113,7 +113,7 @@ def test_differences_that_do_not_see_run_when_they_are_named() -> None:
     model = rescue.Recurrent(nn.RNN, nonlinearity="relu").double()
     found = criterion(engine="finite_difference").explain(model, *batch())
     assert found.taken == "finite_difference"
-    assert found["finite_difference"].serves == "refused"
+    assert found["finite_difference"].works == "not supported"
     assert "runs with one warning" in found.why
     assert "unseen branches" in kinds(ig.validate(model, batch()[0]))
     with pytest.warns(UserWarning, match="cannot be replayed"):  # the one warning is still to come
@@ -124,11 +124,11 @@ def test_the_compiled_engine_is_tried_on_request() -> None:
     engine = Compiled(backend="aot_eager")
     model = models.mlp().double()
     found = criterion(engine=engine).explain(model, *batch(), compile=True)
-    assert found["compiled"].serves == "exactly", found["compiled"].reason
+    assert found["compiled"].works == "exactly", found["compiled"].reason
     assert found.taken == "compiled"
     x, y = batch()
     refused = criterion(engine=engine).explain(model, x.requires_grad_(), y, compile=True)
-    assert refused["compiled"].serves == "refused"
+    assert refused["compiled"].works == "not supported"
     assert "inputs or the target require grad" in (refused["compiled"].reason or "")
 
 
@@ -149,7 +149,7 @@ def test_an_engine_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert ReverseOverForward.traits.exact
     model = models.mlp().double()
     found = criterion().explain(model, *batch())
-    assert found["reverse_over_forward"].serves == "wrong"
+    assert found["reverse_over_forward"].works == "wrong"
     assert found["reverse_over_forward"].misfit == pytest.approx(0.1 / 1.1, rel=1e-3)
     assert found["reverse_over_forward"].difference == pytest.approx(0.1)
     assert "wrong gradient" in kinds(ig.validate(model, batch()[0]))
@@ -180,8 +180,8 @@ def test_integer_inputs_are_tried_at_the_embedding() -> None:
     record = ig.validate(models.Tokens().double(), torch.randint(0, 20, (4, 5)))
     assert 'wrt="module:embedding"' in narrow(record)
     assert "integer inputs" in kinds(record)
-    assert record.explanation["double_backward"].serves == "exactly"  # our own second derivative of fused attention
-    assert record.explanation["finite_difference"].serves == "approximately"
+    assert record.explanation["double_backward"].works == "exactly"  # our own second derivative of fused attention
+    assert record.explanation["finite_difference"].works == "approximately"
     assert "no forward mode" in kinds(record)
     without = ig.validate(models.mlp().double(), torch.randint(0, 20, (SAMPLES, FEATURES)))
     assert not without

@@ -236,7 +236,7 @@ def test_the_table_of_all_engines() -> None:
     found = table["double_backward"], table["finite_difference"]
     assert [result.status for result in found if isinstance(result, Verification)] == ["wrong", "verified"]
     assert "in float64" in str(table)
-    assert not ig.InputGradientLoss(None, ig.GradientNorm(power=2)).explain(model, x)["double_backward"].served
+    assert not ig.InputGradientLoss(None, ig.GradientNorm(power=2)).explain(model, x)["double_backward"].supported
 
 
 def test_a_value_that_is_no_number_says_nothing() -> None:

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 Made = tuple[nn.Module, Any]
-"""A model with three outputs a sample, and its inputs: 12 samples."""
+"""A model with three outputs per sample, and its inputs: 12 samples."""
 N = 12
 
 

@@ -1,6 +1,6 @@
 """Attributions: how much each input feature contributes to a sample's score, as quantities that a term can train.
 
-Each is an object ``batch -> [N, *input]``, made of input gradients at one or several places, so that every engine serves it. Knows batches, heads and
+Each is an object ``batch -> [N, *input]``, made of input gradients at one or several places, so that every engine supports it. Knows batches, heads and
 places; knows no term and no engine.
 """
 
@@ -52,7 +52,7 @@ class Attribution(ABC):
         """∂s/∂x at a place, checked to have the shape of the input."""
         gradient: Tensor = batch.gradient(of=self.of, wrt=self.wrt, at=at)
         if gradient.shape != batch.variable(self.wrt).shape:
-            raise ValueError(f"{type(self).__name__} needs a head of one score a sample, and of={self.of!r} gave a gradient of shape {list(gradient.shape)}")
+            raise ValueError(f"{type(self).__name__} needs a head of one score per sample, and of={self.of!r} gave a gradient of shape {list(gradient.shape)}")
         return gradient
 
 
@@ -134,7 +134,7 @@ class IntegratedGradients(Attribution):
         baseline = self._baseline(batch, x)
         total = torch.zeros_like(x)
         for alpha, weight in quadrature(self.rule, self.steps):
-            at = None if alpha == 1 else Given(baseline + alpha * (x - baseline), self.wrt)  # at 1 the batch's own pass serves
+            at = None if alpha == 1 else Given(baseline + alpha * (x - baseline), self.wrt)  # at 1 the batch's own pass is enough
             total = total + weight * self.gradient(batch, at)
         return (x - baseline) * total
 
@@ -193,7 +193,7 @@ class ExpectedGradients(Attribution):
         return total / self.samples
 
     def _drawn(self, batch: "Batch", x: Tensor) -> Tensor:
-        """One reference a sample, drawn with replacement."""
+        """One reference per sample, drawn with replacement."""
         assert self.references is not None
         references = resolve_tensor("ExpectedGradients: references", self.references, batch)
         if references.shape[1:] != x.shape[1:] or references.dim() != x.dim() or not len(references):

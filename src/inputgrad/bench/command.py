@@ -1,6 +1,6 @@
 """``inputgrad bench``: the engines on one problem of the user's, as rows and as a table.
 
-A row: median milliseconds, ratio to the plain step, the error of the terms' own parameter gradient; or why the engine cannot serve.
+A row: median milliseconds, ratio to the plain step, the error of the terms' own parameter gradient; or why the engine does not support it.
 """
 
 import json
@@ -74,7 +74,7 @@ def measured(problem: Problem, engines: Sequence[str], rounds: int) -> dict[str,
 
 
 def _errors(ways: Mapping[str, EngineWay], problem: Problem) -> dict[str, float | str]:
-    """Each engine's error against the best exact one that serves, in the dtype given."""
+    """Each engine's error against the best exact one that works, in the dtype given."""
     gradients = {name: way.term_gradient(problem.base_alone) for name, way in ways.items()}
     best = next((name for name in EXACT if name in gradients), None)
     if best is None:
@@ -91,7 +91,7 @@ def loss_of(problem: Problem) -> str:
 
 def table(rows: Mapping[str, Row]) -> str:
     """The rows in aligned columns, with the reasons of refusals below."""
-    lines = [f"{'way':22s}{'ms a step':>12s}{'to plain':>10s}{'error of the term':>20s}"]
+    lines = [f"{'way':22s}{'ms per step':>12s}{'to plain':>10s}{'error of the term':>20s}"]
     notes = []
     for name, row in rows.items():
         if "refused" in row:

@@ -113,7 +113,7 @@ def seeded() -> Iterator[None]:
 
 
 def flat(gradients: Iterable[Tensor | None], model: nn.Module) -> Tensor:
-    """One vector of a gradient a parameter; zeros where there is none."""
+    """One vector of a gradient per parameter; zeros where there is none."""
     pairs = zip(gradients, model.parameters(), strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g.detach()).flatten() for g, p in pairs])
 
@@ -124,7 +124,7 @@ def relative(found: Tensor, reference: Tensor) -> float:
 
 
 def refusal(step: Step) -> str | None:
-    """Run a step once: None, or why it cannot serve. An engine that hands the step to another one has not served."""
+    """Run a step once: None, or why the engine does not support it; handing the step to another one counts as that."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -132,4 +132,4 @@ def refusal(step: Step) -> str | None:
         except RuntimeError as error:
             return " ".join(str(error).split()) or type(error).__name__
     told = [str(item.message) for item in caught]
-    return next((text for text in told if text.startswith("engine 'compiled' cannot serve")), None)
+    return next((text for text in told if text.startswith("engine 'compiled' does not support")), None)

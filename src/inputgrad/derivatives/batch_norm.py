@@ -1,4 +1,4 @@
-"""Batch normalisation in training mode. In evaluation mode it is affine in x, and torch's own serves.
+"""Batch normalisation in training mode. In evaluation mode it is affine in x, and torch's own will do.
 
 The formula is in `standardised`; here: sums over each channel and the whole batch. Running statistics are updated once, in the forward pass, by torch.
 Covers float32 and float64 outside autocast. Must not know of models, engines or terms.

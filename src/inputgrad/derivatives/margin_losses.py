@@ -27,7 +27,7 @@ def multi_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Any:
-    """``torch.nn.functional.multi_margin_loss`` of ``[N, C]``, ``[C]`` or one number, with one class a sample."""
+    """``torch.nn.functional.multi_margin_loss`` of ``[N, C]``, ``[C]`` or one number, with one class per sample."""
     if not _covered(input, (size_average, reduce)) or target.numel() != input.shape[:-1].numel() or p not in (1, 2):
         return NotImplemented
     input = torch.atleast_1d(input)

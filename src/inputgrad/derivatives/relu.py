@@ -3,7 +3,7 @@
     gx = slope(x) gy          ⟨u, gx⟩:   ggy = slope(x) u,   nothing to x
 
 Covers relu, leaky_relu, hardtanh, relu6, threshold and hardsigmoid (whose second derivative torch lacks), in place too. What each keeps for the backward
-pass is what torch keeps: a model may write over the rest. PReLU's slope is a weight, and torch's own serves. Must not know of models, engines or terms.
+pass is what torch keeps: a model may write over the rest. PReLU's slope is a weight, and torch's own will do. Must not know of models, engines or terms.
 """
 
 from collections.abc import Callable

@@ -144,7 +144,7 @@ def may_hold(condition: Tensor) -> bool:
 
 
 def large(tensor: Tensor) -> bool:
-    """Whether the arithmetic saved outweighs what a Function written in Python costs, some 0.1 ms a step."""
+    """Whether the arithmetic saved outweighs what a Function written in Python costs, some 0.1 ms per step."""
     return tensor.numel() >= LEAST
 
 

@@ -49,7 +49,7 @@ def _of_modules(model: nn.Module) -> Iterator[Finding]:
         yield Finding("compiled model", f"{compiled} is compiled by torch.compile; inside the loss it runs uncompiled, elsewhere it stays compiled")
     dropping = [repr(name) for name, module in model.named_modules() if module.training and _drops(module)]
     if dropping:
-        yield Finding("dropout active", f"{_listed(dropping)} draws masks: one a step, the same for the output and its input gradient, on every engine")
+        yield Finding("dropout active", f"{_listed(dropping)} draws masks: one per step, the same for the output and its input gradient, on every engine")
 
 
 def _of_inputs(model: nn.Module, inputs: ModelInputs) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def inspect_run(model: nn.Module, inputs: ModelInputs, pick: Callable[[Any], Ten
     found = [
         *(_changed(f"inputs[{key!r}]", "the library hands it a copy; elsewhere it spoils yours") for key, value in handed.items() if times_written(value)),
         *(
-            _changed(f"its parameter {name!r}", "under engines of several passes it happens once a pass")
+            _changed(f"its parameter {name!r}", "under engines of several passes it happens once per pass")
             for name, p in parameters.items()
             if times_written(p) != before[name]
         ),
@@ -133,7 +133,7 @@ def _without_path(output: Tensor, opened: dict[Key, Tensor], parameters: dict[st
 
 def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> list[Finding]:
     """A finding for each engine that was refused and is not the subject of a finding yet; one for all where they say the same."""
-    refused = [verdict for verdict in explanation.verdicts if verdict.serves in ("refused", "doubtful", "wrong") and verdict.engine in _WORDS]
+    refused = [verdict for verdict in explanation.verdicts if verdict.works in ("not supported", "doubtful", "wrong") and verdict.engine in _WORDS]
     spoken = {engine for finding in known for engine in finding.hinders}
     without_path = any(finding.what == "no path" for finding in known)
     groups: dict[str, list[Verdict]] = {}
@@ -148,7 +148,7 @@ def findings_of_refusals(explanation: Explanation, known: Iterable[Finding]) -> 
 def _kind(group: list[Verdict]) -> str:
     if len(group) > 1:
         return "no input gradient"
-    return {"doubtful": "engines disagree", "wrong": "wrong gradient"}.get(group[0].serves, _WORDS[group[0].engine])
+    return {"doubtful": "engines disagree", "wrong": "wrong gradient"}.get(group[0].works, _WORDS[group[0].engine])
 
 
 _WORDS = {"double_backward": "no second derivative", "reverse_over_forward": "no forward mode", "finite_difference": "no differences"}

@@ -92,7 +92,7 @@ class Measurements:
         except EngineError as error:
             if engine.traits.exact or self.objective.base is None:
                 return error
-            gradients = []  # it may serve base loss and terms together
+            gradients = []  # it may work for base loss and terms together
         except Exception as error:  # whatever a model or a term raises
             return _about_the_model(error)
         try:
@@ -178,7 +178,7 @@ def _now(tensors: list[Any]) -> float:
 
 
 def _quiet(engine: Engine) -> Engine:
-    """The engine so set that it refuses where it would warn: a warning comes once a model, and must still come when the model is trained."""
+    """The engine so set that it refuses where it would warn: a warning comes once per model, and must still come when the model is trained."""
     known: set[str] = {field.name for field in fields(engine)} if is_dataclass(engine) else set()
     changes: Any = {name: value for name, value in {"strict": True, "largest": math.inf}.items() if name in known}
     return replace(engine, **changes) if is_dataclass(engine) and changes else engine

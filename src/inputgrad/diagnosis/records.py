@@ -1,4 +1,4 @@
-"""What is said of a model before it is trained: which engine serves it, how well, at what cost, and what stands in the way of the others.
+"""What is said of a model before it is trained: which engine supports it, how well, at what cost, and what stands in the way of the others.
 
 Pure records and their text; the work is done in `survey`.
 """
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 WIDTH = 120
-Serves = Literal["exactly", "approximately", "doubtful", "wrong", "refused", "not tried"]
+Works = Literal["exactly", "approximately", "doubtful", "wrong", "not supported", "not tried"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One engine for one criterion, model and batch.
 
-    serves: "exactly", "approximately", "refused", "not tried" (``compiled``, which takes long), or "doubtful": an exact engine that gives another gradient
+    works: "exactly", "approximately", "not supported", "not tried" (``compiled``, which takes long), or "doubtful": an exact engine that gives another gradient
     than the first exact one does, where neither could be verified; "wrong": its gradient is not the derivative of the value.
-    reason: why it was refused, not tried or doubted, in one line; None where it serves.
+    reason: why it was refused, not tried or doubted, in one line; None where it works.
     needs, passes, memory: what the engine asks of a model and what a step costs by arithmetic, in words.
-    difference: how far the parameter gradient of the terms, formed by themselves, is from that of the best exact engine that serves, relative.
+    difference: how far the parameter gradient of the terms, formed by themselves, is from that of the best exact engine that works, relative.
     misfit: how far that gradient is from the change of the terms' value when the parameters move, relative; None where this could not be verified, for the
     reason in ``unverified``.
     time: seconds of one step (base loss and terms) on this batch, divided by those of the plain step (base loss alone). A single shot.
     """
 
     engine: str
-    serves: Serves
+    works: Works
     reason: str | None = None
     needs: str = ""
     passes: str = ""
@@ -38,17 +38,17 @@ class Verdict:
     unverified: str = ""
 
     @property
-    def served(self) -> bool:
+    def supported(self) -> bool:
         """Whether the engine was tried and gave a gradient."""
-        return self.serves in ("exactly", "approximately", "doubtful")
+        return self.works in ("exactly", "approximately", "doubtful")
 
 
 @dataclass(frozen=True)
 class Explanation:
     """What `InputGradientLoss.explain` returns: a verdict on every engine, and which one this criterion takes. Printed, it is a table.
 
-    engine: what the criterion was given; taken: the engine that runs, None where none serves; why: in words.
-    reference: the engine whose gradient the others are compared with; None where no exact one serves.
+    engine: what the criterion was given; taken: the engine that runs, None where none works; why: in words.
+    reference: the engine whose gradient the others are compared with; None where no exact one works.
     plain_seconds: one plain step on this batch: the base loss alone, without terms.
     warnings: what was warned of meanwhile, by torch or by the model.
     """
@@ -64,8 +64,8 @@ class Explanation:
 
     @property
     def ok(self) -> bool:
-        """Whether some exact engine serves."""
-        return any(verdict.serves == "exactly" for verdict in self.verdicts)
+        """Whether some exact engine works."""
+        return any(verdict.works == "exactly" for verdict in self.verdicts)
 
     def __bool__(self) -> bool:
         return self.ok
@@ -83,21 +83,21 @@ class Explanation:
         return "\n".join([*self.heading(), "", *self.table(), "", *_bullets([*told, *_warned(self.warnings)])]).rstrip()
 
     def unverified(self) -> list[str]:
-        """Why the gradient of an engine that serves could not be verified, one line an engine."""
+        """Why the gradient of an engine that works could not be verified, one line an engine."""
         return [f"{verdict.engine}: not verified: {verdict.unverified}" for verdict in self.verdicts if verdict.unverified and verdict.engine != "auto"]
 
     def heading(self) -> list[str]:
         """Which engine is taken, and why."""
-        takes = f"takes {self.taken!r}" if self.taken and self.taken != self.engine else "runs" if self.taken else "cannot serve"
+        takes = f"takes {self.taken!r}" if self.taken and self.taken != self.engine else "runs" if self.taken else "does not work"
         return _wrapped(f"{self.model}: engine={self.engine!r} {takes}: {self.why}")
 
     def table(self) -> list[str]:
         """One row an engine, with what it costs below."""
-        head = ("engine", "serves", "error", "misfit", "time", "needs")
+        head = ("engine", "works", "error", "misfit", "time", "needs")
         rows = [
             (
                 ("► " if verdict.engine == self.taken else "  ") + verdict.engine,
-                verdict.serves,
+                verdict.works,
                 _error(verdict, self.reference),
                 _misfit(verdict),
                 _time(verdict),
@@ -110,7 +110,7 @@ class Explanation:
         costs = [
             f"{verdict.engine}: {verdict.passes}. Keeps {verdict.memory}"
             for verdict in self.verdicts
-            if verdict.served and verdict.engine != "auto" and verdict.passes
+            if verdict.supported and verdict.engine != "auto" and verdict.passes
         ]
         legend = [*_wrapped(self._legend()), *_bullets(costs)] if costs else []
         return [lines[0], "─" * max(map(len, lines)), *lines[1:], "", *legend]
@@ -119,7 +119,7 @@ class Explanation:
         return ("► " if verdict.engine == self.taken else "  ") + verdict.engine
 
     def _legend(self) -> str:
-        against = f"against {self.reference!r}" if self.reference else "not known, since no exact engine serves"
+        against = f"against {self.reference!r}" if self.reference else "not known, since no exact engine works"
         plain = f", which took {self.plain_seconds * 1000:.3g} ms" if self.plain_seconds is not None else ""
         return (
             f"error: of the terms' own parameter gradient, relative, {against}. misfit: of that gradient against the change of the terms' value. "
@@ -144,14 +144,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Validation:
-    """What `inputgrad.validate` returns: findings, and the table of engines. True where some exact engine serves; printed, a page."""
+    """What `inputgrad.validate` returns: findings, and the table of engines. True where some exact engine works; printed, a page."""
 
     findings: tuple[Finding, ...]
     explanation: Explanation
 
     @property
     def ok(self) -> bool:
-        """Whether some exact engine serves."""
+        """Whether some exact engine works."""
         return self.explanation.ok
 
     def __bool__(self) -> bool:

@@ -36,10 +36,10 @@ def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
     """What in this model stands in the way of which engine, and the way out: asked once, before training, with one batch.
 
     The engines are tried with ``GradientNorm(power=2, of="output")``; for a criterion of your own see `InputGradientLoss.explain`. ``target`` is only
-    looked at for values that are not finite. Printed, the record is a page; it is true where some exact engine serves.
+    looked at for values that are not finite. Printed, the record is a page; it is true where some exact engine works.
 
     Nothing is touched: gradients, buffers, random state and modes are afterwards what they were, warnings are collected in the record, and it works under
-    ``no_grad`` and ``inference_mode``. A model that cannot be served raises nothing: the record says so. Raises `TypeError` for a ``model`` that is no
+    ``no_grad`` and ``inference_mode``. A model that is not supported raises nothing: the record says so. Raises `TypeError` for a ``model`` that is no
     module, and for ``inputs`` that are no tensor, tuple or dict.
     """
     given = ModelInputs.of(inputs)
@@ -82,19 +82,19 @@ def _verdict(name: str, result: Measurement | Exception | None, traits: Traits, 
     if result is None:
         return blank
     if isinstance(result, Exception):
-        return replace(blank, serves="refused", reason=_told(result))
+        return replace(blank, works="not supported", reason=_told(result))
     difference = relative(result.gradients, reference[1].gradients) if reference else None
-    found = replace(blank, serves="exactly" if traits.exact else "approximately", reason=None, difference=difference, time=result.seconds / plain)
+    found = replace(blank, works="exactly" if traits.exact else "approximately", reason=None, difference=difference, time=result.seconds / plain)
     verification = result.verification
     if verification is not None:
         unverified = verification.reason if verification.status == "not verified" else ""
         found = replace(found, misfit=None if unverified else verification.misfit, unverified=unverified)
     if _is_wrong(result):
         off = f"its parameter gradient is {found.misfit:.0%} off the change of the terms' value: it is not the derivative of the loss"
-        return replace(found, serves="wrong", reason=off)
+        return replace(found, works="wrong", reason=off)
     if traits.exact and reference and not (difference or 0.0) <= _rounding(result.gradients):
         doubt = f"the gradient of {name!r} is not that of {reference[0]!r}, though both are exact: one of the two is wrong for this model. Please report it"
-        return replace(found, serves="doubtful", reason=doubt)
+        return replace(found, works="doubtful", reason=doubt)
     return found
 
 
@@ -114,23 +114,23 @@ def _taken_by_auto(model: nn.Module, verdicts: list[Verdict]) -> tuple[str | Non
         return earlier.name, "an earlier step with this model took it"
     by_name = {verdict.engine: verdict for verdict in verdicts}
     tried = [by_name[engine.name] for engine in engine_order(model)]
-    first = next((verdict for verdict in tried if verdict.served), None)
+    first = next((verdict for verdict in tried if verdict.supported), None)
     if first is None:
-        return None, "no engine serves this model with this criterion"
+        return None, "no engine supports this model with this criterion"
     refused = [repr(verdict.engine) for verdict in tried[: tried.index(first)]]
     if not refused:
-        return first.engine, "it is tried first, and serves exactly"
-    how = "exact" if first.serves == "exactly" else "approximate"
-    return first.engine, f"{' and '.join(refused)} cannot serve (below); it can, and is {how}"
+        return first.engine, "it is tried first, and works exactly"
+    how = "exact" if first.works == "exactly" else "approximate"
+    return first.engine, f"{' and '.join(refused)} do not support it (below); this one does, and is {how}"
 
 
 def _taken_by_name(own: Engine, verdicts: list[Verdict], by_auto: str | None) -> tuple[str | None, str]:
     """What an engine that the user named does."""
     verdict = next(verdict for verdict in verdicts if verdict.engine == own.name)
-    if verdict.served:
-        return own.name, f"it was named, and serves {verdict.serves}"
+    if verdict.supported:
+        return own.name, f"it was named, and works {verdict.works}"
     if isinstance(own, Compiled):
-        told = "it was named, and was not tried here" if verdict.serves == "not tried" else "it cannot serve, and runs eagerly with one warning"
+        told = "it was named, and was not tried here" if verdict.works == "not tried" else "it does not support the model, and runs eagerly with one warning"
         return own.name, f"{told}; what it cannot trace runs by 'auto', which takes {by_auto!r}"
     if isinstance(own, FiniteDifference) and not own.strict and "cannot be replayed" in (verdict.reason or ""):
         return own.name, "it was named, so it runs with one warning, though branch decisions are not seen and its gradient may be wrong"
@@ -138,16 +138,16 @@ def _taken_by_name(own: Engine, verdicts: list[Verdict], by_auto: str | None) ->
 
 
 def _auto(verdicts: list[Verdict], taken: str | None, why: str) -> Verdict:
-    verdict = Verdict("auto", "refused", why, Auto.traits.needs, Auto.traits.passes, Auto.traits.memory)
+    verdict = Verdict("auto", "not supported", why, Auto.traits.needs, Auto.traits.passes, Auto.traits.memory)
     for found in verdicts:
-        if found.engine == taken and found.served:
-            return replace(verdict, serves=found.serves, reason=None, difference=found.difference, time=found.time)
+        if found.engine == taken and found.supported:
+            return replace(verdict, works=found.works, reason=None, difference=found.difference, time=found.time)
     return verdict
 
 
 def _nothing(objective: Objective, model: nn.Module, error: Exception) -> Explanation:
     """The explanation of a model that cannot even be run."""
-    verdicts = [Verdict(name, "refused", _told(error), kind.traits.needs, kind.traits.passes, kind.traits.memory) for name, kind in ENGINES.items()]
+    verdicts = [Verdict(name, "not supported", _told(error), kind.traits.needs, kind.traits.passes, kind.traits.memory) for name, kind in ENGINES.items()]
     return Explanation(type(model).__name__, objective.engine.name, None, "the model cannot be run on this batch", tuple(verdicts), None, None)
 
 

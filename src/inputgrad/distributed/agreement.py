@@ -1,4 +1,4 @@
-"""Agreement under tensor parallelism: the processes that split one model must see one batch and draw the same random numbers. Looked at once a model.
+"""Agreement under tensor parallelism: the processes that split one model must see one batch and draw the same random numbers. Looked at once per model.
 
 Where they do not, nothing raises: each process computes its part of another sample's gradient.
 """

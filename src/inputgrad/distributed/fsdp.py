@@ -1,6 +1,6 @@
 """Models under ``fully_shard`` (FSDP2), made whole for a step: its hooks free the parameters between two derivatives, and a double backward needs them.
 
-Each parameter is put together once a step and stands in its module in place of the process's share, while the hooks rest. Its gradient goes back as
+Each parameter is put together once per step and stands in its module in place of the process's share, while the hooks rest. Its gradient goes back as
 theirs does: averaged over the processes, in the dtype of the mixed-precision policy, to the share that each process holds. For that step the parameters
 take the memory of a model that is not sharded; gradients and the optimiser's state stay sharded.
 """

@@ -22,9 +22,9 @@ from inputgrad.torch_internals import fsdp
 
 @dataclass(frozen=True)
 class Auto(Engine):
-    """Double backward where the model allows it; else the exact engine that serves; else differences, where branch decisions can be replayed.
+    """Double backward where the model allows it; else the exact engine that works; else differences, where branch decisions can be replayed.
 
-    Of a model under ``fully_shard`` the first is reverse over forward, which leaves it sharded (from torch 2.13 on). One warning a model names what stood in
+    Of a model under ``fully_shard`` the first is reverse over forward, which leaves it sharded (from torch 2.13 on). One warning per model names what stood in
     the way of double backward and what was taken.
     """
 
@@ -104,7 +104,7 @@ def _rescue(request: GradientRequest, others: Sequence[Engine], reason: EngineEr
         how = "exact" if engine.traits.exact else f"approximate{measured}"
         warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning")
         return engine, linearization
-    raise EngineError("no engine serves this model. " + " ".join(refusals)) from reason
+    raise EngineError("no engine supports this model. " + " ".join(refusals)) from reason
 
 
 def _let_go(refusal: BaseException | None) -> None:

@@ -131,7 +131,7 @@ class Compiled(Engine):
         return None
 
     def _refuse(self, model: nn.Module, reason: str) -> None:
-        warn(f"engine 'compiled' cannot serve {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
+        warn(f"engine 'compiled' does not support {type(model).__name__}: {reason}. It runs eagerly, by the engine of 'auto'")
 
     def _difference(self, replay: RandomAndBufferState, compiled: "CompiledStep", request: StepRequest, expected: dict[str, Tensor]) -> str | None:
         """Why the compiled step is not used: its first batch compared with the eager step, of whose gradient a sketch is kept."""
@@ -193,7 +193,7 @@ def _inputs_require_grad(steps: _CompiledSteps, request: StepRequest) -> bool:
     if not steps.told:
         steps.told = True
         warn(
-            f"engine 'compiled' cannot serve {type(request.model).__name__} where the inputs or the target require grad, since a program hands its gradients "
-            "to the parameters only. Such steps run eagerly, by the engine of 'auto'"
+            f"engine 'compiled' does not support {type(request.model).__name__} where the inputs or the target require grad, since a program hands its "
+            "gradients to the parameters only. Such steps run eagerly, by the engine of 'auto'"
         )
     return True

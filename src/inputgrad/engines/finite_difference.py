@@ -1,4 +1,4 @@
-"""Finite differences: the parameter gradient of ⟨v, g⟩ from the score at displaced inputs. Approximate, and every model serves.
+"""Finite differences: the parameter gradient of ⟨v, g⟩ from the score at displaced inputs. Approximate, for every model.
 
     central:     ⟨v, ∂s/∂z⟩ = D(h) + O(h²),   D(h) = (s(z + hv) − s(z − hv)) / 2h
     one-sided:   ⟨v, ∂s/∂z⟩ = (s(z + hv) − s(z)) / h + O(h)        (shares the pass at z)

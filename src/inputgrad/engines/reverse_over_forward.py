@@ -1,6 +1,6 @@
 """Reverse over forward: ⟨v, g⟩ is the forward-mode derivative of the score along v, and then one ordinary backward pass. Exact.
 
-Nothing is differentiated backward twice, so it serves where a double backward raises for a reason of the machinery (sharded parameters).
+Nothing is differentiated backward twice, so it works where a double backward raises for a reason of the machinery (sharded parameters).
 Needs a forward-mode derivative for every operation, or two backward passes to make one from (`passes.forward_mode_check`); fused attention has neither.
 Slower than double backward: a rescue.
 """
@@ -103,7 +103,7 @@ def _refuse_fsdp1(forward: ForwardPass) -> None:
     """torch (2.13) ends the process with a fault of memory where a functorch transform meets them."""
     if forward.placement.is_fsdp1:
         raise EngineError(
-            "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' serves it; under "
+            "engine 'reverse_over_forward' cannot run a model under FullyShardedDataParallel (FSDP1). engine='finite_difference' supports it; under "
             "fully_shard (FSDP2), its successor, the exact engines do"
         )
 

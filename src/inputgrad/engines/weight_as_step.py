@@ -13,7 +13,7 @@ plain step has 3 and a one-sided difference 6.
 
 The error: with δ = w·R'(g), the next order of Taylor's series, mean_n ½·∂θ(δᵀ·∂²s/∂x²·δ), is O(w²), where the term is O(w): relative to the term, the
 error grows as the weight does, w·‖∂²s/∂x²‖ for a squared norm. It is small where the displacement is: 2e-3 to 1e-2 of the term's own gradient at weight 1
-on fresh smooth networks, and no step makes it smaller. Displacements above a tenth of the input are told, once a model.
+on fresh smooth networks, and no step makes it smaller. Displacements above a tenth of the input are told, once per model.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from inputgrad.passes.rounding import dtypes_inside, rounding
 from inputgrad.variables import Key
 
 _ONE_GRADIENT_ALONE = (
-    "engine 'weight_as_step' serves one input gradient alone: of=\"loss\", at the batch's own inputs, on the whole batch, with a base loss that is "
+    "engine 'weight_as_step' supports one input gradient alone: of=\"loss\", at the batch's own inputs, on the whole batch, with a base loss that is "
     "a multiple of the sum of the samples' own losses (a mean). Only there does the base loss's gradient "
     "cancel against that of the difference; here it does not (the score is {head}). Take engine='finite_difference' or an exact one"
 )
@@ -45,7 +45,7 @@ _ONE_GRADIENT_ALONE = (
 class WeightAsStep(Engine):
     """∂θ[base + terms] ≈ ∂θ mean_n s_n(x_n + w·R'(g_n)), for terms on the gradient of the loss; the error relative to the term is O(weight).
 
-    largest: the displacement, as a fraction of the input's norm, above which one warning a model says that the weight is a coarse step.
+    largest: the displacement, as a fraction of the input's norm, above which one warning per model says that the weight is a coarse step.
     strict: refuse a model with branch decisions that cannot be replayed, where otherwise one warning names the module.
     """
 

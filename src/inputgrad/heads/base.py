@@ -1,6 +1,6 @@
 """Heads: which scalar of a sample's output is differentiated with respect to the input.
 
-A head maps the output ``[N, ...]`` and the target to one score a sample, ``[N]``, or to K rows of scores, ``[N, K]``. It knows no model, no gradient
+A head maps the output ``[N, ...]`` and the target to one score per sample, ``[N]``, or to K rows of scores, ``[N, K]``. It knows no model, no gradient
 and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
 """
 
@@ -81,7 +81,7 @@ class EachOutput(Head):
 
 @dataclass(frozen=True)
 class RandomProjection(Head):
-    """``n`` random directions u of the output a sample: s_k = ⟨u_k, f(x)⟩, drawn anew each step, uniform on the unit sphere of the C outputs.
+    """``n`` random directions u of the output per sample: s_k = ⟨u_k, f(x)⟩, drawn anew each step, uniform on the unit sphere of the C outputs.
 
     scale: "unit" for unit directions; "isotropic" for √(C/n)·u_k, so that E Σ_k u_k u_kᵀ = 1 and Σ_k ‖∂s_k/∂x‖² estimates ‖∂f/∂x‖²_F as it stands.
 
@@ -197,7 +197,7 @@ def _check_scores(head: Head, scores: Any, size: int) -> None:
     if isinstance(scores, Tensor) and scores.dim() in (1, 2) and scores.shape[0] == size and scores.is_floating_point():
         return
     got = f"{list(scores.shape)} of {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
-    raise ValueError(f"the head {head} must return one floating-point score a sample, [N] = [{size}] (or [N, K]); got {got}")
+    raise ValueError(f"the head {head} must return one floating-point score per sample, [N] = [{size}] (or [N, K]); got {got}")
 
 
 def _class_labels(output: Tensor, target: Any) -> Tensor:

@@ -27,7 +27,7 @@ class Field:
     ``d("t")``, ``d("xx")``, ``d("xt")``: ∂u/∂t, ∂²u/∂x², ∂²u/∂x∂t, of the shape of ``value``. Where names have several letters: ``d("x1", "x2")``.
 
     Under ``no_grad`` they have no graph. Made by `inputgrad.field`.
-    One forward pass serves all; one backward pass gives all first derivatives of a quantity, and each is kept.
+    One forward pass is enough for all; one backward pass gives all first derivatives of a quantity, and each is kept.
 
     >>> from torch import nn
     >>> from inputgrad.operators import field
@@ -72,7 +72,7 @@ class Field:
     def of(self, quantity: Tensor, *names: str) -> Tensor:
         """A derivative of any quantity ``[N]`` that was made of this field, such as a flux or a residual: ``u.of(k(u.value) * u.d("x"), "x")``."""
         if quantity.shape != self._value().shape[:1]:
-            raise ValueError(f"of takes a quantity with one number a point, [N] = [{len(self._value())}], got shape {list(quantity.shape)}")
+            raise ValueError(f"of takes a quantity with one number per point, [N] = [{len(self._value())}], got shape {list(quantity.shape)}")
         for index in self._coordinates.order(names):
             quantity = self._coordinates.gradient(quantity)[index]
         return quantity
@@ -220,7 +220,7 @@ def field_of_batch(
 
 
 def make_field(source: FieldSource, names: Names | None, outputs: Names | None) -> Field:
-    """A field from where it has its numbers, and their names; for inputs in a dict their own names serve."""
+    """A field from where it has its numbers, and their names; for inputs in a dict their own names are used."""
     coordinates = Coordinates(source, _own_names(source.keys) if names is None else names)
     made = Field(coordinates, names_or_none("outputs", outputs))
     if source.opened is not None:

@@ -75,7 +75,7 @@ def field(
 ) -> Field:
     """The model's output as a field u(x, t, …) of named coordinates: ``u.value``, ``u.d("t")``, ``u.d("xx")``, ``u.d("xt")`` (see `Field`).
 
-    inputs: a dict ``{"x": x, "t": t}``, whose names serve; or a tensor ``[N, D]``, or a tuple, with ``names=("x", "t")`` for its columns in order.
+    inputs: a dict ``{"x": x, "t": t}``, whose names are used; or a tensor ``[N, D]``, or a tuple, with ``names=("x", "t")`` for its columns in order.
     wrt: the inputs that are coordinates, where not all are. outputs: the names of the outputs: ``flow.part("p").d("x")``.
 
     In a term the batch stands in place of model and inputs, ``field(batch, names="xt")``, and ``at`` is a place, such as `Given` collocation points.
@@ -162,7 +162,7 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
         vectors = _vectors(without_inference_tensors(vector if several else (vector,)), variables)
         scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:
-            raise ValueError(f"hessian_vector needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
+            raise ValueError(f"hessian_vector needs one score per sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
         found = differentiation.along(differentiation.gradients(scores, variables, keys_of(wrt)), variables, vectors)
     return found if several else found[0]
 

@@ -55,6 +55,6 @@ def _columns(name: str, model: nn.Module | Batch, inputs: Any, of: Of, target: A
     output, (variable,) = opened_twice(model, inputs, wrt)
     scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
     if scores.dim() != 1:
-        raise ValueError(f"{name} needs one score a sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
+        raise ValueError(f"{name} needs one score per sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
     (first,) = differentiation.gradients(scores, [variable], [wrt])
     return variable, list(first.flatten(1).unbind(1) if first.dim() > 1 else [first])

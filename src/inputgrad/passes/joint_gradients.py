@@ -79,7 +79,7 @@ def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tup
 
 
 def _scale(model: nn.Module, total: Tensor, sources: Sequence[Tensor]) -> float | None:
-    """What this pass starts from; None where no scale serves: one that was too large, or gradients that stay in float16, where dividing would lose them."""
+    """What this pass starts from; None where no scale works: one that was too large, or gradients that stay in float16, where dividing would lose them."""
     if not is_float16_autocast(total.device):
         return 1.0
     scale = INPUT_GRADIENT_SCALE.of(model)

@@ -1,6 +1,6 @@
 """Replay: every pass of a step sees the random draws, buffers and attributes that the first pass saw, and only the first one leaves a trace.
 
-So dropout draws one mask a step, running statistics are updated once a step, and a displaced pass differs from the first by its displacement alone.
+So dropout draws one mask per step, running statistics are updated once per step, and a displaced pass differs from the first by its displacement alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class RandomAndBufferState:
         self._written: WrittenParameters | None = None
         """What frozen parameters held that the first pass wrote to; None where the model has none."""
         self._renormalising: list[tuple[Any, float]] = []
-        """Embeddings that bring the rows they look up to their ``max_norm``, in place: done once a step, as the later passes find them so."""
+        """Embeddings that bring the rows they look up to their ``max_norm``, in place: done once per step, as the later passes find them so."""
         self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
 
     @property

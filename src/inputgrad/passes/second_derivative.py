@@ -1,4 +1,4 @@
-"""Proof that an engine serves a model: what it hands out is differentiated once, for nothing, when a model is first seen with inputs of some shape.
+"""Proof that an engine supports a model: what it hands out is differentiated once, for nothing, when a model is first seen with inputs of some shape.
 
 So that what torch cannot do is said here, with the operation's name, and not in the user's ``loss.backward()``.
 """
@@ -128,7 +128,7 @@ def check_replay(
     off, size = numbers([length(again - here), length(here)])
     if not off <= 1e3 * torch.finfo(here.dtype).eps * size and size < float("inf"):
         raise EngineError(
-            f"engine {engine.name!r} runs {type(forward.model).__name__} several times a step, and two runs on the same input differ by {off / size:.0e}: "
+            f"engine {engine.name!r} runs {type(forward.model).__name__} several times per step, and two runs on the same input differ by {off / size:.0e}: "
             "it draws from a generator, or keeps a state, that hangs on none of its modules, such as a global variable. Use torch's default generator and "
             "buffers, or engine='double_backward', which runs it once"
         )
@@ -163,5 +163,5 @@ def as_engine_error(engine: "Named", forward: ForwardPass, how: str) -> Iterator
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"engine {engine.name!r} cannot differentiate {type(forward.model).__name__} {how}: {messages.obstacle(error)} "
-            f"(torch: {first_line!r}). engine='finite_difference' needs first derivatives only, and engine='auto' takes what serves."
+            f"(torch: {first_line!r}). engine='finite_difference' needs first derivatives only, and engine='auto' takes one that works."
         ) from error

@@ -53,7 +53,7 @@ def check_linear_in_seed(
         f"engine {name!r} cannot differentiate {type(forward.model).__name__} twice: a share of {off:.2g} of its backward pass is cut "
         f"off from the second derivative{f' (it uses the autograd.Function {chr(44).join(functions)})' if functions else ''}. A backward that runs under "
         "torch.no_grad(), detaches, or leaves torch does this, and so does a hook that calls autograd.grad without create_graph=True: write it in "
-        "operations that can be differentiated. engine='finite_difference' needs first derivatives only, and engine='auto' takes what serves."
+        "operations that can be differentiated. engine='finite_difference' needs first derivatives only, and engine='auto' takes one that works."
     )
 
 

@@ -81,8 +81,8 @@ class Noise(Perturbation):
 class PGD(Perturbation):
     """Projected gradient steps up (or down) a score, in a ball of radius ε around x: x_{t+1} = Π(x_t ± step_size·d_t).
 
-    epsilon: ε. norm: of the ball, "linf" (d = sign(g) unless ``scaling`` says otherwise) or "l2" (d = g/‖g‖₂ a sample; a sample with g = 0 stays where it is).
-    steps: how many; 0 is the start alone. step_size: 2.5·ε/steps unless given (Madry et al. 2018).
+    epsilon: ε. norm: of the ball, "linf" (d = sign(g) unless ``scaling`` says otherwise) or "l2" (d = g/‖g‖₂ per sample; a sample with g = 0 stays where it
+    is). steps: how many; 0 is the start alone. step_size: 2.5·ε/steps unless given (Madry et al. 2018).
     start: "uniform" in the ball, "none" for x itself, or a perturbation such as ``Noise(0.001, "normal")``. From x itself, where a divergence is least,
     the first step follows the sign of rounding errors.
     of: the score: "loss", any head, or the divergence "kl", "reverse_kl", "symmetric_kl" or "mse" of the output from the output at x.
@@ -141,7 +141,7 @@ class PGD(Perturbation):
         """The gradient, at ``point``, of what is to grow."""
         gradient = batch.gradient_at(point, of=score(self.of, batch), wrt=self.wrt)
         if gradient.shape != point.shape:
-            raise ValueError(f"PGD needs a head of one score a sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
+            raise ValueError(f"PGD needs a head of one score per sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
         return gradient
 
     def _started(self, batch: "Batch", x: Tensor) -> Tensor:

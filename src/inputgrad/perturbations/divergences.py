@@ -1,4 +1,4 @@
-"""Divergences between two outputs of a model, one number a sample: of class probabilities, or of the outputs themselves.
+"""Divergences between two outputs of a model, one number per sample: of class probabilities, or of the outputs themselves.
 
 Knows tensors alone.
 """

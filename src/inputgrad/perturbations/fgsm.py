@@ -48,5 +48,5 @@ class FGSM(Perturbation):
     def __call__(self, batch: "Batch") -> Tensor:
         gradient = batch.gradient(of=self.of, wrt=self.wrt, constant=True)
         if gradient.shape != batch.variable(self.wrt).shape:
-            raise ValueError(f"FGSM needs a head of one score a sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
+            raise ValueError(f"FGSM needs a head of one score per sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
         return moved(batch.variable(self.wrt), gradient, self.epsilon, move=self.move, scaling="sign", bounds=self.bounds)

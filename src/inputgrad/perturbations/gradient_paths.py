@@ -32,7 +32,7 @@ def follow_gradient(
 ) -> Tensor:
     """Move inputs along their input gradient and return the whole path ``[steps + 1, N, *input]``, the inputs themselves first; detached.
 
-        x_{t+1} = clip(x_t ± step_size · d_t),   d_t = g/‖g‖₂ a sample ("unit"), sign(g) ("sign") or g itself ("none"),   g = ∂s/∂x at x_t
+        x_{t+1} = clip(x_t ± step_size · d_t),   d_t = g/‖g‖₂ per sample ("unit"), sign(g) ("sign") or g itself ("none"),   g = ∂s/∂x at x_t
 
     move: "ascend" the score, or "descend" it. bounds: (low, high), such as (0, 1) for images. A sample whose gradient is zero stays where it is.
     The model is used in the mode in which it stands; its parameters' ``.grad``, its buffers and the random state are left alone.

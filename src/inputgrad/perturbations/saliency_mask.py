@@ -53,7 +53,7 @@ class SaliencyMask(Perturbation):
     def __call__(self, batch: "Batch") -> Tensor:
         x, gradient = batch.variable(self.wrt), batch.gradient(of=self.of, wrt=self.wrt, constant=True)
         if gradient.shape != x.shape or x.dim() < 2:
-            raise ValueError(f"SaliencyMask needs inputs [N, D, ...] and a head of one score a sample; got a gradient of shape {list(gradient.shape)}")
+            raise ValueError(f"SaliencyMask needs inputs [N, D, ...] and a head of one score per sample; got a gradient of shape {list(gradient.shape)}")
         apart = self._apart(x)
         saliency = gradient if apart is None else gradient.mean(apart, keepdim=True)
         rows = (saliency.abs() if self.by == "magnitude" else saliency).flatten(1)

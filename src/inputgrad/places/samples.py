@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Interpolate(Place):
-    """x̂ = ε x + (1 − ε) x′ with one ε ~ U(0, 1) a sample: the place of the WGAN-GP penalty (Gulrajani et al. 2017, algorithm 1).
+    """x̂ = ε x + (1 − ε) x′ with one ε ~ U(0, 1) per sample: the place of the WGAN-GP penalty (Gulrajani et al. 2017, algorithm 1).
 
     ``other``: the other samples x′, of the shape of the inputs: a tensor, a name or position of the target, or a callable of the batch (such as one that
     returns ``batch.target``). ``wrt`` names the input that is mixed.

@@ -27,7 +27,7 @@ class Uniform(Place):
     """Points uniform in a box, drawn anew at each step: where a constraint should hold on the whole domain, not at the data alone.
 
     low, high: the box: numbers, or tensors of the shape of one sample; equal where a feature does not vary. n: how many points; by default as many as the
-    batch has samples. Another number serves heads that need no target, and models of one input. wrt: the input that is drawn.
+    batch has samples. Another number suits heads that need no target, and models of one input. wrt: the input that is drawn.
     """
 
     low: Bound = 0.0
@@ -49,7 +49,7 @@ class Uniform(Place):
 class Near(Place):
     """Each sample displaced by normal noise, x + σ·N(0, 1), followed by points uniform in a box: where IGR asks for the norm 1 (Gropp et al. 2020).
 
-    sigma: σ, a number, or one a sample ``[N]``: a tensor, a name or a position of the target, or a callable of the batch; in the paper the distance of the
+    sigma: σ, a number, or one per sample ``[N]``: a tensor, a name or a position of the target, or a callable of the batch; in the paper the distance of the
     sample to its 50th neighbour. low, high: the box, as in `Uniform`. share: the number of uniform points as a share of the samples, rounded down.
     """
 
@@ -79,7 +79,7 @@ class Near(Place):
             return self.sigma
         sigma = resolve_tensor("Near: sigma", self.sigma, batch).detach().to(here)
         if sigma.dim() and sigma.shape != here.shape[:1]:
-            raise ValueError(f"Near: sigma must be one number, or one a sample, [{here.shape[0]}]; got {list(sigma.shape)}")
+            raise ValueError(f"Near: sigma must be one number, or one per sample, [{here.shape[0]}]; got {list(sigma.shape)}")
         return sigma.reshape(-1, *[1] * (here.dim() - 1))
 
 

@@ -38,7 +38,7 @@ def certified_monotone(
         λ · E_{x ~ U(low, high)} Σ_{i ∈ features} max(0, margin − sign_i · ∂f(x)/∂x_i)²
 
     features: {number of the entry: +1 where f must rise with it, −1 where it must fall}. low, high: the box of the inputs, a number or a tensor of the shape of
-    one sample; n: points a step, 1024 in the authors' code; None for as many as the batch has. λ = ``weight``: the paper raises it until the network
+    one sample; n: points per step, 1024 in the authors' code; None for as many as the batch has. λ = ``weight``: the paper raises it until the network
     can be certified (the authors' scripts take 1e2 and 1e4). margin 0 and the sum are the paper's; the authors' script for COMPAS takes margin 0.2
     and ``reduction="max"``, the worst of all points and features. Their script for MNIST takes margin 0.1 and the mean over points and features, 1/F of the sum
     for F features. Both penalise the inner layers in the same way.
@@ -113,7 +113,7 @@ def locally_independent(weight: Weight = 0.01, *, of: Of = LOG_ODDS, wrt: Key = 
 
 @dataclass(frozen=True, eq=False)
 class Towards:
-    """The direction from each sample to a given point, ``r − x``: ``DirectionMatch(Towards(r))``. r: of the shape of one sample, or one a sample."""
+    """The direction from each sample to a given point, ``r − x``: ``DirectionMatch(Towards(r))``. r: of the shape of one sample, or one per sample."""
 
     point: Tensor
     wrt: Key = 0

@@ -33,7 +33,7 @@ def whole_target(batch: Batch) -> Tensor:
 def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: TensorRef = whole_target, wrt: Key = 0) -> Weighted:
     """WGAN-GP: the critic's gradient has norm 1 between real and fake samples.
 
-        λ · mean_n (‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) a sample
+        λ · mean_n (‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) per sample
 
     D: the critic, the model. x: real samples, the inputs. x̃: fake ones, ``fake``: by default the whole target, else a name or position in it, a tensor,
     or a callable of the batch. λ = ``weight``, 10 as published. center: 1 as published; 0 is GAN_stability's "wgangp0". wrt: the input that holds the
@@ -54,7 +54,7 @@ def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: TensorRef = whole
 def wgan_lp(weight: Weight = 10.0, *, fake: TensorRef = whole_target, wrt: Key = 0) -> Weighted:
     """WGAN-LP: the critic's gradient has a norm of at most 1 between real and fake samples.
 
-        λ · mean_n max(0, ‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) a sample
+        λ · mean_n max(0, ‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) per sample
 
     The symbols and settings are those of `wgan_gp`. The hinge sits inside the square: smaller norms cost nothing, as the theory of the Wasserstein distance
     asks for. λ = ``weight`` is 10 as in WGAN-GP; the paper finds its penalty to depend little on it.
@@ -71,7 +71,7 @@ def wgan_lp(weight: Weight = 10.0, *, fake: TensorRef = whole_target, wrt: Key =
 def dragan(weight: Weight = 10.0, *, center: float = 1, size: float = 0.5, interpolate: bool = True, variance: float | None = None, wrt: Key = 0) -> Weighted:
     """DRAGAN: the critic's gradient has norm 1 around the real samples.
 
-        λ · mean_n (‖∂D(x̃_n)/∂x̃_n‖₂ − k)²,   x̃ = x + α · 0.5 · std(x) · u,   u ~ U(0, 1)^D,   one α ~ U(0, 1) a sample
+        λ · mean_n (‖∂D(x̃_n)/∂x̃_n‖₂ − k)²,   x̃ = x + α · 0.5 · std(x) · u,   u ~ U(0, 1)^D,   one α ~ U(0, 1) per sample
 
     D: the critic. x: real samples, the inputs; fake ones are not needed. λ = ``weight`` and k = ``center``: 10 and 1 as published. std: ONE number, over
     the batch and all features with divisor N·D, so that the penalty is a statistic of the batch: it does not split into micro-batches.

@@ -21,7 +21,7 @@ def differential_machine_learning(balance: float = 1.0, *, data: "Differentials"
     x, y, z: normalised inputs, values and derivatives, as ``data`` makes them of the raw ones; the target is ``data.target(y, dydx)``.
     λ_j = 1/√(mean_n z_nj²) over the training set's derivatives that are known; NaN is a missing one.
     D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
-    The statistics are the training set's, not the batch's, so the term stays one number a sample and splits into micro-batches.
+    The statistics are the training set's, not the batch's, so the term stays one number per sample and splits into micro-batches.
     Second derivatives, such as gammas, are no part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
     ``{**data.target(y, dydx), "gamma": data.second(d2ydx2)}`` for the target.
     The authors' notebooks add 1e-8 to the standard deviations; here what does not vary is an error that names it.
@@ -53,7 +53,7 @@ class ValueLoss:
 
     def __call__(self, output: Tensor, target: dict[str, Tensor]) -> Tensor:
         if output.numel() != target["y"].numel():
-            raise ValueError(f"the model must give one value a sample: the output has shape {list(output.shape)}, the values {list(target['y'].shape)}")
+            raise ValueError(f"the model must give one value per sample: the output has shape {list(output.shape)}, the values {list(target['y'].shape)}")
         return self.weight * F.mse_loss(output, target["y"].reshape(output.shape))
 
 
@@ -137,7 +137,7 @@ def _check_shapes(x: Tensor, y: Tensor, dydx: Tensor) -> None:
         raise ValueError(f"Differentials: dydx has shape {list(dydx.shape)}; expected one derivative for each input, {list(x.shape)}, as x has")
     if y.shape not in ((len(x),), (len(x), 1)):
         raise ValueError(
-            f"Differentials: y has shape {list(y.shape)}; expected one value a sample, [N] = [{len(x)}] or [N, 1]. For several outputs: Sobolev training"
+            f"Differentials: y has shape {list(y.shape)}; expected one value per sample, [N] = [{len(x)}] or [N, 1]. For several outputs: Sobolev training"
         )
 
 

@@ -118,7 +118,7 @@ def ig_norm(
         λ · mean_n max_{x̃} ‖IG(x_n, x̃)‖₁,   IG(x, x̃) = (x̃ − x) ⊙ 1/m Σ_{k=1}^m ∇ℓ(x + k/m (x̃ − x)),   ‖x̃ − x‖∞ ≤ ε
 
     λ = ``weight`` 1, m = ``steps`` 50; x̃ by ``attack_steps`` 20 sign steps of ``step_size`` 0.01 on the same norm over ``points`` 10 points of the path,
-    from a uniform start: the authors' settings for Fashion-MNIST at ε = 0.1, with bounds (0, 1). See `AttributionRobustness`. Dear: some 250 passes a step by
+    from a uniform start: the authors' settings for Fashion-MNIST at ε = 0.1, with bounds (0, 1). See `AttributionRobustness`. Dear: some 250 passes per step by
     default. Their IG-SUM-NORM, which trains at x̃ and climbs on the loss as well, is not here.
 
     When not: where robustness of the prediction alone is the aim (`pgd_adversarial`).

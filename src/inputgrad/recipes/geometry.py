@@ -27,7 +27,7 @@ def eikonal(weight: Weight = 0.1, *, squared: bool = True, of: Of = "output", wr
 
         λ · mean_n (‖∂f(x_n)/∂x_n‖₂ − 1)²
 
-    f: the model, one output a point. λ = ``weight``: 0.1 as in IGR. ``squared=False`` is SIREN's |‖∇f‖ − 1|, with λ = 50 there. at: where; the inputs
+    f: the model, one output per point. λ = ``weight``: 0.1 as in IGR. ``squared=False`` is SIREN's |‖∇f‖ − 1|, with λ = 50 there. at: where; the inputs
     themselves by default, `inputgrad.places.Uniform` or `Near` for points that are drawn.
 
     When not: by itself, since every function with slopes of length 1 satisfies it: give the surface too (`igr`, `siren`). Where the distance is known, fit it.
@@ -70,7 +70,7 @@ def igr(weight: Weight = 0.1, *, normals: Part | None = "normals", normals_weigh
 
 @dataclass(frozen=True)
 class SurfaceOrNot:
-    """SIREN's base loss, one number a point: a·|f(x)| on the surface, b·exp(−α|f(x)|) off it.
+    """SIREN's base loss, one number per point: a·|f(x)| on the surface, b·exp(−α|f(x)|) off it.
 
     on_surface: the part of the target, ``[N]`` or ``[N, 1]``, that is not 0 on the surface. surface, off_surface, sharpness: a, b and α.
     """
@@ -90,7 +90,7 @@ class SurfaceOrNot:
         if not isinstance(mask, Tensor) or mask.numel() != output.shape[0] or output.numel() != output.shape[0]:
             got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
             raise ValueError(
-                f"SurfaceOrNot needs one output a point and one number a point in on_surface, [{output.shape[0]}]; got {list(output.shape)} and {got}"
+                f"SurfaceOrNot needs one output per point and one number per point in on_surface, [{output.shape[0]}]; got {list(output.shape)} and {got}"
             )
         on = (mask.to(output.device) != 0).reshape(output.shape)
         return torch.where(on, self.surface * distance, self.off_surface * torch.exp(-self.sharpness * distance)).flatten()
@@ -113,7 +113,7 @@ def siren(
 
     x_n: points, the inputs ``[N, 3]``; m: 1 on the surface, 0 off it, the part ``on_surface`` of the target, ``[N]``; ν: unit normals, the part ``normals``
     ``[N, 3]``, of any value off the surface. Every mean is over ALL points of the batch, as in the authors' code, so that the share of the surface points
-    counts; since the masks are sample by sample, this is one number a sample with zeros where a mask is off, and splits into micro-batches.
+    counts; since the masks are sample by sample, this is one number per sample with zeros where a mask is off, and splits into micro-batches.
     The paper's formula has the inner product with the normal where the code, followed here, has the cosine; the weights are the code's. The gradient's norm
     enters by |·|, not squared as in IGR.
 

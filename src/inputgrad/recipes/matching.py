@@ -42,7 +42,7 @@ def sobolev_projections(
         weight · mean_n (1/n) Σ_k ‖v_kᵀ ∂f(x_n)/∂x − v_kᵀ J*_n‖²₂,   v_k uniform on the unit sphere of the C outputs
 
     wanted: J*, as in `sobolev_training`, or a teacher: a module called on the same inputs, with outputs like the model's, whose gradient is a constant.
-    n: projections a sample, drawn anew each step, one draw for both sides. scale: "unit" as published, whose expectation is 1/C of `sobolev_training`;
+    n: projections per sample, drawn anew each step, one draw for both sides. scale: "unit" as published, whose expectation is 1/C of `sobolev_training`;
     "isotropic": v scaled by √C, whose expectation is `sobolev_training` itself.
 
     When not: for a few outputs, where the whole Jacobian is as cheap and has no variance.
@@ -89,7 +89,7 @@ def denoising_score_matching(weight: Weight = 1.0, *, sigma: TensorRef | float, 
 
         weight · mean_n σ^power · ½ ‖∂E(x̃_n)/∂x − ε_n/σ‖²₂,   x̃ = x + σ ε,   ε ~ N(0, 1)
 
-    E: the energy, the model's output (p ∝ exp(−E)). sigma: σ, in units of the input, or a name in the target for one a sample. power: 0 as published, 2
+    E: the energy, the model's output (p ∝ exp(−E)). sigma: σ, in units of the input, or a name in the target for one per sample. power: 0 as published, 2
     (conditioned on σ), 4 (public code of sliced score matching).
 
     When not: for a network that gives the score itself, a plain regression; see also `DenoisingScoreMatching`.
@@ -115,7 +115,7 @@ def sliced_score_matching(
 
         weight · mean_n mean_v [ vᵀ ∂(vᵀ s(x_n))/∂x + ½ ‖s(x_n)‖²₂ ],   E v vᵀ = 1
 
-    model: what the network gives: "score", s itself, as many outputs as inputs, which every engine serves; or "energy", E with s = −∂E/∂x, whose second
+    model: what the network gives: "score", s itself, as many outputs as inputs, which every engine supports; or "energy", E with s = −∂E/∂x, whose second
     derivative in the input is taken by double backward. n, directions, form: as in `SlicedScoreMatching`; the reduced form is the paper's eq. 8, the
     plain one its eq. 7.
 

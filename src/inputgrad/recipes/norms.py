@@ -86,7 +86,7 @@ def scaleable_gradient_regularization(weight: Weight = 0.1, *, p: float = 2, fea
 def jacobian_regularization(weight: Weight = 0.01, *, projections: int | None = 1, wrt: Wrt = 0, at: Place | None = None) -> Weighted:
     """Jacobian regularisation: half the squared Frobenius norm of the Jacobian of the outputs, exact or from random projections.
 
-        λ · mean_n ½ ‖J_n‖²_F,   J_n = ∂f(x_n)/∂x_n;   estimated by λ · mean_n ½ · C/n Σ_k ‖J_nᵀ u_nk‖²₂ with n random unit vectors u of the C outputs a sample
+        λ · mean_n ½ ‖J_n‖²_F,   J_n = ∂f(x_n)/∂x_n;   estimated by λ · mean_n ½ · C/n Σ_k ‖J_nᵀ u_nk‖²₂ with n random unit vectors u_k per sample
 
     λ = ``weight``, 0.01 as published. projections: n, 1 as published, at the cost of n backward passes; None for the exact norm, at C of them. The estimate
     has no bias; its relative variance falls as 1/(n·N). wrt, at: with respect to which input, and where. The outputs are the model's: logits, as in the paper.
@@ -126,7 +126,7 @@ def contractive_autoencoder(weight: Weight = 0.1, *, encoder: str = "encoder", w
 
         λ · mean_n ‖∂h(x_n)/∂x_n‖²_F
 
-    h: the output of the inner module named ``encoder``, flattened to H values a sample; the model returns the reconstruction, and the target is the input:
+    h: the output of the inner module named ``encoder``, flattened to H values per sample; the model returns the reconstruction, and the target is the input:
     ``criterion(autoencoder, x, x)``. λ = ``weight``, chosen by validation in the paper (0.1 here is no published value). Costs H backward passes; for
     wide layers take ``GradientNorm(of=heads.Inner(encoder, heads.RandomProjection(n, scale="isotropic")), power=2)``.
     For one sigmoid layer it is Σ_j (h_j (1 − h_j))² Σ_i W_ji², the form of the paper. Much public code takes W from ``state_dict``, which detaches it, so
@@ -151,7 +151,7 @@ def tangent_propagation(
         μ · mean_n Σ_i Σ_c (⟨∂f_c(x_n)/∂x_n, t_ni⟩ − wanted_nci)²
 
     t_i = ∂s_i(α, x)/∂α at α = 0: the tangent vectors of the transformations s_i, such as small rotations and shifts. ``tangents`` holds them:
-    ``[N, I, *input]`` for I a sample, ``[N, *input]`` for one, ``[*input]`` for one that all share; a tensor, a name in the target, or a callable of the
+    ``[N, I, *input]`` for I per sample, ``[N, *input]`` for one, ``[*input]`` for one that all share; a tensor, a name in the target, or a callable of the
     batch that computes them. μ = ``weight``. wanted: the wanted derivatives, 0 for invariance. of: the outputs f_c, each of the model's, at the cost of
     C backward passes.
     The length of a tangent vector weighs its transformation; the paper's have the units of the transformation's parameter.

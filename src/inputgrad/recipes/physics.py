@@ -34,8 +34,8 @@ def force_matching(
 
         weight · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
-    E_n: the model's output, one energy a structure. r: positions ``[N, A, 3]`` under ``wrt``, or ``[atoms, 3]`` of all structures in a row with ``index``, the
-    number of each atom's structure. 3 n_n: the structure's force components that have a label; NaN is a missing one. mask: ``[N, A, 1]`` or
+    E_n: the model's output, one energy per structure. r: positions ``[N, A, 3]`` under ``wrt``, or ``[atoms, 3]`` of all structures in a row with ``index``,
+    the number of each atom's structure. 3 n_n: the structure's force components that have a label; NaN is a missing one. mask: ``[N, A, 1]`` or
     ``[N, A, 3]``, 0 for padding.
     average: "components", 1/(3n) as above (NequIP, MACE's code); "atoms", 1/n (SchNet's paper); "sum", 1. per="batch" divides by the atoms of the whole
     batch in place of each structure's own, so that large structures weigh more: what code with flat graphs does (MACE, NequIP).
@@ -137,7 +137,7 @@ class EnergyError:
         wanted = part_of_target("energy_and_forces: energy", self.key, target)
         if wanted.numel() != output.shape[0] or output.numel() != output.shape[0]:
             raise ValueError(
-                f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy a structure"
+                f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy per structure"
             )
         wanted = wanted.to(output).flatten()
         gap = torch.where(wanted.isnan(), 0, output.flatten() - wanted)

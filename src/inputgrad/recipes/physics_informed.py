@@ -1,6 +1,6 @@
 """Physics-informed losses: residuals of differential equations, their conditions, and the Hessian penalty.
 
-Points are samples: ``criterion(model, points)`` with points ``[N, D]`` and ``names`` for their columns, or a dict ``{"x": x, "t": t}``, whose names serve.
+Points are samples: ``criterion(model, points)`` with points ``[N, D]`` and ``names`` for their columns, or a dict ``{"x": x, "t": t}``, whose names are used.
 Conditions stand beside the equation, as terms at points of their own (`condition`), or as the base loss where the batch's inputs are the points of the
 conditions and the equation is taken at ``Given(interior)``.
 """

@@ -76,7 +76,7 @@ def elle(weight: Weight = 5000.0, *, epsilon: float, wrt: Key = 0) -> Weighted:
 
     λ = ``weight``: in the authors' scripts for CIFAR-10 5000 at ε = 16/255 to 20/255 and 10 000 above. For use beside `fast_adversarial` or `n_fgsm`. Points
     are not clipped. Three passes and no gradient with respect to the input. Their adaptive variant (ELLE-A) has λ = 0 until the term exceeds the mean of its
-    past by two standard deviations, sets it to full there, and lets it decay by 0.99 a step: a weight of yours.
+    past by two standard deviations, sets it to full there, and lets it decay by 0.99 per step: a weight of yours.
 
     When not: beside attacks of several steps, which do not overfit to one.
 

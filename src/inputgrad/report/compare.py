@@ -16,7 +16,7 @@ Better = Literal["higher", "lower", "neither"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the headline table: a heading (``group`` spans neighbours), one cell a run, and whether the cell is the best of its column."""
+    """One column of the headline table: a heading (``group`` spans neighbours), one cell per run, and whether the cell is the best of its column."""
 
     group: str
     heading: str

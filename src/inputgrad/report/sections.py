@@ -65,7 +65,7 @@ def _echoes(record: RunRecord, group: Sequence[RunRecord]) -> int:
 
 
 def loss_charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One chart of the loss's parts a run, on common axes, with its legend: ``(part, CSS colour, dash)``."""
+    """One chart of the loss's parts per run, on common axes, with its legend: ``(part, CSS colour, dash)``."""
     shown = [run for run in runs if charts.part_names(run.record)]
     limits = charts.part_limits([run.record for run in shown])
     return [{"run": run, "svg": charts.parts(run, limits), "legend": _part_legend(run), "total": len(charts.part_names(run.record)) > 1} for run in shown]
@@ -111,7 +111,7 @@ def _change(record: RunRecord) -> list[str]:
 
 
 def gradient_grids(runs: Sequence[Run]) -> list[Grid]:
-    """Input-gradient pictures: one grid for all runs that were shown the same samples, the samples on top, a row a run."""
+    """Input-gradient pictures: one grid for all runs that were shown the same samples, the samples on top, a row per run."""
     same: list[list[Run]] = []
     for run in runs:
         if run.record.pictures is None or not run.record.pictures.inputs:
@@ -140,7 +140,7 @@ def _gradient_grid(runs: Sequence[Run]) -> Grid:
 
 
 def path_grids(runs: Sequence[Run]) -> list[Grid]:
-    """The path that following the input gradient takes: one grid a run, a row a sample, a column a step, the score under each."""
+    """The path that following the input gradient takes: one grid per run, a row per sample, a column per step, the score under each."""
     return [_path_grid(run) for run in runs if run.record.path is not None and run.record.path.images]
 
 
@@ -185,7 +185,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """The settings that are not the same in all runs: ``(name, a value a run)``."""
+    """The settings that are not the same in all runs: ``(name, a value per run)``."""
     settings = [flat(run.record.settings) for run in runs]
     names = dict.fromkeys(name for setting in settings for name in setting)
     rows = [(name, [setting.get(name, MISSING) for setting in settings]) for name in names]

@@ -38,7 +38,7 @@ def _group(records: Sequence[RunRecord]) -> str:
 
 
 def _figures(columns: Sequence[Column]) -> list[list[str]]:
-    """One block a group of columns: its name over the whole block, then the headings and the cells."""
+    """One block per group of columns: its name over the whole block, then the headings and the cells."""
     blocks = []
     for name, group in itertools.groupby(columns, key=lambda column: column.group):
         aligned = [_aligned([column.heading, *_starred(column)], right=True) for column in group]

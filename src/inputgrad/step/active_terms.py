@@ -96,13 +96,13 @@ def warn_if_stateful(owner: nn.Module, terms: list[ActiveTerm]) -> bool:
     stateful = next((item for item in terms if item.term.state()), None)
     if stateful is not None and memory(owner).once("stateful term"):
         warn(
-            f"engine 'compiled' cannot serve the term {stateful.name}, which carries a state from step to step. The loss runs eagerly, by the engine of 'auto'"
+            f"engine 'compiled' does not support the term {stateful.name}, which carries a state between steps. The loss runs eagerly, by the engine of 'auto'"
         )
     return stateful is not None
 
 
 def differentiated_inputs(terms: list[ActiveTerm], inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:
-    """Everything that terms on the whole batch will differentiate with respect to, so that one forward pass serves them all."""
+    """Everything that terms on the whole batch will differentiate with respect to, so that one forward pass is enough for all."""
     named: dict[Key, None] = {}
     for item in terms:
         if item.fraction < 1:
@@ -170,7 +170,7 @@ def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]
 def reduce_term(term: Term, result: Any, sizes: list[int]) -> Tensor:
     """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked against the number of samples (at the term's place)."""
     expected = (
-        "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number a sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
+        "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number per sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
     )
     if not isinstance(result, Tensor) or not result.is_floating_point():
         raise TypeError(f"the term {term.name} must return {expected}; got {type(result).__name__ if not isinstance(result, Tensor) else result.dtype}")

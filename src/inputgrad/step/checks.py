@@ -35,7 +35,7 @@ def check_backward(model: nn.Module, scaler: Any) -> None:
 
 
 def warn_if_coupled(model: nn.Module, terms: "Sequence[Weighted]") -> None:
-    """One warning a model whose samples are coupled by batch statistics: a row of the input gradient is then not that sample's own alone."""
+    """One warning per model whose samples are coupled by batch statistics: a row of the input gradient is then not that sample's own alone."""
     if not terms or "coupled samples" in memory(model).warned:
         return
     for name, module in coupled_modules(model):

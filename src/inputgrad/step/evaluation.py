@@ -83,7 +83,7 @@ class Evaluation:
         return self._shared(asked, constant=constant or not self.setting.differentiable)
 
     def _shared(self, asked: tuple[Of, tuple[Key, ...], Place | None], *, constant: bool) -> Leaves:
-        if (*asked, False) in self._gradients:  # one that carries a graph serves as a constant too
+        if (*asked, False) in self._gradients:  # one that carries a graph may be used as a constant too
             return tuple(leaf.detach() if constant else seen(leaf) for leaf in self._gradients[*asked, False].leaves)
         if (*asked, constant) not in self._gradients:
             self._gradients[*asked, constant] = self._linearize(*asked, constant)

@@ -46,7 +46,7 @@ class KnownForms:
         if known is None or not _is_ordinary(inputs):
             return None
         if isinstance(objective.engine, Compiled):
-            program = next((item for item in known.programs if item.serves(objective, inputs, target, active)), None)
+            program = next((item for item in known.programs if item.fits(objective, inputs, target, active)), None)
             return ProgramStep(program, inputs, target) if program and program.holds() and (program.verified or _is_off(verify)) else None
         form = self._find(objective, model, inputs, active) if _takes_double_backward(objective, model) else None
         if form is None or form.plain is None or not (form.verified or _is_off(verify)):

@@ -68,7 +68,7 @@ class KnownProgram:
         fixed = all(_is_fixed(item.term) for item in call.active)
         return cls(program, objective, call.active, leaves, model, base, verified, None if fixed else Captured.of(call.active))
 
-    def serves(self, objective: Objective, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> bool:
+    def fits(self, objective: Objective, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> bool:
         """Whether this step is one that the program was made for; the model itself is looked at by `holds`."""
         mine = self.objective
         return (

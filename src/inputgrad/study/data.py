@@ -45,7 +45,7 @@ class Data:
 
     @property
     def output_size(self) -> int:
-        """Outputs a model needs: one a class, or one wanted value."""
+        """Outputs a model needs: one per class, or one wanted value."""
         return len(self.classes) or 1
 
     @property

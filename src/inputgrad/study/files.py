@@ -43,7 +43,7 @@ def read_npz(path: str, inputs: str, target: str, task: Task | None, held_out: f
     if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
         raise DataError(f"{path}: inputs under {inputs!r} are {x.dtype}, expected numbers")
     if x.ndim < 2 or y.shape != x.shape[:1]:
-        raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)} and {target!r} {list(y.shape)}; expected inputs [N, ...] and one target a sample, [N]")
+        raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)} and {target!r} {list(y.shape)}; expected inputs [N, ...] and one target per sample, [N]")
     if not x.size:
         raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)}, which holds no number")
     scale = None if x.ndim == 2 else "as in the file"

@@ -142,7 +142,7 @@ def _path(assembly: Assembly) -> Path:
 
 
 def _shown(assembly: Assembly) -> tuple[Tensor, Tensor]:
-    """The first held-out samples, one a class in turn, so that every run on the same data shows the same ones."""
+    """The first held-out samples, one per class in turn, so that every run on the same data shows the same ones."""
     data, count = assembly.data, assembly.config.measures.samples
     seen: dict[int, int] = {}
     turns = []

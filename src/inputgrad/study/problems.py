@@ -28,7 +28,7 @@ class StudyError(Exception):
 
 
 class ConfigError(StudyError):
-    """Every problem of one or several configs, one a line."""
+    """Every problem of one or several configs, one per line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from inputgrad.report.record import Epoch
 
 LINES = 5
-"""Plain lines a run, where there is no terminal."""
+"""Plain lines per run, where there is no terminal."""
 
 
 class Display:

@@ -1,4 +1,4 @@
-"""CSV tables as numbers: read once from front to back, eight bytes a cell, every complaint with line and column.
+"""CSV tables as numbers: read once from front to back, eight bytes per cell, every complaint with line and column.
 
 Knows the form of a CSV file; what a column is for is `inputgrad.study.files`'s.
 """

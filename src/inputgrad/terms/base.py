@@ -1,4 +1,4 @@
-"""What a term is: a formula on the input gradient that gives one number a sample. And how terms are weighted and added.
+"""What a term is: a formula on the input gradient that gives one number per sample. And how terms are weighted and added.
 
 A term never calls autograd for its gradient and knows no engine: it asks its batch. A new term is one file with a frozen dataclass, one import
 line in ``terms/__init__.pyi``, and one row in the tests' table of cases (CONTRIBUTING.md).
@@ -134,7 +134,7 @@ class Term(_Summand, metaclass=TermClass):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
-        """R ``[N]``, one number a sample; the loss takes the mean."""
+        """R ``[N]``, one number per sample; the loss takes the mean."""
 
     def state(self) -> dict[str, Tensor]:
         """What it carries from one step to the next, such as a running mean; the criterion keeps it in its ``state_dict``.

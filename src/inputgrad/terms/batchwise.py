@@ -23,11 +23,11 @@ class BatchMean(OfTerm):
 
         R = mean_n R_n
 
-    term: a term that gives one number a sample, R_n, each of which depends on the whole batch: through a standard deviation, a mean, a mask. Its value is
+    term: a term that gives one number per sample, R_n, each of which depends on the whole batch: through a standard deviation, a mean, a mask. Its value is
     that of the term itself; that it is ``per="batch"`` says that it does not split into micro-batches or shares (``fraction=``).
 
     When not: where each number depends on its own sample alone, as in most terms. The library takes the mean by itself.
-    Source: none; it serves DRAGAN (Kodali et al. 2017), whose noise is scaled by the standard deviation of the batch.
+    Source: none; it is made for DRAGAN (Kodali et al. 2017), whose noise is scaled by the standard deviation of the batch.
 
     >>> from torch import nn
     >>> criterion = nn.MSELoss() + 0.1 * BatchMean(GradientNorm())
@@ -50,7 +50,7 @@ class BatchMean(OfTerm):
         result = self.term(batch)
         if not isinstance(result, Tensor) or result.dim() != 1:
             got = f"shape {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
-            raise ValueError(f"BatchMean: the term {self.term.name} must return one number a sample, [N]; got {got}")
+            raise ValueError(f"BatchMean: the term {self.term.name} must return one number per sample, [N]; got {got}")
         return result.mean()
 
 
@@ -61,7 +61,7 @@ class BatchNoise(Perturbation):
         u ~ U(0, 1)^D, one for each feature;   std: ONE number, over the batch and all features, with divisor N·D
 
     size: 0.5 in the authors' code of DRAGAN (Kodali et al. 2017). The noise is not centred: it only ever raises a feature.
-    interpolate: whether x̃ lies anywhere between x and there, x + α·(…) with one α ~ U(0, 1) a sample, as in that code; or there itself.
+    interpolate: whether x̃ lies anywhere between x and there, x + α·(…) with one α ~ U(0, 1) per sample, as in that code; or there itself.
     wrt: the input that is moved.
     """
 

@@ -23,7 +23,7 @@ class DirectionMatch(Term):
         R_n = m_n · (1 − cos(g_n, d_n))          g_n = ∂s_n/∂x_n
 
     R is 0 where the input gradient points along d, 2 where it points against it.
-    direction: d, of the shape of one sample's input (the same for all) or one a sample ``[N, *input]``: a tensor, a name or a position of the target, or a
+    direction: d, of the shape of one sample's input (the same for all) or one per sample ``[N, *input]``: a tensor, a name or a position of the target, or a
     callable of the batch. Only its direction counts. Rows of zeros ask for nothing: there R = 1, without a gradient.
     mask: m, ``[N]`` (or ``[N, 1]``): samples count where it is not 0, and the others give 0; the loss's mean is over all samples all the same.
     of, wrt, at: which scalar, with respect to what, and where. For a head of K rows, g and d are one long vector each.
@@ -86,7 +86,7 @@ def mask_of(name: str, mask: TensorRef, batch: Batch, numbers: Tensor) -> Tensor
     """Where the mask is not 0, as many as ``numbers`` ``[N]``. Raises `ValueError` for another number."""
     found_mask = resolve_tensor(name, mask, batch)
     if found_mask.numel() != numbers.numel() or found_mask.shape[:1] != numbers.shape:
-        raise ValueError(f"{name} must hold one number a sample, [{numbers.shape[0]}]; got {list(found_mask.shape)}")
+        raise ValueError(f"{name} must hold one number per sample, [{numbers.shape[0]}]; got {list(found_mask.shape)}")
     return (found_mask.to(numbers.device) != 0).reshape(numbers.shape)
 
 
@@ -100,5 +100,5 @@ def _one_a_sample(direction: Any, gradient: Tensor) -> Tensor:
         return direction.expand_as(gradient)
     raise ValueError(
         f"DirectionMatch: direction has shape {list(direction.shape)}; expected that of one sample's input gradient, {list(gradient.shape[1:])}, "
-        f"or one a sample, {list(gradient.shape)}"
+        f"or one per sample, {list(gradient.shape)}"
     )

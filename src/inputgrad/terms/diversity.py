@@ -61,8 +61,8 @@ class PairwiseCosine(Term):
 
         R_n = log Σ_{i<j} exp(cos(g_ni, g_nj)^power)          g_ni = ∂s_ni/∂x_n, of member i
 
-    of: a head of one score a member, ``[N, M]``: `MemberLosses` (by default of the cross-entropy), `MemberLogOdds`, or for outputs ``[N, M]`` themselves
-    `heads.EachOutput`. The model returns the members' outputs stacked, ``[N, M, ...]``. Its backward passes are M a step.
+    of: a head of one score per member, ``[N, M]``: `MemberLosses` (by default of the cross-entropy), `MemberLogOdds`, or for outputs ``[N, M]`` themselves
+    `heads.EachOutput`. The model returns the members' outputs stacked, ``[N, M, ...]``. Its backward passes are M per step.
     pairs: "log_sum_exp" as above; "sum", Σ_{i<j} cos^power; or "mean" over the pairs. power: 1, which asks for opposite directions; or 2, which asks for
     perpendicular ones. At g = 0 a cosine is 0, with the subgradient 0.
 
@@ -96,7 +96,7 @@ class PairwiseCosine(Term):
         gradient = batch.gradient(of=self.of, wrt=key, at=self.at)
         if gradient.dim() != batch.variable(key).dim() + 1 or gradient.shape[1] < 2:
             raise ValueError(
-                f"PairwiseCosine needs a head of one score a member, [N, M] with M of at least 2; {self.of!r} gave a gradient of shape "
+                f"PairwiseCosine needs a head of one score per member, [N, M] with M of at least 2; {self.of!r} gave a gradient of shape "
                 f"{list(gradient.shape)} for inputs of {list(batch.variable(key).shape)}"
             )
         cosines = pairwise_cosines(gradient)

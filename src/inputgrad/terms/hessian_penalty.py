@@ -78,9 +78,9 @@ class HessianPenalty(_OverSigns):
 
     directions: how many v are drawn for each sample and step (the paper's k, 2); Var is the unbiased variance over them. epsilon: ε, 0.1 as published.
     reduction: "max", over outputs and batch, as the authors' code has it: then the term is a statistic of the batch. "max_of_outputs", as the paper writes
-    it for one z (eq. 3): one number a sample. "mean" over the outputs: one number a sample.
+    it for one z (eq. 3): one number per sample. "mean" over the outputs: one number per sample.
     layers: names of inner modules whose outputs are penalised in place of the model's output, their penalties added up, as the paper does with several
-    layers of a generator; one more pass a step. wrt: the input z, or an inner module's output.
+    layers of a generator; one more pass per step. wrt: the input z, or an inner module's output.
 
     No second derivative is taken: 2k forward passes, on the step's own dropout masks. Where f is quadratic in z the difference is exact. The paper's eq. 2
     sums over i ≠ j; the variance is twice that (theorem 1), and the code keeps the 2, as here.
@@ -111,7 +111,7 @@ class HessianPenalty(_OverSigns):
         return variances.amax() if self.reduction == "max" else variances.amax(1)
 
     def _differences(self, batch: Batch, z: Tensor, here: list[Tensor], v: Tensor) -> list[Tensor]:
-        """One a layer, of its shape ``[N, ...]``."""
+        """One per layer, of its shape ``[N, ...]``."""
         up, down = (self._activations(batch, z + sign * self.epsilon * v) for sign in (1, -1))
         # widened, since ε² divides the rounding
         return [(widened(a) - 2 * widened(b) + widened(c)) / self.epsilon**2 for a, b, c in zip(up, here, down, strict=True)]

@@ -30,7 +30,7 @@ class DirectionalDerivative(Term):
         R_n = Σ_k Σ_i (⟨∂s_nk/∂x_n, t_ni⟩ − wanted_nki)²
 
     directions: t, the directions in the input (tangent vectors), as they are and not normalised: ``[*input]`` for one direction that all samples share,
-    ``[N, *input]`` for one a sample, ``[N, I, *input]`` for I a sample; a tensor, a name or position of the target, or a callable of the batch.
+    ``[N, *input]`` for one per sample, ``[N, I, *input]`` for I per sample; a tensor, a name or position of the target, or a callable of the batch.
     wanted: the wanted derivative, a number or labels of the shape of the derivatives, ``[N, K, I]``; without the K for a head of one score, without the
     I where there is one direction. A name of the target or a callable gives labels; 0 asks for invariance.
     of: the K scores s, by default each output of the model, at the cost of K backward passes; ``RandomProjection(n, scale="isotropic")`` estimates the
@@ -101,10 +101,10 @@ class SpectralNorm(Term):
 
     The leading left singular vector u is found first and is a constant; σ = ‖Jᵀu‖₂ is then one input gradient, of the score ⟨u, s⟩. At the exact u its
     parameter gradient uᵀ(∂J/∂θ)v is that of σ; an error δ of u costs δ² in the value and δ in the parameter gradient.
-    iterations: None finds u from the whole Jacobian by K first-order backward passes: exact, and every model, head, place and engine serves. A number
+    iterations: None finds u from the whole Jacobian by K first-order backward passes: exact, and with every model, head, place and engine. A number
     k takes k steps of the power iteration u ← J Jᵀu from a random start, two backward passes each whatever K, and the memory of one row: for
     many outputs. A step multiplies what is left of the other singular vectors by (σ₂/σ₁)². J w is the derivative in u of ⟨Jᵀu, w⟩, which needs a second
-    derivative of every operation; and it serves the model's own output at the batch's own inputs only. Cheaper
+    derivative of every operation; and it works for the model's own output at the batch's own inputs only. Cheaper
     from about K = 2k outputs on: on a small CNN the exact step takes 7 plain steps for 10 outputs and 69 for 100, that with k = 5 takes 8 for either.
     power: 1 for σ, 2 for its square. bound: what is allowed.
     of: the K scores s, by default each output of the model; ``heads.Inner("encoder")`` for a hidden layer. wrt, at: with respect to what, and where.
@@ -136,11 +136,11 @@ class SpectralNorm(Term):
         if not (0 <= self.bound < math.inf):
             raise ValueError(f"SpectralNorm: bound must be a norm, at least 0 and finite, got {self.bound}")
         if isinstance(self.of, str):
-            raise ValueError(f"SpectralNorm: of={self.of!r} is one score a sample, whose norm is GradientNorm(of={self.of!r}); give a head of several rows")
+            raise ValueError(f"SpectralNorm: of={self.of!r} is one score per sample, whose norm is GradientNorm(of={self.of!r}); give a head of several rows")
         if isinstance(self.of.head if isinstance(self.of, Inner) else self.of, RandomProjection):
             raise ValueError("SpectralNorm: of=RandomProjection draws other rows in each pass; give EachOutput() or a head without draws")
         if self.iterations is not None and (self.at is not None or isinstance(self.of, Inner)):
-            raise ValueError("SpectralNorm: iterations serves the model's own output at the batch's own inputs; leave it out with at= and with heads.Inner")
+            raise ValueError("SpectralNorm: iterations works for the model's own output at the batch's own inputs; leave it out with at= and with heads.Inner")
 
     def __call__(self, batch: Batch) -> Tensor:
         u = self._exact(batch) if self.iterations is None else self._iterated(batch, self.iterations)
@@ -158,7 +158,7 @@ class SpectralNorm(Term):
         keys = keys_of(self.wrt)
         parts = batch.gradient(of=self.of, wrt=keys, at=self.at, constant=True)
         if parts[0].dim() == batch.variable(keys[0]).dim():
-            raise ValueError(f"SpectralNorm: of={self.of} gives one score a sample, whose norm is GradientNorm's; give a head of several rows, [N, K]")
+            raise ValueError(f"SpectralNorm: of={self.of} gives one score per sample, whose norm is GradientNorm's; give a head of several rows, [N, K]")
         gram = sum(_products(rows, rows) for rows in (part.reshape(*part.shape[:2], -1) for part in parts))
         assert isinstance(gram, Tensor)
         return torch.linalg.eigh(gram.nan_to_num())[1][..., -1]  # what is not finite is seen, and told, in σ itself
@@ -168,7 +168,7 @@ class SpectralNorm(Term):
         variables: dict[Key, Tensor] = {key: batch.variable(key).clone().requires_grad_() for key in keys_of(self.wrt)}
         scores = resolve(self.of)(batch.output_with(variables), batch.target)
         if scores.dim() != 2:
-            raise ValueError(f"SpectralNorm: of={self.of} gives one score a sample, whose norm is GradientNorm's; give a head of several rows, [N, K]")
+            raise ValueError(f"SpectralNorm: of={self.of} gives one score per sample, whose norm is GradientNorm's; give a head of several rows, [N, K]")
         try:
             return _power_iteration(scores, tuple(variables.values()), steps)
         except RuntimeError as error:
@@ -218,7 +218,7 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _directions(given: Tensor, gradient: Tensor, several_rows: bool) -> tuple[Tensor, bool]:
-    """``[N or 1, I, D]``, and whether there are several a sample."""
+    """``[N or 1, I, D]``, and whether there are several per sample."""
     size, shape = gradient.shape[0], gradient.shape[2 if several_rows else 1 :]
     given = moved_like(given, gradient)
     if given.shape == shape:
@@ -228,6 +228,6 @@ def _directions(given: Tensor, gradient: Tensor, several_rows: bool) -> tuple[Te
     if given.dim() == len(shape) + 2 and given.shape[0] == size and given.shape[2:] == shape:
         return given.reshape(*given.shape[:2], -1), True
     raise ValueError(
-        f"DirectionalDerivative: directions have shape {list(given.shape)}; expected that of one sample's input, {list(shape)}, one a sample, "
-        f"{[size, *shape]}, or I a sample, [{size}, I{''.join(f', {length}' for length in shape)}]"
+        f"DirectionalDerivative: directions have shape {list(given.shape)}; expected that of one sample's input, {list(shape)}, one per sample, "
+        f"{[size, *shape]}, or I per sample, [{size}, I{''.join(f', {length}' for length in shape)}]"
     )

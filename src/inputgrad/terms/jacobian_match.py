@@ -28,7 +28,7 @@ class JacobianMatch(Term):
     wanted: the teacher, a module called on the same inputs in the mode in which it stands (mostly: ``teacher.eval()``); constant, so nothing in it learns.
     Or the Jacobian's labels ``[N, C, *input]``: a tensor, a name or position of the target, a callable of the batch. C: outputs of a sample, flattened.
     of: the rows u. "label": the output of the true class; "largest": the teacher's largest output; ``heads.EachOutput()``: each of the C outputs;
-    ``heads.OneOutput(i)``; ``heads.RandomProjection(n)``: n directions a sample, drawn once for both sides, of which the MEAN is taken (with
+    ``heads.OneOutput(i)``; ``heads.RandomProjection(n)``: n directions per sample, drawn once for both sides, of which the MEAN is taken (with
     ``scale="isotropic"`` the sum, which estimates ‖J − J*‖²_F).
     reduction: "sum" over the features of the input as in the papers, or "mean", 1/D of it.
     Where a row of either side is zero, its unit vector is 0, with derivative 0.

@@ -156,7 +156,7 @@ class LeastLinear(PGD):
 
 @dataclass(frozen=True)
 class SignDirection(Perturbation):
-    """x + h·z with z = sign(∇ℓ(x))/‖sign(∇ℓ(x))‖₂, a unit vector a sample. h: the length of the step, in ‖·‖₂."""
+    """x + h·z with z = sign(∇ℓ(x))/‖sign(∇ℓ(x))‖₂, a unit vector per sample. h: the length of the step, in ‖·‖₂."""
 
     h: float = 1.5
     wrt: Key = 0

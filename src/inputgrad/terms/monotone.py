@@ -31,7 +31,7 @@ class Monotone(Term):
     features: {feature: sign}, with +1 where the output must rise with the feature and −1 where it must fall. The features are numbers of entries of one
     sample of the input ``wrt``, flattened, from 0 (from the end where negative); or names of inputs of the model, each as a whole, where the inputs are a dict.
     margin: how much slope is asked for; 0 for the sign alone. power: 1 or 2. For a head of K rows the hinges of all rows are added up.
-    reduction: "sum" over the features, one number a sample; or "max": the worst of all features and samples, a statistic of the batch, which does not split
+    reduction: "sum" over the features, one number per sample; or "max": the worst of all features and samples, a statistic of the batch, which does not split
     into micro-batches. at: where; the samples themselves by default, `inputgrad.places.Uniform` for points of a whole box.
 
     When not: where the sign must be guaranteed: a penalty leaves small violations, and none at the points drawn is no proof; then use a network that is
@@ -97,7 +97,7 @@ class Convex(Term):
         R_n = Σ_i max(0, margin − sign_i · ∂²s_n/∂x_ni²)^power
 
     features: {feature: sign}, with +1 for convex and −1 for concave; numbers of entries of one sample of the input ``wrt``, flattened. margin: how much
-    curvature is asked for. power: 1 or 2. of: a head of one score a sample. at: where; the samples themselves by default.
+    curvature is asked for. power: 1 or 2. of: a head of one score per sample. at: where; the samples themselves by default.
 
     Second derivatives in the input are no input gradient: the term differentiates the model twice itself, eagerly and exactly, whatever the engine. It costs
     one backward pass for the slope and one for each feature, and the parameter gradient goes back through all of them: the model must have third
@@ -156,7 +156,7 @@ class Convex(Term):
     def _score(self, batch: Batch, output: Tensor) -> Tensor:
         score = batch.loss(output) if self.of == "loss" else Score(resolve(self.of), output, batch.target)(output)
         if score.dim() != 1:
-            raise ValueError(f"Convex needs a head of one score a sample, and {self.of!r} gave {list(score.shape)}; for one of several outputs: OneOutput(i)")
+            raise ValueError(f"Convex needs a head of one score per sample, and {self.of!r} gave {list(score.shape)}; for one of several outputs: OneOutput(i)")
         return score
 
 

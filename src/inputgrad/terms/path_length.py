@@ -22,7 +22,7 @@ class PathLength(Term):
 
         R = mean_n (ℓ_n − a)²,   ℓ_n = √( 1/L Σ_l Σ_d (J_wᵀ y)²_nld ),   y ~ N(0, 1) / √(H·W),   a ← a + β (mean_n ℓ_n − a)
 
-    J_w = ∂g(w)/∂w: the Jacobian of the generator, a model that maps latents w to images. w: ``[N, L, D]`` (one latent a layer) or ``[N, D]`` (then L = 1).
+    J_w = ∂g(w)/∂w: the Jacobian of the generator, a model that maps latents w to images. w: ``[N, L, D]`` (one latent per layer) or ``[N, D]`` (then L = 1).
     Images ``[N, C, H, W]``; of other outputs ``[N, C, ...]`` H·W is the product of what follows C, 1 where nothing does.
     beta: β, 0.01 as published. wrt: the input that holds the latents.
 

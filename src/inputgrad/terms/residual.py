@@ -57,7 +57,7 @@ class OnField(Term):
             if not isinstance(r, Tensor) or r.shape != (size,):
                 got = f"shape {list(r.shape)}" if isinstance(r, Tensor) else type(r).__name__
                 hint = ": [N, 1] and [N] were broadcast against each other; take coordinates from the field" if got == f"shape {[size, size]}" else ""
-                raise ValueError(f"{type(self).__name__}: the equation must return one residual a point, [N] = [{size}], or a tuple of such; got {got}{hint}")
+                raise ValueError(f"{type(self).__name__}: the equation must return one residual per point, [N] = [{size}], or a tuple of such; got {got}{hint}")
         if not several:
             raise ValueError(f"{type(self).__name__}: the equation returned no residual")
         return several
@@ -113,7 +113,7 @@ class ResidualGradient(OnField):
 
     function, names, wrt, outputs, at: as in `Residual`, beside which it stands: ``Residual(f, "xt") + 0.01 * ResidualGradient(f, "xt")`` with the same f
     shares all derivatives of u. For several equations R is the mean over them.
-    along: the coordinates by which r is differentiated, where not all; give one term a coordinate for weights of their own (the paper's w_gx, w_gt).
+    along: the coordinates by which r is differentiated, where not all; give one term per coordinate for weights of their own (the paper's w_gx, w_gt).
 
     When not: where u has kinks or shocks, at which the derivative of the residual is large for a good approximation too; and where steps are dear:
     it costs one more order of derivatives.

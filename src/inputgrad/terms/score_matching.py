@@ -30,12 +30,12 @@ class DenoisingScoreMatching(Term):
 
     E: the energy, the model's output summed over the sample's outputs (``of``); p ∝ exp(−E). Where the model gives the logarithm of a density, let ``of`` be
     ``lambda output, target: -output.flatten(1).sum(1)``. x: the input ``wrt``, ``[N, *input]``; the norm is over all its features.
-    sigma: σ, the standard deviation of the noise in units of the input; or one a sample ``[N]``: a name or position of the target, or a callable of the batch.
-    power: 0 as published; 2 as in networks conditioned on σ (Song & Ermon 2019), 4 as in the public code of sliced score matching, which multiplies the
+    sigma: σ, the standard deviation of the noise in units of the input; or one per sample ``[N]``: a name or position of the target, or a callable of
+    the batch. power: 0 as published; 2 as in networks conditioned on σ (Song & Ermon 2019), 4 as in the public code of sliced score matching, which multiplies the
     vectors by σ². Only with several σ do they differ by more than a factor.
 
     When not: for a network that gives the score itself, where no input gradient is needed: a plain regression on −ε/σ. The score learned is that of the noisy
-    distribution; where σ must be small its variance is large, and sliced score matching serves better.
+    distribution; where σ must be small its variance is large, and sliced score matching works better.
 
     Source: Vincent 2011, "A connection between score matching and denoising autoencoders", Neural Computation 23(7), eq. 9.
 
@@ -68,7 +68,7 @@ class DenoisingScoreMatching(Term):
         at = Given(x + sigma.reshape(-1, *[1] * (x.dim() - 1)) * noise, self.wrt)
         gradient = flattened(batch.gradient(of=self.of, wrt=self.wrt, at=at))
         if gradient.shape != (x.shape[0], x[0].numel()):
-            raise ValueError(f"DenoisingScoreMatching needs a head of one score a sample, and {self.of!r} gave rows of {gradient.shape[1]} derivatives")
+            raise ValueError(f"DenoisingScoreMatching needs a head of one score per sample, and {self.of!r} gave rows of {gradient.shape[1]} derivatives")
         sigma = sigma.to(gradient)
         gap = flattened(noise) / sigma[:, None] - gradient  # ψ − (x − x̃)/σ²
         return sigma**self.power * gap.square().sum(1) / 2
@@ -80,7 +80,7 @@ class DenoisingScoreMatching(Term):
         sigma = resolve_tensor("DenoisingScoreMatching: sigma", self.sigma, batch).detach().to(x)
         if sigma.dim() == 0 or sigma.shape == (x.shape[0],):
             return sigma.reshape(-1)
-        raise ValueError(f"DenoisingScoreMatching: sigma must be one number, or one a sample, [N] = [{x.shape[0]}]; got {list(sigma.shape)}")
+        raise ValueError(f"DenoisingScoreMatching: sigma must be one number, or one per sample, [N] = [{x.shape[0]}]; got {list(sigma.shape)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,8 @@ class SlicedScoreMatching(Term):
 
         R_n = mean_v [ vᵀ ∂(vᵀ f(x_n))/∂x + ½ ‖f(x_n)‖²₂ ]          E v vᵀ = 1
 
-    f: the model, which gives the score ∂log p/∂x, as many outputs as inputs; the first term is a first derivative in the input, so every engine serves.
-    n: directions v a sample. directions: "rademacher" (signs), "gaussian", or "sphere" (uniform of length √D), all of which have E v vᵀ = 1.
+    f: the model, which gives the score ∂log p/∂x, as many outputs as inputs; the first term is a first derivative in the input, so every engine supports it.
+    n: directions v per sample. directions: "rademacher" (signs), "gaussian", or "sphere" (uniform of length √D), all of which have E v vᵀ = 1.
     form: "reduced" as above, of lower variance; "plain": ½ (vᵀ f)² in place of ½ ‖f‖². The public code draws from the UNIT sphere in its plain form,
     which is "sphere" divided by D; in the reduced form unit vectors would be wrong. Values may be negative: −½ E‖∂log p/∂x‖² is the best.
 
@@ -160,7 +160,7 @@ class SlicedEnergyMatching(Term):
         output, (x,) = batch.output_and_variables(self.wrt)
         energy = Score(resolve(self.of), output, batch.target)(output)
         if energy.dim() != 1:
-            raise ValueError(f"SlicedEnergyMatching needs a head of one energy a sample, and {self.of!r} gave {list(energy.shape)}")
+            raise ValueError(f"SlicedEnergyMatching needs a head of one energy per sample, and {self.of!r} gave {list(energy.shape)}")
         (first,) = gradients(energy, [x])
         v = _drawn(self.directions, self.n, x)
         slopes = [gradients(first * row.reshape(x.shape), [x])[0].flatten(1) for row in v.unbind(1)]  # H v
@@ -185,7 +185,7 @@ def _drawn(directions: Directions, n: int, x: Tensor) -> Tensor:
 
 def _check_slices(name: str, n: int, directions: str, form: str) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"{name}: n must be the number of directions a sample, at least 1; got {n!r}")
+        raise ValueError(f"{name}: n must be the number of directions per sample, at least 1; got {n!r}")
     if directions not in _DIRECTIONS:
         raise ValueError(f"{name}: directions={directions!r}: {nearest(directions, _DIRECTIONS)}")
     if form not in ("reduced", "plain"):

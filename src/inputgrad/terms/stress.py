@@ -26,7 +26,7 @@ class StressMatch(Term):
         W_nαβ = ∂E((1 + ε) r_n, (1 + ε) h_n)/∂ε_αβ at ε = 0 = Σ_a ∂E_n/∂r_aα · r_aβ + Σ_k ∂E_n/∂h_kα · h_kβ
 
     ε: a virtual strain, which moves the atoms r and the lattice vectors h alike. Since W is linear in the gradients with respect to positions and cell, no
-    variable is added to the model, and every engine serves. V = |det h|. A positive diagonal means that the structure is stretched (as in ASE, NequIP and
+    variable is added to the model, and every engine supports it. V = |det h|. A positive diagonal means that the structure is stretched (as in ASE, NequIP and
     MACE); for labels of the other sign, as VASP prints them, sign=-1. Units are those of the energy over those of the length cubed. wanted: σ* ``[N, 3, 3]``,
     or ``[N, 6]`` in the order that ``voigt`` names ("xx yy zz yz xz xy" is ASE's, "xx yy zz xy xz yz" LAMMPS's): laid out as the symmetric matrix, so that
     components off the diagonal count twice. NaN is a missing label. A structure without volume has no stress and counts as missing. wrt: positions and cell,

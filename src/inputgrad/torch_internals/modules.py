@@ -83,7 +83,7 @@ def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
 
 def own_buffers(module: nn.Module) -> MutableMapping[str, Tensor | None]:
     """Its own buffers by name; here one may be exchanged without a check. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
-    with Required("torch.nn.Module._buffers", "running a model several times a step without a trace in its buffers"):
+    with Required("torch.nn.Module._buffers", "running a model several times per step without a trace in its buffers"):
         return module._buffers
 
 

@@ -1,6 +1,6 @@
 """What a traced step depends on besides its arguments: the make of the model, and what the loss and its terms hold.
 
-A trace takes all of it in as it was. So a program serves while none of it has changed, and takes in no tensor that could change unnoticed.
+A trace takes all of it in as it was. So a program is used while none of it has changed, and takes in no tensor that could change unnoticed.
 """
 
 import types

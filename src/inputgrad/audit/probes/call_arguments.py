@@ -17,7 +17,7 @@ def same_values(value: Tensor, variable: Tensor) -> bool:
 
 
 def like_a_loss(value: Tensor) -> bool:
-    """A number, or one number a sample; not an input that was moved along its gradient."""
+    """A number, or one number per sample; not an input that was moved along its gradient."""
     return value.dim() <= 1 or value.numel() == value.shape[0]
 
 

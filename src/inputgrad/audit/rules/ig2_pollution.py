@@ -98,7 +98,7 @@ def _between(earlier: GradientCall, gradient: InputGradient) -> bool:
 
 @rule("IG203", "wanted gradient thrown away")
 def thrown_away(facts: Facts) -> Iterator[Finding]:
-    """``zero_grad`` stands between two backward passes, and the first one's gradients serve nobody."""
+    """``zero_grad`` stands between two backward passes, and the first one's gradients are used by nobody."""
     if any(event.name == "hook" for event in facts.events):
         return  # a hook may have taken what was wanted
     lost = [call for call in facts.calls if _lost(call) and _stepped_later(facts, call) and not _hooks_in(call.site.file)]

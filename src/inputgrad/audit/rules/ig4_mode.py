@@ -69,7 +69,7 @@ def _compared(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@rule("IG403", "running statistics moved more than once a step", "warning")
+@rule("IG403", "running statistics moved more than once per step", "warning")
 def twice(facts: Facts) -> Iterator[Finding]:
     """The pass that only wants an input gradient moves BatchNorm's running statistics too."""
     kept = {item.gradient for call in facts.calls for item in call.graph.live_terms}

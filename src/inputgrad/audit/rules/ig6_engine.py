@@ -1,4 +1,4 @@
-"""IG6, the engine: operations and wrappers through which torch has no second derivative, and what serves in their place.
+"""IG6, the engine: operations and wrappers through which torch has no second derivative, and what works in their place.
 
 An error that torch raised is a finding that names the cause and the smallest change. Fused attention and once_differentiable functions are told of before that,
 from the graph: the first where an input gradient asks for a graph that no backward pass has gone through yet; the second because it may raise nothing at all.
@@ -38,7 +38,7 @@ _CHECKPOINT = _Cause(
     ("use_reentrant=True", "Checkpointing is not compatible"),
     "re-entrant checkpointing allows no autograd.grad, and keeps no graph of a gradient.",
     "checkpoint(function, x, use_reentrant=False)",
-    "engine='finite_difference' of inputgrad serves re-entrant checkpoints as they are",
+    "engine='finite_difference' of inputgrad supports re-entrant checkpoints as they are",
 )
 _COMPILED = _Cause(
     "IG603",
@@ -58,7 +58,7 @@ _SHARDED = _Cause(
     "IG605",
     ("setStorage", "FSDP"),
     "parameters sharded by fully_shard are freed again before the second derivative needs them.",
-    "DistributedDataParallel in place of fully_shard, where memory allows (no setting of fully_shard serves)",
+    "DistributedDataParallel in place of fully_shard, where memory allows (no setting of fully_shard helps)",
     "engine='reverse_over_forward' of inputgrad differentiates backward once only and leaves the model sharded, engine='double_backward' puts it together "
     "for the step; both are exact",
 )
@@ -75,7 +75,7 @@ _PARALLEL = _Cause(
     (),
     "DTensor.from_local, the entry to a layer that tensor parallelism splits, sums its gradient over the processes without a graph. The value is right, and "
     "no parameter learns from this gradient what it should.",
-    "no setting of torch 2.13 serves; take the term through the model before parallelize_module, where memory allows",
+    "no setting of torch 2.13 helps; take the term through the model before parallelize_module, where memory allows",
     "engine='double_backward' of inputgrad puts an entry in its place that can be differentiated twice, and engine='finite_difference' needs none",
 )
 _CAUSES = (_ATTENTION, _CHECKPOINT, _COMPILED, _ONCE, _SHARDED, _OTHER)

@@ -167,7 +167,7 @@ def _idle(facts: Facts) -> list[InputGradient]:
         and gradient.requires_grad
         and gradient not in alive
         and not gradient.reached
-        and gradient.call.site not in lines  # the line serves a loss elsewhere: at another step, for another input, in training rather than in validation
+        and gradient.call.site not in lines  # the line is used by a loss elsewhere: at another step, for another input, in training rather than in validation
         and gradient not in below
         and (_closed(facts, gradient) or (complete and gradient.call.number <= last))
         and not any(operation.name in ("detach", "data") for operation in gradient.operations)

@@ -74,7 +74,7 @@ class BranchTape:
             return kept
         if self._next >= len(self._decisions):
             raise OtherControlFlowError(
-                "the displaced pass took more branches than the pass at x: the model's control flow is not the same in both, so differences cannot serve"
+                "the displaced pass took more branches than the pass at x: the model's control flow is not the same in both, so differences do not work"
             )
         self._next += 1
         kept = self._decisions[self._next - 1]
