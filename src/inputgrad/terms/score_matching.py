@@ -31,8 +31,8 @@ class DenoisingScoreMatching(Term):
     E: the energy, the model's output summed over the sample's outputs (``of``); p ∝ exp(−E). Where the model gives the logarithm of a density, let ``of`` be
     ``lambda output, target: -output.flatten(1).sum(1)``. x: the input ``wrt``, ``[N, *input]``; the norm is over all its features.
     sigma: σ, the standard deviation of the noise in units of the input; or one per sample ``[N]``: a name or position of the target, or a callable of
-    the batch. power: 0 as published; 2 as in networks conditioned on σ (Song & Ermon 2019), 4 as in the public code of sliced score matching, which multiplies the
-    vectors by σ². Only with several σ do they differ by more than a factor.
+    the batch. power: 0 as published; 2 as in networks conditioned on σ (Song & Ermon 2019), 4 as in the public code of sliced score matching, which multiplies
+    the vectors by σ². Only with several σ do they differ by more than a factor.
 
     When not: for a network that gives the score itself, where no input gradient is needed: a plain regression on −ε/σ. The score learned is that of the noisy
     distribution; where σ must be small its variance is large, and sliced score matching works better.
