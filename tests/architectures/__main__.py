@@ -8,6 +8,7 @@ import argparse
 import datetime
 import faulthandler
 import platform
+import re
 import sys
 import time
 from collections import Counter
@@ -78,6 +79,11 @@ def _tell(result: Result, everything: bool) -> None:
             print(f"{name} | {engine} | {one.outcome} | {one.misfit:.1e} | {one.detail}", flush=True)
 
 
+def _without_folders(reason: str | None) -> str:
+    """A text without the place where packages are installed, which differs from machine to machine."""
+    return re.sub(r"(?<=')/[^']*?/site-packages/", "", reason or "")
+
+
 def record(results: Iterable[Result]) -> dict[str, Any]:
     """What docs/zoo.json holds."""
     results = list(results)
@@ -89,7 +95,7 @@ def record(results: Iterable[Result]) -> dict[str, Any]:
         "packages": {package: metadata.version(package) for package in PACKAGES},
         "architectures": {package: len({one.architecture.name for one in tried if one.architecture.package == package}) for package in PACKAGES},
         "counts": {f"{package}, {mode}": _counts(tried, package, mode) for package in PACKAGES for mode in ("evaluation", "training")},
-        "left out": dict(Counter(f"{one.architecture.package}: {one.left_out}" for one in results if not one.verdicts and not one.training)),
+        "left out": dict(Counter(f"{one.architecture.package}: {_without_folders(one.left_out)}" for one in results if not one.verdicts and not one.training)),
         "coarse reference": len({one.architecture.name for one in tried if one.coarse}),
         "no reference": dict(Counter(one.left_out for one in tried if one.left_out)),
         **{kind: _listed(tried, outcome) for kind, outcome in (("refused", "refused"), ("wrong", "wrong"), ("NaN", "NaN"), ("raw errors", "raw error"))},

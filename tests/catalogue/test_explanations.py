@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -467,7 +468,7 @@ def test_missing_labels_and_masked_features_ask_for_nothing() -> None:
     wanted = torch.tensor([1.0, math.nan, 2.0])
     phi = torch.tensor([[3.0, 9.0, 5.0]], requires_grad=True)
     term = AttributionMatch(Fixed(phi), wanted, torch.tensor([1.0, 1.0, 0.0]))
-    (value,) = term(None)  # type: ignore[arg-type]
+    (value,) = term(SimpleNamespace(device=phi.device))  # type: ignore[arg-type]
     assert value == 4
     (gradient,) = torch.autograd.grad(value, phi)
     assert gradient.tolist() == [[4.0, 0.0, 0.0]]

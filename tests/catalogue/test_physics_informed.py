@@ -374,7 +374,7 @@ def test_an_equation_at_another_number_of_points_than_the_batch_at_every_step() 
     """From the second step on the equation's derivatives come by Taylor arithmetic, which makes no ordinary pass at its points."""
     torch.manual_seed(0)
     model, measured, inside = nn.Sequential(zoo.mlp(), nn.Linear(zoo.OUTPUTS, 1)).double(), zoo.features(3), zoo.features(7)
-    criterion = nn.MSELoss() + recipes.heat(0.3, time="a", names=NAMES, at=ig.Given(inside))
+    criterion = nn.MSELoss() + recipes.heat(diffusivity=0.3, time="a", names=NAMES, at=ig.Given(inside))
     for _ in range(3):
         loss = criterion(model, measured, torch.zeros(3, 1, dtype=torch.float64))
         x = inside.clone().requires_grad_()

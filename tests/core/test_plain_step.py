@@ -363,6 +363,7 @@ def test_a_model_dies_though_a_criterion_knows_it() -> None:
 @pytest.mark.parametrize("way", ["call", "backward"])
 def test_nothing_is_walked_and_no_state_is_copied(way: str) -> None:
     criterion, model = made(model=nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double())
+    criterion.backward(model, X, Y)  # what is looked at once a form has been
     calls: Counter[str] = Counter()
 
     def count(frame: FrameType, event: str, _argument: Any) -> None:

@@ -87,7 +87,7 @@ def test_a_phrase_does_not_come_back(paths: list[Path], phrase: str, better: str
 
 def test_a_phrase_would_be_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("It returns one number per sample.\n\n```text\nthis serves\n```\n| serves |\n", encoding="utf-8")
+    page.write_text("It returns one number a sample.\n\n```text\nthis serves\n```\n| serves |\n", encoding="utf-8")
     assert re.search(next(iter(ON_PAGES)), prose(page.read_text(encoding="utf-8")))
     assert not re.search(r"\bserves\b", prose(page.read_text(encoding="utf-8")))
     assert len(PAGES) > 40
