@@ -64,6 +64,8 @@ TYPES: list[tuple[Any, str]] = [
     (Tensor, "tensor"),
     (type(None), "`None`"),
 ]
+PART, PARTS = "key of the target", {"energy", "forces", "stress", "normals"}
+"""Labels that stand in the target under a name."""
 USUAL = {
     "weight": "of the term in the loss",
     "wrt": "what is differentiated: the input by position or name",
@@ -71,7 +73,7 @@ USUAL = {
     "of": "what is differentiated",
     "names": "of the coordinates, one letter per column",
     "bounds": "low and high, into which attacked inputs are clipped",
-    "epsilon": "the size of the attack",
+    "epsilon": "the size of the perturbation",
     "steps": "of the attack",
     "step_size": "of the attack",
 }
@@ -117,7 +119,8 @@ def parameters(entry: catalogue.Entry) -> Iterator[str]:
     for name, parameter in inspect.signature(entry.made_of).parameters.items():
         default = "" if parameter.default is parameter.empty else f"; default `{getattr(parameter.default, '__name__', None) or repr(parameter.default)}`"
         said = _said(name, entry.text)
-        yield f"- **`{name}`** ({in_words(parameter.annotation)}{default})" + (f": {plain(said)}" if said else "")
+        kind = PART if name in PARTS else in_words(parameter.annotation)
+        yield f"- **`{name}`** ({kind}{default})" + (f": {plain(said)}" if said else "")
 
 
 def _said(name: str, text: str) -> str:
@@ -176,7 +179,7 @@ def cost(name: str) -> str:
 
 def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
     family = homes_[entry.name]
-    signature = f"ig.recipes.{entry.name}({entry.settings})"
+    signature = f"ig.recipes.{entry.name}({_by_name(entry)})"
     named = [name for name in dict.fromkeys(re.findall(r"`(\w+)`", entry.text)) if name in homes_ and name != entry.name]
     others = [name for name, home in homes_.items() if home == family and name != entry.name and name not in named]
     yield f"## `{entry.name}`"
@@ -201,11 +204,20 @@ def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
         yield f"**See also:** {', '.join(shown)}"
 
 
+def _by_name(entry: catalogue.Entry) -> str:
+    """The settings as they are called, with the sign from which on they are given by name."""
+    settings = entry.settings.split(", ", 1)
+    kinds = [parameter.kind for parameter in inspect.signature(entry.made_of).parameters.values()]
+    if inspect.Parameter.KEYWORD_ONLY not in kinds:
+        return entry.settings
+    return f"*, {entry.settings}" if kinds[0] is inspect.Parameter.KEYWORD_ONLY else ", *, ".join(settings)
+
+
 def _wrapped(signature: str) -> str:
     if len(signature) <= 90:
         return signature
     head, _, rest = signature.partition("(")
-    return f"{head}(\n    " + ",\n    ".join(re.split(r", (?=\w+(?:=|, |$))", rest[:-1])) + ",\n)"
+    return f"{head}(\n    " + ",\n    ".join(re.split(r", (?=\*,|\w+(?:=|, |$))", rest[:-1])) + ",\n)"
 
 
 def page(family: str, entries: list[catalogue.Entry], homes_: dict[str, str]) -> str:

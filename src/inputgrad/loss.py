@@ -57,6 +57,8 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         self, base: Base, terms: Terms = (), *, engine: str | Engine = "auto", output: str | int | Callable[[Any], Tensor] | None = None, verify: bool = True
     ) -> None:
         super().__init__()
+        if isinstance(base, LossArithmetic):
+            raise TypeError("base is a loss with terms already: add to it, such as base + 0.1 * term, and give output= where it is made")
         self.base = base_losses.resolve(base)
         self.terms = weighted_terms(terms)
         if self.base is None and not self.terms:
