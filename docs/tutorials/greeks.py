@@ -171,8 +171,8 @@ axes[0].legend(fontsize=8)
 # Shape without labels
 # --------------------
 # If you have no Greeks, you still know the shape: a call rises with the spot and with time, and is
-# convex in the spot. ``Monotone`` penalises the square of a wrong slope, ``Convex`` the size of a wrong
-# curvature (``power=2`` squares it).
+# convex in the spot. ``Monotone`` penalises the square of a wrong slope, ``Convex`` the size of a
+# wrong curvature (``power=2`` squares it).
 
 few = market[:16]
 noisy = {"price": labels["price"][:16] + 3 * torch.randn(16, 1)}

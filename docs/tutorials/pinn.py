@@ -198,9 +198,9 @@ for axis, shown, title in (
 # %%
 # A system
 # --------
-# Several equations are a tuple, and the loss is their mean; ``outputs`` names the columns of the network's output. Here a
-# predator and its prey, with the start built into the network, so that it needs no condition of its
-# own:
+# Several equations are a tuple, and the loss is their mean; ``outputs`` names the columns of the
+# network's output. Here a predator and its prey, with the start built into the network, so that it
+# needs no condition of its own:
 
 
 class Populations(nn.Module):
