@@ -48,7 +48,7 @@ def table(figures: Figures, floors: Mapping[str, float]) -> str:
             others = best(figures["memory"], OTHERS)
             cells = ["–", f"{MEMORY[kind]:.2f}", _named(ours), "–", _named(others) if others else "–"]
             body.append([f"memory, {kind}", *cells, _verdict(ours[1], MEMORY[kind])])
-    return markdown(["figure", "floor", "goal, at most", "best of ours", "to the floor", "best of the others", "verdict"], body)
+    return markdown(["figure", "floor", "goal, at most", "best engine", "to the floor", "best of JAX and by hand", "verdict"], body)
 
 
 def _named(found: tuple[str, float]) -> str:

@@ -97,7 +97,7 @@ def settings() -> dict[str, Any]:
         "show_signature": False,
         "write_computation_times": False,
         "min_reported_time": 10_000,  # a time on this machine says little
-        "abort_on_example_error": False,  # all broken ones are told; each fails the build
+        "abort_on_example_error": False,  # reports every broken tutorial; each fails the build
         "matplotlib_animations": False,
         "plot_gallery": "True",
         "remove_config_comments": True,

@@ -25,7 +25,7 @@ for operator in ("nms", "qnms"):  # torchvision's build for other devices lacks 
     torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from tests.architectures.base import Architecture, Result, judged  # noqa: E402
-from tests.architectures.journal import Journal  # noqa: E402
+from tests.architectures.journal import Journal  # noqa: E402  # after the settings above, as its neighbours
 from tests.opdb import page  # noqa: E402
 from tests.opdb.judging import BAD, ENGINES, OUTCOMES  # noqa: E402
 

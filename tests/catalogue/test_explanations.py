@@ -468,7 +468,7 @@ def test_missing_labels_and_masked_features_ask_for_nothing() -> None:
     wanted = torch.tensor([1.0, math.nan, 2.0])
     phi = torch.tensor([[3.0, 9.0, 5.0]], requires_grad=True)
     term = AttributionMatch(Fixed(phi), wanted, torch.tensor([1.0, 1.0, 0.0]))
-    (value,) = term(SimpleNamespace(device=phi.device))  # type: ignore[arg-type]
+    (value,) = term(SimpleNamespace(device=phi.device))
     assert value == 4
     (gradient,) = torch.autograd.grad(value, phi)
     assert gradient.tolist() == [[4.0, 0.0, 0.0]]

@@ -423,7 +423,7 @@ X, Y, Z = torch.randn(8, 3), torch.randn(8, 1), torch.randn(8, 3)
         (lambda: Differentials.of(X, Y, Z * torch.tensor([1.0, 0, 1])), r"dydx is zero in the inputs \[1\]"),
         (lambda: Differentials.of(X, Y, Z * torch.nan), "no number at all"),
         (lambda: Differentials.of(X, Y, Z).criterion(-1.0), "balance is λ, at least 0"),
-        (lambda: differential_machine_learning(data=(X, Y, Z)), "must be Differentials.of"),  # type: ignore[arg-type]
+        (lambda: differential_machine_learning(data=(X, Y, Z)), "must be Differentials.of"),
     ],
 )
 def test_bad_settings_are_named(make: Callable[[], Any], message: str) -> None:

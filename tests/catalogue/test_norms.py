@@ -360,7 +360,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "power": (lambda: SpectralNorm(power=0.5), ValueError, r"power must be at least 1 and finite, got 0\.5"),
     "bound": (lambda: norms.lipschitz_hinge(bound=-1.0, of=None), ValueError, r"bound must be a norm, at least 0 and finite, got -1\.0"),
     "negative centre": (lambda: norms.lipschitz_hinge(bound=-1.0), ValueError, "center must be a norm"),
-    "one score by name": (lambda: SpectralNorm(of="loss"), ValueError, r"of='loss' is one score per sample, whose norm is GradientNorm"),  # type: ignore[arg-type]
+    "one score by name": (lambda: SpectralNorm(of="loss"), ValueError, r"of='loss' is one score per sample, whose norm is GradientNorm"),
     "one score": (at_once(SpectralNorm(of=heads.OneOutput(1))), ValueError, r"gives one score per sample, .* several rows, \[N, K\]"),
     "one score, iterated": (at_once(SpectralNorm(2, of=heads.OneOutput(1))), ValueError, r"gives one score per sample, .* several rows, \[N, K\]"),
     "drawn rows": (lambda: SpectralNorm(of=heads.RandomProjection(2)), ValueError, "RandomProjection draws other rows in each pass"),
@@ -380,7 +380,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "directions='tangents' names no part of the target",
     ),
-    "tangents of no kind": (lambda: norms.tangent_propagation(tangents=0.5), TypeError, "directions must be a tensor"),  # type: ignore[arg-type]
+    "tangents of no kind": (lambda: norms.tangent_propagation(tangents=0.5), TypeError, "directions must be a tensor"),
     "wanted of another shape": (at_once(DirectionalDerivative(torch.ones(5), torch.ones(4))), ValueError, r"wanted has shape \[4\], .* have \[4, 3\]"),
     "wanted infinite": (lambda: DirectionalDerivative(torch.ones(5), math.inf), ValueError, "wanted must be a finite number"),
     "several inputs": (lambda: DirectionalDerivative(torch.ones(5), wrt=(0, 1)), TypeError, "wrt names one input"),

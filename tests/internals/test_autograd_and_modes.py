@@ -498,7 +498,7 @@ class Nested(torch.autograd.Function):
         return x * w
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
         x, w = ctx.saved_tensors
         with torch.enable_grad():
             (inner,) = torch.autograd.grad((x.detach() * w).sum(), w)
@@ -654,7 +654,7 @@ class InBackward(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(_ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, g: Tensor) -> Tensor:
         InBackward.told.append(autograd_graph.in_custom_backward())
         return g
 

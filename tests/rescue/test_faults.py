@@ -48,7 +48,7 @@ class _Once(torch.autograd.Function):
         return x.tanh()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient * (1 - ctx.saved_tensors[0].tanh().square())
 

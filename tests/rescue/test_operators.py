@@ -20,7 +20,7 @@ class Saved(torch.autograd.Function):
         return y * y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return 2 * g * y * (1 - y * y)
 
@@ -34,7 +34,7 @@ class WithoutGraph(torch.autograd.Function):
         return x.sin()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         with torch.no_grad():
             return g * ctx.saved_tensors[0].cos()
 
@@ -49,7 +49,7 @@ class Right(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return g * (1 - y * y)
 
@@ -62,7 +62,7 @@ class Through(torch.autograd.Function):
         return (4 * x).round() / 4
 
     @staticmethod
-    def backward(_ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, g: Tensor) -> Tensor:
         return g
 
 
@@ -114,7 +114,7 @@ def test_a_model_that_writes_over_its_graph_is_refused_in_plain_words() -> None:
 def test_a_residual_that_is_constant_may_be_differentiated() -> None:
     """A Laplacian of a linear model that has no rule in Taylor arithmetic: there is no graph, and the user's loop calls backward() all the same."""
     model = Between(lambda h: torch.view_as_real(torch.view_as_complex(h.view(-1, 3, 2)) * 1j).flatten(1))
-    model.forward = lambda x: model.last(model.function(model.first(x)))  # type: ignore[method-assign]
+    model.forward = lambda x: model.last(model.function(model.first(x)))
     loss = residual(model, torch.randn(5, 2))
     loss.backward()
     assert loss == 0

@@ -118,7 +118,7 @@ def trained(configs: list[Path], out: Path, disk: Disk) -> tuple[int | None, str
     status: int | None = None
     with disk.watched(), suppress(Killed):
         status = command.train(configs, [], out, overwrite=False, console=console)
-    return status, console.file.getvalue()  # type: ignore[attr-defined]
+    return status, console.file.getvalue()
 
 
 def survived(configs: list[Path], before: Path, whole: Path, folder: Path, at: int, fault: str) -> list[str]:

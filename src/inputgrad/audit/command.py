@@ -130,11 +130,11 @@ class _ReportPlaces:
         for path in (self._output, self._page):
             if path is not None and not path.parent.is_dir():
                 raise ValueError(f"{path.parent} is no folder, so {path.name} cannot be written there")
-        # what a report needs must be missed before the script runs
+        # a package that the report needs and that is missing is to be missed before the script runs: imported for that alone
         if self._page is not None or self._format == "html":
-            from inputgrad.report import audit_html  # noqa: F401
+            from inputgrad.report import audit_html  # noqa: F401  # see above
         if self._format == "text":
-            import rich.console  # noqa: F401
+            import rich.console  # noqa: F401  # see above
 
     def write(self) -> None:
         """The reports; the script's own output stays as it is, ours comes after it, on stderr where it is text for a reader."""

@@ -60,7 +60,7 @@ class Source:
     def expressions(self, statement: ast.stmt) -> Iterator[ast.AST]:
         """The nodes of a statement, without the statements inside it, in the order of the text."""
         nodes = [node for part in ast.iter_child_nodes(statement) if not _inner(part) for node in ast.walk(part)]
-        yield from sorted((node for node in nodes if hasattr(node, "lineno")), key=lambda node: (node.lineno, node.col_offset))  # type: ignore[attr-defined]
+        yield from sorted((node for node in nodes if hasattr(node, "lineno")), key=lambda node: (node.lineno, node.col_offset))  # type: ignore[attr-defined]  # of a statement or expression
 
     def calls(self, statement: ast.stmt, *names: str) -> list[ast.Call]:
         """The calls of functions or methods of these names in a statement."""
@@ -87,8 +87,8 @@ class Source:
 
     def _place(self, node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
         """Begin and end in letters, where the tree counts bytes."""
-        first, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]
-        begin, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+        first, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]  # of a statement or expression
+        begin, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]  # of a statement or expression
         return (first, self._letters(first, begin)), (last, self._letters(last, end))
 
     def _letters(self, line: int, offset: int) -> int:

@@ -13,7 +13,7 @@ plain step has 3 and a one-sided difference 6.
 
 The error: with δ = w·R'(g), the next order of Taylor's series, mean_n ½·∂θ(δᵀ·∂²s/∂x²·δ), is O(w²), where the term is O(w): relative to the term, the
 error grows as the weight does, w·‖∂²s/∂x²‖ for a squared norm. It is small where the displacement is: 2e-3 to 1e-2 of the term's own gradient at weight 1
-on fresh smooth networks, and no step makes it smaller. Displacements above a tenth of the input are told, once per model.
+on fresh smooth networks, and no step makes it smaller. Displacements above a tenth of the input get one warning per model.
 """
 
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ from inputgrad.torch_internals.functorch import is_transformed
 
 DETACHING = {torch.detach, Tensor.detach, Tensor.data.__get__}  # type: ignore[attr-defined]  # the stubs do not know the descriptor
 
-_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]  # a descriptor of C, declared as a Tensor
 
 
 class NoGradRegion:

@@ -37,7 +37,7 @@ class Split(Settings):
 
 
 class CsvFile(Split):
-    """A CSV file: ``path``, the column ``target``, and whether its values are classes or numbers; by default a guess, which is told."""
+    """A CSV file: ``path``, the column ``target``, and whether its values are classes or numbers. By default the command guesses, and says so."""
 
     path: str = Field(min_length=1)
     target: str

@@ -43,7 +43,7 @@ def measured(assembly: Assembly, epochs: list[Epoch], before: tuple[float, list[
 
 
 def try_out(assembly: Assembly) -> None:
-    """Take the scores that will be measured of one sample, so that what is wrong with them is told before the training. Raises `StudyError`."""
+    """Measure one sample before the training, so that a measure that fails does so at once. Raises `StudyError`."""
     try:
         term, of = _direction_term(assembly), _score(assembly)
         if assembly.data.is_image:

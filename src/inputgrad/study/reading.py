@@ -1,4 +1,4 @@
-"""What is told while a long file is read: how far, how many lines, how fast. Nothing for files that are read at once.
+"""Progress of reading a long file: how far, how many lines, how fast. Nothing for files that are read at once.
 
 Knows lines and a clock; who listens says so with `told_to`.
 """
@@ -19,7 +19,7 @@ _listener: ContextVar[Callable[[str], None]] = ContextVar("_listener", default=l
 
 @contextmanager
 def told_to(say: Callable[[str], None]) -> Iterator[None]:
-    """``say`` gets what is told about the files that are read in this block."""
+    """Call ``say`` with the progress of each file that is read in this block."""
     token = _listener.set(say)
     try:
         yield
@@ -45,5 +45,5 @@ def lines(path: str, file: TextIO) -> Iterator[str]:
 
 
 def _share(seen: int, size: int) -> str:
-    """Letters count as bytes here, so that a file of other letters than ASCII is told a little late."""
+    """Counts letters as bytes, so the progress of a file with non-ASCII letters lags a little."""
     return f"{min(seen / size, 1):.0%} of {size / 2**20:,.0f} MiB" if size else f"{seen / 2**20:,.0f} MiB"

@@ -65,7 +65,7 @@ class TermClass(ABCMeta):
 
 
 def _of_a_batch(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The term's formula, which takes a batch and nothing else: ``term(model, inputs, target)`` is told as a mistake."""
+    """The term's formula, which takes a batch and nothing else: ``term(model, inputs, target)`` raises an error that says what to write."""
 
     @functools.wraps(call)
     def checked(self: Any, *arguments: Any, **named: Any) -> Any:

@@ -82,8 +82,8 @@ def switch_on() -> torch.device:
     for name in ("convolution_overrideable", "convolution_backward_overrideable"):
         own.impl(name, partial(_run, getattr(torch.ops.aten, name).default), "PrivateUse1")
     _KEPT.extend((library, own))
-    torch.UntypedStorage.clone = _cloned  # type: ignore[method-assign]
-    torch.Generator = _Generator  # type: ignore[misc,assignment]
+    torch.UntypedStorage.clone = _cloned
+    torch.Generator = _Generator
     return DEVICE
 
 

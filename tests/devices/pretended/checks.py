@@ -93,7 +93,7 @@ def held_labels_and_directions_are_moved_once() -> None:
     labels, direction, weights = torch.rand(5, 2), torch.rand(2), torch.rand(5)
     terms = [ig.GradientMatch(labels), ig.DirectionMatch(direction, mask=weights > 0.3)]
     for term in terms:
-        assert compared(lambda term=term: ig.InputGradientLoss("mse", term)) == []  # type: ignore[misc]
+        assert compared(lambda term=term: ig.InputGradientLoss("mse", term)) == []
 
 
 @check
@@ -124,10 +124,10 @@ def adaptive_weights_wait_for_nothing() -> None:
     criterion = nn.MSELoss() + ig.GradientNorm()
     model = smooth().to(backend.DEVICE)
     x, y = (z.to(backend.DEVICE) for z in batch())
-    shared = [*model[0].parameters()]  # type: ignore[index]
+    shared = [*model[0].parameters()]
     for weights in (ig.adaptive.ReLoBRaLo(criterion), ig.adaptive.GradNorm(criterion), ig.adaptive.GradientAnnealing(criterion, "base", every=1)):
         given = () if isinstance(weights, ig.adaptive.ReLoBRaLo) else (shared,)
-        assert events_of_the_last(lambda w=weights, given=given: w(criterion.losses(model, x, y), *given).backward()) == []  # type: ignore[misc]
+        assert events_of_the_last(lambda w=weights, given=given: w(criterion.losses(model, x, y), *given).backward()) == []
 
 
 @contextlib.contextmanager
@@ -147,7 +147,7 @@ def a_device_without_float64_serves_every_engine() -> None:
         assert not devices.has_float64(backend.DEVICE)
         for engine in ("auto", "double_backward", "reverse_over_forward", "finite_difference", "weight_as_step"):
             tolerance = 3e-3 if engine in ("finite_difference", "weight_as_step") else 1e-5
-            compared(lambda engine=engine: ig.InputGradientLoss("mse", 0.3 * ig.GradientNorm(of="loss"), engine=engine), tolerance=tolerance)  # type: ignore[misc]
+            compared(lambda engine=engine: ig.InputGradientLoss("mse", 0.3 * ig.GradientNorm(of="loss"), engine=engine), tolerance=tolerance)
 
 
 @slow
@@ -197,7 +197,7 @@ def passes_share_the_draws_of_every_device_that_the_model_is_on() -> None:
 def operators_wait_for_nothing() -> None:
     model, x = smooth(2).to(backend.DEVICE), batch()[0].to(backend.DEVICE)
     for operator in (ig.operators.laplacian, ig.operators.divergence, ig.operators.jacobian):
-        assert events_of_the_last(lambda operator=operator: operator(model, x)) == []  # type: ignore[misc]
+        assert events_of_the_last(lambda operator=operator: operator(model, x)) == []
 
 
 @slow

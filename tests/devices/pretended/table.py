@@ -48,8 +48,8 @@ def of_catalogue() -> Iterator[Trial]:
             for engine in ENGINES:
                 yield Trial(
                     f"{entry.name}-{engine}",
-                    lambda entry=entry: harness.made(entry, entry.models[0]),  # type: ignore[misc]
-                    lambda entry=entry, engine=engine: ig.InputGradientLoss(entry.base, entry.terms(), engine=engine),  # type: ignore[misc]
+                    lambda entry=entry: harness.made(entry, entry.models[0]),
+                    lambda entry=entry, engine=engine: ig.InputGradientLoss(entry.base, entry.terms(), engine=engine),
                 )
 
 
@@ -60,8 +60,8 @@ def of_cases() -> Iterator[Trial]:
             if case.specimen.name not in LIMITS.get(engine, {}):
                 yield Trial(
                     f"{case.name}-{engine}",
-                    lambda case=case: (case.specimen.make(), case.specimen.data(case.size), case.target()),  # type: ignore[misc]
-                    lambda case=case, engine=engine: case.criterion(engine),  # type: ignore[misc]
+                    lambda case=case: (case.specimen.make(), case.specimen.data(case.size), case.target()),
+                    lambda case=case, engine=engine: case.criterion(engine),
                 )
 
 

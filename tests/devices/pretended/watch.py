@@ -52,7 +52,7 @@ def _place() -> str:
             return f"{Path(file).relative_to(_INSIDE).as_posix()}:{frame.f_code.co_name}"
         if not outermost and "/torch/" not in file and not file.startswith(str(Path(__file__).parent)):
             outermost = f"{Path(file).name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return outermost or "(backward)"
 
 
