@@ -74,7 +74,7 @@ def places(paths: list[Path], phrase: str) -> list[str]:
     found = []
     for path in paths:
         text = path.read_text(encoding="utf-8")
-        for match in re.finditer(phrase, prose(text) if path.suffix == ".md" else text):
+        for match in re.finditer(phrase, re.sub(r"\s+", " ", prose(text) if path.suffix == ".md" else text)):
             found.append(f"{path.relative_to(ROOT)}: …{match.string[max(0, match.start() - 30) : match.end() + 30]}…")
     return found
 
