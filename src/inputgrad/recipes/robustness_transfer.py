@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
+from inputgrad.devices import module_on
 from inputgrad.terms.base import TermSum
 from inputgrad.terms.gradient_discriminator import GradientDiscriminator, label_probability
 from inputgrad.terms.gradient_match import GradientMatch
@@ -34,7 +35,7 @@ def igam(weight: Weight = 2.0, *, teacher: nn.Module, discriminator: nn.Module, 
     from inputgrad.operators.functions import output_and_gradient  # the operators know the loss, which knows the terms
 
     def wanted(batch: Batch) -> Tensor:
-        return output_and_gradient(teacher, batch.inputs, of=label_probability, target=batch.target, wrt=wrt)[1]
+        return output_and_gradient(module_on(teacher, batch.device), batch.inputs, of=label_probability, target=batch.target, wrt=wrt)[1]
 
     adversary = 0.5 * GradientDiscriminator(discriminator, label_probability, wrt)
     return weight * adversary + match * GradientMatch(wanted, of=label_probability, wrt=wrt)

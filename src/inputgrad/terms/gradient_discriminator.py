@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from inputgrad.batch import Batch
+from inputgrad.devices import module_on
 from inputgrad.heads import Of
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
@@ -61,8 +62,9 @@ class GradientDiscriminator(Term):
 
     def __call__(self, batch: Batch) -> Tensor:
         gradient = batch.gradient(of=self.of, wrt=self.wrt)
-        constant = {name: value.detach() for name, value in self.discriminator.named_parameters()}
-        return -F.softplus(self._logits(functional_call(self.discriminator, constant, (gradient,)), gradient))
+        discriminator = module_on(self.discriminator, gradient.device)
+        constant = {name: value.detach() for name, value in discriminator.named_parameters()}
+        return -F.softplus(self._logits(functional_call(discriminator, constant, (gradient,)), gradient))
 
     def loss(self, model: nn.Module, teacher: nn.Module, inputs: Any, target: Any = None) -> Tensor:
         """The discriminator's own loss, the cross-entropy of telling ``teacher``'s gradients from ``model``'s; 0-d, constant in both of them.

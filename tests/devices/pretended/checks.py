@@ -104,6 +104,13 @@ def a_teacher_is_moved_once() -> None:
 
 
 @check
+def a_discriminator_of_gradients_is_moved_once() -> None:
+    discriminator = smooth()
+    assert compared(lambda: nn.MSELoss() + ig.GradientDiscriminator(discriminator, of="output")) == []
+    assert all(parameter.device.type == "cpu" for parameter in discriminator.parameters())
+
+
+@check
 def the_normalisation_of_differential_learning_is_moved_once() -> None:
     x, y = batch()
     data = ig.recipes.Differentials.of(x, y, torch.rand(5, 2))
