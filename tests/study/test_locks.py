@@ -1,5 +1,6 @@
 """One run, one writer: what a second command is told, what a killed one leaves behind, and readers who never find half a file."""
 
+import io
 import json
 import os
 import signal
@@ -90,6 +91,31 @@ def test_a_lock_that_was_removed_while_it_was_waited_for(tmp_path, monkeypatch):
     with locks.held(tmp_path), pytest.raises(StudyError, match="another run is writing there"), locks.held(tmp_path):
         pass
     assert removed == [None]
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_an_interruption_in_the_middle_of_a_checkpoint_stays_one(tmp_path, number):
+    """torch closes its archive on the way out and complains of that: it was told as a disk that is full, with status 1."""
+
+    class Interrupted(io.FileIO):
+        written = 0
+
+        def write(self, data):
+            self.written += 1
+            if self.written == number:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    def write(beside):
+        with Interrupted(beside, "wb") as file:
+            torch.save({"model": torch.zeros(64, 64)}, file)
+
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt):
+        writing.replaced(path, write)
+    assert path.read_bytes() == b"before"
+    assert [found.name for found in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_readers_never_find_half_a_file(tmp_path):

@@ -39,6 +39,8 @@ def replaced(path: Path, write: Callable[[Path], object]) -> None:
         synchronised(beside)
         beside.replace(path)
     except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
+        if isinstance(error.__context__, KeyboardInterrupt):  # and an interruption in the middle of its archive
+            raise error.__context__ from None
         kept = "what stood there before is whole" if _exists(path) else "nothing stands there"
         raise StudyError(f"{path} could not be written ({why(error)}); {kept}. Make room or choose another --out, and give the same command again") from error
     finally:
