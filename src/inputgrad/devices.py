@@ -6,6 +6,7 @@ Knows only what is remembered of a tensor (`memory`). Only public parts of torch
 import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from itertools import islice
 from typing import Any
 
 import torch
@@ -72,6 +73,29 @@ def numbers(scalars: Sequence[Tensor]) -> list[float]:
     if len({scalar.device for scalar in scalars}) > 1:
         return [float(scalar) for scalar in scalars]
     return torch.stack([wide(scalar) for scalar in scalars]).tolist() if scalars else []
+
+
+class Reading:
+    """0-d tensors to be read as numbers; those of several readings are read in one transfer (`read_together`)."""
+
+    def __init__(self, scalars: Sequence[Tensor]) -> None:
+        self._scalars = scalars
+        self._numbers: list[float] | None = None
+
+    def numbers(self) -> list[float]:
+        """As floats; a device is waited for, unless they have been read already."""
+        if self._numbers is None:
+            read_together([self])
+        assert self._numbers is not None
+        return self._numbers
+
+
+def read_together(readings: Sequence[Reading]) -> None:
+    """Read what has not been read yet. A device is waited for once."""
+    waiting = [reading for reading in readings if reading._numbers is None]
+    found = iter(numbers([scalar for reading in waiting for scalar in reading._scalars]))
+    for reading in waiting:
+        reading._numbers = list(islice(found, len(reading._scalars)))
 
 
 def joint_length(tensors: Sequence[Tensor]) -> float:

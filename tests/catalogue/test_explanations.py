@@ -57,7 +57,7 @@ def everything(output: Tensor) -> Tensor:
 
 def masks(x: Tensor) -> Tensor:
     """Irrelevant features: about a third, others in each sample."""
-    return (torch.arange(x.numel()).reshape(x.shape) * 7 % 11 < 4).to(x)
+    return (torch.arange(x.numel(), device=x.device).reshape(x.shape) * 7 % 11 < 4).to(x)
 
 
 # right for the right reasons

@@ -63,7 +63,7 @@ def strained_molecules(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
 
 def gammas(x: Tensor) -> Tensor:
     """Labels of the diagonal alone, one of them missing."""
-    labels = torch.full((len(x), zoo.FEATURES, zoo.FEATURES), NAN, dtype=torch.float64)
+    labels = torch.full((len(x), zoo.FEATURES, zoo.FEATURES), NAN, dtype=torch.float64, device=x.device)
     labels.diagonal(dim1=1, dim2=2).copy_(torch.cos(3 * x))
     labels[1, 2, 2] = NAN
     return labels
@@ -78,12 +78,12 @@ def of_the_diagonal(model: nn.Module, x: Tensor, y: Any) -> Tensor:
 
 
 def of_two_rows(model: nn.Module, x: Tensor, y: Any) -> Tensor:
-    wanted = torch.linspace(-1, 1, zoo.FEATURES**2, dtype=torch.float64).reshape(zoo.FEATURES, zoo.FEATURES)
+    wanted = torch.linspace(-1, 1, zoo.FEATURES**2, dtype=torch.float64, device=x.device).reshape(zoo.FEATURES, zoo.FEATURES)
     return ((second(model, x) - wanted)[:, [3, 0]].abs() * 2).sum((1, 2)).mean()
 
 
 def full(x: Tensor) -> Tensor:
-    return torch.linspace(-1, 1, zoo.FEATURES**2, dtype=torch.float64).reshape(zoo.FEATURES, zoo.FEATURES)
+    return torch.linspace(-1, 1, zoo.FEATURES**2, dtype=torch.float64, device=x.device).reshape(zoo.FEATURES, zoo.FEATURES)
 
 
 def teacher(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:

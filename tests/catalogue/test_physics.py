@@ -44,7 +44,7 @@ class Flat(Pairs):
 class FlatPeriodic(Pairs):
     def forward(self, positions: Tensor, cell: Tensor, index: Tensor) -> Tensor:
         together = index[:, None] == index
-        shifts = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3).to(positions)
+        shifts = torch.cartesian_prod(*[torch.arange(-1, 2, device=positions.device)] * 3).to(positions)
         gap = positions[:, None, None] - positions[:, None] - (shifts @ cell[index])[:, None]  # [atom, atom, image, 3]
         self_pair = torch.eye(len(index), dtype=torch.bool, device=positions.device)[..., None] & (shifts == 0).all(1)
         energies = torch.where(together[..., None] & ~self_pair, self.pair_energies(gap), 0).sum((1, 2))
@@ -59,7 +59,7 @@ class Padded(Pairs):
 
 class Periodic(Pairs):
     def forward(self, positions: Tensor, cell: Tensor) -> Tensor:
-        shifts = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3).to(positions)
+        shifts = torch.cartesian_prod(*[torch.arange(-1, 2, device=positions.device)] * 3).to(positions)
         gap = (positions[:, :, None] - positions[:, None])[:, :, :, None] - (shifts @ cell)[:, None, None]
         self_pair = torch.eye(positions.shape[1], dtype=torch.bool, device=positions.device)[..., None] & (shifts == 0).all(1)
         return torch.where(self_pair, 0, self.pair_energies(gap)).sum((1, 2, 3))

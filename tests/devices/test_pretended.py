@@ -19,10 +19,6 @@ NAMED = {
     "wait: to the CPU (devices.py:numbers)": "differences: how far to displace the inputs hangs on their length and on that of the direction, read at once",
 }
 """What an ordinary step may wait for, and why. All other steps wait for nothing."""
-GIVEN_ANEW = {
-    "copy: to the device (devices.py:moved_once)": ("HessianMatch",),
-}
-"""Copies that a case asks for itself: its callable gives a new tensor of the CPU at each step."""
 TOLERANCE = {"finite_difference": 1e-6, "auto": 1e-6}
 EXACT = 1e-9
 NOT_THERE = ("recurrent",)
@@ -45,8 +41,7 @@ def wrong(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _is_right(line: dict[str, Any]) -> bool:
     if line.get("refused"):
         return True
-    named = {*NAMED, *(event for event, cases in GIVEN_ANEW.items() if line["case"].startswith(cases))}
-    return "error" not in line and line["off"] <= TOLERANCE.get(line["case"].rsplit("-", 1)[-1], EXACT) and set(line["events"]) <= named
+    return "error" not in line and line["off"] <= TOLERANCE.get(line["case"].rsplit("-", 1)[-1], EXACT) and set(line["events"]) <= set(NAMED)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import inputgrad as ig
-from inputgrad.engines import Compiled
+from inputgrad.engines import Compiled, FiniteDifference, WeightAsStep
 from tests.cases import ROWS, TERMS, Case, Row
 from tests.devices.waits import counted
 from tests.zoo import ZOO
@@ -57,9 +57,18 @@ def test_nor_does_a_compiled_step(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("row", SECOND_ORDER, ids=lambda row: row.name)
 def test_a_step_of_differences_waits_once(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the size of the displacement; where base loss and term share passes also for what of the base loss is left."""
-    most = 2 if row.name in ("norm_of_loss", "norm_of_entropy") else 1
-    assert all(sum(step.values()) <= most for step in waits(Case(MLP, (row,)), "finite_difference", monkeypatch))
+    """For the size of the displacement; where base loss and term share passes, for what of the base loss is left in the same transfer."""
+    assert all(sum(step.values()) <= 1 for step in waits(Case(MLP, (row,)), "finite_difference", monkeypatch))
+
+
+@pytest.mark.parametrize("engine", [FiniteDifference("one_sided"), WeightAsStep(largest=10.0)], ids=lambda engine: engine.name)
+def test_nor_more_than_once_do_a_one_sided_one_and_the_weight_as_step(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(sum(step.values()) <= 1 for step in waits(Case(MLP, (ROWS["norm_of_loss"],)), engine, monkeypatch))
+
+
+def test_nor_does_one_of_several_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ROWS["norm_of_loss"], ROWS["norm_squared"]
+    assert all(sum(step.values()) <= 1 for step in waits(Case(MLP, rows), "finite_difference", monkeypatch))
 
 
 @pytest.mark.parametrize(

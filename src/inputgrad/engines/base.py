@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import Reading
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -58,6 +59,7 @@ class Linearization:
     gradient: one detached tensor per variable, ``[N, ...]`` as the variable, or ``[N, K, ...]`` for a head of K rows.
     same_pass: v -> the share of ⟨v, g⟩ that the pass at the place itself carries in its graph, 0-d; None where that pass has no share.
     extra_passes: (v, c) -> the remaining shares, made one at a time as they are asked for.
+    asks: v -> the numbers that the shares look at, such as a length of v: asked for first, so that those of a whole step are read in one transfer.
     takes_base_loss: whether these shares add up to ⟨v, g⟩ + c·Σ_n s_n, the base loss taken along; c is 0 where they do not.
     The values of the shares may be anything; their parameter gradients count.
     """
@@ -65,6 +67,7 @@ class Linearization:
     gradient: tuple[Tensor, ...]
     same_pass: Callable[[Cotangents], Tensor] | None = None
     extra_passes: Callable[[Cotangents, float], Iterable[Share]] | None = None
+    asks: Callable[[Cotangents], Reading] | None = None
     takes_base_loss: bool = False
 
     @property

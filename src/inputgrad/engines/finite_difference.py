@@ -21,6 +21,7 @@ G = ∂Σs/∂θ, and with G' = ∂Σs(z + hv)/∂θ the gradient of the whole l
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -31,7 +32,7 @@ from inputgrad.engines.difference_error import by_doubling, estimated_error, par
 from inputgrad.errors import EngineError, nearest
 from inputgrad.heads import Score
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, norms_of_inputs_and_rows, score_at_displacement, sum_of_scores
+from inputgrad.passes.displaced import FrozenBranches, Norms, check_run_again, score_at_displacement, sum_of_scores
 from inputgrad.passes.first_derivative import check_first_derivative, step_refinement
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.in_chunks import sketch
@@ -50,6 +51,7 @@ PASSES: dict[str, tuple[tuple[int, float], ...]] = {
 """Scheme -> its displaced passes: the multiple of h, and what its score is multiplied by, over h."""
 SamePass = Callable[[Cotangents], Tensor]
 ExtraPasses = Callable[[Cotangents, float], Iterator[Share]]
+Asks = Callable[[Cotangents], Norms]
 ERROR_ORDER = {"one_sided": 1, "central": 2, "richardson": 4}
 """Scheme -> k, where its error is of order h^k."""
 
@@ -113,17 +115,22 @@ class FiniteDifference(Engine):
         dtypes = self._dtypes(request.forward, request.score)
         check_first_derivative(self, request.forward, request.score, scored, dict(zip(request.wrt, gradient, strict=True)), rounding(dtypes))
 
-    def _shares(self, request: GradientRequest, scored: FrozenBranches) -> tuple[SamePass | None, ExtraPasses]:
+    def _shares(self, request: GradientRequest, scored: FrozenBranches) -> tuple[SamePass | None, ExtraPasses, Asks]:
         forward, wrt = request.forward, request.wrt
         here = scored(forward.values().output)
-        count, zero = (here.shape[1] if here.dim() == 2 else None), here.new_zeros(())
+        numbers, zero = (range(here.shape[1]) if here.dim() == 2 else (None,)), here.new_zeros(())
         primal_scores = scored(forward.primal().output) if self.scheme == "one_sided" else None  # its graph is not held without need
         dtypes = self._dtypes(forward, request.score)
 
+        def directions(v: Cotangents) -> list[dict[Key, Tensor]]:
+            return [dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True)) for row in numbers]
+
+        @lru_cache(maxsize=1)
+        def norms(v: Cotangents) -> Norms:
+            return _norms(forward, directions(v))
+
         def rows(v: Cotangents) -> Iterator[tuple[int | None, dict[Key, Tensor], float]]:
-            numbers = range(count) if count is not None else (None,)
-            directions = [dict(zip(wrt, (part if row is None else part[:, row] for part in v), strict=True)) for row in numbers]
-            return zip(numbers, directions, self._steps(forward, directions, dtypes, request.score), strict=True)
+            return zip(numbers, directions(v), self._steps(forward, norms(v), dtypes, request.score), strict=True)
 
         def same_pass(v: Cotangents) -> Tensor:
             shares = [sum_of_scores(primal_scores, row) / -h for row, _, h in rows(v) if h] if primal_scores is not None else []
@@ -132,11 +139,11 @@ class FiniteDifference(Engine):
         def extra_passes(v: Cotangents, _c: float) -> Iterator[Share]:
             if request.immediate:
                 forward.let_go()
-            for row, directions, h in rows(v):
+            for row, direction, h in rows(v):
                 for multiple, weight in PASSES[self.scheme] if h or forward.placement.is_fsdp else ():  # shards are gathered by all processes or by none
-                    yield score_at_displacement(forward, scored, directions, multiple * h, row) * (weight / h if h else 0.0)
+                    yield score_at_displacement(forward, scored, direction, multiple * h, row) * (weight / h if h else 0.0)
 
-        return (same_pass if self.scheme == "one_sided" else None), extra_passes
+        return (same_pass if self.scheme == "one_sided" else None), extra_passes, norms
 
     def _with_base_loss(self, request: GradientRequest, scored: FrozenBranches) -> Linearization | None:
         """One backward pass at z for both g and G, where all leaf gradients are collected at once; None where that is not possible."""
@@ -148,15 +155,19 @@ class FiniteDifference(Engine):
             forward.free_graph()
         self._check(request, scored, both.inputs)
 
+        @lru_cache(maxsize=1)
+        def norms(v: Cotangents) -> Norms:
+            return _norms(forward, [dict(zip(request.wrt, v, strict=True))])
+
         def extra_passes(v: Cotangents, c: float) -> Iterator[Share]:
             forward.free_graph()
             directions = dict(zip(request.wrt, v, strict=True))
-            (h,) = self._steps(forward, [directions], dtypes, request.score)
+            (h,) = self._steps(forward, norms(v), dtypes, request.score)
             yield KnownGradients(both.times(c - 1 / h if h and self.scheme == "one_sided" else c))
             for multiple, weight in PASSES[self.scheme] if h else ():
                 yield score_at_displacement(forward, scored, directions, multiple * h) * (weight / h)
 
-        return Linearization(both.inputs, extra_passes=extra_passes, takes_base_loss=True)
+        return Linearization(both.inputs, extra_passes=extra_passes, asks=norms, takes_base_loss=True)
 
     def estimate(self, criterion: Any, model: nn.Module, inputs: Any, target: Any = None) -> float:
         """The relative error of the terms' parameter gradient on this batch, from that at the doubled step. Sets no ``.grad``.
@@ -192,15 +203,13 @@ class FiniteDifference(Engine):
             dtypes.add(torch.get_autocast_dtype(here.output.device.type))
         return dtypes
 
-    def _steps(self, forward: ForwardPass, rows: list[dict[Key, Tensor]], dtypes: Iterable[torch.dtype], score: Score) -> list[float]:
+    def _steps(self, forward: ForwardPass, norms: Norms, dtypes: Iterable[torch.dtype], score: Score) -> list[float]:
         """h for each row of directions; 0 where they are zero."""
-        here = forward.values()
-        variables = [here.variables[key].detach() for key in rows[0]]
-        size, lengths = norms_of_inputs_and_rows(variables, [list(v.values()) for v in rows])
+        size, lengths = norms.of_inputs_and_rows()
         if not any(lengths):
             return lengths
         if size == 0:  # a virtual zero variable, such as a strain: its unit is 1
-            size = sum(z.numel() for z in variables) ** 0.5
+            size = norms.numel**0.5
         refinement = step_refinement(forward, score) if self.step is None else 1.0
         unit = self.step_factor * refinement * self._fraction(dtypes) * size
         return [unit / length if length else 0.0 for length in lengths]
@@ -210,6 +219,11 @@ class FiniteDifference(Engine):
             return self.step
         e = rounding(dtypes)
         return {"one_sided": e**0.5, "central": e ** (1 / 3) / 2, "richardson": (e / 12) ** (1 / 5) / 2}[self.scheme]
+
+
+def _norms(forward: ForwardPass, rows: list[dict[Key, Tensor]]) -> Norms:
+    here = forward.values()
+    return Norms([here.variables[key].detach() for key in rows[0]], [list(v.values()) for v in rows])
 
 
 _USABLE, _USABLE_IN_HALF = 0.05, 0.5

@@ -18,6 +18,7 @@ on fresh smooth networks, and no step makes it smaller. Displacements above a te
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -26,19 +27,19 @@ from inputgrad.engines.base import Cotangents, Engine, GradientRequest, Lineariz
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.displaced import FrozenBranches, check_run_again, norms_of_inputs_and_rows, score_at_displacement
+from inputgrad.passes.displaced import FrozenBranches, Norms, check_run_again, score_at_displacement
 from inputgrad.passes.first_derivative import check_first_derivative
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.rounding import dtypes_inside, rounding
-from inputgrad.variables import Key
 
 _ONE_GRADIENT_ALONE = (
     "engine 'weight_as_step' supports one input gradient alone: of=\"loss\", at the batch's own inputs, on the whole batch, with a base loss that is "
     "a multiple of the sum of the samples' own losses (a mean). Only there does the base loss's gradient "
     "cancel against that of the difference; here it does not (the score is {head}). Take engine='finite_difference' or an exact one"
 )
+_LARGE = "large displacement"
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,26 @@ class WeightAsStep(Engine):
         if forward.may_free_graph:
             forward.free_graph()
 
+        @lru_cache(maxsize=1)
+        def norms(v: Cotangents) -> Norms:
+            if _LARGE in memory(forward.model).warned:
+                return Norms([], [])
+            return Norms([here.variables[key].detach() for key in wrt], [list(v)])
+
         def extra_passes(v: Cotangents, c: float) -> Iterator[Tensor]:
             forward.free_graph()
             if c == 0:
                 raise EngineError("engine 'weight_as_step' needs a base loss that pulls at the output: here its gradient is zero")
             directions = dict(zip(wrt, v, strict=True))
-            self._tell_if_large(forward, directions, c)
+            self._tell_if_large(forward, norms(v), c)
             yield c * score_at_displacement(forward, scored, directions, 1 / c)
 
-        return Linearization(gradient, extra_passes=extra_passes, takes_base_loss=True)
+        return Linearization(gradient, extra_passes=extra_passes, asks=norms, takes_base_loss=True)
 
-    def _tell_if_large(self, forward: ForwardPass, v: dict[Key, Tensor], c: float) -> None:
-        known = memory(forward.model)
-        if "large displacement" in known.warned:
-            return
-        size, (moved,) = norms_of_inputs_and_rows([forward.values().variables[key].detach() for key in v], [list(v.values())])
-        fraction = moved / abs(c) / size if size else 0.0
-        if fraction > self.largest and known.once("large displacement"):
+    def _tell_if_large(self, forward: ForwardPass, norms: Norms, c: float) -> None:
+        size, moved = norms.of_inputs_and_rows()
+        fraction = moved[0] / abs(c) / size if size and moved else 0.0
+        if fraction > self.largest and memory(forward.model).once(_LARGE):
             warn(
                 f"engine 'weight_as_step': the weight of the terms displaces the inputs by {fraction:.0%} of their norm, a coarse step: the error of the "
                 "terms' gradient may be as large as itself. Take a smaller weight, or engine='finite_difference'"

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from inputgrad.devices import joint_length, length, numbers
+from inputgrad.devices import Reading, joint_length, length
 from inputgrad.errors import EngineError, warn
 from inputgrad.heads import Score
 from inputgrad.memory import memory
@@ -85,12 +85,21 @@ def input_norm(variables: list[Tensor]) -> float:
     return joint_length(_finite(variables))
 
 
-def norms_of_inputs_and_rows(variables: list[Tensor], rows: list[list[Tensor]]) -> tuple[float, list[float]]:
-    """`input_norm`, and the joint norm of each row of directions. A device is waited for once."""
-    together = [_finite(variables), *rows]
-    found = iter(numbers([length(tensor) for tensors in together for tensor in tensors]))
-    size, *lengths = [math.hypot(*islice(found, len(tensors))) for tensors in together]
-    return size, lengths
+class Norms(Reading):
+    """`input_norm`, and the joint norm of each row of directions."""
+
+    def __init__(self, variables: list[Tensor], rows: list[list[Tensor]]) -> None:
+        together = [_finite(variables), *rows]
+        self.numel = sum(z.numel() for z in variables)
+        """How many numbers the inputs have."""
+        self._counts = [len(tensors) for tensors in together]
+        super().__init__([length(tensor) for tensors in together for tensor in tensors])
+
+    def of_inputs_and_rows(self) -> tuple[float, list[float]]:
+        """Both as numbers."""
+        found = iter(self.numbers())
+        size, *lengths = [math.hypot(*islice(found, count)) for count in self._counts]
+        return size, lengths
 
 
 def _finite(variables: list[Tensor]) -> list[Tensor]:

@@ -3,16 +3,18 @@
 The value's cotangents are read at the detached output and gradients; the passes of the model carry them on. Must not know terms.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor
 
+from inputgrad.devices import Reading, read_together
 from inputgrad.engines.base import Cotangents, KnownGradients, Linearization
 from inputgrad.step.evaluation import Evaluation
 from inputgrad.step.parameter_gradients import parameter_gradients
+from inputgrad.step.shared_base_loss import Split
 from inputgrad.step.surrogate_gradient import SurrogateGradient
 from inputgrad.torch_internals.autograd_graph import is_reentrant, leaves_of
 from inputgrad.torch_internals.gradient_hooks import handed_over, has_accumulation_hooks, has_gradient_hooks
@@ -43,6 +45,37 @@ class PendingCotangents:
                 yield list(share.leaves) if isinstance(share, KnownGradients) else [(share, None)]
 
 
+@dataclass(frozen=True)
+class AskedCotangents:
+    """The cotangents of one evaluation before their numbers are read: at its outputs in their graph (None for none), and at its input gradients.
+
+    split: that at the first output in two parts, of which the last engine to share a pass with the base loss takes one along.
+    """
+
+    outputs: Callable[[], Sequence[Tensor]]
+    at_outputs: list[Tensor | None]
+    gradients: list[tuple[Linearization, Cotangents]]
+    split: tuple[Linearization, Split] | None = None
+
+    def readings(self) -> list[Reading]:
+        """What is to be known as numbers."""
+        asked = [linearization.asks(v) for linearization, v in self.gradients if linearization.asks]
+        return [*asked, *([self.split[1].reading] if self.split else [])]
+
+    def answered(self) -> PendingCotangents:
+        """What has to go on."""
+        times, at_outputs = 0.0, self.at_outputs
+        if self.split is not None:
+            times, left = self.split[1].parts()
+            at_outputs = [left, *at_outputs[1:]]
+        shared = self.split[0] if self.split else None
+        gradients = [(linearization, v, times if linearization is shared else 0.0) for linearization, v in self.gradients]
+        if all(cotangent is None for cotangent in at_outputs):
+            return PendingCotangents([], gradients)
+        roots = zip(self.outputs(), at_outputs, strict=True)
+        return PendingCotangents([(output, cotangent) for output, cotangent in roots if cotangent is not None and output.requires_grad], gradients)
+
+
 class PullBack:
     """From values of one evaluation, and of the shares of its batch, to the leaves."""
 
@@ -54,7 +87,7 @@ class PullBack:
     def attach(self, value: Tensor) -> Tensor:
         """``value``, whose backward pass goes on to the parameters."""
         one = torch.ones((), dtype=value.dtype, device=value.device)
-        pending = [_pending(evaluation, value) for evaluation in self._evaluations]
+        pending = self._pending(value)
         roots = chain.from_iterable(chain(cotangents.same_pass(), *cotangents.extra_passes()) for cotangents in pending)
         pairs = [(tensor, one if cotangent is None else cotangent) for tensor, cotangent in roots if tensor.requires_grad]
         if not pairs and not value.requires_grad:  # constant by itself: its backward pass has nothing to do, and may be called all the same
@@ -95,9 +128,15 @@ class PullBack:
                     torch.autograd.grad(tensors, list(sources), cotangents, allow_unused=True)
         return totals
 
+    def _pending(self, value: Tensor) -> list["PendingCotangents"]:
+        """The cotangents of each evaluation; what is to be known of them is read in one transfer."""
+        asked = [_asked(evaluation, value) for evaluation in self._evaluations]
+        read_together([reading for cotangents in asked for reading in cotangents.readings()])
+        return [cotangents.answered() for cotangents in asked]
+
     def _passes(self, value: Tensor) -> Iterator[Roots]:
         """Where the backward passes of a value start, those of the places themselves first."""
-        pending = [_pending(evaluation, value) for evaluation in self._evaluations]
+        pending = self._pending(value)
         first: Roots = [(self._placement.finish(value, self._state.output), None)]
         first += chain.from_iterable(cotangents.same_pass() for cotangents in pending)
         return chain([first], *(cotangents.extra_passes() for cotangents in pending))
@@ -139,24 +178,22 @@ def _that_require_grad(roots: Roots) -> tuple[list[Tensor], list[Tensor | None]]
     return [tensor for tensor, _ in kept], [None if cotangent is None else cotangent.to(tensor.dtype) for tensor, cotangent in kept]
 
 
-def _pending(evaluation: Evaluation, value: Tensor) -> PendingCotangents:
+def _asked(evaluation: Evaluation, value: Tensor) -> AskedCotangents:
     """The cotangents of ``value`` at the output and at each input gradient of one evaluation."""
     outputs, groups = evaluation.outputs.leaves(), evaluation.trained_gradients()
     leaves = [*outputs, *(leaf for group in groups for leaf in group.leaves)]
     if not value.requires_grad or not leaves:
-        return PendingCotangents([], [])
+        return AskedCotangents(evaluation.outputs.in_graph, [], [])
     cotangents = iter(torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True))
     at_outputs: list[Tensor | None] = [next(cotangents) for _ in outputs]
-    gradients: list[tuple[Linearization, Cotangents, float]] = []
+    gradients: list[tuple[Linearization, Cotangents]] = []
+    split: tuple[Linearization, Split] | None = None
     for group in groups:
         parts = [next(cotangents) for _ in group.leaves]
         if any(part is not None for part in parts):
-            v = tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True))
-            c = 0.0
+            gradients.append(
+                (group.linearization, tuple(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(group.leaves, parts, strict=True)))
+            )
             if evaluation.shared_base is not None and evaluation.shared_base.linearization is group.linearization:
-                c, at_outputs[0] = evaluation.shared_base.split(value, at_outputs[0])
-            gradients.append((group.linearization, v, c))
-    if all(cotangent is None for cotangent in at_outputs):
-        return PendingCotangents([], gradients)
-    roots = zip(evaluation.outputs.in_graph(), at_outputs, strict=True)
-    return PendingCotangents([(output, cotangent) for output, cotangent in roots if cotangent is not None and output.requires_grad], gradients)
+                split = group.linearization, evaluation.shared_base.split(value, at_outputs[0])
+    return AskedCotangents(evaluation.outputs.in_graph, at_outputs, gradients, split)

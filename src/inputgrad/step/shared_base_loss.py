@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inputgrad.devices import length, numbers, wide
+from inputgrad.devices import Reading, length, numbers, wide
 from inputgrad.engines.base import Linearization
 from inputgrad.heads import Score
 from inputgrad.memory import memory
@@ -36,22 +36,35 @@ class SharedBaseLoss:
     multiple: Multiple
     base: Tensor
 
-    def split(self, value: Tensor, cotangent: Tensor | None) -> tuple[float, Tensor | None]:
-        """The multiple of Σs that the engine takes along for ``value``, and what the cotangent at the output holds beyond it; None for nothing."""
+    def split(self, value: Tensor, cotangent: Tensor | None) -> "Split":
+        """What the engine takes along of ``value``, whose cotangent at the output this is."""
         share = self._factor(value) * self.multiple.c
         taken = (wide(self.multiple.cotangent) * share).to(self.multiple.cotangent.dtype)  # a scaler's factor overflows float16
         left = -taken if cotangent is None else cotangent - taken
-        times, beyond, size = numbers([share, length(left), length(taken)])  # a device is waited for once
-        if not beyond > _ROUNDINGS * torch.finfo(taken.dtype).eps * size:
-            return times, None
-        self.multiple.unknow()
-        return times, left
+        return Split(Reading([share, length(left), length(taken)]), left, self.multiple.unknow)
 
     def _factor(self, value: Tensor) -> Tensor:
         """How often the base loss is in the value: once, or as often as a gradient scaler says. Once too where it is not there at all."""
         (factor,) = torch.autograd.grad(value, self.base, retain_graph=True, allow_unused=True, materialize_grads=True)
         factor = wide(factor.detach())  # torch 2.8's zeros of materialize_grads require a gradient
         return torch.where(factor == 0, 1.0, factor)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The cotangent at the output in two: a multiple of ∂Σs/∂y, and what is left."""
+
+    reading: Reading
+    left: Tensor
+    unknow: Callable[[], object]
+
+    def parts(self) -> tuple[float, Tensor | None]:
+        """The multiple of Σs that the engine takes along, and what the cotangent holds beyond it; None for nothing. A device is waited for, unless read."""
+        times, beyond, size = self.reading.numbers()
+        if not beyond > _ROUNDINGS * torch.finfo(self.left.dtype).eps * size:
+            return times, None
+        self.unknow()
+        return times, self.left
 
 
 def as_multiple(model: nn.Module, value: Tensor, score: Score, output: Tensor, leaf: Tensor) -> Multiple | None:
