@@ -91,6 +91,24 @@ def test_a_field_learns_what_it_is_asked_and_makes_one_pass_from_the_second_time
     same(equation(second), equation(first), model)
 
 
+def test_a_field_whose_first_request_is_of_second_order_makes_one_pass_at_once() -> None:
+    model, x = net(), points()
+    for ask in (lambda u: u.laplacian("x", "y") + u.d("t") + u.d("xt"), lambda u: u.biharmonic(), lambda u: u.d("xx") + u.d("yy")):
+        u = operators.field(model, x, names="xyt")
+        found = ask(u)
+        assert by_taylor(u)
+        with nested():
+            same(ask(operators.field(model, x, names="xyt")), found, model)
+
+
+def test_an_output_that_is_no_field_is_told_whatever_is_asked_first() -> None:
+    for _ in range(2):
+        u = operators.field(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Unflatten(1, (2, 2))).double(), points(), names="xyt")
+        for ask in (lambda: u.laplacian(), lambda: u.d("xx"), lambda: u.d("x"), lambda: u.value):
+            with pytest.raises(ValueError, match=r"a field's output must be \[N\] or \[N, C\]"):
+                ask()
+
+
 def test_what_was_not_asked_before_comes_by_reverse_mode_from_the_pass() -> None:
     model, x = net(), points()
     first, _, third = fields(model, x)

@@ -123,6 +123,7 @@ class Field:
     def _sum(self, orders: tuple[tuple[int, ...], ...]) -> Tensor:
         """The sum of derivatives; one that stands there twice counts twice."""
         self._coordinates.source.ask(("sum", orders))
+        self._value()  # checked
         summed = self._coordinates.source.sum(orders)
         if summed is not None:
             return self._own(summed)
@@ -182,11 +183,12 @@ class Field:
         return [self.names[index] for index in self._coordinates.order(names)] if names else list(self.names)
 
     def _derivative(self, order: tuple[int, ...]) -> Tensor:
+        value = self._value()
         if not order:
-            return self._value()
+            return value
         if order not in self._known and (brought := self._coordinates.source.derivative(order)) is not None:
             self._known[order] = self._own(brought)
-        elif order not in self._known and self._value().dim() == 2:
+        elif order not in self._known and value.dim() == 2:
             self._known[order] = torch.stack([part._derivative(order) for part in self], 1)
         elif order not in self._known:
             lower = [(order[:place] + order[place + 1 :], index) for place, index in enumerate(order)]
@@ -223,8 +225,8 @@ def make_field(source: FieldSource, names: Names | None, outputs: Names | None) 
     """A field from where it has its numbers, and their names; for inputs in a dict their own names are used."""
     coordinates = Coordinates(source, _own_names(source.keys) if names is None else names)
     made = Field(coordinates, names_or_none("outputs", outputs))
-    if source.opened is not None:
-        made.check(source.opened)
+    if outputs is not None and source.is_first:  # wrong names are told where they are written
+        made.check(source.open())
     return made
 
 

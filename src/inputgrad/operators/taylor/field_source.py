@@ -34,13 +34,18 @@ class FieldSource:
         self._plan: Plan | None = None
         self._requests: set[Request] | None = None
         self._learnt = _learnt(forward, kind) if forward is not None else Learnt()
-        if not self._learnt.by_first:
+        if forward is None:
             self._here = opened()
 
     @property
-    def opened(self) -> Tensor | None:
-        """The output where the pass has been made already; no request."""
-        return None if self._here is None else self._here[0]
+    def is_first(self) -> bool:
+        """Whether no field of this kind has been asked for anything yet."""
+        return not self._learnt.by_first
+
+    def open(self) -> Tensor:
+        """The output, of a pass without jets that is made now; no request."""
+        self._here = self._here or self._open()
+        return self._here[0]
 
     @property
     def by_taylor(self) -> bool:
@@ -55,7 +60,7 @@ class FieldSource:
         expected, self._requests = self._learnt.begin(request)
         if self._here is not None or self._forward is None:
             return
-        plan = planned(expected)
+        plan = planned(expected or frozenset((request,)))  # the first field of its kind has its first request to go by
         if plan is not None and self._by_taylor(self._forward, plan):
             return
         self._here = self._open()
