@@ -13,6 +13,7 @@ from inputgrad import operators
 from inputgrad.memory import memory
 from inputgrad.operators.taylor import field_source, questions
 from inputgrad.operators.taylor.trust import remembered
+from inputgrad.step.verifier import Verifier
 
 
 def net(inputs: int = 3, outputs: int = 1, kind: type[nn.Module] = nn.Tanh) -> nn.Module:
@@ -104,9 +105,31 @@ def test_a_field_whose_first_request_is_of_second_order_makes_one_pass_at_once()
 def test_an_output_that_is_no_field_is_told_whatever_is_asked_first() -> None:
     for _ in range(2):
         u = operators.field(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Unflatten(1, (2, 2))).double(), points(), names="xyt")
-        for ask in (lambda: u.laplacian(), lambda: u.d("xx"), lambda: u.d("x"), lambda: u.value):
+        for ask in (lambda u: u.laplacian(), lambda u: u.d("xx"), lambda u: u.d("x"), lambda u: u.value):
             with pytest.raises(ValueError, match=r"a field's output must be \[N\] or \[N, C\]"):
-                ask()
+                ask(u)
+
+
+def test_a_field_over_an_inner_modules_output_nests_each_time() -> None:
+    model, x = net(), points()
+    width = model[0].out_features
+    for _ in range(3):
+        u = operators.field(model, x, names=[f"h{number}" for number in range(width)], wrt="module:0")
+        hidden = model[0](x).detach().requires_grad_()
+        (first,) = torch.autograd.grad(model[1:](hidden).sum(), hidden, create_graph=True)
+        torch.testing.assert_close(u.d("h0", "h1"), torch.autograd.grad(first[:, 0].sum(), hidden)[0][:, 1])
+        assert not by_taylor(u)
+
+
+def test_the_check_of_the_first_step_replays_the_formulas_branches_beside_a_pass_on_jets(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = []
+    verify = Verifier.verify
+    monkeypatch.setattr(Verifier, "verify", lambda self, engine: outcomes.append(verify(self, engine)) or outcomes[-1])
+    for equation in (lambda u: torch.relu(u.laplacian("x") - u.d("t")) + u.value, lambda u: torch.where(u.d("t") > 0, u.d("xx"), u.value)):
+        model = nn.Sequential(nn.Linear(2, 20), nn.Hardswish(), nn.Linear(20, 20), nn.ELU(), nn.Linear(20, 1)).double()
+        ig.InputGradientLoss(None, ig.Residual(equation, "xt")).backward(model, points()[:, :2], None)
+        assert None in remembered(model).values()
+    assert [found.status for found in outcomes] == ["verified"] * 2
 
 
 def test_what_was_not_asked_before_comes_by_reverse_mode_from_the_pass() -> None:

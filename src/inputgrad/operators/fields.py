@@ -213,8 +213,8 @@ def field_of_batch(
     asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
 
     def made() -> Field:
-        found = batch.differentiable_pass(keys, at)
-        source = FieldSource(keys, lambda: batch.output_and_variables(keys, at), found and found[0], ("batch", keys, type(at), asked[2:], asker))
+        forward, _ = batch.differentiable_pass(keys, at)
+        source = FieldSource(keys, lambda: batch.output_and_variables(keys, at), forward, ("batch", keys, type(at), asked[2:], asker))
         return make_field(source, names, outputs)
 
     field: Field = batch.once(("field", *asked), made)

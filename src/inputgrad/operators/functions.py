@@ -182,8 +182,7 @@ def opened_twice(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:
     """`opened`, for a second derivative in the variables. Raises `EngineError` where a custom Function of the model has cut that."""
     function = _as_function(model, inputs, wrt)
     output, variables = function.graph()
-    if function.forward is not None:
-        check_second_input_derivative(function.forward)
+    check_second_input_derivative(function.forward)
     return output, tuple(variables)
 
 
@@ -191,8 +190,8 @@ def _as_function(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> questions.O
     """The model as a function of the variables, not yet run."""
     if isinstance(model, Batch):
         _no_inputs(inputs)
-        batch, found = model, model.differentiable_pass(wrt)
-        return questions.Opened(keys_of(wrt) if found is None else found[1], found and found[0], lambda: batch.output_and_variables(wrt))
+        batch, (forward, keys) = model, model.differentiable_pass(wrt)
+        return questions.Opened(keys, forward, lambda: batch.output_and_variables(wrt))
     forward, keys = _pass(model, inputs, wrt)
     return questions.Opened(keys, forward, _graph(forward, keys))
 

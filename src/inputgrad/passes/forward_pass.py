@@ -70,7 +70,7 @@ class ForwardPass:
             replay.gather()
         self._primal: Run | None = None
         self._spent = self._whole = False
-        self.may_free_graph = watch.spent_at_once
+        self.may_free_graph, self.outside = watch.spent_at_once, watch.outside
         """Whether the pass that gives the input gradient may free the graph as it goes: nothing else is expected to go back through it."""
         self.writes_on_inputs = False
         """Whether the model worked in place on a variable that it was handed."""

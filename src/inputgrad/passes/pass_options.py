@@ -1,5 +1,7 @@
 """What an engine wants done around the runs of a model."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from inputgrad.derivatives import BackwardTarget
@@ -18,5 +20,7 @@ class PassOptions:
     """Whether the output will be differentiated more than twice."""
     recompute: bool = False
     """Whether what is cheap to make again is not held by the graph."""
+    outside: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What a run that is made in the middle of a term's formula has to run under, so as not to count as a part of it."""
     spent_at_once: bool = False
     """Whether the pass that gives the input gradient may free the graph: whoever wants another gradient runs the model again."""

@@ -126,8 +126,8 @@ class Evaluation:
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, Leaves]:
         return (here := self._pass(keys := self._canonical(wrt), at, plain=True).primal()).output, tuple(here.variables[key] for key in keys)
 
-    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]] | None:
-        return None if self.setting.frozen else (self._pass(keys := self._canonical(wrt), at, plain=True), keys)
+    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]]:
+        return self._pass(keys := self._canonical(wrt), at, plain=True), keys
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         return self.further_run(values).output
@@ -231,7 +231,7 @@ class Evaluation:
 
     def _options(self, *, plain: bool = False) -> PassOptions:
         if self.setting.frozen is not None:
-            return PassOptions(tape=self.setting.frozen.tape(), any_order=plain, spent_at_once=not plain)
+            return PassOptions(tape=self.setting.frozen.tape(), any_order=plain, spent_at_once=not plain, outside=self.setting.frozen.paused)
         return PassOptions(whole=True, any_order=True) if plain else self.setting.engine.pass_options(self.model)
 
     def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:

@@ -14,6 +14,7 @@ from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
 from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
+from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
@@ -24,17 +25,17 @@ MOST_KINDS = 64
 
 
 class FieldSource:
-    """Output, variables and derivatives of one field. Without a pass: of an output that was made elsewhere."""
+    """Output, variables and derivatives of one field."""
 
-    def __init__(self, keys: tuple[Key, ...], opened: Callable[[], tuple[Tensor, tuple[Tensor, ...]]], forward: ForwardPass | None, kind: Hashable) -> None:
+    def __init__(self, keys: tuple[Key, ...], opened: Callable[[], tuple[Tensor, tuple[Tensor, ...]]], forward: ForwardPass, kind: Hashable) -> None:
         self.keys = keys
         self._open, self._forward = opened, forward
         self._here: tuple[Tensor, tuple[Tensor, ...]] | None = None
         self._expansion: Expansion | None = None
         self._plan: Plan | None = None
         self._requests: set[Request] | None = None
-        self._learnt = _learnt(forward, kind) if forward is not None else Learnt()
-        if forward is None:
+        self._learnt = _learnt(forward, kind)
+        if any(map(is_module, keys)):  # a variable that no input holds: its shape is known after a pass
             self._here = opened()
 
     @property
@@ -58,11 +59,12 @@ class FieldSource:
             self._requests.add(request)
             return
         expected, self._requests = self._learnt.begin(request)
-        if self._here is not None or self._forward is None:
+        if self._here is not None:
             return
         plan = planned(expected or frozenset((request,)))  # the first field of its kind has its first request to go by
-        if plan is not None and self._by_taylor(self._forward, plan):
-            return
+        with self._forward.outside():
+            if plan is not None and self._by_taylor(self._forward, plan):
+                return
         self._here = self._open()
 
     @property
@@ -77,18 +79,15 @@ class FieldSource:
 
     def shapes(self) -> list[Tensor]:
         """Tensors of the variables' shapes, known before the pass."""
-        return (
-            [self._forward.inputs.variable(key) for key in self.keys]
-            if self._here is None and self._forward is not None
-            else list(self._here[1] if self._here is not None else self.variables)
-        )
+        return [self._forward.inputs.variable(key) for key in self.keys] if self._here is None else list(self._here[1])
 
     def derivative(self, order: Index) -> Tensor | None:
         """A derivative of the output, of its shape, where the pass has brought it."""
         if self._expansion is None or self._plan is None or not set(order) <= set(self._plan.coordinates):
             return None
         index = self._plan.index(order)
-        return self._expansion.coefficient(index) if self._plan.layout.holds(index) else None
+        with self._forward.outside():
+            return self._expansion.coefficient(index) if self._plan.layout.holds(index) else None
 
     def sum(self, orders: Sequence[Index]) -> Tensor | None:
         """A sum of derivatives, where the pass has brought it as one."""
@@ -97,12 +96,13 @@ class FieldSource:
         times = Counter(self._plan.index(order) for order in orders)
         for number, sum_ in enumerate(self._plan.layout.sums):
             if times == {index: weight for weight, index in sum_}:
-                return self._expansion.sum(number)
+                with self._forward.outside():
+                    return self._expansion.sum(number)
         return None
 
     def check_second(self) -> None:
         """To be called before a first derivative of the output is differentiated again. Raises `EngineError` where that gives another function."""
-        if self._forward is not None:
+        with self._forward.outside():
             check_second_input_derivative(self._forward)
 
     def _opened(self) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -39,20 +39,25 @@ class Question:
 
 @dataclass(frozen=True)
 class Opened:
-    """A model as a function of variables. forward: its pass, where that may be run on jets; graph: output and variables in one graph; shapes: like these."""
+    """A model as a function of variables. forward: its pass; graph: output and variables in one graph; shapes: like these."""
 
     keys: tuple[Key, ...]
-    forward: ForwardPass | None
+    forward: ForwardPass
     graph: Callable[[], tuple[Tensor, Sequence[Tensor]]]
 
     def shapes(self) -> Sequence[Tensor]:
         """Tensors of the variables' shapes."""
-        known = self.forward is not None and not any(is_module(key) for key in self.keys)
-        return [self.forward.inputs.variable(key) for key in self.keys] if known and self.forward is not None else self.graph()[1]
+        known = not any(is_module(key) for key in self.keys)
+        return [self.forward.inputs.variable(key) for key in self.keys] if known else self.graph()[1]
 
 
 def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
     """By Taylor arithmetic where the model admits it, else by nesting."""
+    with opened.forward.outside():
+        return _answer(opened, question)
+
+
+def _answer(opened: Opened, question: Question) -> Sequence[Tensor]:
     keys, forward = opened.keys, opened.forward
 
     def taylor(here: ForwardPass) -> Sequence[Tensor]:
@@ -64,14 +69,14 @@ def answer(opened: Opened, question: Question) -> Sequence[Tensor]:
     def nested(here: ForwardPass) -> Sequence[Tensor]:
         return _nested(question, here.primal().output, [here.primal().variables[key] for key in keys])
 
-    if question.worth and forward is not None and why_not(forward, keys, question.name, question.layout.order, taylor, nested) is None:
+    if question.worth and why_not(forward, keys, question.name, question.layout.order, taylor, nested) is None:
         try:
             return taylor(forward)
         except Exception as error:  # what the model itself raises comes again
             if messages.is_machine_error(error):
                 raise
             give_up(forward, keys, question.name, error)
-    if forward is not None and question.layout.order > 1:
+    if question.layout.order > 1:
         check_second_input_derivative(forward)
     return _nested(question, *opened.graph())
 
