@@ -121,15 +121,21 @@ def devices_of(model: nn.Module | None, tensors: Iterable[Any] = ()) -> tuple[to
     return tuple(device for device in found if device.type not in _WITHOUT_A_STATE)
 
 
-def generator_state(device: torch.device) -> Tensor:
-    """The state of the generator that operations on the device draw from by default."""
-    state: Tensor = torch.get_device_module(device).get_rng_state(device)
-    return state
+def is_capturing(device: torch.device) -> bool:
+    """Whether the operations on the device are being captured in a graph: then nothing can be waited for, and its generator has no state to be read."""
+    asked = getattr(torch.get_device_module(device), "is_current_stream_capturing", None)
+    return asked is not None and bool(asked())
 
 
-def set_generator_state(device: torch.device, state: Tensor) -> None:
+def generator_state(device: torch.device) -> Tensor | None:
+    """The state of the generator that operations on the device draw from by default; None while they are captured."""
+    return None if is_capturing(device) else torch.get_device_module(device).get_rng_state(device)
+
+
+def set_generator_state(device: torch.device, state: Tensor | None) -> None:
     """Put such a state back."""
-    torch.get_device_module(device).set_rng_state(state, device)
+    if state is not None:
+        torch.get_device_module(device).set_rng_state(state, device)
 
 
 def synchronize(device: torch.device) -> None:

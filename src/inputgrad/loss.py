@@ -28,7 +28,7 @@ from inputgrad.step.known_programs import ProgramStep
 from inputgrad.step.loss_arithmetic import LossArithmetic
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.one_step import StepCounter, in_one_step
-from inputgrad.step.parts import Parts
+from inputgrad.step.parts import Parts, detached
 from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
 from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
@@ -47,6 +47,9 @@ class InputGradientLoss(LossArithmetic, nn.Module):
     tensor itself, the first of a tuple, or ``.logits``. Without it a base loss that is a callable of your own sees what the model returns, whole.
     verify: compare the terms' parameter gradient with the change of their value when they first meet a model in some form: a few evaluations of the value,
     once. Where they disagree, "auto" takes another engine and says so, and a named engine raises `EngineError`.
+
+    NaN that an input brings is an error that names it. On an accelerator, where looking makes the step wait, only every k-th step looks, after
+    ``criterion.check_finite = k`` (None, the default: none does).
 
     ``nn.MSELoss() + 0.01 * GradientNorm()`` builds the same. The weight of a term may be a callable of the step number; steps are counted where
     gradients are enabled and the criterion is in training mode (`step_number`, kept in its ``state_dict``).
@@ -69,6 +72,7 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         self.engine = engine
         self.output = Part(output) if isinstance(output, (str, int)) else output
         self.verify_first_step = verify
+        self.check_finite: int | None = None
         self.step_number = 0
         self.steps = StepCounter()
         self._forms = KnownForms()
@@ -117,7 +121,7 @@ class InputGradientLoss(LossArithmetic, nn.Module):
             values = call.values()
             loss = call.attached(call.total(values))
             self._forms.learn(call, verify=self.verify_first_step)
-            return self._step(loss, call.evaluation.outputs.detached(), _detached(values))
+            return self._step(loss, call.evaluation.outputs.detached(), detached(values))
 
     @in_one_step
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
@@ -142,7 +146,7 @@ class InputGradientLoss(LossArithmetic, nn.Module):
             total = call.total(values)
             call.pull_back().run(scaled(total) if scaled else total)
             self._forms.learn(call, verify=self.verify_first_step)
-            return self._step(total.detach(), call.evaluation.outputs.detached(), _detached(values))
+            return self._step(total.detach(), call.evaluation.outputs.detached(), detached(values))
 
     @in_one_step
     def losses(self, model: nn.Module, inputs: Any, target: Any = None) -> dict[str, Tensor]:
@@ -241,10 +245,6 @@ class InputGradientLoss(LossArithmetic, nn.Module):
     def extra_repr(self) -> str:
         base = f"{self.base_weight:g} * base + " if self.base_weight != 1 else ""
         return f"{base}{' + '.join(map(repr, self.terms))}, engine={self.engine}"
-
-
-def _detached(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in values.items()}
 
 
 register_loss(InputGradientLoss)

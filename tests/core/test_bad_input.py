@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from inputgrad.engines import Compiled
 
 FEATURES, OUTPUTS, N = 5, 3, 4
 
@@ -205,6 +206,31 @@ def test_an_operation_without_second_derivative_is_named_with_the_way_out() -> N
 
     with pytest.raises(ig.EngineError, match=r"engine 'double_backward' cannot differentiate Wrapped twice.*once_differentiable.*finite_difference"):
         calling(model=wrapped(lambda inner, x: inner(Once.apply(x))), engine="double_backward")()
+
+
+@pytest.mark.parametrize("engine", ["auto", "reverse_over_forward", Compiled(backend="eager")], ids=str)
+def test_nan_in_a_later_step_is_named_by_every_engine(engine: Any) -> None:
+    criterion, trained = ig.InputGradientLoss("mse", ig.GradientNorm(), engine=engine), model()
+    for step in (criterion, criterion.evaluate, criterion.backward):
+        step(trained, X, Y)
+        with pytest.raises(ValueError, match=r"inputs\[0\] has 1 of 20 values that are NaN"):
+            step(trained, with_nan(X), Y)
+
+
+@pytest.mark.parametrize(("steps", "kind"), [(0, ValueError), (-1, ValueError), (True, TypeError), (0.5, TypeError), ("all", TypeError)], ids=str)
+def test_check_finite_is_a_number_of_steps(steps: Any, kind: type[Exception]) -> None:
+    criterion = nn.MSELoss() + ig.GradientNorm()
+    criterion.check_finite = steps
+    with pytest.raises(kind, match=r"criterion.check_finite must be None or a number of steps"):
+        criterion(model(), X, Y)
+
+
+def test_check_finite_stays_with_sums_and_multiples() -> None:
+    criterion, other = nn.MSELoss() + ig.GradientNorm(), nn.MSELoss() + ig.GradientNorm()
+    criterion.check_finite, other.check_finite = 100, 10
+    assert [made.check_finite for made in (2 * criterion, criterion + ig.GradientNorm(), criterion + other, other + (nn.MSELoss() + ig.GradientNorm()))] == [
+        *(100, 100, 10, 10)
+    ]
 
 
 def test_a_model_that_fails_fails_with_its_own_error() -> None:

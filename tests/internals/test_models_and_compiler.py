@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from inputgrad.errors import MissingInternalError
-from inputgrad.torch_internals import compiler, kernels, modules, pytree, tensors, tracing
+from inputgrad.torch_internals import autocast, compiler, kernels, modules, pytree, tensors, tracing
 from tests.internals.register import canary, missing
 
 # modules
@@ -393,6 +393,23 @@ def test_where_modes_cannot_be_told_there_may_be_one(monkeypatch: pytest.MonkeyP
     assert tracing.watchers() == 0
     with tracing.without_dispatch_modes():
         pass
+
+
+@canary("autocast.is_autocast_on")
+@missing("autocast.is_autocast_on")
+@pytest.mark.parametrize("there", [True, False])
+def test_autocast_of_any_kind_of_device_is_seen(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not there:
+        monkeypatch.delattr(torch._C, "_is_any_autocast_enabled")
+    assert not autocast.is_autocast_on()
+    for kind in ("cpu", "cuda"):
+        before = torch.is_autocast_enabled(kind)
+        torch.set_autocast_enabled(kind, True)
+        try:
+            assert autocast.is_autocast_on()
+        finally:
+            torch.set_autocast_enabled(kind, before)
+    assert not autocast.is_autocast_on()
 
 
 @canary("tracing.holding")

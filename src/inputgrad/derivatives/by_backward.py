@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.devices import devices_of, generator_state, set_generator_state
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.function_modes import is_in_place
 from inputgrad.torch_internals.tensors import times_written
@@ -42,8 +43,8 @@ class FunctionCall:
         self._written = {0} if is_in_place(function, kwargs) else set()
         self._autocast = _autocast_here(self.tensors)
         self._result: tuple[list[Any], Any] = ([], None)
-        self._devices = [tensor.device for tensor in self.tensors[:1] if tensor.device.type not in ("cpu", "meta")]
-        self._draws: list[Tensor] | None = None
+        self._devices = devices_of(None, self.tensors)
+        self._draws: tuple[Tensor, list[Tensor | None]] | None = None
         """The random state before the first run, where later runs are to draw the same."""
 
     def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -72,13 +73,13 @@ class FunctionCall:
         finally:
             self._set_random_state(before)
 
-    def _random_state(self) -> list[Tensor]:
-        return [torch.get_rng_state(), *(torch.get_device_module(device).get_rng_state(device) for device in self._devices)]
+    def _random_state(self) -> tuple[Tensor, list[Tensor | None]]:
+        return torch.get_rng_state(), [generator_state(device) for device in self._devices]
 
-    def _set_random_state(self, state: list[Tensor]) -> None:
+    def _set_random_state(self, state: tuple[Tensor, list[Tensor | None]]) -> None:
         torch.set_rng_state(state[0])
-        for device, part in zip(self._devices, state[1:], strict=True):
-            torch.get_device_module(device).set_rng_state(part, device)
+        for device, part in zip(self._devices, state[1], strict=True):
+            set_generator_state(device, part)
 
     def result(self, outputs: Sequence[Tensor]) -> Any:
         """What the function returns, with these in the place of the outputs of the last run."""

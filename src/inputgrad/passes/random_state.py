@@ -20,7 +20,7 @@ class RandomState:
     torchs: Tensor
     pythons: Any
     numpys: Any
-    of_devices: dict[torch.device, Tensor]
+    of_devices: dict[torch.device, Tensor | None]
 
     @property
     def devices(self) -> tuple[torch.device, ...]:

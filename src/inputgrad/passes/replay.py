@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from inputgrad.devices import devices_of
+from inputgrad.devices import devices_of, generator_state, is_capturing
 from inputgrad.distributed.fsdp import UnshardedParameters
 from inputgrad.distributed.placement import Placement
+from inputgrad.errors import EngineError
+from inputgrad.memory import memory
 from inputgrad.passes.attributes import AttributeState
 from inputgrad.passes.random_state import RandomState, random_state, set_random_state
 from inputgrad.passes.traced_draws import TracedDraws
@@ -19,6 +22,8 @@ from inputgrad.passes.written_parameters import WrittenParameters, frozen_parame
 from inputgrad.torch_internals.modules import own_buffers
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
+
+_DRAWS = "draws"
 
 
 class RandomAndBufferState:
@@ -81,6 +86,23 @@ class RandomAndBufferState:
         embeddings = (module for module in self._model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag)))
         self._renormalising = [(module, module.max_norm) for module in embeddings if module.max_norm is not None]
 
+    def _note_draws(self) -> None:
+        """Remember of each device whether a pass of the model draws from its generator."""
+        for device, before in self._random.of_devices.items() if self._random is not None else ():
+            if before is not None and (now := generator_state(device)) is not None:
+                known, key = memory(self._model).measured, (_DRAWS, device)
+                known[key] = known.get(key, False) or not torch.equal(before, now)
+
+    def _refuse_draws_in_a_graph(self) -> None:
+        """Raises `EngineError` where a later pass should see draws again while a graph is captured, which cannot be done."""
+        for device in self._random.devices if self._random is not None else ():
+            if is_capturing(device) and memory(self._model).measured.get((_DRAWS, device), True):
+                raise EngineError(
+                    f"a graph is being captured on {device}, and {type(self._model).__name__} draws random numbers there (dropout), which a later pass of this "
+                    "step has to see again: under capture the generator cannot be put back. Call model.eval(), leave the dropout out, or take "
+                    "engine='double_backward' with terms that need one pass only. Make two steps before the capture, so that this is known"
+                )
+
     @contextmanager
     def run(self, *, program: bool = False) -> Iterator[None]:
         """Around a pass of the model: the first runs live and is remembered, the later ones run on what it started from.
@@ -96,7 +118,9 @@ class RandomAndBufferState:
             self.remember()
             with self._draws(), self.placement.first_pass(self._remember_buffers), self._written or nullcontext():
                 yield
+            self._note_draws()
             return
+        self._refuse_draws_in_a_graph()
         before = replayed(self._model, self._random, self._buffers)
         written = self._written.replayed(watched=not program) if self._written else nullcontext()
         with before, self._attributes.replayed(), written, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):

@@ -1,11 +1,15 @@
 """Checks of one call of the loss: gradients enabled, coupled samples, batches shared out between processes, numbers that are not finite."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from inputgrad.devices import numbers
 from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.placement import Placement
 from inputgrad.errors import warn
@@ -16,7 +20,6 @@ from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
 
 if TYPE_CHECKING:
-    from inputgrad.batch import Batch
     from inputgrad.terms.base import Weighted
 
 
@@ -59,20 +62,38 @@ def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]
     )
 
 
+_LOOKS: ContextVar[bool] = ContextVar("_LOOKS", default=False)
+"""Whether the present call looks at numbers of a device too."""
+
+
+@contextmanager
+def looking_every(steps: Any, number: int) -> Iterator[None]:
+    """Around the step of that number, at which a device is waited for and looked at where ``steps`` divides it. Raises `TypeError` and `ValueError`."""
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"criterion.check_finite must be None or a number of steps, such as 100; got {type(steps).__name__}")
+    if steps < 1:
+        raise ValueError(f"criterion.check_finite must be None or a number of steps from 1 up, such as 100; got {steps}")
+    before = _LOOKS.set(number % steps == 0)
+    try:
+        yield
+    finally:
+        _LOOKS.reset(before)
+
+
 def may_be_looked_at(tensor: Tensor) -> bool:
     """Whether a number is looked at for NaN and infinity: where that costs no wait, or the user has asked for it."""
-    return is_at_hand(tensor) or torch.is_anomaly_enabled()
+    return is_at_hand(tensor) or _LOOKS.get() or torch.is_anomaly_enabled()
 
 
-def check_finite(values: Mapping[str, Tensor], batch: "Batch") -> None:
+def check_finite(values: Mapping[str, Tensor], inputs: ModelInputs, target: Any) -> None:
     """Name the argument that brought NaN or infinity into the loss, where one of them did.
 
-    On the CPU, and under ``torch.autograd.set_detect_anomaly(True)``: elsewhere looking would wait for the device.
+    On the CPU; on a device, which is waited for, every so many steps (``criterion.check_finite``) and under ``torch.autograd.set_detect_anomaly(True)``.
     """
-    if is_tracing() or not all(map(may_be_looked_at, values.values())) or all(bool(value.isfinite()) for value in values.values()):
+    if is_tracing() or not all(map(may_be_looked_at, values.values())) or all(map(math.isfinite, numbers([value.detach() for value in values.values()]))):
         return
-    named = [(f"inputs[{key!r}]", tensor) for key, tensor in ModelInputs.of(batch.inputs).tensors()]
-    named += [("target", batch.target)] if isinstance(batch.target, Tensor) else []
+    named = [(f"inputs[{key!r}]", tensor) for key, tensor in inputs.tensors()]
+    named += [("target", target)] if isinstance(target, Tensor) else []
     for name, tensor in named:
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             bad = int((~tensor.isfinite()).sum())

@@ -18,6 +18,7 @@ from inputgrad.step.known_programs import KnownProgram, ProgramStep
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import PlainForm, PlainStep
 from inputgrad.step.verification import SWITCH, is_verified
+from inputgrad.torch_internals.autocast import is_autocast_on
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.tracing.records import Program
@@ -154,7 +155,8 @@ def _is_ordinary(inputs: ModelInputs) -> bool:
         and not is_tracing()
         and not is_transforming()
         and not torch.compiler.is_compiling()
-        and not any(torch.is_autocast_enabled(z.device.type) or not z.numel() for _, z in inputs.tensors())
+        and all(z.numel() for _, z in inputs.tensors())
+        and not is_autocast_on()
     )
 
 

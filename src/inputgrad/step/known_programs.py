@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inputgrad.devices import number
 from inputgrad.engines.compiled import Compiled
 from inputgrad.step.active_terms import ActiveTerm
+from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import Scale
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients
@@ -101,6 +102,7 @@ class ProgramStep:
         weights = [number(float(item.weight), device) for item in active]
         self._parameters = self.known.model.parameters()
         self.result = self.known.program.run(self._parameters, self.known.model.buffers(), self.inputs.as_given(), self.target, weights)
+        check_finite(self.result.parts, self.inputs, self.target)
 
     def loss(self) -> Tensor:
         """The total, whose backward pass hands out the gradients."""

@@ -22,6 +22,7 @@ class LossArithmetic:
     engine: Any
     output: Any
     verify_first_step: bool
+    check_finite: int | None
     step_number: int
 
     def __add__(self, other: Any) -> Self:
@@ -60,12 +61,13 @@ class LossArithmetic:
             made = self._made(base, 1.0, (*_keeping(self.terms, mine), *_keeping(other.terms, others)))
         made.engine = _engine(self.engine, other.engine)
         made.verify_first_step = self.verify_first_step and other.verify_first_step
+        made.check_finite = min(filter(None, (self.check_finite, other.check_finite)), default=None)
         return made
 
     def _made(self, base: Any, base_weight: float, terms: tuple[Weighted, ...]) -> Self:
         made = type(self)(base, terms, engine=self.engine, output=self.output, verify=self.verify_first_step)  # type: ignore[call-arg]  # the loss's own
         made.base_weight = base_weight
-        made.step_number = self.step_number
+        made.step_number, made.check_finite = self.step_number, self.check_finite
         return made
 
 

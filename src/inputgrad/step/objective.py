@@ -87,7 +87,7 @@ class Call:
                 values[item.name] = _value_of(item, part)
         if not values:  # no base loss, and no term active at this step
             values["base"] = self.evaluation.outputs.zero()
-        check_finite(values, self.evaluation.batch)
+        check_finite(values, self.evaluation.inputs, self.evaluation.target)
         return values
 
     def total(self, values: Mapping[str, Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 
 from inputgrad.devices import devices_of
 from inputgrad.passes.random_state import RandomState, random_state, set_random_state
+from inputgrad.step.checks import looking_every
 from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.tensors import times_written
 
@@ -101,6 +102,12 @@ def in_one_step(method: Method) -> Method:
 
     @functools.wraps(method)
     def called(criterion: Any, model: nn.Module, inputs: Any, target: Any = None, **settings: Any) -> Any:
+        if criterion.check_finite is not None:
+            with looking_every(criterion.check_finite, criterion.step_number):
+                return in_step(criterion, model, inputs, target, **settings)
+        return in_step(criterion, model, inputs, target, **settings)
+
+    def in_step(criterion: Any, model: nn.Module, inputs: Any, target: Any, **settings: Any) -> Any:
         counter: StepCounter = criterion.steps
         step = counter.current()
         if step is None or counter.again:

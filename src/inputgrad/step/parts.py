@@ -12,6 +12,11 @@ from inputgrad.step.active_terms import part_names
 from inputgrad.terms.base import Weighted
 
 
+def detached(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts without their graphs."""
+    return {name: value.detach() for name, value in values.items()}
+
+
 class Parts(dict[str, Tensor]):
     """What ``step.parts`` is: a dict of the parts of this step. A term that was not due at it (``every=4``) is not among them, and NaN where asked for."""
 

@@ -94,7 +94,7 @@ class PlainStep:
             raise
         total = weighted_sum(self.values, active, self.form.objective.base_weight)
         if may_be_looked_at(total) and not math.isfinite(total.item()):
-            check_finite(self.values, batch)
+            check_finite(self.values, self.inputs, self.target)
         self.total = total
 
     # what comes of it

@@ -10,6 +10,7 @@ from inputgrad.devices import number
 from inputgrad.distributed.ddp import as_forward_pass, unwrap_ddp
 from inputgrad.identity import identity_of
 from inputgrad.step.active_terms import ActiveTerm, warn_if_stateful
+from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import Call
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients
 from inputgrad.tracing.records import StepRequest, StepResult
@@ -32,7 +33,7 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
             values = inner.values()
             return inner.attached(inner.total(values)), values, inner.evaluation.outputs.detached(), inner.evaluation.own_leaves()
 
-    return objective.engine.take_step(
+    result = objective.engine.take_step(
         StepRequest(
             owner,
             model,
@@ -44,6 +45,9 @@ def whole_step(owner: nn.Module, call: Call) -> StepResult | None:
             holders=(objective.base, objective.output, *(item.term for item in call.active), *_callables(call.active)),
         )
     )
+    if result is not None:
+        check_finite(result.parts, evaluation.inputs, evaluation.target)
+    return result
 
 
 def _keys(sample_weights: Sequence[Any]) -> tuple[Any, ...]:

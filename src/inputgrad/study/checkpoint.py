@@ -45,7 +45,8 @@ def restore_random_states(states: dict[str, Any], devices: Iterable[torch.device
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states["torch"])
     for device, state in zip(devices, states.get("devices", {}).values(), strict=False):  # in order: they may be others, and fewer, than they were
-        if len(state) == len(generator_state(device)):  # of the same kind
+        present = generator_state(device)
+        if present is not None and len(state) == len(present):  # of the same kind
             set_generator_state(device, state)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from tests.devices.pretended.watch import NAME, STATE, check_mixing, is_there, seen, tell
+from tests.devices.pretended import autocast
+from tests.devices.pretended.watch import NAME, STATE, check_mixing, is_there, refuse_under_capture, seen, tell
 
 DEVICE = torch.device("cpu")
 """Set by `switch_on`."""
@@ -56,11 +57,17 @@ class Backend:
     manual_seed = manual_seed_all
 
     @staticmethod
+    def is_current_stream_capturing() -> bool:
+        return STATE.capturing
+
+    @staticmethod
     def get_rng_state(_device: Any = None) -> Tensor:
+        refuse_under_capture("get_rng_state")
         return torch.get_rng_state() if STATE.random is None else STATE.random.get_state()
 
     @staticmethod
     def set_rng_state(state: Tensor, _device: Any = None) -> None:
+        refuse_under_capture("set_rng_state")
         if STATE.random is None:
             torch.set_rng_state(state)
         else:
@@ -81,7 +88,7 @@ def switch_on() -> torch.device:
     own = torch.library.Library("aten", "IMPL")
     for name in ("convolution_overrideable", "convolution_backward_overrideable"):
         own.impl(name, partial(_run, getattr(torch.ops.aten, name).default), "PrivateUse1")
-    _KEPT.extend((library, own))
+    _KEPT.extend((library, own, *autocast.switch_on()))
     torch.UntypedStorage.clone = _cloned
     torch.Generator = _Generator
     return DEVICE

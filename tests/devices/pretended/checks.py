@@ -210,7 +210,7 @@ def operators_wait_for_nothing() -> None:
 @slow
 def a_program_is_traced_there_and_needs_no_tensor_of_the_cpu() -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*cannot serve.*")
+        warnings.filterwarnings("error", message=".*does not support.*")
         assert compared(lambda: ig.InputGradientLoss("mse", 0.3 * ig.GradientNorm(), engine=Compiled(backend="eager"))) == []
 
 

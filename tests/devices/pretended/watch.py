@@ -28,6 +28,8 @@ class State:
         self.events: list[tuple[str, str]] = []
         """What the host waited for or copied, and where."""
         self.has_float64 = True
+        self.capturing = False
+        """Whether a graph is captured: what makes the host wait is an error, and so is a look at the generator."""
         self.random: torch.Generator | None = None
         """Its generator; None while it shares the CPU's, for numbers to be compared."""
 
@@ -40,7 +42,15 @@ def is_there(value: Any) -> bool:
 
 
 def seen(what: str) -> None:
-    STATE.events.append((what, _place()))
+    place = _place()
+    STATE.events.append((what, place))
+    refuse_under_capture(f"{what} ({place})")
+
+
+def refuse_under_capture(what: str) -> None:
+    """Raise what a real device raises."""
+    if STATE.capturing:
+        raise RuntimeError(f"operation not permitted when stream is capturing: {what}")
 
 
 def _place() -> str:

@@ -19,6 +19,7 @@ from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.autocast import is_autocast_on
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
 from inputgrad.torch_internals.tracing import without_dispatch_modes
@@ -68,7 +69,7 @@ def _passing_reason(forward: ForwardPass, keys: Sequence[Key]) -> str | None:
         return "a variable is the output of an inner module"
     if not forward.placement.local:
         return "the process is one of several"
-    if torch.is_autocast_enabled(forward.inputs.device(forward.model).type):
+    if is_autocast_on():
         return "autocast is on"
     return "inside a transform of torch.func" if is_transforming() else None
 
