@@ -33,7 +33,6 @@ NEED_NOT = {
     "study/files.py": SAYS_IT,
     "study/imports.py": SAYS_IT,
     "study/loading.py": SAYS_IT,
-    "study/locks.py": RAISES_AGAIN,
     "study/measures.py": SAYS_IT,
     "study/models.py": SAYS_IT,
     "study/settings.py": SAYS_IT,

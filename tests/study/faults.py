@@ -47,9 +47,9 @@ there.
 
 ## Two commands on one folder
 
-A run's directory is held by one process; a second command ends with the first one's process, host and command line. The lock is the system's, on the
-file `lock` in that directory, so it ends with its process, also by SIGKILL. On file systems without locks, the process that signed the file counts
-while it lives. Commands with other configs may share one `--out`.
+A run's directory is held by one process; a second command ends with the first one's process, host and command line, which stand in `writer.json` while
+it runs. The lock is the system's, on the file `.lock` in that directory (package filelock), so it ends with its process, also by SIGKILL. On file systems
+without locks, a file stands for it that counts while its process lives. Commands with other configs may share one `--out`.
 """
 
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.study.write_faults import FAULTS, Disk, survived, trained
 
-OPERATIONS = 55
+OPERATIONS = 58
 """File operations of the command below."""
 CONFIG = """\
 data: {csv: {path: DATA, target: kind, task: classification}}

@@ -35,7 +35,7 @@ def test_a_second_command_is_told_who_writes_there(trained, tmp_path):
     assert "choose another --out" in told
     assert not (run / "settings.json").exists()
     assert trained({})[0] == 0
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoint.pt", "metrics.jsonl", "record.json", "settings.json"]
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "checkpoint.pt", "metrics.jsonl", "record.json", "settings.json"]
 
 
 def test_two_commands_with_other_configs_share_one_folder(trained, tmp_path):
@@ -58,39 +58,33 @@ def test_the_lock_of_a_killed_process_is_free(trained, tmp_path):
             pass
         (run / f".checkpoint.pt.{holder.pid}-0{writing.SUFFIX}").write_text("half of it")
         holder.send_signal(signal.SIGKILL)
-    assert json.loads((run / "lock").read_text())["process"] == holder.pid
+    assert json.loads((run / "writer.json").read_text())["process"] == holder.pid
     assert trained({})[0] == 0
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoint.pt", "metrics.jsonl", "record.json", "settings.json"]
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "checkpoint.pt", "metrics.jsonl", "record.json", "settings.json"]
 
 
-@pytest.mark.parametrize(("process", "free"), [(os.getppid(), False), (2**22 + 1, True)], ids=["alive", "gone"])
-def test_a_file_system_without_locks(tmp_path, monkeypatch, process, free):
+WITHOUT_LOCKS = """\
+import fcntl
+def unknown(*arguments):
+    raise OSError(37, "No locks available")
+fcntl.flock = unknown
+"""
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """A file stands for the lock, until its process is gone."""
+
     def unknown(*arguments):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", unknown)
-    (tmp_path / "lock").write_text(json.dumps({"process": process, "host": socket.gethostname()}))
-    if free:
-        with locks.held(tmp_path):
-            assert json.loads((tmp_path / "lock").read_text())["process"] == os.getpid()
-    else:
-        with pytest.raises(StudyError, match=f"process {process} on"), locks.held(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", WITHOUT_LOCKS + HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StudyError, match=f"process {holder.pid} on"), locks.held(tmp_path):
             pass
-
-
-def test_a_lock_that_was_removed_while_it_was_waited_for(tmp_path, monkeypatch):
-    """The file that was opened is no longer the one of that name: whoever locks it would hold nothing."""
-    plain, removed = locks._locked, []
-
-    def slow(descriptor, path):
-        if not removed:
-            removed.append(path.unlink())
-        return plain(descriptor, path)
-
-    monkeypatch.setattr(locks, "_locked", slow)
-    with locks.held(tmp_path), pytest.raises(StudyError, match="another run is writing there"), locks.held(tmp_path):
-        pass
-    assert removed == [None]
+        holder.send_signal(signal.SIGKILL)
+    with locks.held(tmp_path):
+        assert json.loads((tmp_path / "writer.json").read_text())["process"] == os.getpid()
 
 
 @pytest.mark.parametrize("number", range(1, 9))
@@ -172,7 +166,7 @@ def test_a_folder_in_which_nothing_can_be_made(trained, tmp_path, monkeypatch):
     plain = os.open
 
     def refusing(path, *arguments, **keywords):
-        if Path(path).name == "lock":
+        if Path(path).name == ".lock":
             raise PermissionError(13, "Permission denied")
         return plain(path, *arguments, **keywords)
 
