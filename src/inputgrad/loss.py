@@ -26,7 +26,7 @@ from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.known_forms import KnownForms
 from inputgrad.step.known_programs import ProgramStep
 from inputgrad.step.loss_arithmetic import LossArithmetic
-from inputgrad.step.objective import Call, Objective
+from inputgrad.step.objective import Call, WithObjective
 from inputgrad.step.one_step import StepCounter, in_one_step
 from inputgrad.step.parts import Parts, detached
 from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
@@ -37,7 +37,7 @@ from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 
-class InputGradientLoss(LossArithmetic, nn.Module):
+class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
     """A training loss that depends on the input gradient: ``criterion(model, inputs, target)`` is a 0-d tensor, right in value and parameter gradient.
 
     base: a loss of (output, target): a name ("mse", "cross_entropy", …), a torch loss, any callable, or None for a loss of terms alone.
@@ -100,13 +100,8 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         """The loss of one batch, 0-d. ``inputs``: a tensor, a tuple (``model(*inputs)``) or a dict (``model(**inputs)``)."""
         return self.evaluate(model, inputs, target).loss
 
-    @property
-    def objective(self) -> Objective:
-        """What this loss is made of, as one frozen record."""
-        return Objective(self.base, self.terms, self.engine, self.output, self.base_weight)
-
     def _step(self, loss: Tensor, output: Any, parts: Mapping[str, Tensor]) -> Step:
-        own = parts if self.base is not None else {name: value for name, value in parts.items() if name != "base"}  # at a step at which nothing is due
+        own = parts if self.objective.base is not None else {name: value for name, value in parts.items() if name != "base"}  # nothing is due at this step
         return Step(loss, output, Parts(own, self.terms))
 
     @in_one_step
@@ -197,9 +192,11 @@ class InputGradientLoss(LossArithmetic, nn.Module):
         """The step as one would write it by hand, or by its program; None where it is to be made in full."""
         if not self._forms.knows(model):
             return None
-        given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
-        active = active_terms(self.terms, self.step_number, training=True)
-        step = self._forms.make(self.objective, model, given, target, active, verify=self.verify_first_step)
+        given, target, objective = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target), self.objective
+        active = objective.constantly_active
+        if active is None:
+            active = active_terms(objective.terms, self.step_number, training=True)
+        step = self._forms.make(objective, model, given, target, active, verify=self.verify_first_step)
         if step is None:
             return None
         try:
@@ -210,7 +207,7 @@ class InputGradientLoss(LossArithmetic, nn.Module):
             self._forms.forget(model)  # the step in full says what is wrong
             return None
         if self.training:
-            self.step_number += 1
+            self.__dict__["step_number"] += 1  # past what a module looks at when something is set
         return step
 
     @contextmanager

@@ -56,6 +56,8 @@ class ModelInputs:
         return model(*self.args, **self.kwargs)
 
     def values(self) -> dict[Key, Any]:
+        if self.bare:
+            return {0: self.args[0]}
         positions: dict[Key, Any] = dict(enumerate(self.args))
         return positions | dict(self.kwargs)
 
@@ -119,6 +121,8 @@ class ModelInputs:
         return any(tensor.grad_fn is not None for _, tensor in self.tensors())
 
     def tensors(self) -> list[tuple[Key, Tensor]]:
+        if self.bare:
+            return [(0, self.args[0])]
         return [(key, value) for key, value in self.values().items() if isinstance(value, Tensor)]
 
 

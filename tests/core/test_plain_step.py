@@ -321,8 +321,25 @@ def test_large_inputs_get_no_gradient_that_nobody_asked_for(plain: Counted) -> N
     assert distance({name: p.grad for name, p in model.named_parameters()}, expected) < 1e-6
 
 
-def test_the_loss_has_no_second_derivative() -> None:
+def test_a_plain_step_may_be_differentiated_again() -> None:
+    """Its graph is complete: a product of the loss's Hessian with a direction is that of the same lines by hand."""
     criterion, model = made()
+    found = _curvature(model, criterion(model, X, Y))
+    x = X.clone().requires_grad_()
+    output = model(x)
+    (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    for part, expected in zip(found, _curvature(model, nn.functional.mse_loss(output, Y) + 0.5 * g.square().sum(1).mean()), strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-12, atol=1e-14)
+
+
+def _curvature(model: nn.Module, loss: Tensor) -> tuple[Tensor, ...]:
+    parameters = [parameter for name, parameter in model.named_parameters() if name != "last.bias"]
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+    return torch.autograd.grad(sum(gradient.sum() for gradient in gradients), parameters)
+
+
+def test_where_our_derivatives_stand_for_torchs_the_loss_has_no_second_derivative() -> None:
+    criterion, model = made(model=nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 1)).double())
     with pytest.raises(ig.EngineError, match="has a first derivative in the parameters, and no second one"):
         criterion(model, X, Y).backward(create_graph=True)
 

@@ -75,10 +75,26 @@ def test_the_form_of_a_model_is_another_after_a_change(change: str) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_how_a_module_runs_is_seen(change: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2))
-    before = modules.running_facts(model.modules())
-    assert modules.running_facts(model.modules()) == before
+    before = modules.running_facts(list(model.modules()))
+    assert modules.running_facts(list(model.modules())) == before
     CHANGES[change](model)
-    assert modules.running_facts(model.modules()) != before
+    assert modules.running_facts(list(model.modules())) != before
+
+
+@canary("modules.switches", "modules.is_torchs")
+def test_what_a_users_module_switches_is_seen() -> None:
+    class Switched(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.gain, self.checkpointed = 1, False
+
+    module = Switched()
+    before = modules.switches(module)
+    module.gain = 2
+    assert modules.switches(module) == before
+    module.checkpointed = True
+    assert modules.switches(module) != before
+    assert (modules.is_torchs(nn.Linear(2, 2)), modules.is_torchs(module)) == (True, False)
 
 
 @canary("modules.running_facts")
@@ -495,6 +511,31 @@ def test_a_stance_can_be_taken_inside_a_compiled_function() -> None:
     torch.testing.assert_close(torch.compile(taking, backend="eager")(torch.ones(2)), torch.ones(2).exp() + 1)
     with pytest.raises(AssertionError, match="forbidden callable"):
         torch.compile(torch.compiler.set_stance, backend="eager")("force_eager")
+
+
+@canary("compiler.may_compile")
+def test_code_that_is_called_from_a_compiled_function_knows_it() -> None:
+    seen: list[bool] = []
+
+    @torch.compiler.disable(recursive=False)
+    def untraced() -> None:
+        seen.append(compiler.may_compile())
+
+    def traced(x: Tensor) -> Tensor:
+        y = x.exp()
+        seen.append(compiler.may_compile())
+        untraced()
+        return y + 1
+
+    torch.compile(traced, backend="eager")(torch.ones(2))
+    untraced()
+    assert seen == [True, True, False]
+
+
+@missing("compiler.may_compile")
+def test_without_its_callback_code_may_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C._dynamo.eval_frame, "get_eval_frame_callback")
+    assert compiler.may_compile()
 
 
 @missing("compiler.outside_compiled_code")

@@ -4,12 +4,13 @@ Must not know engines, terms, or what was found.
 """
 
 import weakref
+from typing import Any
 
 import torch
 from torch import nn
 
 from inputgrad.torch_internals import compiler
-from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks, running_facts
+from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks, is_torchs, running_facts, switches
 
 
 class ModelStructure:
@@ -24,6 +25,7 @@ class ModelStructure:
         self.is_python = not any(isinstance(module, torch.jit.ScriptModule) or compiler.is_compiled(module) for module in modules)
         """Whether every module runs as Python: none is scripted or compiled, which may change unseen."""
         self._facts = running_facts(modules) if self.is_python else None
+        self._switches = [(weakref.ref(module), switches(module)) for module in modules if not is_torchs(module)]
         self.has_hooks = any(len(forward_hooks(module)) + len(forward_pre_hooks(module)) + backward_hooks(module) for module in modules)
         self.is_torchs_own = self.is_python and not self.has_hooks and all(map(_is_torchs_own, modules))
         """Whether every module is one of ``torch.nn`` as it stands, without a hook: then the same operations run at each step."""
@@ -31,13 +33,18 @@ class ModelStructure:
     def holds(self) -> bool:
         """Whether the model is still made so."""
         modules = self.modules()
-        return self._facts is not None and modules is not None and running_facts(modules) == self._facts
+        if self._facts is None or modules is None or running_facts(modules) != self._facts:
+            return False
+        for reference, before in self._switches:  # noqa: SIM110  # as all(...) it would be one line that nobody reads
+            if (module := reference()) is None or switches(module) != before:
+                return False
+        return True
 
     def modules(self) -> list[nn.Module] | None:
         """The modules; None where one of them is no more."""
-        modules = [module for reference in self._references if (module := reference()) is not None]
-        return modules if len(modules) == len(self._references) else None
+        modules: list[Any] = [reference() for reference in self._references]
+        return None if None in modules else modules
 
 
 def _is_torchs_own(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in vars(module)
+    return is_torchs(module) and "forward" not in vars(module)

@@ -45,6 +45,13 @@ def active_terms(terms: tuple[Weighted, ...], step: int, *, training: bool) -> l
     return found
 
 
+def constantly_active(terms: tuple[Weighted, ...]) -> list[ActiveTerm] | None:
+    """The terms of every step of training, where they are the same at each; None where a weight is a function of the step, or a term is not always due."""
+    if any(callable(weighted.weight) or weighted.every != 1 for weighted in terms):
+        return None
+    return active_terms(terms, 0, training=True)
+
+
 def evaluate_term(term: Term, batch: Batch) -> Any:
     """The term's numbers; told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
     before, batch.gradient_leaves = batch.gradient_leaves, 0
@@ -60,8 +67,7 @@ def evaluate_term(term: Term, batch: Batch) -> Any:
 
 def _on_one_device(term: Term, batch: Batch) -> Any:
     """The term's numbers; where it computes with tensors of the CPU beside a device's, as a formula of the user's may, these are moved, each once."""
-    known = memory(term).checked
-    if _MOVES in known:
+    if _MOVING and _MOVES in memory(term).checked:
         with MovedTensors():
             return term(batch)
     try:
@@ -79,11 +85,14 @@ def _on_one_device(term: Term, batch: Batch) -> Any:
             f"the term {term.name} computes with tensors of two devices: the inputs are on {batch.device}, the model on {_named(batch.model)}, the target on "
             f"{_named(batch.target)} (torch: {(str(error).splitlines() or [''])[0]!r}). Move model, inputs, target and what the term holds to one device"
         ) from error
-    known.add(_MOVES)
+    memory(term).checked.add(_MOVES)
+    _MOVING.add(_MOVES)
     return result
 
 
 _MOVES = "tensors of the CPU beside a device's"
+_MOVING: set[str] = set()
+"""Not empty once any term of the process has needed it."""
 
 
 def _named(value: Any) -> str:
@@ -169,13 +178,14 @@ def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]
 
 def reduce_term(term: Term, result: Any, sizes: list[int]) -> Tensor:
     """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked against the number of samples (at the term's place)."""
-    expected = (
-        "a 0-d tensor, since it declares per='batch'" if term.per == "batch" else f"one number per sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
-    )
+    is_statistic = term.per == "batch"
+    if isinstance(result, Tensor) and result.is_floating_point():
+        if is_statistic and result.dim() == 0:
+            return result
+        if not is_statistic and result.dim() == 1 and (not sizes or result.shape[0] in sizes):
+            return result.mean()
+    expected = "a 0-d tensor, since it declares per='batch'" if is_statistic else f"one number per sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
     if not isinstance(result, Tensor) or not result.is_floating_point():
         raise TypeError(f"the term {term.name} must return {expected}; got {type(result).__name__ if not isinstance(result, Tensor) else result.dtype}")
-    right = result.dim() == 0 if term.per == "batch" else result.dim() == 1 and (not sizes or result.shape[0] in sizes)
-    if not right:
-        hint = "" if result.dim() else '; the library takes the mean itself, or declare a statistic of the batch with @inputgrad.term(per="batch")'
-        raise ValueError(f"the term {term.name} must return {expected}; got shape {list(result.shape)}{hint}")
-    return result if term.per == "batch" else result.mean()
+    hint = "" if result.dim() else '; the library takes the mean itself, or declare a statistic of the batch with @inputgrad.term(per="batch")'
+    raise ValueError(f"the term {term.name} must return {expected}; got shape {list(result.shape)}{hint}")

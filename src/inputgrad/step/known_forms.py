@@ -96,7 +96,10 @@ class KnownForms:
             self.forget(model)
             return None
         kinds = _kinds(inputs)
-        return next((form for form in known.forms if form.kinds == kinds and form.is_of(objective, active)), None)
+        for form in known.forms:
+            if form.kinds == kinds and form.is_of(objective, active):
+                return form
+        return None
 
 
 def _plain_form(call: Call, structure: ModelStructure) -> PlainForm | None:
@@ -106,7 +109,7 @@ def _plain_form(call: Call, structure: ModelStructure) -> PlainForm | None:
     if not is_due or not evaluation.is_plain() or not _takes_double_backward(objective, evaluation.model) or not _is_ordinary(evaluation.inputs):
         return None
     exchanged = primal.has_phase and not (structure.is_torchs_own and not primal.has_exchanged)
-    return PlainForm(objective, primal.wrt, exchanged, any(item.term.further_passes for item in call.active))
+    return PlainForm(objective, primal.wrt, exchanged, structure.is_torchs_own, any(item.term.further_passes for item in call.active))
 
 
 FORMS = 8
@@ -123,6 +126,8 @@ class _Form:
 
     def is_of(self, objective: Objective, active: list[ActiveTerm]) -> bool:
         mine = self.objective
+        if mine is objective and active is objective.constantly_active:
+            return True
         return (
             mine.engine is objective.engine
             and mine.base is objective.base
@@ -143,21 +148,21 @@ class _Known:
 
 
 def _kinds(inputs: ModelInputs) -> Kinds:
+    if inputs.bare:
+        return ((0, inputs.args[0].dim(), inputs.args[0].dtype),)
     return tuple((key, z.dim(), z.dtype) for key, z in inputs.tensors())
 
 
 def _is_ordinary(inputs: ModelInputs) -> bool:
     """Whether autograd alone is at work, on one process and in full precision."""
-    return (
-        torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
-        and not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        and not is_tracing()
-        and not is_transforming()
-        and not torch.compiler.is_compiling()
-        and all(z.numel() for _, z in inputs.tensors())
-        and not is_autocast_on()
-    )
+    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled() or is_transforming() or is_tracing() or torch.compiler.is_compiling():
+        return False
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return False
+    for _, z in inputs.tensors():
+        if not z.numel():
+            return False
+    return not is_autocast_on()
 
 
 def _takes_double_backward(objective: Objective, model: nn.Module) -> bool:

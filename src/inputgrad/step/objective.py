@@ -6,6 +6,7 @@ prepare (`Objective.on`) → linearize (the evaluation asks the engine) → pull
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from inputgrad.engines.base import Engine
 from inputgrad.errors import EngineError
 from inputgrad.passes.frozen import FrozenDecisions
 from inputgrad.passes.outputs import default_output
-from inputgrad.step.active_terms import ActiveTerm, differentiated_inputs, value_of_term
+from inputgrad.step.active_terms import ActiveTerm, constantly_active, differentiated_inputs, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.evaluation import Evaluation
 from inputgrad.step.pull_back import PullBack
@@ -37,7 +38,12 @@ class Objective:
     base_counts: bool = True
     """Whether the base loss is part of the total; where it is not, heads know it all the same."""
 
-    @property
+    @cached_property
+    def constantly_active(self) -> list[ActiveTerm] | None:
+        """The terms of every step of training, where they are the same at each."""
+        return constantly_active(self.terms)
+
+    @cached_property
     def pick(self) -> Callable[[Any], Tensor]:
         """What picks the output of what the model returns."""
         return self.output or default_output
@@ -63,6 +69,29 @@ class Objective:
             yield Call(self, evaluation, active)
         finally:
             evaluation.close()
+
+
+class WithObjective:
+    """A module that has the parts of an objective as its attributes, any of which may be set anew."""
+
+    base: Any
+    terms: tuple[Weighted, ...]
+    engine: Any
+    output: Any
+    base_weight: float
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "step_number":  # set at each step
+            self.__dict__.pop("_objective", None)
+        super().__setattr__(name, value)
+
+    @property
+    def objective(self) -> Objective:
+        """What this loss is made of, as one frozen record: the same one until something is set."""
+        made: Objective | None = vars(self).get("_objective")
+        if made is None or made.base is not self.base:  # a module may be exchanged past __setattr__
+            made = vars(self)["_objective"] = Objective(self.base, self.terms, self.engine, self.output, self.base_weight)
+        return made
 
 
 @dataclass(frozen=True)
@@ -105,16 +134,18 @@ class Call:
 
 def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm], base_weight: float = 1.0) -> Tensor:
     """Σ weight · value, 0-d; one of weight 0 is left out, as if it were not there."""
-    weights: dict[str, float | Tensor] = {"base": base_weight, **{item.name: item.weight for item in active}}
-    total: Tensor | None = None
-    for name, value in values.items():
-        weight = weights[name]
+    total: Tensor | None = values.get("base") if base_weight else None
+    if total is not None and base_weight != 1:
+        total = base_weight * total
+    for item in active:
+        value, weight = values[item.name], item.weight
         if isinstance(weight, Tensor):
             value = (weight.to(value.dtype) if weight.device.type == "cpu" else weight.to(value)) * value  # a number of the CPU goes along with a kernel
+        elif weight == 0:
+            continue
         elif weight != 1:
             value = weight * value
-        if isinstance(weight, Tensor) or weight != 0:
-            total = value if total is None else total + value
+        total = value if total is None else total + value
     return torch.zeros_like(next(iter(values.values()))) if total is None else total
 
 

@@ -89,6 +89,9 @@ class StepCounter:
         """The step of several calls that a call made now belongs to; None for a step of its own."""
         if self._depth:
             return self._open
+        if not _RUNNING:
+            self._of_closure = None
+            return None
         closure = _running_step()
         if closure is None:
             self._of_closure = None
@@ -150,8 +153,6 @@ def _ends(*_: Any) -> None:
 
 def _running_step() -> object | None:
     """The call of an optimiser's step that runs now, with a closure: its entry; None outside of one."""
-    if not _RUNNING:
-        return None
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "step" and isinstance(frame.f_locals.get("self"), Optimizer):

@@ -6,6 +6,7 @@ that need it. The first step of a form is made in full and tells whether it did;
 
 import math
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -50,6 +51,7 @@ class PlainForm:
 
     wrt: the inputs that are differentiated, in the form that passes use. keys: what terms call them -> that form.
     exchanged: whether our own second derivatives may be needed in place of torch's.
+    is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
     rewindable: whether the state before the pass is kept, for terms that may ask for another one.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
     """
@@ -57,6 +59,7 @@ class PlainForm:
     objective: Objective
     wrt: tuple[Key, ...]
     exchanged: bool
+    is_torchs_own: bool
     rewindable: bool
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)
@@ -100,9 +103,9 @@ class PlainStep:
     # what comes of it
 
     def loss(self) -> Tensor:
-        """The total, whose backward pass cannot be differentiated again."""
+        """The total. Its graph is complete and may be differentiated again; not where a derivative of our own stands for torch's, which has one and no more."""
         assert self.total is not None
-        return once_differentiable_loss(self.total)
+        return once_differentiable_loss(self.total) if self.form.exchanged and self._target.has_exchanged else self.total
 
     def backward(self, scaled: Scale | None) -> Tensor:
         """The backward pass to every leaf; not to the inputs, where that would cost something. Gives the total, detached."""
@@ -202,17 +205,14 @@ class PlainStep:
 
     def _pass(self) -> Returned:
         handed: dict[Key, Tensor] = {}
-        shown = seen if is_watched() else lambda leaf: leaf
         for key in self.form.wrt:
             z = self.inputs.variable(key)
-            self.variables[key] = opened(z) if z.requires_grad else z.clone().requires_grad_()  # a model that writes on its input does not reach the user's
-            handed[key] = self.variables[key].clone() if z.requires_grad else shown(self.variables[key])
+            self.variables[key] = leaf = opened(z) if z.requires_grad else z.clone().requires_grad_()  # a model that writes on it does not reach the user's
+            handed[key] = leaf.clone() if z.requires_grad else seen(leaf) if is_watched() else leaf
         inputs = self.inputs.replaced(handed)
-        if not compiler.is_loaded():
+        as_python = not compiler.is_loaded() or (self.form.is_torchs_own and not compiler.may_compile())
+        with nullcontext() if as_python else uncompiled():
             returned = self._called(inputs)
-        else:
-            with uncompiled():
-                returned = self._called(inputs)
         output: Tensor = representative(self.form.objective.pick, returned)
         check_output(output)
         return Returned(returned, output, self.form.objective.output is None)

@@ -30,6 +30,14 @@ def outside_compiled_code() -> Iterator[None]:
         switch(following)
 
 
+def may_compile() -> bool:
+    """Whether Python that is called now may be compiled as it runs, as what a compiled function calls is. Read in torch 2.6 to 2.15. Missing: True."""
+    if not is_loaded() or torch.compiler.is_compiling():
+        return is_loaded()
+    callback = getattr(getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None), "get_eval_frame_callback", None)
+    return callback is None or callback() is not None
+
+
 def is_compiled(module: nn.Module) -> bool:
     """Whether ``torch.compile`` was applied to the module, its forward, or a function that it holds. Read in torch 2.6 to 2.15. Missing: False."""
     held = [getattr(type(module), "forward", None), *vars(module).values()]  # a scripted module's class has none

@@ -1,6 +1,8 @@
 """What an ``nn.Module`` keeps in its private fields, and kinds of modules that have no public base class."""
 
-from collections.abc import Iterable, MutableMapping
+import operator
+from collections.abc import MutableMapping, Sequence
+from itertools import chain, compress, repeat
 from typing import Any
 
 import torch
@@ -27,26 +29,36 @@ def backward_hooks(module: nn.Module) -> int:
         return len(module._backward_hooks) + len(module._backward_pre_hooks)
 
 
-def running_facts(modules: Iterable[nn.Module]) -> list[object]:
-    """What of modules decides how they run and can change: kind, mode, flags, numbers of hooks, forward of its own, parts, which parameters learn.
+def running_facts(modules: Sequence[nn.Module]) -> list[object]:
+    """What of modules decides how they run and can change: kind, mode, numbers of hooks, forward of its own, parts, which parameters learn.
 
-    In one loop, for it is asked at every step. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    Asked at every step, and so without a loop in Python. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
-    facts: list[object] = []
+    owns = list(map(vars, modules))
     try:
-        for module in modules:
-            own = module.__dict__
-            facts += (type(module), own["training"], len(own["_forward_hooks"]), len(own["_forward_pre_hooks"]))
-            facts += (len(own["_backward_hooks"]), len(own["_backward_pre_hooks"]), own.get("forward"), own.get("_compiled_call_impl"))
-            facts += map(id, own["_modules"].values())
-            if not type(module).__module__.startswith(_TORCHS_OWN):
-                facts += _flags(own)
-            for parameter in own["_parameters"].values():
-                facts.append(parameter is not None and parameter.requires_grad)
+        facts: list[object] = [*map(type, modules), *map(_MODE, owns), *map(len, chain.from_iterable(map(_HOOKS_OF, owns)))]
+        facts += map(dict.get, owns, repeat("forward"))
+        facts += map(dict.get, owns, repeat("_compiled_call_impl"))
+        facts += map(id, chain.from_iterable(map(dict.values, map(_PARTS, owns))))
+        facts += map(getattr, chain.from_iterable(map(dict.values, map(_PARAMETERS, owns))), repeat("requires_grad"), repeat(None))
     except KeyError as error:
         with _HOOKS:
             raise AttributeError(error.args[0]) from error
     return facts
+
+
+def switches(module: nn.Module) -> list[bool]:
+    """What a module of the user's own switches by an attribute, such as ``gradient_checkpointing``; numbers and texts may be another at each step.
+
+    Read in torch 2.6 to 2.15.
+    """
+    values = vars(module).values()
+    return list(compress(values, map(operator.is_, map(type, values), repeat(bool))))
+
+
+def is_torchs(module: nn.Module) -> bool:
+    """Whether its class is one of ``torch.nn``. Read in torch 2.6 to 2.15."""
+    return type(module).__module__.startswith("torch.nn.modules.")
 
 
 def module_forms(model: nn.Module) -> list[Any]:
@@ -61,18 +73,13 @@ def module_forms(model: nn.Module) -> list[Any]:
             m = waiting.pop()
             backward = len(m._backward_hooks) + len(m._backward_pre_hooks)
             forms.append((id(type(m)), m.training, len(m._forward_hooks), len(m._forward_pre_hooks), backward))
-            if not type(m).__module__.startswith(_TORCHS_OWN):
-                forms.append(tuple(_flags(vars(m))))
+            if not is_torchs(m):
+                forms.append(tuple(switches(m)))
             for child in m._modules.values():
                 if child is not None and id(child) not in seen:
                     seen.add(id(child))
                     waiting.append(child)
     return forms
-
-
-def _flags(own: dict[str, Any]) -> list[bool]:
-    """What a module of the user's own switches by an attribute, such as ``gradient_checkpointing``; numbers and texts may be another at each step."""
-    return [value for value in own.values() if value is True or value is False]
 
 
 def own_parameters(module: nn.Module) -> MutableMapping[str, Any]:
@@ -119,7 +126,8 @@ def _is_from(home: str, module: nn.Module) -> bool:
     return any(kind.__module__ == home for kind in type(module).__mro__)
 
 
-_TORCHS_OWN = "torch.nn.modules."
+_MODE, _PARTS, _PARAMETERS = map(operator.itemgetter, ("training", "_modules", "_parameters"))
+_HOOKS_OF = operator.itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _OWNER = Required(
     "torch.ScriptMethod.owner and torch.jit.ScriptModule._c", "a scripted module under engine 'reverse_over_forward'", "Use engine='double_backward'"
 )
