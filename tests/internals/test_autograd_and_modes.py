@@ -376,6 +376,23 @@ def test_hooks_are_seen_and_can_be_silenced() -> None:
     assert not gradient_hooks.has_gradient_hooks(x)
 
 
+@canary("gradient_hooks.are_heard")
+def test_hooks_of_either_kind_are_seen_on_several_tensors_at_once() -> None:
+    first, second, silent = (torch.ones(2, requires_grad=True) for _ in range(3))
+    first.register_hook(lambda gradient: gradient)
+    handle = second.register_post_accumulate_grad_hook(lambda tensor: None)
+    assert gradient_hooks.are_heard([first, second, silent]) == [True, True, False]
+    handle.remove()
+    assert gradient_hooks.are_heard([second, first]) == [False, True]
+
+
+@missing("gradient_hooks.are_heard")
+def test_without_the_dicts_of_hooks_several_tensors_are_one_error() -> None:
+    other: Any = object()
+    with pytest.raises(MissingInternalError, match="hooks"):
+        gradient_hooks.are_heard([other])
+
+
 @missing(
     *(f"gradient_hooks.{name}" for name in ("has_gradient_hooks", "has_accumulation_hooks", "without_gradient_hooks", "without_accumulation_hooks")),
 )

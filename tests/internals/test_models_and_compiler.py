@@ -532,6 +532,31 @@ def test_code_that_is_called_from_a_compiled_function_knows_it() -> None:
     assert seen == [True, True, False]
 
 
+@canary("compiler.KernelsFor")
+@pytest.mark.parametrize("mode", [None, "max-autotune-no-cudagraphs"])
+def test_a_graph_is_compiled_for_tensors_like_the_given_ones_and_takes_others_too(mode: str | None) -> None:
+    def graph(x: Tensor, counter: Tensor) -> list[Tensor]:
+        counter.add_(1)
+        return [x.t() @ x.sin(), x.exp()]
+
+    x, counter = torch.randn(4, 3), torch.zeros(())
+    kernels = compiler.KernelsFor(tracing.trace(graph, x, counter.clone()), [x, counter], "inductor", mode)
+    others = [x * 2, torch.randn(3, 4).t(), nn.Parameter(torch.randn(4, 3))]
+    for given in (x, *others):
+        for found, expected in zip(kernels([given, counter]), graph(given.detach(), torch.zeros(())), strict=True):
+            torch.testing.assert_close(found, expected)
+            assert not found.requires_grad
+    assert counter == 4
+
+
+@missing("compiler.KernelsFor")
+def test_without_the_compiler_itself_a_graph_goes_by_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._inductor, "compile")
+    x = torch.randn(4, 3)
+    kernels = compiler.KernelsFor(tracing.trace(lambda x: [x.sin()], x), [x], "inductor", None)
+    torch.testing.assert_close(kernels([x])[0], x.sin())
+
+
 @missing("compiler.may_compile")
 def test_without_its_callback_code_may_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch._C._dynamo.eval_frame, "get_eval_frame_callback")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inputgrad.errors import EngineError
 from inputgrad.passes.precision import widened
-from inputgrad.torch_internals.gradient_hooks import has_accumulation_hooks, has_gradient_hooks
+from inputgrad.torch_internals.gradient_hooks import are_heard
 from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
 
@@ -60,15 +60,15 @@ def accumulate(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
 
     Where nothing listens they are handed over as they are; autograd would copy each.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():  # wrappers listen at places that cannot be seen from here
-        listened = list(gradients)
-    else:
-        listened = [name for name in gradients if has_gradient_hooks(parameters[name]) or has_accumulation_hooks(parameters[name])]
-    for name in gradients.keys() - set(listened):
-        parameter, gradient = parameters[name], gradients[name]
-        if parameter.grad is None:
-            parameter.grad = gradient
+    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()  # wrappers listen at places that cannot be seen from here
+    named = [parameters[name] for name in gradients]
+    listened = []
+    for name, parameter, is_heard in zip(gradients, named, [True] * len(named) if is_distributed else are_heard(named), strict=True):
+        if is_heard:
+            listened.append(name)
+        elif parameter.grad is None:
+            parameter.grad = gradients[name]
         else:
-            parameter.grad.add_(gradient)
+            parameter.grad.add_(gradients[name])
     if listened:
         torch.autograd.backward([parameters[name] for name in listened], [gradients[name] for name in listened])

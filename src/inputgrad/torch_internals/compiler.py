@@ -1,11 +1,13 @@
 """What ``torch.compile`` has done to a model, and how the library steps out of compiled code."""
 
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def is_loaded() -> bool:
@@ -43,3 +45,36 @@ def is_compiled(module: nn.Module) -> bool:
     held = [getattr(type(module), "forward", None), *vars(module).values()]  # a scripted module's class has none
     compiled = type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
     return compiled or any(hasattr(value, "_torchdynamo_orig_callable") for value in held)
+
+
+class KernelsFor:
+    """A graph of operations compiled for tensors like the given ones; called with their like, a list gives a list.
+
+    By the compiler itself where that can be done: ``torch.compile`` would go through Python of its own at each call, to see whether the tensors are still
+    like them, which costs as much as the kernels of a small network. Here that is one comparison, and tensors of another kind go that way.
+    Read in torch 2.6 to 2.15. Missing: ``torch.compile``.
+    """
+
+    def __init__(self, graph: torch.fx.GraphModule, tensors: Sequence[Tensor], backend: str, mode: str | None) -> None:
+        self._with_guards = torch.compile(graph, dynamic=False, backend=backend, mode=mode)
+        self._kind = _kind(tensors)
+        self._alone: Callable[..., Any] | None = None
+        inductor: Any = getattr(torch, "_inductor", None)
+        if backend == "inductor" and hasattr(inductor, "compile") and all(type(tensor) in _PLAIN for tensor in tensors):
+            options = inductor.list_mode_options(mode) if mode else None
+            with torch.no_grad():
+                self._alone = inductor.compile(graph, [tensor.detach() for tensor in tensors], options)
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        """Its results, without a graph."""
+        with torch.no_grad():
+            return (self._alone if self._alone is not None and _kind(tensors) == self._kind else self._with_guards)(*tensors)
+
+
+_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+_FACTS = operator.attrgetter("shape", "dtype", "device")
+
+
+def _kind(tensors: Sequence[Tensor]) -> list[Any]:
+    """What kernels are made for."""
+    return [*map(type, tensors), *map(_FACTS, tensors), *map(Tensor.stride, tensors)]

@@ -3,6 +3,7 @@
 Autograd reads the hooks from the dicts that tensors hold them in, so emptied dicts silence them.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -21,6 +22,12 @@ def has_gradient_hooks(tensor: Tensor) -> bool:
 def has_accumulation_hooks(tensor: Tensor) -> bool:
     """Whether hooks of ``register_post_accumulate_grad_hook`` are on it. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
     return bool(_accumulation_hooks(tensor))
+
+
+def are_heard(tensors: Iterable[Tensor]) -> list[bool]:
+    """Of each, whether hooks of either kind are on it. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
+    with _ON_ACCUMULATION:
+        return [bool(first or second) for first, second in map(_BOTH_KINDS, tensors)]
 
 
 def without_gradient_hooks(tensors: Iterable[Tensor]) -> AbstractContextManager[None]:
@@ -91,5 +98,6 @@ def _silenced(hooks_of: Callable[[Tensor], dict[Any, Any] | None], tensors: Iter
             hooks.update(entries)
 
 
+_BOTH_KINDS = operator.attrgetter("_backward_hooks", "_post_accumulate_grad_hooks")
 _ON_GRADIENTS = Required("torch.Tensor._backward_hooks", "telling whether hooks are on a parameter")
 _ON_ACCUMULATION = Required("torch.Tensor._post_accumulate_grad_hooks", "telling whether hooks are on a parameter")

@@ -14,6 +14,7 @@ from inputgrad.passes.outputs import tensors_in, with_tensors
 from inputgrad.passes.precision import LOSS_SCALE, Rows, is_float16_autocast
 from inputgrad.passes.traced_draws import draws_random_numbers
 from inputgrad.torch_internals import pytree
+from inputgrad.torch_internals.compiler import KernelsFor
 from inputgrad.torch_internals.tracing import holding, trace
 from inputgrad.tracing.records import StepFunction, StepRequest, StepResult
 
@@ -34,9 +35,13 @@ class CompiledStep:
         leaves, self._structure = pytree.flatten((inputs, target, list(weights)))
         self._static = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._half = computes_in_float16(model)
-        arguments = (*self._arguments(model, inputs, target, weights, copied=True), torch.ones(()))
-        traced = trace(lambda *given: self._run(model, step, *given), *arguments)
-        self._compiled = torch.compile(traced, dynamic=False, backend=backend, mode=mode)
+        parameters, buffers, tensors = dict(model.named_parameters()), dict(model.named_buffers()), _tensors(inputs, target, weights)
+        self._parameters, self._buffers = list(parameters), list(buffers)
+        copies = [buffer.clone() for buffer in buffers.values()]
+        given = [*(parameter.detach() for parameter in parameters.values()), *copies, *tensors, torch.ones(())]
+        traced = trace(lambda *tensors: self._run(model, step, tensors), *given)
+        self._backend, self._mode = backend, mode
+        self._kernels: KernelsFor | None = None
         self._reuses_memory = mode is not None and "reduce-overhead" in mode
         """Whether a run writes its results where the run before it did, as CUDA graphs do: then they are copied."""
         self.traced = traced
@@ -55,50 +60,52 @@ class CompiledStep:
 
     def __call__(self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, interpreted: bool = False) -> StepResult:
         """Run it; ``interpreted``: the traced graph itself, operation by operation, without the compiler."""
-        run = self.traced if interpreted else self._compiled
+        parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
         if not self._half and not interpreted:
-            return self.run(dict(model.named_parameters()), dict(model.named_buffers()), inputs, target, weights)
-        arguments = self._arguments(model, inputs, target, weights)
-        kept = [buffer.clone() for buffer in arguments[1].values()] if self._half else []
-        values: list[Any] = []
+            return self.run(parameters, buffers, inputs, target, weights)
+        given = self._given(parameters, buffers, inputs, target, weights)
+        kept = [buffer.clone() for buffer in buffers.values()] if self._half else []
+        results: list[Any] = []
 
         def taken(scale: float) -> Rows:
-            for buffer, value in zip(arguments[1].values(), kept, strict=True) if values else ():
+            for buffer, value in zip(buffers.values(), kept, strict=True) if results else ():
                 buffer.copy_(value)  # a second attempt
-            *values[:], gradients = run(*arguments, torch.tensor(scale))
-            return [gradients]
+            run = self.traced if interpreted else lambda *tensors: self._by_kernels(tensors)
+            results[:] = run(*given, torch.tensor(scale))
+            return [results[-len(self._reached) :] if self._reached else []]
 
         with torch.no_grad():
             (gradients,) = LOSS_SCALE.unscaled(model, taken) if self._half else taken(1)
-        loss, parts, output = values
-        return self._result(loss, parts, output, gradients)
+        return self._result([*results[: len(results) - len(self._reached)], *(gradient for gradient in gradients if gradient is not None)])
 
     def run(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any, target: Any, weights: Sequence[Tensor]) -> StepResult:
         """Run it on these tensors of the model; without a scale of float16's."""
-        leaves, _ = pytree.flatten((inputs, target, list(weights)))
-        tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
-        given = ({name: parameter.detach() for name, parameter in parameters.items()}, dict(buffers), tensors, _ONE)
-        with torch.no_grad():
-            return self._result(*(pytree.map_only(Tensor, torch.clone, self._compiled(*given)) if self._reuses_memory else self._compiled(*given)))
+        results = self._by_kernels([*self._given(parameters, buffers, inputs, target, weights), _ONE])
+        return self._result([result.clone() for result in results] if self._reuses_memory else results)
 
-    def _result(self, loss: Tensor, parts: list[Tensor], output: list[Tensor], gradients: Sequence[Tensor | None]) -> StepResult:
-        named = dict(zip(self._names, parts, strict=True))
-        reached = {name: gradient for name, gradient in zip(self._reached, gradients, strict=True) if gradient is not None}
-        tensors = iter(output)
-        return StepResult(loss, named, with_tensors(self._returned, lambda _: next(tensors)), reached, None if self._half else self)
+    def _by_kernels(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        if self._kernels is None:
+            self._kernels = KernelsFor(self.traced, tensors, self._backend, self._mode)
+        results: Sequence[Tensor] = self._kernels(tensors)
+        return results
 
-    def _arguments(
-        self, model: nn.Module, inputs: Any, target: Any, weights: Sequence[Tensor], *, copied: bool = False
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
-        leaves, _ = pytree.flatten((inputs, target, list(weights)))
-        tensors = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
-        parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        buffers = {name: buffer.clone() if copied else buffer for name, buffer in model.named_buffers()}
-        return parameters, buffers, tensors
+    def _given(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any, target: Any, weights: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors in the order in which the trace takes them, but for the scale."""
+        return [*map(parameters.__getitem__, self._parameters), *map(buffers.__getitem__, self._buffers), *_tensors(inputs, target, weights)]
 
-    def _run(
-        self, model: nn.Module, step: StepFunction, parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor], scale: Tensor
-    ) -> Any:
+    def _result(self, results: Sequence[Tensor]) -> StepResult:
+        """From the loss, its parts, the tensors of the output and the gradients, in a row."""
+        before_output, before_gradients = 1 + len(self._names), len(results) - len(self._reached)
+        tensors = iter(results[before_output:before_gradients])
+        output = next(tensors) if self._returned is _SLOT else with_tensors(self._returned, lambda _: next(tensors))
+        gradients = dict(zip(self._reached, results[before_gradients:], strict=True))
+        parts = dict(zip(self._names, results[1:before_output], strict=True))
+        return StepResult(results[0], parts, output, gradients, None if self._half else self)
+
+    def _run(self, model: nn.Module, step: StepFunction, given: Sequence[Tensor]) -> list[Tensor]:
+        last = len(self._parameters) + len(self._buffers)
+        parameters, buffers = dict(zip(self._parameters, given, strict=False)), dict(zip(self._buffers, given[len(self._parameters) :], strict=False))
+        tensors, scale = given[last:-1], given[-1]
         waiting = iter(tensors)
         leaves = [next(waiting) if static is _TENSOR else static for static in self._static]
         inputs, target, weights = pytree.unflatten(leaves, self._structure)
@@ -114,13 +121,19 @@ class CompiledStep:
         gradients = {name: gradient for name, gradient in zip(sources, found, strict=True) if gradient is not None}
         self._names, self._reached = list(parts), list(gradients)
         self._returned = with_tensors(output, lambda _: _SLOT)
-        return loss.detach(), [part.detach() for part in parts.values()], [part.detach() for part in tensors_in(output)], list(gradients.values())
+        return [loss.detach(), *(part.detach() for part in (*parts.values(), *tensors_in(output))), *gradients.values()]
 
 
 def computes_in_float16(model: nn.Module) -> bool:
     """Whether the gradients of this model are computed in float16 here, and kept in a wider type."""
     parameters = [*model.parameters()]
     return bool(parameters) and is_float16_autocast(parameters[0].device) and all(parameter.dtype is not torch.float16 for parameter in parameters)
+
+
+def _tensors(inputs: Any, target: Any, weights: Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(inputs, Tensor) and isinstance(target, Tensor):
+        return [inputs.detach(), target.detach(), *weights]
+    return [leaf.detach() for leaf in pytree.leaves((inputs, target, list(weights))) if isinstance(leaf, Tensor)]
 
 
 _LITERALS = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)

@@ -1,6 +1,7 @@
 """A module as a program reads it: its parameters and buffers without a walk, and a test that all that a trace takes in is as it was."""
 
 from collections.abc import Callable, MutableMapping
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ class HeldModel:
 
     def __init__(self, module: nn.Module, structure: ModelStructure) -> None:
         self._structure = structure
-        self._settings = [settings(part) for part in module.modules()]
+        self._settings = [_Settings(part) for part in module.modules()]
         self._parameters, self._buffers = _places(module, own_parameters), _places(module, own_buffers)
 
     @classmethod
@@ -26,7 +27,7 @@ class HeldModel:
 
     def holds(self) -> bool:
         """Whether the modules, their modes and their plain settings are as they were, and the tensors the same that are neither parameter nor buffer."""
-        return self._structure.holds() and [settings(part) for part in self._structure.modules() or ()] == self._settings
+        return self._structure.holds() and all(map(_Settings.hold, self._settings, self._structure.modules() or ()))
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters by name, as ``named_parameters`` gives them; for a module that holds."""
@@ -47,9 +48,28 @@ def _places(module: nn.Module, kept: Callable[[nn.Module], MutableMapping[str, A
 
 def _tensors(places: Places) -> dict[str, Tensor]:
     """Each tensor once, under its first path."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for path, own, name in places:
-        tensor = own.get(name)
-        if tensor is not None:
-            found.setdefault(id(tensor), (path, tensor))
-    return dict(found.values())
+    named = {path: tensor for path, own, name in places if (tensor := own.get(name)) is not None}
+    if len(set(map(id, named.values()))) == len(named):
+        return named
+    once: dict[int, tuple[str, Tensor]] = {}
+    for path, tensor in named.items():
+        once.setdefault(id(tensor), (path, tensor))
+    return dict(once.values())
+
+
+class _Settings:
+    """The `settings` of one module, with a test at each step that mostly needs no loop in Python."""
+
+    def __init__(self, module: nn.Module) -> None:
+        own = vars(module)
+        self._all = settings(module)
+        self._names, self._kinds = list(own), list(map(type, own.values()))
+        self._plain = [name for name, value in own.items() if isinstance(value, (bool, int, float, str))]
+        self._values = [own[name] for name in self._plain]
+        self._loose = any(isinstance(value, (Tensor, FunctionType)) for value in own.values())
+
+    def hold(self, module: nn.Module) -> bool:
+        """Whether they are as they were."""
+        own = vars(module)
+        is_alike = not self._loose and list(own) == self._names and list(map(type, own.values())) == self._kinds
+        return (is_alike and list(map(own.__getitem__, self._plain)) == self._values) or settings(module) == self._all
