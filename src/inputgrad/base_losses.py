@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
+from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target
 from inputgrad.torch_internals.modules import is_loss
@@ -133,6 +134,8 @@ def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tenso
 def _of_several(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Any:
     try:
         return base(output, target)
+    except RuntimeError as error:
+        return on_one_device(error, lambda: base(output, target), f"the base loss {_name(base)}", output, target)
     except (TypeError, AttributeError) as error:
         if not isinstance(output, Tensor):
             error.add_note(
@@ -156,7 +159,10 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
     if isinstance(base, SumOfBases):
         return base.added(lambda part: per_sample(part, output, target))
     _check_target(base, output, target)
-    elements, reduction = _unreduced(base, output, target)
+    try:
+        elements, reduction = _unreduced(base, output, target)
+    except RuntimeError as error:
+        elements, reduction = on_one_device(error, lambda: _unreduced(base, output, target), f"the base loss {_name(base)}", output, target)
     size = output.shape[0] if isinstance(output, Tensor) else None
     if elements.dim() == 0 or (size is not None and elements.shape[0] != size):
         raise ValueError(

@@ -10,7 +10,7 @@ import inputgrad as ig
 
 ROOT = Path(ig.__file__).parent
 BROAD = {"RuntimeError", "Exception", "BaseException"}
-ASKS = {"is_machine_error", "is_device_error", "_about_the_model"}
+ASKS = {"is_machine_error", "is_device_error", "_about_the_model", "on_one_device"}
 RAISES_AGAIN = "raises it again, whatever it is"
 ASKS_NOTHING = "asks for an address or for the graph, and computes nothing"
 SAYS_IT = "hands torch's text on, and remembers nothing"

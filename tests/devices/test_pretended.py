@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import inputgrad as ig
-from tests.devices.pretended import autocast_checks, capture_checks, training_checks  # noqa: F401  # they register their checks
+from tests.devices.pretended import autocast_checks, capture_checks, held_checks, training_checks  # noqa: F401  # they register their checks
 from tests.devices.pretended.checks import CHECKS
 
 EVERY = 457

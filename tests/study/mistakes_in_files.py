@@ -136,7 +136,7 @@ RUNS = [
     foreign("an object of Python's", "checkpoint.pt", {"model": Path("x")}, "checkpoint.pt: no checkpoint of this command"),
     foreign("a folder as checkpoint", "checkpoint.pt", None, "checkpoint.pt: no checkpoint of this command"),
     foreign("a folder as metrics", "metrics.jsonl", None, "metrics.jsonl could not be written"),
-    foreign("a folder as lock", "lock", None, "cannot be written to"),
+    foreign("a folder as lock", ".lock", None, "cannot be written to"),
     foreign("no settings", "settings.json", "", "holds a run with other settings"),
     foreign("settings of something else", "settings.json", "[1, 2]", "holds a run with other settings"),
     foreign("settings that are a folder", "settings.json", None, "holds a run with other settings"),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inputgrad.devices import moved_once
 from inputgrad.errors import nearest
+from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.torch_internals import messages
 
@@ -147,7 +148,11 @@ class CallableHead(Head):
         return identity_of(self.function)
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        return self.function(output, target)
+        try:
+            return self.function(output, target)
+        except RuntimeError as error:
+            scores: Tensor = on_one_device(error, lambda: self.function(output, target), f"the head {identity_of(self.function)}", output, target)
+            return scores
 
 
 NAMED: dict[str, Head] = {"output": SumOfOutputs(), "label": LabelOutput(), "log_prob": LogProbabilities()}

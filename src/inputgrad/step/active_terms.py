@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.errors import warn
+from inputgrad.heads.moved_tensors import MovedTensors
 from inputgrad.memory import memory
-from inputgrad.passes.moved_tensors import MovedTensors
 from inputgrad.tensor_refs import resolve_tensor
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.torch_internals import messages, pytree

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 import inputgrad as ig
 from tests.cases import table
 from tests.catalogue import harness
-from tests.devices.pretended import autocast_checks, backend, capture_checks, training_checks  # noqa: F401  # three register their checks
+from tests.devices.pretended import autocast_checks, backend, capture_checks, held_checks, training_checks  # noqa: F401  # four register their checks
 from tests.devices.pretended.checks import CHECKS, SLOW
 from tests.table import LIMITS
 
