@@ -34,7 +34,9 @@ class Coordinates:
 
     def gradient(self, quantity: Tensor, *, of_output: bool = False) -> tuple[Tensor, ...]:
         """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
-        return tuple(column for part in gradients(quantity, self.source.variables, self.source.keys if of_output else None) for column in _columns(part))
+        found = gradients(quantity, self.source.variables, self.source.keys if of_output else None)
+        self.source.note(None if of_output else quantity, found)
+        return tuple(column for part in found for column in _columns(part))
 
     def order(self, names: tuple[str, ...]) -> list[int]:
         """The numbers of the coordinates that the names of a derivative spell."""

@@ -17,7 +17,7 @@ from inputgrad.operators.as_asked import in_any_mode
 from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.places.base import Place
-from inputgrad.variables import Key, ModelInputs, Wrt, keys_of
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical, keys_of
 
 
 class Field:
@@ -143,11 +143,7 @@ class Field:
             which = (self._outputs or ()).index(str(which))
         if isinstance(which, bool) or not isinstance(which, int) or not 0 <= which < count:
             raise ValueError(f"{which!r} names no output of this field; {nearest(which, self._outputs or range(count))}")
-        if self._value().dim() == 1:
-            return self
-        if which not in self._parts:
-            self._parts[which] = Field(self._coordinates, column=which)
-        return self._parts[which]
+        return self if self._value().dim() == 1 else self._parts.setdefault(which, Field(self._coordinates, column=which))
 
     def __iter__(self) -> Iterator["Field"]:
         """The outputs one after another: ``u, v, p = field``."""
@@ -169,6 +165,10 @@ class Field:
     def check(self, output: Tensor) -> None:
         """Raises `ValueError` for an output that is none of a field, or has not the number of columns that were named."""
         _check_outputs(self._own(output), self._outputs)
+
+    def second_order(self) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+        """Output and coordinates in one graph, where more than first derivatives were asked for."""
+        return self._coordinates.source.second_order()
 
     def _own(self, output: Tensor) -> Tensor:
         """This field's share of a tensor of the output's shape."""
@@ -209,7 +209,9 @@ def field_of_batch(
     asker: what tells this use of a field from others of the same model, such as the equation.
     """
     check_hashable("at", at)
-    keys = keys_of(wrt) if wrt is not None else all_keys(batch.inputs)
+    named = keys_of(wrt) if wrt is not None else all_keys(batch.inputs)
+    names = [str(key) for key in named] if names is None and all(isinstance(key, str) for key in named) else names
+    keys = canonical(named, ModelInputs.of(batch.inputs), batch.model)
     asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
 
     def made() -> Field:

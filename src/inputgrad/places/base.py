@@ -4,10 +4,18 @@ Knows the batch; knows no head, no term and no engine.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from inputgrad.variables import Key, ModelInputs, canonical
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
+
+_ALL = {"Uniform": "draw them too, such as Uniform(0.0, 1.0, wrt=('x', 't'))", "": "give them too, in a tuple or dict"}
+"""By place, how the other inputs get as many samples."""
 
 
 class Place(ABC):
@@ -27,3 +35,15 @@ def check_place(at: Any) -> Place:
     if isinstance(at, Place):
         return at
     raise TypeError(f"at must be a place, such as inputgrad.places.Interpolate(...), or None for the batch's own inputs; got {type(at).__name__}")
+
+
+def check_rows(place: str, found: Mapping[Key, Tensor], batch: "Batch") -> None:
+    """Raises `ValueError` where other inputs keep the batch's rows, and there are not as many."""
+    called = ModelInputs.of(batch.inputs)
+    inputs = dict(called.tensors())
+    found = {key: found[given] for given in found for key in canonical(given, called, batch.model)}
+    rows = next(iter(found.values())).shape[0]
+    left = [key for key, z in inputs.items() if key not in found and z.dim() and z.shape[0] != rows]
+    if left and any(inputs[key].shape[0] != rows for key in found):
+        shapes = ", ".join(f"{key!r}: {list(inputs[key].shape)}" for key in left)
+        raise ValueError(f"{place}: {rows} samples for {list(found)}, and others keep those of the batch ({shapes}): {_ALL.get(place, _ALL[''])}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inputgrad.places.base import Place
+from inputgrad.places.base import Place, check_rows
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.variables import Key, ModelInputs, described
 
@@ -73,12 +73,13 @@ class Given(Place):
             name = f"Given: other[{key!r}]" if isinstance(other, (tuple, list, Mapping)) else "Given: other"
             here, there = batch.variable(key), resolve_tensor(name, part, batch)
             if there.shape[1:] != here.shape[1:]:
-                raise ValueError(f"{name} must be samples of the shape of inputs[{key!r}], {list(here.shape)}; got {described(there)} of {there.dtype}")
+                hint = _other_form(other, batch)
+                raise ValueError(f"{name} must be samples of the shape of inputs[{key!r}], {list(here.shape)}; got {described(there)} of {there.dtype}{hint}")
             found[key] = there.detach().to(here)
         if len({tensor.shape[0] for tensor in found.values()}) > 1:
             shapes = ", ".join(f"{key!r}: {list(tensor.shape)}" for key, tensor in found.items())
             raise ValueError(f"Given: the inputs must have the same number of samples; got {shapes}")
-        _check_rows(found, batch)
+        check_rows("Given", found, batch)
         return batch.inputs_with(found)
 
     def target_at(self, batch: "Batch") -> Any:
@@ -96,14 +97,18 @@ class Given(Place):
         return f"Given({', '.join(settings)})"
 
 
-def _check_rows(found: Mapping[Key, Tensor], batch: "Batch") -> None:
-    """Raises `ValueError` where other inputs keep the batch's rows, and there are not as many."""
-    inputs = dict(ModelInputs.of(batch.inputs).tensors())
-    rows = next(iter(found.values())).shape[0]
-    left = [key for key, z in inputs.items() if key not in found and z.dim() and z.shape[0] != rows]
-    if found.keys() <= inputs.keys() and left and any(inputs[key].shape[0] != rows for key in found):
-        shapes = ", ".join(f"{key!r}: {list(inputs[key].shape)}" for key in left)
-        raise ValueError(f"Given: {rows} samples for {list(found)}, and others keep those of the batch ({shapes}): give them too, in a tuple or dict")
+def _other_form(other: Any, batch: "Batch") -> str:
+    """The line to write where several inputs are given in one tensor, or the columns of one input by themselves."""
+    names = [key for key, _ in ModelInputs.of(batch.inputs).tensors()]
+    several = isinstance(other, (tuple, list, Mapping))
+    if len(names) > 1 and not several:
+        shown = ", ".join(f"{key!r}: …" for key in names)
+        return (
+            f". The model takes {len(names)} inputs: Given({{{shown}}}) gives samples for each"
+            if all(isinstance(key, str) for key in names)
+            else (f". The model takes {len(names)} inputs: Given((…, …)) gives samples for each")
+        )
+    return ". The model takes one tensor: Given(torch.stack([…], 1)) of its columns" if len(names) == 1 and several and len(other) > 1 else ""
 
 
 def shown(value: Any) -> str:

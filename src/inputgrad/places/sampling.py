@@ -3,6 +3,7 @@
 Knows the batch; knows no head, no term and no engine.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from inputgrad.devices import moved_like
-from inputgrad.places.base import Place
+from inputgrad.errors import nearest
+from inputgrad.places.base import Place, check_rows
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.torch_internals.draws import normal_like
-from inputgrad.variables import Key
+from inputgrad.variables import Key, Wrt, keys_of
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -27,22 +29,38 @@ class Uniform(Place):
     """Points uniform in a box, drawn anew at each step: where a constraint should hold on the whole domain, not at the data alone.
 
     low, high: the box: numbers, or tensors of the shape of one sample; equal where a feature does not vary. n: how many points; by default as many as the
-    batch has samples. Another number suits heads that need no target, and models of one input. wrt: the input that is drawn.
+    batch has samples. Another number suits heads that need no target. wrt: the input that is drawn, or several in a tuple, which then all have n points;
+    bounds of their own stand in dicts.
+
+    >>> interior = Uniform({"x": -1.0, "t": 0.0}, 1.0, n=1000, wrt=("x", "t"))
     """
 
-    low: Bound = 0.0
-    high: Bound = 1.0
+    low: Bound | Mapping[Key, Bound] = 0.0
+    high: Bound | Mapping[Key, Bound] = 1.0
     n: int | None = None
-    wrt: Key = 0
+    wrt: Wrt = 0
 
     def __post_init__(self) -> None:
-        check_box("Uniform", self.low, self.high)
+        for key in keys_of(self.wrt):
+            check_box("Uniform", self._bound("low", key), self._bound("high", key))
         if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1):
             raise ValueError(f"Uniform: n must be a number of points, at least 1, or None for as many as the batch has; got {self.n!r}")
 
     def inputs(self, batch: "Batch") -> Any:
-        here = batch.variable(self.wrt)
-        return batch.inputs_with({self.wrt: in_box("Uniform", self.low, self.high, here.shape[0] if self.n is None else self.n, here)})
+        drawn = {}
+        for key in keys_of(self.wrt):
+            here = batch.variable(key)
+            drawn[key] = in_box("Uniform", self._bound("low", key), self._bound("high", key), here.shape[0] if self.n is None else self.n, here)
+        check_rows("Uniform", drawn, batch)
+        return batch.inputs_with(drawn)
+
+    def _bound(self, side: str, key: Key) -> Bound:
+        given: Bound | Mapping[Key, Bound] = getattr(self, side)
+        if not isinstance(given, Mapping):
+            return given
+        if key not in given:
+            raise ValueError(f"Uniform: {side} names no bound of {key!r}; {nearest(key, given)}")
+        return given[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ Conditions stand beside the equation, as terms at points of their own (`conditio
 conditions and the equation is taken at ``Given(interior)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -118,7 +118,14 @@ def burgers(
 
 
 def condition(
-    weight: Weight = 1.0, *, value: Quantity, at: Place | None, derivative: str | None = None, names: Names | None = None, wrt: Wrt | None = None
+    weight: Weight = 1.0,
+    *,
+    value: Quantity | Mapping[str | int, Quantity],
+    at: Place | None,
+    derivative: str | None = None,
+    names: Names | None = None,
+    wrt: Wrt | None = None,
+    outputs: Names | None = None,
 ) -> Weighted:
     """A boundary or initial condition at points of its own: Dirichlet's u = g, or Neumann's with a derivative.
 
@@ -126,6 +133,9 @@ def condition(
 
     at: where it holds, such as ``Given(boundary)`` or ``Given("boundary")`` for a part of the target; None where the batch's inputs are its points.
     value: g, a number, a tensor ``[N]`` or a callable of the field. derivative: its name, such as "x", or "t" for an initial velocity.
+    Of a system, a model of C outputs: one g holds for all of them, and a tensor has the shape ``[N, C]``. For some of them give a dict by their names or
+    numbers, ``value={"u": 0.0, "v": inflow}``; outputs: the names of all outputs, as in `Residual`. The squares are averaged over the outputs concerned;
+    for weights of their own take a condition for each. names, wrt: as in `Residual`.
     The other ways: as the base loss, where the batch's inputs are the points of the condition (``"mse" + poisson(source=f, names="xy",
     at=Given(interior))``); or
     built into the model, ``g(x) + x (1 − x) net(x)``, where it holds exactly.
@@ -137,8 +147,11 @@ def condition(
     >>> from inputgrad import Given, InputGradientLoss
     >>> boundary = Given(torch.rand(7, 2))
     >>> criterion = InputGradientLoss(None, poisson(source=1.0, names="xy") + condition(10.0, value=0.0, at=boundary, names="xy"))
+    >>> no_slip = condition(value={"u": 0.0, "v": 0.0}, at=boundary, names="xy", outputs="uvp")
     """
-    return weight * Residual(partial(_condition, value=value, derivative=derivative), names, wrt, at=at)
+    if isinstance(value, Mapping) and not value:
+        raise ValueError('condition: value is an empty dict; give one value for each output concerned, such as value={"u": 0.0}')
+    return weight * Residual(partial(_condition, value=value, derivative=derivative), names, wrt, outputs, at)
 
 
 def gradient_enhanced(weight: Weight = 0.01, *, residual: Residual | Weighted) -> TermSum:
@@ -186,7 +199,9 @@ def hessian_penalty(
 
 
 def _at(quantity: Quantity, u: Field) -> Any:
-    return quantity(u) if callable(quantity) and not isinstance(quantity, Tensor) else quantity
+    """The quantity at the points; a column ``[N, 1]`` counts as ``[N]``."""
+    found = quantity(u) if callable(quantity) and not isinstance(quantity, Tensor) else quantity
+    return found[:, 0] if isinstance(found, Tensor) and found.shape == (u.size, 1) else found
 
 
 def _space(u: Field, time: str) -> list[str]:
@@ -214,5 +229,22 @@ def _burgers(u: Field, viscosity: Quantity, space: str, time: str) -> Tensor:
     return u.d(time) + u.value * u.d(space) - _at(viscosity, u) * u.d(space, space)
 
 
-def _condition(u: Field, value: Quantity, derivative: str | None) -> Tensor:
-    return (u.value if derivative is None else u.d(derivative)) - _at(value, u)
+def _condition(u: Field, value: Quantity | Mapping[str | int, Quantity], derivative: str | None) -> tuple[Tensor, ...]:
+    if isinstance(value, Mapping):
+        return tuple(_valued(u.part(which), derivative) - _one(u, which, given) for which, given in value.items())
+    here, wanted = _valued(u, derivative), _at(value, u)
+    if isinstance(wanted, Tensor) and wanted.dim() and wanted.shape != here.shape:
+        several = "; for some of the outputs give a dict, such as value={0: 0.0}" if here.dim() == 2 else ""
+        raise ValueError(f"condition: value has shape {list(wanted.shape)}; expected a number or {list(here.shape)}, as the model's output there{several}")
+    return (here - wanted).unbind(1) if here.dim() == 2 else (here - wanted,)
+
+
+def _one(u: Field, which: str | int, value: Quantity) -> Any:
+    wanted = _at(value, u)
+    if isinstance(wanted, Tensor) and wanted.dim() and wanted.shape != (u.size,):
+        raise ValueError(f"condition: the value of output {which!r} has shape {list(wanted.shape)}; expected a number or one per point, [{u.size}]")
+    return wanted
+
+
+def _valued(u: Field, derivative: str | None) -> Tensor:
+    return u.value if derivative is None else u.d(derivative)

@@ -16,6 +16,7 @@ from inputgrad.engines import Auto, Compiled, Engine
 from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
+from inputgrad.passes.flat_models import told_of
 from inputgrad.passes.second_derivative import model_fingerprint
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.form import form_of_step, is_hashable
@@ -58,7 +59,9 @@ def _verify(objective: Objective, model: nn.Module, inputs: ModelInputs, target:
             "is that of plain double backward through it, which is not the derivative of the loss's value"
         )
     elif result.status == "zero" and known.once(("zero", *(item.name for item in active))):
-        names = ", ".join(item.name for item in active)
+        names = ", ".join(item.name for item in active if not told_of(type(item.term).__name__, model))
+        if not names:
+            return
         warn(
             f"the parameter gradient of {names} is exactly zero, so it trains nothing: {result.reason}. A second derivative of a ReLU network is zero, and "
             "so is a derivative that does not depend on the parameters"

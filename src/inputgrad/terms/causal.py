@@ -54,7 +54,7 @@ class CausalResidual(OnField):
 
     def __call__(self, batch: Batch) -> Tensor:
         u = self.field(batch)
-        losses = self._losses(u, self.proven(self.equations(u), batch))
+        losses = self._losses(u, self.proven(self.equations(u), batch, u))
         return (self._weights(losses) * losses).mean()
 
     def weights(self, model: nn.Module, points: Any) -> Tensor:

@@ -9,6 +9,7 @@ from inputgrad.batch import Batch
 from inputgrad.devices import constant
 from inputgrad.heads import Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
+from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
@@ -76,6 +77,7 @@ class HessianMatch(Term):
         if score.dim() != 1:
             raise ValueError(f"HessianMatch needs a head of one score per sample, and {self.of!r} gave {list(score.shape)}; for one of several: OneOutput(i)")
         (slope,) = gradients(score, [x], [key])
+        warn_if_flat("HessianMatch", batch.model, score, [x])
         chosen = self._chosen(x)
         flat = slope.flatten(1) if slope.dim() > 1 else slope[:, None]
         hessian = torch.stack([gradients(flat.gather(1, column[:, None]), [x])[0] for column in chosen.unbind(1)], 1)

@@ -8,6 +8,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.heads import Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
+from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
@@ -61,6 +62,7 @@ class LagrangesEquations(Term):
         if lagrangian.dim() != 1:
             raise ValueError(f"LagrangesEquations needs a head of one number per sample, and {self.of!r} gave {list(lagrangian.shape)}")
         predicted = accelerations(lagrangian, x, self.wrt)
+        warn_if_flat("LagrangesEquations", batch.model, lagrangian, [x])
         wanted = shaped("LagrangesEquations: acceleration", self._measured(batch), predicted)
         counts = ~wanted.isnan()
         return distance(torch.where(counts, predicted - wanted.nan_to_num(), 0), counts, self.norm, self.reduction, lambda parts: parts.sum(-1))

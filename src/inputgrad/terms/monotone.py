@@ -10,10 +10,10 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.devices import constant
-from inputgrad.errors import nearest, warn
+from inputgrad.errors import nearest
 from inputgrad.heads import Of, Score, resolve
-from inputgrad.memory import memory
 from inputgrad.operators.differentiation import gradients
+from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.terms.base import Per, Term
@@ -139,14 +139,11 @@ class Convex(Term):
         """sign_i · ∂²s/∂x_i² ``[N, features]``, with the graph to the parameters."""
         (key,) = keys_of(self.wrt)
         output, (x,) = batch.output_and_variables(key, at=self.at)
-        (slope,) = gradients(self._score(batch, output), [x], [key])
+        score = self._score(batch, output)
+        (slope,) = gradients(score, [x], [key])
         slope = slope.flatten(1) if slope.dim() > 1 else slope[:, None]
         signed = [sign * self._second(slope, _column("Convex", feature, slope.shape[1]), x) for feature, sign in self.features.items()]
-        if self.margin == 0 and not any(second.requires_grad for second in signed) and memory(batch.model).once("Convex"):
-            warn(  # with a margin, the check of the first step says so
-                "Convex: the second derivative of this model is zero everywhere, so the term trains nothing: networks of ReLUs are linear in pieces. Use "
-                "smooth activations, such as nn.SiLU or nn.Softplus, or ig.Monotone for the slopes"
-            )
+        warn_if_flat("Convex", batch.model, score, [x], ", or ig.Monotone for the slopes")
         return widened(torch.stack(signed, 1))
 
     def _second(self, slope: Tensor, column: int, x: Tensor) -> Tensor:

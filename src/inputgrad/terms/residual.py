@@ -13,6 +13,7 @@ from inputgrad.memory import memory
 from inputgrad.operators.coordinates import Names, names_or_none
 from inputgrad.operators.differentiation import check_derivatives
 from inputgrad.operators.fields import Field, field_of_batch
+from inputgrad.passes.flat_models import warn_if_field_is_flat
 from inputgrad.places.base import Place, check_place
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key, Wrt, keys_of
@@ -43,7 +44,7 @@ class OnField(Term):
 
     def variables(self) -> tuple[Key, ...]:
         """None of the batch's own pass: the field has a pass of its own. A place may look at the input that it moves."""
-        return () if self.at is None else (getattr(self.at, "wrt", 0),)
+        return () if self.at is None else keys_of(getattr(self.at, "wrt", 0))
 
     def field(self, batch: Batch) -> Field:
         return field_of_batch(batch, self.names, self.wrt, self.outputs, self.at, identity_of(self.function))
@@ -62,12 +63,13 @@ class OnField(Term):
             raise ValueError(f"{type(self).__name__}: the equation returned no residual")
         return several
 
-    def proven(self, quantities: list[Tensor], batch: Batch) -> list[Tensor]:
+    def proven(self, quantities: list[Tensor], batch: Batch, field: Field) -> list[Tensor]:
         """The quantities, once it is known that they have a derivative in the parameters: looked at for the first time that this term meets the model."""
         checked, kind = memory(batch.model).checked, (type(self), identity_of(self.function))
         if kind not in checked:
             check_derivatives(quantities)
             checked.add(kind)
+        warn_if_field_is_flat(type(self).__name__, batch.model, field)
         return quantities
 
 
@@ -101,7 +103,8 @@ class Residual(OnField):
         return cls(lambda u: sum(part.laplacian() for part in u), names="abc")
 
     def __call__(self, batch: Batch) -> Tensor:
-        equations = self.proven(self.equations(self.field(batch)), batch)
+        field = self.field(batch)
+        equations = self.proven(self.equations(field), batch, field)
         return torch.stack([r.square() for r in equations]).mean(0)
 
 
@@ -141,4 +144,4 @@ class ResidualGradient(OnField):
         field = self.field(batch)
         along = names_or_none("along", self.along) or field.names
         slopes = [torch.stack(field.slopes(r, along)) for r in self.equations(field)]
-        return torch.stack([part.square().sum(0) for part in self.proven(slopes, batch)]).mean(0)
+        return torch.stack([part.square().sum(0) for part in self.proven(slopes, batch, field)]).mean(0)

@@ -10,6 +10,7 @@ from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import FixedProjection, Of, Score, resolve
 from inputgrad.operators.differentiation import gradients
+from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.places.samples import Given
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
@@ -162,6 +163,7 @@ class SlicedEnergyMatching(Term):
         if energy.dim() != 1:
             raise ValueError(f"SlicedEnergyMatching needs a head of one energy per sample, and {self.of!r} gave {list(energy.shape)}")
         (first,) = gradients(energy, [x])
+        warn_if_flat("SlicedEnergyMatching", batch.model, energy, [x], ", or DenoisingScoreMatching, which asks for first derivatives only")
         v = _drawn(self.directions, self.n, x)
         slopes = [gradients(first * row.reshape(x.shape), [x])[0].flatten(1) for row in v.unbind(1)]  # H v
         return _sliced(v, -torch.stack(slopes, 1), flattened(-first), self.form)

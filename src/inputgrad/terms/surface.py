@@ -9,6 +9,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.heads import Of, Score, resolve
 from inputgrad.operators.fields import Field, field_of_batch
+from inputgrad.passes.flat_models import warn_if_field_is_flat
 from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
@@ -75,7 +76,9 @@ class _InSpace(Term):
         u = field_of_batch(batch, tuple(f"x{i}" for i in range(size)), self.wrt, None, self.at, _InSpace)
         if u.value.dim() != 1:
             raise ValueError(f"{type(self).__name__}: the model must give one distance per point, [N] or [N, 1]; got {list(u.value.shape)}")
-        return self.quantity(u)
+        quantity = self.quantity(u)
+        warn_if_field_is_flat(type(self).__name__, batch.model, u)
+        return quantity
 
     @abstractmethod
     def quantity(self, u: Field) -> Tensor:

@@ -6,6 +6,7 @@ A derivative that the pass does not bring is left to reverse mode, which differe
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
+import torch
 from torch import Tensor
 
 from inputgrad.memory import memory
@@ -34,6 +35,8 @@ class FieldSource:
         self._expansion: Expansion | None = None
         self._plan: Plan | None = None
         self._requests: set[Request] | None = None
+        self._differentiated: list[Tensor] = []
+        self._derivatives: list[Tensor] = []
         self._learnt = _learnt(forward, kind)
         if any(map(is_module, keys)):  # a variable that no input holds: its shape is known after a pass
             self._here = opened()
@@ -86,8 +89,12 @@ class FieldSource:
         if self._expansion is None or self._plan is None or not set(order) <= set(self._plan.coordinates):
             return None
         index = self._plan.index(order)
+        if not self._plan.layout.holds(index):
+            return None
         with self._forward.outside():
-            return self._expansion.coefficient(index) if self._plan.layout.holds(index) else None
+            found = self._expansion.coefficient(index)
+        self._derivatives.append(found)
+        return found
 
     def sum(self, orders: Sequence[Index]) -> Tensor | None:
         """A sum of derivatives, where the pass has brought it as one."""
@@ -104,6 +111,18 @@ class FieldSource:
         """To be called before a first derivative of the output is differentiated again. Raises `EngineError` where that gives another function."""
         with self._forward.outside():
             check_second_input_derivative(self._forward)
+
+    def note(self, quantity: Tensor | None, derivatives: Sequence[Tensor]) -> None:
+        """Note what was differentiated by reverse mode, where it is not the output itself, and what came of it."""
+        self._differentiated += [] if quantity is None else [quantity]
+        self._derivatives += derivatives
+
+    def second_order(self) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+        """Output and variables, where a derivative of second or higher order was asked for, of the output or of a quantity that holds a derivative."""
+        if self._here is None:
+            return None
+        by_name = any(len(order) > 1 for _, orders in self._requests or () for order in orders)
+        return self._here if by_name or any(_hangs_on(quantity, self._derivatives) for quantity in self._differentiated) else None
 
     def _opened(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         self.ask(("open", ()))
@@ -131,6 +150,13 @@ class FieldSource:
         self._expansion, self._plan = expansion, plan
         self._here = (expansion.value, expansion.variables)
         return True
+
+
+def _hangs_on(quantity: Tensor, derivatives: Sequence[Tensor]) -> bool:
+    there = [part for part in derivatives if part.requires_grad]
+    if not quantity.requires_grad or not there:
+        return False
+    return any(part is not None for part in torch.autograd.grad(quantity.sum(), there, retain_graph=True, allow_unused=True))
 
 
 def _learnt(forward: ForwardPass, kind: Hashable) -> Learnt:
