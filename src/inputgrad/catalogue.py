@@ -118,7 +118,7 @@ def _recipes() -> Iterator[Entry]:
 
 
 def _public(package: str) -> dict[str, Any]:
-    return {name: getattr(import_module(package), name) for name in homes(package)}
+    return {name: inspect.unwrap(value) if callable(value := getattr(import_module(package), name)) else value for name in homes(package)}
 
 
 def _classes(kind: Kind, named: Mapping[str, Any], base: type) -> Iterator[Entry]:

@@ -25,14 +25,14 @@ def homes(package: str) -> dict[str, str]:
     return {name: named[name] for name in sorted(named, key=_constants_then_classes)}
 
 
-def lazily(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """A package's ``__getattr__``, which also answers for ``__all__``, and its ``__dir__``, by its stub."""
+def lazily(package: str, *, taken: Callable[[object], object] = lambda value: value) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """A package's ``__getattr__``, which also answers for ``__all__``, and its ``__dir__``, by its stub. taken: what is made of each name's value."""
     namespace = vars(sys.modules[package])
 
     def attribute(name: str) -> object:
         home = homes(package).get(name)
         if home is not None:
-            value = import_module(f"{home}.{name}") if home == package else getattr(import_module(home), name)
+            value = taken(import_module(f"{home}.{name}") if home == package else getattr(import_module(home), name))
         elif name == "__all__":
             value = list(homes(package))
         else:

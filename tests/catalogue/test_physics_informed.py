@@ -452,7 +452,7 @@ class AttentionOfColumns(nn.Module):
         self.body = zoo.FusedAttention()
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.body(z[:, :1, None] * torch.ones(zoo.TOKENS, dtype=z.dtype) + z[:, 1:, None])[:, :1]
+        return self.body(z[:, :1, None] * torch.linspace(0.5, 2.0, math.prod(zoo.TOKENS), dtype=z.dtype).reshape(zoo.TOKENS) + z[:, 1:, None])[:, :1]
 
 
 @pytest.mark.parametrize("term", [Residual(lambda u: u.d("t"), "xt"), recipes.heat(names="xt"), ResidualGradient(lambda u: u.value, "xt")])

@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 import inputgrad as ig
+from inputgrad import catalogue
 
 WRAPPERS = {"causal": "residual", "self_adaptive": "term"}
 """Recipes without a weight of their own: what they change keeps its weight."""
@@ -13,7 +14,7 @@ SEVERAL_WEIGHTS = {"digs", "energy_and_forces", "neural_singular_hessian", "no_a
 """Whole losses whose parts have a weight each, all by name."""
 NAMES = {"weight", "gamma", "beta", "lambda_", "balance", "kinetic"}
 """Of the weight; those that are not "weight" are the papers' letters."""
-RECIPES = sorted(entry.name for entry in ig.catalogue.entries() if entry.kind == "recipe")
+RECIPES = sorted(entry.name for entry in catalogue.entries() if entry.kind == "recipe")
 
 
 @pytest.mark.parametrize("name", RECIPES)

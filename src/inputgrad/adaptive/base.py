@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from inputgrad.errors import Suggesting
 from inputgrad.loss import InputGradientLoss
 from inputgrad.step.active_terms import part_names as names_of
 
 
-class AdaptiveWeights(nn.Module):
+class AdaptiveWeights(nn.Module, metaclass=Suggesting):
     """The weights of the parts of a criterion; concrete classes say how they are set.
 
     parts: the criterion, or the names of its parts, in their order.

@@ -5,7 +5,7 @@ places; knows no term and no engine.
 """
 
 import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.attributions.quadrature import RULES, Rule, quadrature
-from inputgrad.errors import nearest
+from inputgrad.errors import Suggesting, nearest
 from inputgrad.heads import Of
 from inputgrad.places.base import Place
 from inputgrad.places.samples import Given
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
 
-class Attribution(ABC):
+class Attribution(metaclass=Suggesting):
     """An attribution method: φ ``[N, *input]``, one number for each feature of each sample. Frozen: made once, drawn anew each step."""
 
     of: Of

@@ -1,6 +1,6 @@
 """What every engine gives: an input gradient, and the way from its cotangent back to the parameters. Must not know terms."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.devices import Reading
+from inputgrad.errors import Suggesting
 from inputgrad.heads import Score
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -97,7 +98,7 @@ class Traits:
     """Whether the engine may make a whole step at once (`Engine.take_step`)."""
 
 
-class Engine(ABC):
+class Engine(metaclass=Suggesting):
     """How we backpropagate through the input gradient. Concrete engines are frozen dataclasses: their settings are the object."""
 
     name: ClassVar[str]

@@ -4,7 +4,7 @@ A head maps the output ``[N, ...]`` and the target to one score per sample, ``[N
 and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from inputgrad.devices import moved_once
-from inputgrad.errors import nearest
+from inputgrad.errors import Suggesting, nearest
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.torch_internals import messages
 
 
-class Head(ABC):
+class Head(metaclass=Suggesting):
     """The scalar s of a sample's output whose input gradient ∂s/∂x is taken."""
 
     @abstractmethod

@@ -16,6 +16,7 @@ from inputgrad.identity import check_hashable
 from inputgrad.operators.as_asked import in_any_mode
 from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
 from inputgrad.operators.taylor.field_source import FieldSource
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.places.base import Place
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, keys_of
 
@@ -166,8 +167,8 @@ class Field:
         """Raises `ValueError` for an output that is none of a field, or has not the number of columns that were named."""
         _check_outputs(self._own(output), self._outputs)
 
-    def second_order(self) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-        """Output and coordinates in one graph, where more than first derivatives were asked for."""
+    def second_order(self) -> ForwardPass | None:
+        """The model's pass, where more than first derivatives were asked for."""
         return self._coordinates.source.second_order()
 
     def _own(self, output: Tensor) -> Tensor:

@@ -3,14 +3,16 @@
 Knows what a batch offers; knows no term and no engine.
 """
 
-from abc import ABC, abstractmethod
+import functools
+import sys
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from inputgrad.errors import nearest
+from inputgrad.errors import Suggesting, nearest
 from inputgrad.passes.precision import widened
 from inputgrad.variables import Key
 
@@ -22,8 +24,45 @@ Scaling = Literal["none", "unit", "sign", "max"]
 Bounds = tuple[float, float] | None
 
 
-class Perturbation(ABC):
-    """A rule that makes a perturbed input x̃ of a batch. Frozen; ``wrt`` names the input (or inner module's output) that is perturbed."""
+class _PerturbationClass(Suggesting):
+    """The class of the perturbations' classes: each may be called on a batch, or on a model and its inputs."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> "_PerturbationClass":
+        call = namespace.get("__call__")
+        if callable(call) and not getattr(call, "__isabstractmethod__", False):
+            namespace["__call__"] = _of_batch_or_model(call)
+        return super().__new__(mcs, name, bases, namespace, **keywords)
+
+
+def _of_batch_or_model(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(call)
+    def called(self: Any, batch: Any, inputs: Any = None, target: Any = None, *, base: Any = None) -> Tensor:
+        if not isinstance(batch, nn.Module):
+            return call(self, batch)
+        if base is None and getattr(self, "of", None) == "loss":
+            raise TypeError(
+                f'{type(self).__name__} goes along the loss, so it needs one: attack(model, inputs, target, base="cross_entropy"). To train against it: '
+                f'criterion = "cross_entropy" + ig.Adversarial({type(self).__name__}(…)), then criterion(model, inputs, target)'
+            )
+        found: Tensor = sys.modules["inputgrad"].attributions.attribute(self, batch, inputs, target, base=base)
+        return found
+
+    return called
+
+
+class Perturbation(metaclass=_PerturbationClass):
+    """A rule that makes a perturbed input x̃ of a batch. Frozen; ``wrt`` names the input (or inner module's output) that is perturbed.
+
+    In a term it is called with the batch. Called with a model it gives the perturbed inputs of the model as it stands: ``attack(model, inputs, target,
+    base="cross_entropy")``; base is the loss that it climbs, where its score is the loss.
+
+    >>> from torch import nn
+    >>> import inputgrad as ig
+    >>> model, x, y = nn.Linear(3, 2), torch.rand(4, 3), torch.tensor([0, 1, 0, 1])
+    >>> attacked = ig.PGD(0.1)(model, x, y, base="cross_entropy")
+    >>> bool(((attacked - x).abs() <= 0.1 + 1e-6).all())
+    True
+    """
 
     wrt: Key
 

@@ -3,12 +3,13 @@
 Knows the batch; knows no head, no term and no engine.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from inputgrad.errors import Suggesting
 from inputgrad.variables import Key, ModelInputs, canonical
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _ALL = {"Uniform": "draw them too, such as Uniform(0.0, 1.0, wrt=('x', 't'))", "
 """By place, how the other inputs get as many samples."""
 
 
-class Place(ABC):
+class Place(metaclass=Suggesting):
     """``at``: other inputs than the batch's own, at which the input gradient is taken. Frozen: made once, drawn anew each step."""
 
     @abstractmethod

@@ -8,12 +8,13 @@ from typing import Any, Self
 from inputgrad.base_losses import SumOfBases
 from inputgrad.engines.base import Engine
 from inputgrad.engines.choice import Auto
+from inputgrad.errors import Suggesting
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.terms.weights import number
 from inputgrad.terms.with_base import WithBase
 
 
-class LossArithmetic:
+class LossArithmetic(metaclass=Suggesting):
     """The arithmetic of `InputGradientLoss`. Each result is a new loss; its value is what the expression says."""
 
     base: Any

@@ -2,10 +2,10 @@
 
 import functools
 import re
-from abc import ABCMeta
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from inputgrad.errors import Suggesting, of_every_term
 from inputgrad.variables import described
 
 
@@ -49,7 +49,7 @@ def no_loss(term: Any, *_arguments: Any) -> NoReturn:
     )
 
 
-class TermClass(ABCMeta):
+class TermClass(Suggesting):
     """The class of the terms' classes. ``0.1 * GradientNorm``, without the brackets, is one clear error; so is a term that is called as a loss."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> "TermClass":
@@ -57,6 +57,10 @@ class TermClass(ABCMeta):
         if callable(call) and not getattr(call, "__isabstractmethod__", False):
             namespace["__call__"] = _of_a_batch(call)
         return super().__new__(mcs, name, bases, namespace, **keywords)
+
+    def said_otherwise(cls, name: str) -> str:
+        """Weight, schedule, name and weights per sample are no settings of a term."""
+        return of_every_term(name)
 
     def _not_an_instance(cls, other: Any) -> NoReturn:
         raise TypeError(f"{cls.__name__} is a class: pass an instance, such as 0.1 * {cls.__name__}()")

@@ -77,10 +77,10 @@ class HessianMatch(Term):
         if score.dim() != 1:
             raise ValueError(f"HessianMatch needs a head of one score per sample, and {self.of!r} gave {list(score.shape)}; for one of several: OneOutput(i)")
         (slope,) = gradients(score, [x], [key])
-        warn_if_flat("HessianMatch", batch.model, score, [x])
         chosen = self._chosen(x)
         flat = slope.flatten(1) if slope.dim() > 1 else slope[:, None]
         hessian = torch.stack([gradients(flat.gather(1, column[:, None]), [x])[0] for column in chosen.unbind(1)], 1)
+        warn_if_flat("HessianMatch", batch.model, [slope], [hessian])
         return self._distance(widened(hessian), chosen, batch)
 
     def _chosen(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of, Score, resolve
@@ -61,8 +61,7 @@ class LagrangesEquations(Term):
         lagrangian = Score(resolve(self.of), output, batch.target)(output)
         if lagrangian.dim() != 1:
             raise ValueError(f"LagrangesEquations needs a head of one number per sample, and {self.of!r} gave {list(lagrangian.shape)}")
-        predicted = accelerations(lagrangian, x, self.wrt)
-        warn_if_flat("LagrangesEquations", batch.model, lagrangian, [x])
+        predicted = accelerations(lagrangian, x, self.wrt, batch.model)
         wanted = shaped("LagrangesEquations: acceleration", self._measured(batch), predicted)
         counts = ~wanted.isnan()
         return distance(torch.where(counts, predicted - wanted.nan_to_num(), 0), counts, self.norm, self.reduction, lambda parts: parts.sum(-1))
@@ -75,11 +74,13 @@ class LagrangesEquations(Term):
         return given
 
 
-def accelerations(lagrangian: Tensor, x: Tensor, name: Key = 0) -> Tensor:
-    """q̈ ``[N, d]`` of a Lagrangian ``[N]`` at x = [q, q̇], with its graph."""
+def accelerations(lagrangian: Tensor, x: Tensor, name: Key = 0, model: nn.Module | None = None) -> Tensor:
+    """q̈ ``[N, d]`` of a Lagrangian ``[N]`` at x = [q, q̇], with its graph. model: whose it is, to be warned of where it has no second derivative."""
     (first,) = gradients(lagrangian, [x], [name])
     by_position, by_velocity = first.chunk(2, 1)
     second = torch.stack([gradients(row, [x])[0] for row in by_velocity.unbind(1)], 1)
+    if model is not None:
+        warn_if_flat("LagrangesEquations", model, [first], [second])
     mixed, mass = widened(second).chunk(2, 2)
     velocity = x.chunk(2, 1)[1].to(mixed.dtype)
     force = by_position.to(mixed.dtype) - (mixed @ velocity[:, :, None])[:, :, 0]

@@ -139,11 +139,10 @@ class Convex(Term):
         """sign_i · ∂²s/∂x_i² ``[N, features]``, with the graph to the parameters."""
         (key,) = keys_of(self.wrt)
         output, (x,) = batch.output_and_variables(key, at=self.at)
-        score = self._score(batch, output)
-        (slope,) = gradients(score, [x], [key])
+        (slope,) = gradients(self._score(batch, output), [x], [key])
         slope = slope.flatten(1) if slope.dim() > 1 else slope[:, None]
         signed = [sign * self._second(slope, _column("Convex", feature, slope.shape[1]), x) for feature, sign in self.features.items()]
-        warn_if_flat("Convex", batch.model, score, [x], ", or ig.Monotone for the slopes")
+        warn_if_flat("Convex", batch.model, [slope], signed, ", or ig.Monotone for the slopes")
         return widened(torch.stack(signed, 1))
 
     def _second(self, slope: Tensor, column: int, x: Tensor) -> Tensor:

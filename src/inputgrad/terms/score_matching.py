@@ -163,9 +163,9 @@ class SlicedEnergyMatching(Term):
         if energy.dim() != 1:
             raise ValueError(f"SlicedEnergyMatching needs a head of one energy per sample, and {self.of!r} gave {list(energy.shape)}")
         (first,) = gradients(energy, [x])
-        warn_if_flat("SlicedEnergyMatching", batch.model, energy, [x], ", or DenoisingScoreMatching, which asks for first derivatives only")
         v = _drawn(self.directions, self.n, x)
         slopes = [gradients(first * row.reshape(x.shape), [x])[0].flatten(1) for row in v.unbind(1)]  # H v
+        warn_if_flat("SlicedEnergyMatching", batch.model, [first], slopes, ", or DenoisingScoreMatching, which asks for first derivatives only")
         return _sliced(v, -torch.stack(slopes, 1), flattened(-first), self.form)
 
 

@@ -117,12 +117,10 @@ class FieldSource:
         self._differentiated += [] if quantity is None else [quantity]
         self._derivatives += derivatives
 
-    def second_order(self) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-        """Output and variables, where a derivative of second or higher order was asked for, of the output or of a quantity that holds a derivative."""
-        if self._here is None:
-            return None
+    def second_order(self) -> ForwardPass | None:
+        """The pass, where a derivative of second or higher order was asked for, of the output or of a quantity that holds a derivative."""
         by_name = any(len(order) > 1 for _, orders in self._requests or () for order in orders)
-        return self._here if by_name or any(_hangs_on(quantity, self._derivatives) for quantity in self._differentiated) else None
+        return self._forward if by_name or any(_hangs_on(quantity, self._derivatives) for quantity in self._differentiated) else None
 
     def _opened(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         self.ask(("open", ()))
