@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.attributions.methods import Attribution
-from inputgrad.heads import Of, Score, resolve
+from inputgrad.heads import Of
 from inputgrad.operators.differentiation import gradients
 from inputgrad.passes.precision import widened
 from inputgrad.variables import MODULE, Key
@@ -45,7 +45,7 @@ class GradCAM(Attribution):
         output, (maps,) = batch.output_and_variables(self.wrt)
         if maps.dim() < 3:
             raise ValueError(f"GradCAM: the layer {self.layer!r} must give feature maps [N, K, H, W], got {list(maps.shape)}; name a convolutional one")
-        scores = batch.loss(output) if self.of == "loss" else Score(resolve(self.of), output, batch.target)(output)
+        scores = batch.scores(output, self.of)
         if scores.dim() != 1:
             raise ValueError(f"GradCAM needs a head of one score per sample, and {self.of!r} gave {list(scores.shape)}")
         (gradient,) = gradients(scores, [maps], [self.wrt])

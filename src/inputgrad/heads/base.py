@@ -16,6 +16,7 @@ from inputgrad.devices import moved_once
 from inputgrad.errors import Suggesting, nearest
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
+from inputgrad.tensor_refs import part_of_target
 from inputgrad.torch_internals import messages
 
 
@@ -52,10 +53,15 @@ class SumOfOutputs(Head):
 
 @dataclass(frozen=True)
 class LabelOutput(Head):
-    """``of="label"``: s = f_y(x), the output (logit) of the true class. Needs outputs ``[N, C]`` and integer targets ``[N]``."""
+    """``of="label"``: s = f_y(x), the output (logit) of the true class. Needs outputs ``[N, C]`` and integer targets ``[N]``.
+
+    key: the part of the target that holds the labels, where that is a dict or a tuple, ``of=LabelOutput("y")``; not needed beside ``OnTarget("y", ...)``.
+    """
+
+    key: str | int | None = None
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        labels = _class_labels(output, target)
+        labels = _class_labels(output, target if self.key is None else part_of_target("LabelOutput: key", self.key, target))
         try:
             return output.gather(1, labels[:, None]).squeeze(1)
         except (RuntimeError, IndexError) as error:  # asked afterwards: to look at the labels first would wait for the device at each step
@@ -210,6 +216,10 @@ def _class_labels(output: Tensor, target: Any) -> Tensor:
         raise ValueError(f'of="label" needs outputs of shape [N, C], got {list(output.shape)}; pass of=callable (output, target) -> [N]')
     if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != output.shape[:1]:
         got = f"{list(target.shape)} of {target.dtype}" if isinstance(target, Tensor) else type(target).__name__
-        part = ". Of one part of it: the base loss ig.OnTarget('y', base) names the part for both" if isinstance(target, (Mapping, tuple, list)) else ""
+        part = ""
+        if isinstance(target, (Mapping, tuple, list)):
+            part = ". Of one part of it: of=ig.heads.LabelOutput('y'), or the base loss ig.OnTarget('y', base), which names the part for both"
+        elif isinstance(target, Tensor) and target.dim() == 1 and not target.is_floating_point():
+            part = ". At other samples than the batch's the place needs their labels: ig.Given(samples, target=labels)"
         raise ValueError(f'of="label" needs target to hold integer class labels of shape [N] = [{output.shape[0]}], got {got}{part}')
     return target.long()

@@ -32,6 +32,6 @@ def bound_head(of: Of, base: Callable[[Any, Any], Tensor] | None) -> Head:
     head = resolve(of)
     if not isinstance(base, OnTarget):
         return head
-    if type(head) is LabelOutput:
+    if head == LabelOutput():
         return LabelsOnTarget(base.key)
-    return replace(head, of=LabelsOnTarget(base.key)) if isinstance(head, Output) and type(head.head) is LabelOutput else head
+    return replace(head, of=LabelsOnTarget(base.key)) if isinstance(head, Output) and head.head == LabelOutput() else head

@@ -149,10 +149,12 @@ class Evaluation:
     def loss_with(self, values: Mapping[Key, Tensor], base: BaseLoss | None = None) -> Tensor:
         return self.outputs.per_sample(base or self.setting.base, self.batch.source.further_run(values), self.target)
 
+    def scores_of(self, of: Of, output: Tensor, at: Place | None) -> Tensor:
+        return Score(bound_head(of, self.setting.base), output, self.target if at is None else at.target_at(self.batch))(output)
+
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
-        places = [part.sizes() for key, part in self._subsets.items() if isinstance(key, Place)]
-        return [*sizes_of(self._passes.values()), *chain(*places)]
+        return [*sizes_of(self._passes.values()), *chain(*(part.sizes() for key, part in self._subsets.items() if isinstance(key, Place)))]
 
     def rows_apart(self) -> str | None:
         return rows_apart(self._passes.values())
@@ -177,8 +179,7 @@ class Evaluation:
         return self._subsets[place].batch
 
     def _of(self, inputs: ModelInputs, target: Any) -> "Evaluation":
-        setting = replace(self.setting, is_training_step=False, immediate=False, single_term=False)
-        return Evaluation(self.model, inputs, target, setting, state=self.state)
+        return Evaluation(self.model, inputs, target, replace(self.setting, is_training_step=False, immediate=False, single_term=False), state=self.state)
 
     # what the way back asks for
 
@@ -203,9 +204,8 @@ class Evaluation:
             return False
         if not primal.made or primal.reentrant or primal.writes_on_inputs or not primal.placement.local or any(map(is_module, primal.wrt)):
             return False
-        tensors = (primal.values().output, *primal.values().variables.values())
-        linearizations = [group.linearization for group in self._gradients.values()]
-        return all(z.dtype in FULL_PRECISION for z in tensors) and all(part.constant or part.extra_passes is None for part in linearizations)
+        tensors, linear = (primal.values().output, *primal.values().variables.values()), (group.linearization for group in self._gradients.values())
+        return all(z.dtype in FULL_PRECISION for z in tensors) and all(part.constant or part.extra_passes is None for part in linear)
 
     def close(self) -> None:
         """Let go of every pass, so that nothing waits for the garbage collector; what is still needed hangs on the loss."""

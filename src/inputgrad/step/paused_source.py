@@ -15,7 +15,7 @@ class PausedSource:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self._source, name)
-        if name in ("loss_of", "loss_with"):  # the latter asks for its pass here
+        if name in ("loss_of", "loss_with", "scores_of"):  # the latter asks for its pass here
             return method
 
         @wraps(method)

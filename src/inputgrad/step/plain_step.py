@@ -168,26 +168,14 @@ class PlainStep:
     def loss_of(self, output: Tensor | None, base: Any = None) -> Tensor:
         return base_losses.per_sample(base or self.form.objective.base, self.for_base(base) if output is None else output, self.target)
 
-    def loss_with(self, values: Mapping[Key, Tensor], base: Any = None) -> NoReturn:
+    def _unforeseen(self, *_asked: Any, **_settings: Any) -> NoReturn:
+        """What needs another pass of the model."""
         raise UnforeseenRequestError
 
-    def further_run(self, values: Mapping[Key, Tensor]) -> NoReturn:
-        raise UnforeseenRequestError
+    loss_with = further_run = output_with = batch_at = gradient_at = output_and_variables = differentiable_pass = _unforeseen
 
-    def batch_at(self, place: Place) -> NoReturn:
-        raise UnforeseenRequestError
-
-    def gradient_at(self, value: Tensor, of: Of, key: Key) -> NoReturn:
-        raise UnforeseenRequestError
-
-    def output_and_variables(self, wrt: Wrt, at: Place | None) -> NoReturn:
-        raise UnforeseenRequestError
-
-    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> NoReturn:
-        raise UnforeseenRequestError
-
-    def output_with(self, values: Mapping[Key, Tensor]) -> NoReturn:
-        raise UnforeseenRequestError
+    def scores_of(self, of: Of, output: Tensor, at: Place | None) -> Tensor:
+        return Score(bound_head(of, self.form.objective.base), output, self.target)(output) if at is None else self._unforeseen()
 
     def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         called = tuple(wrt) if isinstance(wrt, list) else wrt

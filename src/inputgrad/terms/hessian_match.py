@@ -7,7 +7,7 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.devices import constant
-from inputgrad.heads import Of, Score, resolve
+from inputgrad.heads import Of
 from inputgrad.operators.differentiation import gradients
 from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
@@ -73,7 +73,7 @@ class HessianMatch(Term):
     def __call__(self, batch: Batch) -> Tensor:
         (key,) = keys_of(self.wrt)
         output, (x,) = batch.output_and_variables(key, at=self.at)
-        score = batch.loss(output) if self.of == "loss" else Score(resolve(self.of), output, batch.target)(output)
+        score = batch.scores(output, self.of, self.at)
         if score.dim() != 1:
             raise ValueError(f"HessianMatch needs a head of one score per sample, and {self.of!r} gave {list(score.shape)}; for one of several: OneOutput(i)")
         (slope,) = gradients(score, [x], [key])

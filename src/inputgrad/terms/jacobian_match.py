@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from inputgrad.batch import Batch
 from inputgrad.devices import module_on, moved_like, moved_once
-from inputgrad.heads import EachOutput, FixedProjection, Head, LabelOutput, OneOutput, RandomProjection
+from inputgrad.heads import EachOutput, FixedProjection, LabelOutput, Of, OneOutput, RandomProjection
 from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.variables import Key
 
-Outputs = EachOutput | RandomProjection | OneOutput | Literal["label", "largest"]
+Outputs = EachOutput | RandomProjection | OneOutput | LabelOutput | Literal["label", "largest"]
 _EACH = EachOutput()
 
 
@@ -54,7 +54,7 @@ class JacobianMatch(Term):
     def __post_init__(self) -> None:
         if not isinstance(self.wanted, nn.Module):
             check_tensor_ref("JacobianMatch: wanted, if it is no teacher,", self.wanted)
-        if not isinstance(self.of, (EachOutput, RandomProjection, OneOutput)) and self.of not in ("label", "largest"):
+        if not isinstance(self.of, (EachOutput, RandomProjection, OneOutput, LabelOutput)) and self.of not in ("label", "largest"):
             raise ValueError(
                 f'JacobianMatch: of must name rows of the Jacobian: "label", "largest", heads.EachOutput(), heads.OneOutput(i) or heads.RandomProjection(n); '
                 f"got {self.of!r}. For another score take GradientMatch with labels for its gradient"
@@ -81,18 +81,19 @@ class JacobianMatch(Term):
         lengths = squares.sum(2) if self.reduction == "sum" else squares.mean(2)
         return lengths.mean(1) if isinstance(self.of, RandomProjection) and self.of.scale == "unit" else lengths.sum(1)
 
-    def _from_teacher(self, teacher: nn.Module, batch: Batch) -> tuple[Head, Tensor]:
+    def _from_teacher(self, teacher: nn.Module, batch: Batch) -> tuple[Of, Tensor]:
         """The head for the model, and the teacher's gradient of the same one."""
         from inputgrad.operators.functions import output_and_gradient  # the operators know the loss, which knows the terms
 
         head = None if self.of == "largest" else self._head(batch)
         teacher = module_on(teacher, batch.device)
-        output, gradient = output_and_gradient(teacher, batch.inputs, of=head or _largest, target=batch.target, wrt=self.wrt)
+        of = (lambda output, _target: batch.scores(output, head)) if isinstance(head, (str, LabelOutput)) else head or _largest
+        output, gradient = output_and_gradient(teacher, batch.inputs, of=of, target=batch.target, wrt=self.wrt)
         if head is None:
             head = FixedProjection(torch.eye(output[0].numel(), dtype=output.dtype, device=output.device)[output.flatten(1).argmax(1)][:, None])
         return head, gradient
 
-    def _from_labels(self, labels: TensorRef, batch: Batch) -> tuple[Head, Tensor]:
+    def _from_labels(self, labels: TensorRef, batch: Batch) -> tuple[Of, Tensor]:
         head, jacobian = self._head(batch), resolve_tensor("JacobianMatch: wanted", labels, batch)
         whole = (batch.size, batch.output[0].numel(), *batch.variable(self.wrt).shape[1:])
         if jacobian.shape not in (whole, whole[1:]):
@@ -100,11 +101,11 @@ class JacobianMatch(Term):
                 f"JacobianMatch: wanted has shape {list(jacobian.shape)}; expected the whole Jacobian [N, C, *input] = {list(whole)}, or one for all, "
                 f"{list(whole[1:])}. For labels of one score take GradientMatch"
             )
-        return head, _picked(head, moved_like(jacobian, batch.output).expand(whole), batch.target)
+        return head, _picked(head, moved_like(jacobian, batch.output).expand(whole), batch)
 
-    def _head(self, batch: Batch) -> Head:
+    def _head(self, batch: Batch) -> Of:
         """The rows as a head, its draws made: the same for both sides."""
-        return LabelOutput() if isinstance(self.of, str) else self.of.drawn(batch.output)
+        return self.of if isinstance(self.of, (str, LabelOutput)) else self.of.drawn(batch.output)
 
     def _rows(self, gradient: Tensor, features: int) -> Tensor:
         """``[N, K, D]``, widened from half precision, at unit length where that is wanted."""
@@ -120,13 +121,13 @@ def _largest(output: Tensor, _target: Any) -> Tensor:
     return output.flatten(1).amax(1)
 
 
-def _picked(head: Head, jacobian: Tensor, target: Any) -> Tensor:
+def _picked(head: Of, jacobian: Tensor, batch: Batch) -> Tensor:
     """The rows of the whole Jacobian ``[N, C, *input]`` that a head takes."""
     if isinstance(head, FixedProjection):
         return torch.einsum("nkc,nc...->nk...", moved_once(head.directions, jacobian.device, jacobian.dtype), jacobian)
     if isinstance(head, OneOutput):
         return jacobian[:, head.index]
-    if isinstance(head, LabelOutput):
-        numbers = torch.arange(jacobian.shape[1], device=jacobian.device).expand(jacobian.shape[:2])
-        return jacobian[torch.arange(len(jacobian), device=jacobian.device), head(numbers, target)]
+    if isinstance(head, (str, LabelOutput)):
+        numbers = torch.arange(jacobian.shape[1], device=jacobian.device, dtype=torch.float32)  # whole numbers up to 2²⁴
+        return jacobian[torch.arange(len(jacobian), device=jacobian.device), batch.scores(numbers.expand(jacobian.shape[:2]), head).long()]
     return jacobian

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
-from inputgrad.heads import Of, Score, resolve
+from inputgrad.heads import Of
 from inputgrad.operators.differentiation import gradients
 from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
@@ -58,7 +58,7 @@ class LagrangesEquations(Term):
         output, (x,) = batch.output_and_variables(self.wrt)
         if x.dim() != 2 or x.shape[1] % 2:
             raise ValueError(f"LagrangesEquations: the input must be x = [q, q̇], [N, 2d]; got {list(x.shape)}")
-        lagrangian = Score(resolve(self.of), output, batch.target)(output)
+        lagrangian = batch.scores(output, self.of)
         if lagrangian.dim() != 1:
             raise ValueError(f"LagrangesEquations needs a head of one number per sample, and {self.of!r} gave {list(lagrangian.shape)}")
         predicted = accelerations(lagrangian, x, self.wrt, batch.model)

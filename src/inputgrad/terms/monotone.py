@@ -11,7 +11,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.devices import constant
 from inputgrad.errors import nearest
-from inputgrad.heads import Of, Score, resolve
+from inputgrad.heads import Of
 from inputgrad.operators.differentiation import gradients
 from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
@@ -150,7 +150,7 @@ class Convex(Term):
         return second.reshape(slope.shape)[:, column]
 
     def _score(self, batch: Batch, output: Tensor) -> Tensor:
-        score = batch.loss(output) if self.of == "loss" else Score(resolve(self.of), output, batch.target)(output)
+        score = batch.scores(output, self.of, self.at)
         if score.dim() != 1:
             raise ValueError(f"Convex needs a head of one score per sample, and {self.of!r} gave {list(score.shape)}; for one of several outputs: OneOutput(i)")
         return score

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
-from inputgrad.heads import FixedProjection, Of, Score, resolve
+from inputgrad.heads import FixedProjection, Of, resolve
 from inputgrad.operators.differentiation import gradients
 from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.places.samples import Given
@@ -159,7 +159,7 @@ class SlicedEnergyMatching(Term):
 
     def __call__(self, batch: Batch) -> Tensor:
         output, (x,) = batch.output_and_variables(self.wrt)
-        energy = Score(resolve(self.of), output, batch.target)(output)
+        energy = batch.scores(output, self.of)
         if energy.dim() != 1:
             raise ValueError(f"SlicedEnergyMatching needs a head of one energy per sample, and {self.of!r} gave {list(energy.shape)}")
         (first,) = gradients(energy, [x])

@@ -72,6 +72,10 @@ class _SourceOfBase:
         found: Tensor = self._source.loss_with(values, self._base)
         return found
 
+    def scores_of(self, of: Of, output: Tensor, at: Place | None) -> Tensor:
+        found: Tensor = self._source.scores_of(self._head(of), output, at)
+        return found
+
     def _head(self, of: Of) -> Of:
         return OwnLoss(self._base) if isinstance(of, str) and of == "loss" else of
 
