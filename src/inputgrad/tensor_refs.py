@@ -30,10 +30,20 @@ def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:
     """The tensor that ``labels`` is, names in the target, or gives. Raises `ValueError` where the target has no such part."""
     if isinstance(labels, Tensor):
         return on_batch(labels, batch)
-    result = labels(batch) if callable(labels) else part_of_target(name, labels, batch.target)
+    result = _named(name, labels, batch) if isinstance(labels, (str, int)) else labels(batch)
     if not isinstance(result, Tensor):
         raise TypeError(f"{name} must give a tensor, got {type(result).__name__}")
     return result
+
+
+def _named(name: str, key: str | int, batch: "Batch") -> Any:
+    try:
+        return part_of_target(name, key, batch.target)
+    except ValueError as error:
+        if isinstance(key, str) and isinstance(batch.inputs, Mapping) and key in batch.inputs:
+            setting = name.rpartition(" ")[2]
+            raise ValueError(f"{error}. It is one of the inputs: {setting}=lambda batch: batch.inputs[{key!r}]") from None
+        raise
 
 
 def on_batch(held: Tensor, batch: "Batch") -> Tensor:

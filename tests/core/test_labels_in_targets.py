@@ -64,7 +64,5 @@ def test_a_term_that_is_called_as_a_loss_is_told(term):
 def test_a_dict_whose_part_nobody_names_is_told():
     model, x, _, _, given = settings(lambda y, w: {"y": y, "w": w})
     base = lambda output, target: nn.functional.cross_entropy(output, target["y"])  # noqa: E731  # as people write
-    with pytest.raises(
-        ValueError, match=r"needs target to hold integer class labels .* got dict\. Of one part of it: .*the base loss ig\.OnTarget\('y', base\)"
-    ):
+    with pytest.raises(ValueError, match=r"needs target to hold integer class labels .* got dict\. Of one part of it: .*ig\.OnTarget\('y', base\)"):
         ig.InputGradientLoss(base, ig.GradientNorm(of="label"))(model, x, given)

@@ -132,6 +132,68 @@ def test_errors_of_flat_atoms_say_the_cause_first(settings, labels, told):
         criterion(Atoms(), {"positions": X, "batch": INDEX}, LABELS | labels)
 
 
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3)])
+def test_masks_of_flat_atoms_in_every_form(shape):
+    mask = torch.tensor([1, 0, 1, 1, 0])
+    given = mask if shape == (5,) else mask[:, None].expand(shape)
+    term = ig.recipes.force_matching(wrt="positions", index="batch", mask="mask")
+    z = X.clone().requires_grad_()
+    (g,) = torch.autograd.grad(Atoms()(z, INDEX).sum(), z)
+    wanted = ((g + LABELS["forces"]).square().sum(1) * mask).new_zeros(2).index_add(0, INDEX, (g + LABELS["forces"]).square().sum(1) * mask)
+    counts = torch.zeros(2, dtype=wanted.dtype).index_add(0, INDEX, 3.0 * mask.to(wanted))
+    loss = ig.InputGradientLoss(None, term)(Atoms(), {"positions": X, "batch": INDEX}, LABELS | {"batch": INDEX, "mask": given})
+    torch.testing.assert_close(loss, (wanted / counts).mean())
+
+
+def test_masks_of_padded_atoms_in_every_form():
+    positions, forces, mask = X[:4].reshape(2, 2, 3), X[1:].reshape(2, 2, 3), torch.tensor([[1, 0], [1, 1]])
+    model = nn.Sequential(nn.Flatten(), network(6, 5, 1))
+    losses = []
+    for given in (mask, mask[..., None], mask[..., None].expand(-1, -1, 3)):
+        target = {"energy": torch.ones(2, dtype=torch.float64), "forces": forces, "mask": given}
+        losses.append(ig.recipes.energy_and_forces(mask="mask", energy_per_atom=True)(model, positions, target))
+    assert losses[0] == losses[1] == losses[2]
+    two_ways = ig.InputGradientLoss(None, ig.GradientMatch(None, mask=torch.ones(2, 2)))
+    with pytest.raises(ValueError, match=r"can be read in two ways: write mask\[\.\.\., None\]"):
+        two_ways(nn.Sequential(nn.Flatten(), network(4, 5, 1)), torch.rand(2, 2, 2, dtype=torch.float64))
+
+
+def test_an_index_that_is_an_input_is_told_how_to_be_taken():
+    criterion = ig.recipes.energy_and_forces(wrt="positions", index="batch")
+    with pytest.raises(ValueError, match=r"index='batch' names no part of the target; .* index=lambda batch: batch\.inputs\['batch'\]"):
+        criterion(Atoms(), {"positions": X, "batch": INDEX}, {name: LABELS[name] for name in ("energy", "forces")})
+
+
+MISSING = {
+    "GradientMatch": (lambda: ig.GradientMatch("labels"), (3,), 1),
+    "DirectionMatch": (lambda: ig.DirectionMatch("labels"), (3,), 1),
+    "JacobianMatch": (lambda: ig.JacobianMatch("labels"), (2, 3), 2),
+    "JacobianMatch along units": (lambda: ig.JacobianMatch("labels", unit=True), (2, 3), 2),
+    "JacobianMatch of means": (lambda: ig.JacobianMatch("labels", reduction="mean"), (2, 3), 2),
+    "DirectionalDerivative": (lambda: ig.DirectionalDerivative(torch.ones(3), wanted="labels"), (2,), 2),
+    "HessianMatch": (lambda: ig.HessianMatch("labels"), (3, 3), 1),
+    "Pull": (lambda: ig.Pull("labels"), (3,), 1),
+    "AttributionMatch": (lambda: ig.AttributionMatch(ig.attributions.InputTimesGradient(), "labels"), (3,), 1),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_label_that_is_nan_contributes_nothing(name):
+    term, shape, outputs = MISSING[name]
+    model, labels = network(3, 6, outputs), torch.rand(5, *shape, dtype=torch.float64)
+    some = labels.clone()
+    some[[1, 3]] = math.nan
+    known = torch.tensor([0, 2, 4])
+    criterion = ig.InputGradientLoss(None, term())
+    torch.testing.assert_close(criterion(model, X, {"labels": some}), criterion(model, X[known], {"labels": labels[known]}) * 3 / 5)
+    one = labels.clone()
+    one.view(5, -1)[1, 0] = math.nan
+    loss = criterion(model, X, {"labels": one})
+    loss.backward()
+    assert loss.isfinite()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
 def test_convexity_of_a_network_that_is_linear_in_pieces_is_warned_of_once():
     criterion = nn.MSELoss() + ig.Convex({0: 1})
     relu = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 1)).double()
@@ -160,6 +222,17 @@ def test_missing_derivatives_in_differential_learning():
     torch.testing.assert_close(loss, 0.25 * (model(z).squeeze(1) - wanted["y"]).square().mean() + 0.75 * gap.mean())
     with pytest.raises(ValueError, match=r"dydx has no number at all in the inputs \[1\]"):
         ig.recipes.Differentials.of(X, y, torch.where(torch.tensor([False, True, False]), math.nan, dydx))
+    values = torch.cat((torch.full((1,), math.nan, dtype=X.dtype), y[1:]))
+    some = ig.recipes.Differentials.of(X, values, dydx)
+    torch.testing.assert_close(some.y_mean, y[1:].mean())
+    torch.testing.assert_close(some.y_std, y[1:].std(correction=0))
+    scaled = some.target(values, dydx)
+    z = some.inputs(X).requires_grad_()
+    (g,) = torch.autograd.grad(model(z).sum(), z)
+    by_hand = (model(z).squeeze(1) - scaled["y"])[1:].square().sum() / 5 / 4 + 0.75 * (some.scale * (g - scaled["dydx"])).square().mean()
+    torch.testing.assert_close(some.criterion()(model, some.inputs(X), scaled), by_hand)
+    with pytest.raises(ValueError, match="y has no number at all"):
+        ig.recipes.Differentials.of(X, values * math.nan, dydx)
     with pytest.raises(ValueError, match=r"Of the diagonal alone: torch\.where"):
         data.second(dydx)
     one = ig.recipes.Differentials.of(X[:, :1], y, dydx[:, :1])

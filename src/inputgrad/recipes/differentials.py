@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from inputgrad.devices import moved_once
@@ -19,7 +19,7 @@ def differential_machine_learning(balance: float = 1.0, *, data: "Differentials"
         α · mean_n (f(x_n) − y_n)² + β · mean_n (1/D) Σ_j λ_j² (∂f(x_n)/∂x_j − z_nj)²,   α = 1/(1 + λ D),   β = 1 − α
 
     x, y, z: normalised inputs, values and derivatives, as ``data`` makes them of the raw ones; the target is ``data.target(y, dydx)``.
-    λ_j = 1/√(mean_n z_nj²) over the training set's derivatives that are known; NaN is a missing one.
+    λ_j = 1/√(mean_n z_nj²) over the training set's derivatives that are known; NaN is a missing one. A value that is NaN is missing too, and gives 0.
     D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
     The statistics are the training set's, not the batch's, so the term stays one number per sample and splits into micro-batches.
     Second derivatives, such as gammas, are no part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
@@ -47,14 +47,15 @@ def differential_machine_learning(balance: float = 1.0, *, data: "Differentials"
 
 @dataclass(frozen=True)
 class ValueLoss:
-    """weight · mean_n (f(x_n) − y_n)², of the target's part "y": the base loss of differential machine learning."""
+    """weight · mean_n (f(x_n) − y_n)², of the target's part "y", 0 where y_n is NaN: the base loss of differential machine learning."""
 
     weight: float
 
     def __call__(self, output: Tensor, target: dict[str, Tensor]) -> Tensor:
         if output.numel() != target["y"].numel():
             raise ValueError(f"the model must give one value per sample: the output has shape {list(output.shape)}, the values {list(target['y'].shape)}")
-        return self.weight * F.mse_loss(output, target["y"].reshape(output.shape))
+        wanted = target["y"].reshape(output.shape)
+        return self.weight * torch.where(wanted.isnan(), 0, output - wanted).square().mean()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +75,17 @@ class Differentials:
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, dydx: Tensor) -> "Differentials":
-        """From the raw training set: inputs ``[N, *input]``, values ``[N]`` or ``[N, 1]``, derivatives ``[N, *input]``; NaN is a missing derivative."""
+        """From the raw training set: inputs ``[N, *input]``, values ``[N]`` or ``[N, 1]``, derivatives ``[N, *input]``; NaN is a missing one."""
         _check_shapes(x, y, dydx)
-        x_std, y_std = x.std(0, correction=0), y.std(correction=0)
+        known = y[~y.isnan()]
+        if not len(known):
+            raise ValueError("Differentials: y has no number at all (NaN is a missing value); to learn from derivatives alone take GradientMatch")
+        x_std, y_std = x.std(0, correction=0), known.std(correction=0)
         _check_varies("x", x_std)
         _check_varies("y", y_std)
         size = (dydx * x_std / y_std).square().nanmean(0).sqrt()
         _check_varies("dydx", size, "is zero")
-        return cls(x.mean(0), x_std, y.mean(), y_std, 1 / size)
+        return cls(x.mean(0), x_std, known.mean(), y_std, 1 / size)
 
     def inputs(self, x: Tensor) -> Tensor:
         """Raw inputs, normalised: what the model is called on."""

@@ -35,8 +35,8 @@ def force_matching(
         weight · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
     E_n: the model's output, one energy per structure. r: positions ``[N, A, 3]`` under ``wrt``, or ``[atoms, 3]`` of all structures in a row with ``index``,
-    the number of each atom's structure. 3 n_n: the structure's force components that have a label; NaN is a missing one. mask: ``[N, A, 1]`` or
-    ``[N, A, 3]``, 0 for padding.
+    the number of each atom's structure. 3 n_n: the structure's force components that have a label; NaN is a missing one. mask: 0 for padding and for atoms
+    that do not count, ``[N, A]``, ``[N, A, 1]`` or ``[N, A, 3]``; with ``index``, ``[atoms]``, ``[atoms, 1]`` or ``[atoms, 3]``.
     average: "components", 1/(3n) as above (NequIP, MACE's code); "atoms", 1/n (SchNet's paper); "sum", 1. per="batch" divides by the atoms of the whole
     batch in place of each structure's own, so that large structures weigh more: what code with flat graphs does (MACE, NequIP).
     norm: "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors (MACE's l1l2energyforces).
@@ -151,7 +151,8 @@ class EnergyError:
             number = part_of_target("energy_and_forces: index", index, target).to(output.device)
             return output.new_zeros(output.shape[0]).index_add(0, number, output.new_ones(len(number)))
         if mask is not None:
-            return (part_of_target("energy_and_forces: mask", mask, target) != 0)[..., 0].sum(1).to(output)
+            counted = part_of_target("energy_and_forces: mask", mask, target) != 0
+            return (counted[..., 0] if counted.dim() == 3 else counted).sum(1).to(output)
         labels = part_of_target("energy_and_forces: forces", forces, target)
         if labels.dim() != 3:
             raise ValueError(f"energy_and_forces: forces have shape {list(labels.shape)}; energy_per_atom needs [N, A, 3], or a mask, or an index")

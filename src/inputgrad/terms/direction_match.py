@@ -24,7 +24,8 @@ class DirectionMatch(Term):
 
     R is 0 where the input gradient points along d, 2 where it points against it.
     direction: d, of the shape of one sample's input (the same for all) or one per sample ``[N, *input]``: a tensor, a name or a position of the target, or a
-    callable of the batch. Only its direction counts. Rows of zeros ask for nothing: there R = 1, without a gradient.
+    callable of the batch. Only its direction counts. Rows of zeros ask for nothing: there R = 1, without a gradient. NaN is a missing
+    label: the cosine is over the others, and a sample without any gives 0.
     mask: m, ``[N]`` (or ``[N, 1]``): samples count where it is not 0, and the others give 0; the loss's mean is over all samples all the same.
     of, wrt, at: which scalar, with respect to what, and where. For a head of K rows, g and d are one long vector each.
 
@@ -70,7 +71,10 @@ class DirectionMatch(Term):
         direction = self.direction
         if not isinstance(direction, Tensor):
             direction = direction(batch) if callable(direction) else part_of_target("DirectionMatch: direction", direction, batch.target)
-        mismatch = 1 - cosine(gradient, _one_a_sample(direction, gradient))
+        direction = _one_a_sample(direction, gradient)
+        known = ~direction.isnan()
+        mismatch = 1 - cosine(torch.where(known, gradient, 0), direction.nan_to_num())
+        mismatch = torch.where(known.flatten(1).any(1), mismatch, 0)
         return mismatch if self.mask is None else torch.where(mask_of("DirectionMatch: mask", self.mask, batch, mismatch), mismatch, 0)
 
 

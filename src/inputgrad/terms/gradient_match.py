@@ -35,7 +35,7 @@ class GradientMatch(Term):
     root of the squared sum; "vectors": Σ over the vectors along the last dimension of their length (atoms, points); "huber": Σ_i ½ |·|² where |·| ≤ δ, else δ
     (|·| − ½ δ), with δ = ``delta``. reduction: "sum", or "mean" over what counts (inside the root). A sample in which nothing counts gives 0. mask: features
     count where it is not 0: padding, or what must not matter. scale: a number or a tensor inside the norm. Both have the shape of the gradient or of one
-    sample's, with size 1 where they do not vary: a mask of atoms ``[N, A]`` for positions ``[N, A, 3]`` is given as ``[N, A, 1]``. index: for samples of
+    sample's, with size 1 where they do not vary; a mask may lack the last dimension: ``[N, A]`` for positions ``[N, A, 3]``. index: for samples of
     several rows each, such as atoms of many structures in one tensor ``[atoms, 3]``: the number of each row's sample, ``[atoms]``. per: "sample", or "batch"
     for one sum or mean over all features of the batch, where large samples count more. Labels, mask, scale, delta and index: a tensor, a name or a position
     of the target, or a callable of the batch (an integer scale is a number, no position).
@@ -91,7 +91,7 @@ class GradientMatch(Term):
             counts = ~wanted.isnan()
             gap = gap - wanted.nan_to_num()  # a NaN times zero would be one
         if self.mask is not None:
-            counts = counts & (self._labels("mask", batch, gradient) != 0)
+            counts = counts & (self._mask(batch, gradient) != 0)
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
         delta = self.delta if isinstance(self.delta, (int, float)) or self.norm != "huber" else self._labels("delta", batch, gradient)
@@ -100,6 +100,16 @@ class GradientMatch(Term):
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"
         return (shaped if which == "wanted" else broadcast)(name, resolve_tensor(name, getattr(self, which), batch), gradient)
+
+    def _mask(self, batch: Batch, gradient: Tensor) -> Tensor:
+        """The mask; one without the last dimension, ``[N, A]`` or with an index ``[atoms]``, counts for whole vectors."""
+        name = "GradientMatch: mask"
+        mask, vectors = resolve_tensor(name, self.mask, batch), gradient.shape[:-1]  # type: ignore[arg-type]  # asked for where there is one
+        if mask.shape != vectors or gradient.dim() < (3 if self.index is None else 2):
+            return broadcast(name, mask, gradient)
+        if vectors == gradient.shape[1:]:
+            raise ValueError(f"{name} of shape {list(mask.shape)} can be read in two ways: write mask[..., None] for one number per vector")
+        return broadcast(name, mask[..., None], gradient)
 
     def _pooled(self, parts: Tensor, batch: Batch) -> Tensor:
         """The sum over what belongs together: ``[N]``, or 0-d for the whole batch."""

@@ -32,7 +32,7 @@ class DirectionalDerivative(Term):
     directions: t, the directions in the input (tangent vectors), as they are and not normalised: ``[*input]`` for one direction that all samples share,
     ``[N, *input]`` for one per sample, ``[N, I, *input]`` for I per sample; a tensor, a name or position of the target, or a callable of the batch.
     wanted: the wanted derivative, a number or labels of the shape of the derivatives, ``[N, K, I]``; without the K for a head of one score, without the
-    I where there is one direction. A name of the target or a callable gives labels; 0 asks for invariance.
+    I where there is one direction. A name of the target or a callable gives labels, of which NaN is a missing one; 0 asks for invariance.
     of: the K scores s, by default each output of the model, at the cost of K backward passes; ``RandomProjection(n, scale="isotropic")`` estimates the
     sum over the outputs without bias by n of them, where the wanted derivative is 0.
     wrt, at: with respect to which input, and where.
@@ -79,11 +79,13 @@ class DirectionalDerivative(Term):
             derivatives = derivatives[..., 0]
         if not several_rows:
             derivatives = derivatives[:, 0]
-        return (derivatives - self._wanted(batch, derivatives)).square().reshape(len(derivatives), -1).sum(1)
+        wanted = self._wanted(batch, derivatives)
+        gap = derivatives - wanted if isinstance(wanted, float) else torch.where(wanted.isnan(), 0, derivatives - wanted.nan_to_num())
+        return gap.square().reshape(len(derivatives), -1).sum(1)
 
     def _wanted(self, batch: Batch, derivatives: Tensor) -> Tensor | float:
         if isinstance(self.wanted, (int, float)):
-            return self.wanted
+            return float(self.wanted)
         wanted = resolve_tensor("DirectionalDerivative: wanted", self.wanted, batch)
         if wanted.shape != derivatives.shape:
             raise ValueError(

@@ -26,7 +26,8 @@ class JacobianMatch(Term):
         R_n = Σ_k ‖u_kᵀ J/‖u_kᵀ J‖₂ − u_kᵀ J*/‖u_kᵀ J*‖₂‖²₂          with unit=True
 
     wanted: the teacher, a module called on the same inputs in the mode in which it stands (mostly: ``teacher.eval()``); constant, so nothing in it learns.
-    Or the Jacobian's labels ``[N, C, *input]``: a tensor, a name or position of the target, a callable of the batch. C: outputs of a sample, flattened.
+    Or the Jacobian's labels ``[N, C, *input]``: a tensor, a name or position of the target, a callable of the batch; NaN is
+    a missing one. C: outputs of a sample, flattened.
     of: the rows u. "label": the output of the true class; "largest": the teacher's largest output; ``heads.EachOutput()``: each of the C outputs;
     ``heads.OneOutput(i)``; ``heads.RandomProjection(n)``: n directions per sample, drawn once for both sides, of which the MEAN is taken (with
     ``scale="isotropic"`` the sum, which estimates ‖J − J*‖²_F).
@@ -77,8 +78,11 @@ class JacobianMatch(Term):
         if own.numel() != wanted.numel():
             rows = f"{wanted.numel() // (batch.size * features)} rows of outputs, the model {own.numel() // (batch.size * features)}"
             raise ValueError(f"JacobianMatch: the teacher gives {rows}: both must have the same outputs; match one of them, such as heads.OneOutput(0)")
-        squares = (self._rows(own, features) - self._rows(wanted.detach().to(own), features)).square()
-        lengths = squares.sum(2) if self.reduction == "sum" else squares.mean(2)
+        wanted = wanted.detach().to(own).reshape(own.shape)
+        counts = ~wanted.isnan()
+        squares = (self._rows(torch.where(counts, own, 0), features) - self._rows(wanted.nan_to_num(), features)).square()
+        known = counts.reshape(squares.shape).sum(2).clamp(min=1)
+        lengths = squares.sum(2) if self.reduction == "sum" else squares.sum(2) / known
         return lengths.mean(1) if isinstance(self.of, RandomProjection) and self.of.scale == "unit" else lengths.sum(1)
 
     def _from_teacher(self, teacher: nn.Module, batch: Batch) -> tuple[Of, Tensor]:

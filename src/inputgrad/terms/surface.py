@@ -25,7 +25,7 @@ class Pull(Term):
         R_n = ‖t_n − (q_n − f(q_n) ∇f(q_n)/‖∇f(q_n)‖₂)‖₂,   with squared=True its square
 
     q: query points, the inputs ``[N, D]``. t: ``nearest``, the surface point nearest to each, ``[N, D]``: the target itself by default, a name or position in
-    it, a tensor, or a callable of the batch. of: f, the signed distance. At ∇f = 0 the point stays where it is.
+    it, a tensor, or a callable of the batch; NaN where it is not known, which gives 0. of: f, the signed distance. At ∇f = 0 the point stays where it is.
 
     When not: where distances are known: fit them.
 
@@ -57,7 +57,9 @@ class Pull(Term):
         distance = Score(resolve(self.of), batch.output, batch.target)(batch.output).to(gradient)
         length = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         direction = torch.where(length > 0, gradient / torch.where(length > 0, length, 1), 0)
-        square = (shaped("Pull: nearest", given, query) - query + distance[:, None] * direction).square().sum(1)
+        surface = shaped("Pull: nearest", given, query)
+        known = ~surface.isnan().any(1, keepdim=True)
+        square = torch.where(known, surface.nan_to_num() - query + distance[:, None] * direction, 0).square().sum(1)
         return square if self.squared else root(square)
 
 
