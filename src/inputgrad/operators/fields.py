@@ -173,9 +173,8 @@ class Field:
 
     def _own(self, output: Tensor) -> Tensor:
         """This field's share of a tensor of the output's shape."""
-        if self._column is not None:
-            return output[:, self._column]
-        return output.squeeze(1) if output.dim() == 2 and output.shape[1] == 1 else output
+        column = 0 if self._column is None and output.dim() == 2 and output.shape[1] == 1 else self._column
+        return output if column is None else output[:, column]
 
     def _count(self) -> int:
         return self._value().shape[1] if self._value().dim() == 2 else 1
@@ -211,14 +210,13 @@ def field_of_batch(
     """
     check_hashable("at", at)
     named = keys_of(wrt) if wrt is not None else all_keys(batch.inputs)
-    names = [str(key) for key in named] if names is None and all(isinstance(key, str) for key in named) else names
+    names = _own_names(named) if names is None and all(isinstance(key, str) for key in named) else names
     keys = canonical(named, ModelInputs.of(batch.inputs), batch.model)
     asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
 
     def made() -> Field:
-        forward, _ = batch.differentiable_pass(keys, at)
-        source = FieldSource(keys, lambda: batch.output_and_variables(keys, at), forward, ("batch", keys, type(at), asked[2:], asker))
-        return make_field(source, names, outputs)
+        kind = ("batch", keys, type(at), asked[2:], asker)
+        return make_field(FieldSource(keys, lambda: batch.output_and_variables(keys, at), batch.differentiable_pass(keys, at)[0], kind), names, outputs)
 
     field: Field = batch.once(("field", *asked), made)
     return field

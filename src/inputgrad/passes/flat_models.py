@@ -48,7 +48,8 @@ def warn_if_field_is_flat(term: str, model: nn.Module, field: TwiceDifferentiabl
     if forward is None or not forward.placement.local:
         return
     try:
-        first, second = _derivatives(forward.of_first_samples(SAMPLES))
+        with forward.outside():
+            first, second = _derivatives(forward.of_first_samples(SAMPLES))
     except Exception as error:  # the term itself has said what cannot be run or differentiated
         if messages.is_machine_error(error):
             raise
