@@ -1,7 +1,8 @@
 """``python -m benchmarks.higher_orders``: Laplacians, a biharmonic operator and a step of a physics-informed network, against the same written by hand.
 
 Each row: value and parameter gradient of a mean square, interleaved in one process. ``by hand`` is the forward Laplacian (Li et al. 2024) written out for
-this network, ``nested`` reverse mode in reverse mode, as people write it. Peak memory is that of one step in a fresh process, the first included.
+this network, ``nested`` reverse mode in reverse mode, as people write it. Beside them JAX, folx, DeepXDE and PINA, where they are installed. Peak memory is
+that of a fresh process, the first step included but for ways that compile.
 """
 
 import argparse
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from benchmarks.memory import measured_peak
+from benchmarks.peers import MISSING, Way, check_same, gradients_of, installed, versions
 from inputgrad import operators
 from inputgrad.bench.environment import environment
 from inputgrad.bench.timing import interleaved
 
 RESULTS = Path(__file__).parent / "higher_orders.json"
-Step = Callable[[], None]
 
 
 def network(inputs: int, width: int) -> nn.Sequential:
@@ -73,51 +73,85 @@ def nested_biharmonic(model: nn.Module, x: Tensor) -> Tensor:
     return quantity
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the table: the ways by name. The first is what the others are compared with."""
-
-    name: str
-    ways: dict[str, Step]
+Makers = dict[str, Callable[[], Way]]
+"""The ways of a row by name, each made when it is wanted: `ModuleNotFoundError` where a package is not there. All are checked against the first."""
 
 
-def laplacian_row(inputs: int, samples: int) -> Row:
+def laplacian_row(inputs: int, samples: int) -> Makers:
     model, x = network(inputs, 64), torch.rand(samples, inputs)
     quantities = {"by hand": forward_laplacian, "inputgrad": operators.laplacian, "nested": nested_laplacian}
-    return Row(f"laplacian_{inputs}", {name: _step(model, lambda f=f: f(model, x).square().mean()) for name, f in quantities.items()})
+    own = {name: _torch(model, lambda f=f: f(model, x).square().mean()) for name, f in quantities.items()}
+    return {**own, **_in_jax(model, x), "DeepXDE": lambda: _peer("deepxde", model, x), "PINA": lambda: _peer("pina", model, x)}
 
 
-def biharmonic_row() -> Row:
+def biharmonic_row() -> Makers:
     model, x = network(2, 64), torch.rand(2000, 2)
 
     def ours() -> Tensor:
         return operators.field(model, x, names="xy").biharmonic().square().mean()
 
-    return Row("biharmonic", {"nested": _step(model, lambda: nested_biharmonic(model, x).square().mean()), "inputgrad": _step(model, ours)})
+    return {
+        "nested": _torch(model, lambda: nested_biharmonic(model, x).square().mean()),
+        "inputgrad": _torch(model, ours),
+        "JAX, nested": lambda: _jax("twice_nested", 0.0, model, x),
+    }
 
 
-def pinn_row() -> Row:
+def pinn_row() -> Makers:
     """Poisson's equation on the square: 10,000 points inside, 400 on the boundary."""
     model, inside, edge = network(2, 50), torch.rand(10000, 2), torch.rand(400, 2)
     terms = ig.recipes.poisson(source=1.0, names="xy") + ig.recipes.condition(1.0, value=0.0, at=ig.Given(edge), names="xy")
-    criterion = ig.InputGradientLoss(None, terms)
+    criterion, compiled = ig.InputGradientLoss(None, terms), ig.InputGradientLoss(None, terms, engine="compiled")
 
     def written(laplacian: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[], Tensor]:
         return lambda: (-laplacian(model, inside) - 1).square().mean() + model(edge).square().mean()
 
-    ways = {"nested": written(nested_laplacian), "by hand": written(forward_laplacian), "inputgrad": lambda: criterion(model, inside, None)}
-    return Row("pinn", {name: _step(model, loss) for name, loss in ways.items()})
+    def one_call() -> list[Tensor]:
+        model.zero_grad()
+        compiled.backward(model, inside, None)
+        return gradients_of(model)
+
+    def ours() -> Tensor:
+        return criterion(model, inside, None)
+
+    return {
+        "nested": _torch(model, written(nested_laplacian)),
+        "by hand": _torch(model, written(forward_laplacian)),
+        "inputgrad": _torch(model, ours),
+        "inputgrad, compiled": lambda: Way(one_call, lambda: ours().item(), compiles=True),
+        **_in_jax(model, inside, edge, source=1.0),
+        "DeepXDE": lambda: _peer("deepxde", model, inside, edge, 1.0),
+        "PINA": lambda: _peer("pina", model, inside, edge, 1.0),
+    }
 
 
-def _step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
-    def step() -> None:
+def _torch(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Way]:
+    def step() -> list[Tensor]:
         model.zero_grad()
         loss().backward()
+        return gradients_of(model)
 
-    return step
+    return lambda: Way(step, lambda: loss().item())
 
 
-ROWS: dict[str, Callable[[], Row]] = {
+def _in_jax(model: nn.Sequential, *tensors: Tensor, source: float = 0.0) -> Makers:
+    ways = {"JAX, nested": "nested", "folx": "forward_laplacian"}
+    return {name: lambda operator=operator: _jax(operator, source, model, *tensors) for name, operator in ways.items()}
+
+
+def _jax(operator: str, source: float, model: nn.Sequential, *tensors: Tensor) -> Way:
+    from benchmarks import peers_jax
+
+    return peers_jax.way(peers_jax.mean_square(getattr(peers_jax, operator), source), model, *tensors)
+
+
+def _peer(name: str, *arguments: Any) -> Way:
+    from benchmarks import peers_pinn
+
+    return getattr(peers_pinn, name)(*arguments)
+
+
+ROWS: dict[str, Callable[[], Makers]] = {
     "laplacian_2": lambda: laplacian_row(2, 4000),
     "laplacian_10": lambda: laplacian_row(10, 1000),
     "laplacian_50": lambda: laplacian_row(50, 200),
@@ -127,15 +161,24 @@ ROWS: dict[str, Callable[[], Row]] = {
 }
 
 
-def measured(row: Row, rounds: int) -> dict[str, Any]:
-    """For each way its median time and its ratio to the first one."""
-    times = interleaved(row.ways, rounds, warm=2, budget=60)
-    first = next(iter(row.ways))
-    return {name: {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, first)} for name in row.ways}
+def measured(makers: Makers, rounds: int) -> dict[str, Any]:
+    """For each way its median time and its ratio to the first one. They compute the same thing, which is checked before."""
+    ways = installed(makers)
+    check_same(ways)
+    times = interleaved({name: way.step for name, way in ways.items()}, rounds, warm=2, budget=60)
+    first = next(iter(ways))
+    return {name: {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, first)} if name in ways else MISSING for name in makers}
+
+
+def peak(way: Way) -> int:
+    """Bytes above the resting process of the first two steps; of a third one where the first compiles, which no later step pays again."""
+    for _ in range(2 if way.compiles else 0):
+        way.step()
+    return measured_peak(way.step, first=1 if way.compiles else 2)
 
 
 def memory_of(name: str, way: str) -> float:
-    """Peak megabytes above the resting process, in a process of its own."""
+    """Peak megabytes above the resting process, in a process of its own: of the first steps, or of a later one where the first compiles."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     command = [sys.executable, "-m", "benchmarks.higher_orders", name, "--peak", way]
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]) / 1e6
@@ -154,24 +197,23 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.peak:
-        step = ROWS[arguments.rows[0]]().ways[arguments.peak]
-        print(measured_peak(step, first=2))
+        print(peak(ROWS[arguments.rows[0]]()[arguments.peak]()))
         return
     found: dict[str, Any] = {}
     for name in arguments.rows or ROWS:
         found[name] = measured(ROWS[name](), arguments.rounds)
         for way, cell in found[name].items():
-            if not arguments.no_memory:
+            if "ratio" in cell and not arguments.no_memory:
                 cell["megabytes"] = memory_of(name, way)
-        print(
-            f"{name:14s}" + "".join(f"{way}: {cell['milliseconds']:.1f} ms ({cell['ratio']:.2f}){_megabytes(cell)}   " for way, cell in found[name].items()),
-            flush=True,
-        )
-    arguments.json.write_text(json.dumps({"environment": environment(), "rounds": arguments.rounds, "results": found}, indent=1) + "\n")
+        print(f"{name:14s}" + "   ".join(f"{way}: {_shown(cell)}" for way, cell in found[name].items()), flush=True)
+    figures = {"environment": environment(), "peers": versions(), "rounds": arguments.rounds, "results": found}
+    arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def _megabytes(cell: dict[str, Any]) -> str:
-    return f" {cell['megabytes']:.0f} MB" if "megabytes" in cell else ""
+def _shown(cell: dict[str, Any]) -> str:
+    if "missing" in cell:
+        return cell["missing"]
+    return f"{cell['milliseconds']:.1f} ms ({cell['ratio']:.2f})" + (f" {cell['megabytes']:.0f} MB" if "megabytes" in cell else "")
 
 
 if __name__ == "__main__":

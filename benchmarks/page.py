@@ -30,20 +30,21 @@ def parts(figures: Mapping[str, Any]) -> dict[str, str]:
         "first_step": table.first_step(figures.get("first_step", {})),
         "precision": table.precision(figures.get("precision", {})),
         "refused": table.refusals(rows),
-        "small steps": _beside(SMALL, "by hand"),
+        "small steps": _beside(SMALL, "by hand", added=True),
         "higher orders": _beside(HIGHER, "nested"),
     }
 
 
-def _beside(path: Path, first: str) -> str:
+def _beside(path: Path, first: str, *, added: bool = False) -> str:
     """A table of its own run, with the environment of that run below it."""
     figures = json.loads(path.read_text()) if path.exists() else {"results": {}}
-    shown = table.beside(figures["results"], first)
-    return f"{shown}\n\n{_where(figures['environment'])}." if figures["results"] else shown
+    shown = table.beside(figures["results"], first, added=added)
+    peers = "".join(f", {title} {version}" for title, version in figures.get("peers", {}).items())
+    return f"{shown}\n\n{_where(figures['environment'], peers)}." if figures["results"] else shown
 
 
-def _where(of: Mapping[str, Any]) -> str:
-    return f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}; {of['date']}"
+def _where(of: Mapping[str, Any], peers: str) -> str:
+    return f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}{peers}; {of['date']}"
 
 
 def environment(figures: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
-"""``python -m benchmarks.small_steps``: steps of small networks, where what is added to each step weighs most, against the same lines by hand.
+"""``python -m benchmarks.small_steps``: steps of small networks, where what is added to each step weighs most, against the same lines by hand and in JAX.
 
-A step is ``zero_grad``, loss, ``backward``. By hand = 1; all ways of a row run in turn, in one process, and figures are medians of ratios round by round.
+A step is ``zero_grad``, loss, ``backward``; in JAX ``jit(value_and_grad)``. By hand = 1; all ways of a row run in turn, in one process, and figures are
+medians of ratios round by round.
 """
 
 import argparse
@@ -15,11 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
+from benchmarks.peers import MISSING, Way, check_same, gradients_of, installed, versions
 from inputgrad.bench.environment import environment
 from inputgrad.bench.timing import interleaved
 
 RESULTS = Path(__file__).parent / "small_steps.json"
 WEIGHT = 0.1
+JAX = "JAX"
 Step = Callable[[], None]
 
 
@@ -45,7 +48,7 @@ def prices_and_deltas(model: nn.Module, x: Tensor, target: tuple[Tensor, Tensor]
     return F.mse_loss(output, target[0]) + WEIGHT * (g - target[1]).square().sum(1).mean()
 
 
-def row(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor], criterion: Callable[[str], ig.InputGradientLoss]) -> dict[str, Step]:
+def row(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[..., Tensor], criterion: Callable[[str], ig.InputGradientLoss]) -> dict[str, Step]:
     def step(backward: Callable[[], Any]) -> Step:
         def made() -> None:
             model.zero_grad()
@@ -54,13 +57,31 @@ def row(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor]
         return made
 
     auto, compiled = criterion("auto"), criterion("compiled")
-    return {
+    steps = {
         "by hand": step(lambda: by_hand(model, x, target).backward()),
         "auto": step(lambda: auto(model, x, target).backward()),
         "auto, criterion.backward": step(lambda: auto.backward(model, x, target)),
         "compiled": step(lambda: compiled(model, x, target).backward()),
         "compiled, criterion.backward": step(lambda: compiled.backward(model, x, target)),
     }
+    return steps | jax_step(model, x, target, by_hand, steps["by hand"])
+
+
+def jax_step(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[..., Tensor], step: Step) -> dict[str, Step]:
+    """The same loss in JAX, jitted; nothing where JAX is not installed. Raises `RuntimeError` where it has another value or other gradients."""
+
+    def gradients() -> list[Tensor]:
+        step()
+        return gradients_of(model)
+
+    def in_jax() -> Way:
+        from benchmarks import peers_jax
+
+        return peers_jax.way(getattr(peers_jax, by_hand.__name__)(WEIGHT), model, x, target)
+
+    ways = installed({"by hand": lambda: Way(gradients, lambda: by_hand(model, x, target).item()), JAX: in_jax})
+    check_same(ways, gradient=1e-4)
+    return {JAX: ways[JAX].step} if JAX in ways else {}
 
 
 def regression(size: int, inputs: int, *widths: int, activation: type[nn.Module] = nn.Tanh) -> dict[str, Step]:
@@ -87,7 +108,8 @@ ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
 
 def measured(steps: dict[str, Step], rounds: int) -> dict[str, Any]:
     times = interleaved(steps, rounds, warm=3, budget=30)
-    cells = {name: {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, "by hand")} for name in steps}
+    cells: dict[str, Any] = {name: {"milliseconds": 1e3 * times.median(name), "ratio": times.ratio(name, "by hand")} for name in steps}
+    cells.setdefault(JAX, MISSING)
     return {**cells, "rounds": rounds, "disturbed_rounds": times.disturbed, "counted_though_disturbed": times.counted_disturbed}
 
 
@@ -104,9 +126,9 @@ def main() -> None:
     found: dict[str, Any] = {}
     for name in arguments.rows or ROWS:
         found[name] = {"what": ROWS[name][0], **measured(ROWS[name][1](), arguments.rounds)}
-        cells = ((way, cell) for way, cell in found[name].items() if isinstance(cell, dict))
+        cells = ((way, cell) for way, cell in found[name].items() if isinstance(cell, dict) and "ratio" in cell)
         print(f"{name:14s}" + "   ".join(f"{way}: {cell['milliseconds']:.2f} ms ({cell['ratio']:.2f})" for way, cell in cells), flush=True)
-    arguments.json.write_text(json.dumps({"environment": environment(), "results": found}, indent=1) + "\n")
+    arguments.json.write_text(json.dumps({"environment": environment(), "peers": versions(), "results": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

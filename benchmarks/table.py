@@ -83,23 +83,29 @@ def _floor(floors: Mapping[str, float], key: str) -> str:
     return f"{floors[key]:.2f}" if key in floors else "–"
 
 
-def beside(rows: Mapping[str, Figures], first: str) -> str:
-    """A row's ways beside its first one, which is shown in milliseconds: ratios, with the peak memory where it was measured."""
+def beside(rows: Mapping[str, Figures], first: str, *, added: bool = False) -> str:
+    """A row's ways beside its first one, which is shown in milliseconds: ratios, with the peak memory where it was measured.
+
+    added: with the milliseconds that a step takes more, or less.
+    """
     ways = list(dict.fromkeys(way for row in rows.values() for way, cell in row.items() if isinstance(cell, Mapping)))
     others = [way for way in ways if way != first]
     body = [
         [
             f"`{name}`" + (f": {row['what']}" if "what" in row else ""),
             f"{row[first]['milliseconds']:.2f} ms{_peak(row[first])}",
-            *(_beside(row, way, first) for way in others),
+            *(_beside(row, way, first, added) for way in others),
         ]
         for name, row in rows.items()
     ]
     return markdown(["row", first, *others], body) if rows else "Not measured yet."
 
 
-def _beside(row: Figures, way: str, first: str) -> str:
-    return f"{row[way]['ratio'] / row[first]['ratio']:.2f}{_peak(row[way])}" if way in row else "–"
+def _beside(row: Figures, way: str, first: str, added: bool) -> str:
+    if way not in row or "missing" in row[way]:
+        return row.get(way, {}).get("missing", "–")
+    more = f" ({row[way]['milliseconds'] - row[first]['milliseconds']:+.2f} ms)".replace("-", "−") if added else ""
+    return f"{row[way]['ratio'] / row[first]['ratio']:.2f}{more}{_peak(row[way])}"
 
 
 def _peak(cell: Figures) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,54 @@ def test_the_floor_of_an_mlp_is_its_products_counted_by_hand() -> None:
     assert goals.goal("mlp", {"mlp": 2.0}) == pytest.approx(2.1)
     assert goals.goal("critic_conv", {"critic_conv": 2.0}) == goals.EARLIER["critic_conv"]
     assert goals.goal("mlp", {}) is None
+
+
+def test_a_table_beside_shows_ratios_what_is_added_and_what_is_missing() -> None:
+    from benchmarks import table
+
+    rows = {
+        "tiny": {"what": "small", "by hand": _cell(2.0, 1.0), "auto": _cell(2.25, 1.1), "JAX": _cell(1.5, 0.7) | {"megabytes": 3.0}, "rounds": 3},
+        "other": {"by hand": _cell(1.0, 1.0), "auto": _cell(1.0, 1.0), "JAX": {"missing": "not installed"}},
+        "third": {"by hand": _cell(1.0, 1.0)},
+    }
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.beside(rows, "by hand", added=True).splitlines()]
+    assert lines[0] == ["row", "by hand", "auto", "JAX"]
+    assert lines[2:] == [
+        ["`tiny`: small", "2.00 ms", "1.10 (+0.25 ms)", "0.70 (−0.50 ms), 3 MB"],
+        ["`other`", "1.00 ms", "1.00 (+0.00 ms)", "not installed"],
+        ["`third`", "1.00 ms", "–", "–"],
+    ]
+
+
+def _cell(milliseconds: float, ratio: float) -> dict[str, float]:
+    return {"milliseconds": milliseconds, "ratio": ratio}
+
+
+def test_a_way_that_computes_something_else_is_not_timed() -> None:
+    from benchmarks import higher_orders, peers
+
+    makers = higher_orders.laplacian_row(2, 8)
+    ways = {name: makers[name]() for name in ("by hand", "inputgrad", "nested")}
+    peers.check_same(ways)
+    for wrong in (peers.Way(lambda: ways["by hand"].step(), lambda: 2 * ways["by hand"].loss()), _minus(ways["by hand"])):
+        with pytest.raises(RuntimeError, match="wrong is not what by hand is"):
+            peers.check_same(ways | {"wrong": wrong})
+
+
+def _minus(way: Any) -> Any:
+    from benchmarks import peers
+
+    return peers.Way(lambda: [-part for part in way.step()], way.loss)
+
+
+def test_a_package_that_is_missing_is_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import peers
+
+    def absent() -> Any:
+        raise ModuleNotFoundError("No module named 'deepxde'")
+
+    assert peers.installed({"DeepXDE": absent}) == {}
+    assert "inputgrad[bench]" in capsys.readouterr().out
 
 
 def test_the_plots_are_those_of_the_figures() -> None:
