@@ -73,6 +73,8 @@ def with_every_term(page: str) -> str:
 def expand(_app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == "catalogue":
         source[:] = [with_every_term(page).replace(".. overview::", catalogue_pages.overview()) for page in source]
+    elif docname == "reference":
+        source[:] = [page.replace(".. every-name::", catalogue_pages.every_name(page)) for page in source]
     elif docname == "which_loss":
         source[:] = map(catalogue_pages.linked, source)
 

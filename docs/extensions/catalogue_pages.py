@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from extensions import calls, formulas
-from inputgrad import catalogue
+from inputgrad import attributions, catalogue
 from inputgrad.heads import Of
 from inputgrad.operators.coordinates import Names
 from inputgrad.places.base import Place
@@ -250,6 +250,20 @@ def overview() -> str:
         lines.append(", ".join(f"[`{entry.name}`](catalogue/{family}.md#{entry.name})" for entry in found[family]))
     pages = "\n".join(f"catalogue/{family}" for family in FAMILIES)
     return "\n\n".join(lines) + f"\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
+
+
+def every_name(described: str) -> str:
+    """For the reference: every term, attribution and recipe that it does not describe itself, with one sentence and a link to the entry."""
+    homes_, rows = homes(), []
+    for entry in catalogue.entries():
+        if entry.kind == "recipe":
+            rows.append((f"[`recipes.{entry.name}`](catalogue/{homes_[entry.name]}.md#{entry.name})", entry.summary))
+        elif entry.kind == "term" and f":: inputgrad.{entry.name}\n" not in described:
+            rows.append((f"{{py:obj}}`inputgrad.{entry.name}`", entry.summary))
+    for name in attributions.__all__:
+        rows.append((f"{{py:obj}}`inputgrad.attributions.{name}`", (inspect.getdoc(getattr(attributions, name)) or "").split("\n\n")[0]))
+    cells = [f"| {link} | {' '.join(summary.split()).replace('|', chr(92) + '|')} |" for link, summary in rows]
+    return "\n".join(["| name | |", "| --- | --- |", *cells])
 
 
 def linked(text: str) -> str:
