@@ -60,7 +60,8 @@ class KernelsFor:
         self._kind = _kind(tensors)
         self._alone: Callable[..., Any] | None = None
         inductor: Any = getattr(torch, "_inductor", None)
-        if backend == "inductor" and hasattr(inductor, "compile") and all(type(tensor) in _PLAIN for tensor in tensors):
+        has_graphs = mode not in (None, "default") and not str(mode).endswith("no-cudagraphs")  # of CUDA, for which torch.compile tells where a step begins
+        if backend == "inductor" and not has_graphs and hasattr(inductor, "compile") and all(type(tensor) in _PLAIN for tensor in tensors):
             options = inductor.list_mode_options(mode) if mode else None
             with torch.no_grad():
                 self._alone = inductor.compile(graph, [tensor.detach() for tensor in tensors], options)
