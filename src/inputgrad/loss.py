@@ -96,9 +96,11 @@ class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
         """
         return self.steps.block(last=last)
 
+    @in_one_step
     def forward(self, model: nn.Module, inputs: Any, target: Any = None) -> Tensor:
         """The loss of one batch, 0-d. ``inputs``: a tensor, a tuple (``model(*inputs)``) or a dict (``model(**inputs)``)."""
-        return self.evaluate(model, inputs, target).loss
+        step = self._at_once(model, inputs, target)
+        return step.loss() if step is not None else self._in_full(model, inputs, target).loss
 
     def _step(self, loss: Tensor, output: Any, parts: Mapping[str, Tensor]) -> Step:
         own = parts if self.objective.base is not None else {name: value for name, value in parts.items() if name != "base"}  # nothing is due at this step
@@ -109,12 +111,14 @@ class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
         """The loss with its parts and the model's output."""
         if (step := self._at_once(model, inputs, target)) is not None:
             return self._step(step.loss(), step.detached_output, step.parts)
+        return self._in_full(model, inputs, target)
+
+    def _in_full(self, model: nn.Module, inputs: Any, target: Any) -> Step:
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
                 self._forms.learn(call, result.program, verify=self.verify_first_step)
                 return self._step(as_loss(model, result), result.output, result.parts)
-            values = call.values()
-            loss = call.attached(call.total(values))
+            loss = call.attached(call.total(values := call.values()))
             self._forms.learn(call, verify=self.verify_first_step)
             return self._step(loss, call.evaluation.outputs.detached(), detached(values))
 
@@ -137,8 +141,7 @@ class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
                 hand_over(model, result, scaled)
                 self._forms.learn(call, result.program, verify=self.verify_first_step)
                 return self._step(result.loss, result.output, result.parts)
-            values = call.values()
-            total = call.total(values)
+            total = call.total(values := call.values())
             call.pull_back().run(scaled(total) if scaled else total)
             self._forms.learn(call, verify=self.verify_first_step)
             return self._step(total.detach(), call.evaluation.outputs.detached(), detached(values))
