@@ -69,4 +69,4 @@ package: ## build wheel and sdist, install each into an empty environment and tr
 	$(PYTHON) -m tools.package
 
 clean: ## remove everything that these targets made
-	rm -rf .venv build dist demo docs/_build docs/gallery docs/catalogue .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist demo docs/_build docs/gallery docs/catalogue docs/audit_rules .pytest_cache .mypy_cache .ruff_cache

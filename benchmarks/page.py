@@ -56,8 +56,8 @@ def environment(figures: Mapping[str, Any]) -> str:
     dates = sorted({row.get("date", of["date"]) for row in rows.values()}) or [of["date"]]
     return (
         f"{of['processor']}, {of['cores']} cores, {of['threads']} threads, {of['system']}; Python {of['python']}, torch {of['torch']}, JAX {of['jax']}; "
-        f"{' and '.join(dates)}. {rounds[0]} to {rounds[-1]} counted rounds a workload, "
-        f"{disturbed} disturbed rounds thrown away in all, {counted} counted though disturbed; the run took "
+        f"{' and '.join(dates)}. {rounds[0]} to {rounds[-1]} rounds per workload; "
+        f"{disturbed} disturbed rounds were discarded, {counted} were kept because time ran out; the run took "
         f"{figures['seconds'] / 60:.0f} minutes{' (`--quick`)' if figures['quick'] else ''}."
     )
 

@@ -12,26 +12,38 @@ from inputgrad import catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # for extensions/
 
-from extensions import catalogue_pages, tutorials
+from extensions import catalogue_pages, rule_pages, signatures, tutorials
 
 project = "inputgrad"
 author = "the inputgrad developers"
 project_copyright = "2026, the inputgrad developers"
 release = inputgrad.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "sphinx_design", "sphinx_gallery.gen_gallery"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
 sphinx_gallery_conf = tutorials.settings()
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "tutorials", "extensions"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # furo's own underlines modules, as if they were links
+toc_object_entries_show_parents = "hide"
 html_title = "inputgrad"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 html_show_sphinx = False
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the signature in the heading is enough; types stand in the source
+autodoc_typehints = "none"  # extensions/signatures.py puts the types into the headings
+maximum_signature_line_length = 90
+python_display_short_literal_types = True
 autodoc_default_options = {"members": True}
 default_role = "code"
 
@@ -75,16 +87,20 @@ def expand(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[:] = [with_every_term(page).replace(".. overview::", catalogue_pages.overview()) for page in source]
     elif docname == "reference":
         source[:] = [page.replace(".. every-name::", catalogue_pages.every_name(page)) for page in source]
+    elif docname == "audit_rules":
+        source[:] = [page.replace(".. every-rule::", rule_pages.overview()) for page in source]
     elif docname == "which_loss":
         source[:] = map(catalogue_pages.linked, source)
 
 
-def write_catalogue(app: Sphinx) -> None:
+def write_pages(app: Sphinx) -> None:
     catalogue_pages.write(Path(app.srcdir) / "catalogue")
+    rule_pages.write(Path(app.srcdir) / "audit_rules")
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("builder-inited", write_catalogue)
+    app.connect("builder-inited", write_pages)
     app.connect("source-read", expand)
     app.connect("source-read", tutorials.add_note)
+    app.connect("autodoc-process-signature", signatures.with_types)
     app.connect("autodoc-process-docstring", as_restructured_text)

@@ -72,10 +72,10 @@ def draw(path: Path, images: Tensor, gradients: dict[str, Tensor]) -> None:
             own = gradient[column].reshape(8, 8)
             cell.imshow(own.numpy(), cmap="RdBu", vmin=-float(own.abs().max()), vmax=float(own.abs().max()))
     for row, name in zip(grid, ("test image", *gradients), strict=True):
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", color="#7d7d7d")  # readable on white and on black
     for cell in grid.flat:
         cell.set(xticks=[], yticks=[])
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, transparent=True)
 
 
 def main(picture: Path | None = None) -> dict[str, dict[str, float]]:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from extensions import calls, formulas
+from extensions import calls, definitions, formulas
 from inputgrad import attributions, catalogue
 from inputgrad.heads import Of
 from inputgrad.operators.coordinates import Names
 from inputgrad.places.base import Place
+from inputgrad.recipes.critics import whole_target
 from inputgrad.recipes.physics_informed import Quantity
 from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.weights import Weight
@@ -28,7 +29,7 @@ FAMILIES = {
     "critics": ("Critics of GANs", "Gradient penalties for the critic (the discriminator) of a generative adversarial network."),
     "matching": ("Labels of derivatives", "Gradients that should equal given ones: slopes, a teacher's gradients, scores."),
     "differentials": ("Differential machine learning", "Values and their derivatives, such as prices and deltas, on one scale."),
-    "physics": ("Energies and forces", "Forces are minus the gradient of an energy; so are Hamilton's equations."),
+    "physics": ("Energies and forces", "Forces as the negative gradient of an energy, and Hamilton's equations."),
     "force_fields": ("Force fields", "Robust losses for force fields, and what a student learns from a teacher's energy."),
     "dynamics": ("Dynamics", "Lagrangian networks, neural differential equations, equilibrium layers."),
     "physics_informed": ("Differential equations", "Physics-informed networks: equations, and their boundary and initial conditions."),
@@ -66,17 +67,60 @@ TYPES: list[tuple[Any, str]] = [
 ]
 PART, PARTS = "key of the target", {"energy", "forces", "stress", "normals"}
 """Labels that stand in the target under a name."""
+PARTS_OF_KEYS = {"mask": PART, "index": PART, "on_surface": PART, "output": "position or name of an output"}
 USUAL = {
-    "weight": "of the term in the loss",
-    "wrt": "what is differentiated: the input by position or name",
+    "weight": "the factor of the term in the loss",
+    "wrt": "the input that is differentiated",
     "at": "where the gradient is taken; at the samples by default",
     "of": "what is differentiated",
     "names": "of the coordinates, one letter per column",
-    "bounds": "low and high, into which attacked inputs are clipped",
+    "bounds": "low and high, to which attacked inputs are clipped",
     "epsilon": "the size of the perturbation",
     "steps": "of the attack",
     "step_size": "of the attack",
+    "half": "whether the factor ½ is there",
+    "fake": "the fake samples",
+    "energy": "the energy labels",
+    "forces": "the force labels",
+    "energy_weight": "the weight of the energy's error",
+    "forces_weight": "the weight of the forces' error",
+    "stress_weight": "the weight of the stress error",
+    "mask": "what counts: where it is not 0",
+    "index": "the number of each row's sample",
+    "per": "what the mean is over: each sample, or the whole batch",
+    "norm of an attack": "the norm of the perturbation",
+    "norm": "how a distance is measured, as in `GradientMatch`",
+    "reduction": "over the features of a sample",
+    "teacher": "the model to learn from",
+    "gamma": "the weight of the penalty",
+    "center": "the wanted norm",
+    "encoder": "the name of the inner module",
+    "layer": "the name of the convolutional layer",
+    "layers": "names of inner modules whose outputs count too",
+    "tangents": "the tangent vectors",
+    "source": "the right-hand side f",
+    "time": "the name of the time coordinate",
+    "margin": "by how much the sign must hold",
+    "maturity": "the number of that entry of the input",
+    "strike": "the number of that entry of the input",
+    "normals": "the unit normals",
+    "eikonal_weight": "the weight of the eikonal term",
+    "normals_weight": "the weight of the normals",
+    "surface": "the weight of |f| on the surface",
+    "off_surface": "the weight of the points off the surface",
+    "sharpness": "how fast exp(−sharpness · |f|) falls",
+    "nearest": "the nearest surface points",
+    "directions": "how many random directions",
+    "samples": "random draws per sample",
+    "references": "the samples that baselines are drawn from; the batch by default",
+    "size": "of the noise",
+    "draw": "the distribution of the noise",
+    "lambda_": "λ of the formula",
+    "mu": "μ of the formula",
+    "xi": "ξ of the formula",
+    "unit": "whether gradients have length 1",
 }
+"""What a parameter of this name means where the docstring says no more."""
 
 
 def recipes() -> dict[str, list[catalogue.Entry]]:
@@ -102,7 +146,7 @@ def in_words(annotation: Any) -> str:
         return " or ".join(f'`"{value}"`' if isinstance(value, str) else f"`{value}`" for value in typing.get_args(annotation))
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         parts = typing.get_args(annotation)
-        for alias, words in TYPES:  # an alias that is a union itself, beside others
+        for alias, words in sorted(TYPES, key=lambda pair: -len(typing.get_args(pair[0]))):  # an alias that is a union itself, beside others
             of_alias = typing.get_args(alias)
             if of_alias and len(of_alias) < len(parts) and set(map(str, of_alias)) <= set(map(str, parts)):
                 rest = [part for part in parts if str(part) not in set(map(str, of_alias))]
@@ -116,21 +160,28 @@ def in_words(annotation: Any) -> str:
 
 def parameters(entry: catalogue.Entry) -> Iterator[str]:
     """A line of the list for each parameter: its type, its default, and what the docstring says of it."""
+    said_of = definitions.of(entry)[0]
     for name, parameter in inspect.signature(entry.made_of).parameters.items():
-        default = "" if parameter.default is parameter.empty else f"; default `{getattr(parameter.default, '__name__', None) or repr(parameter.default)}`"
-        said = _said(name, entry.text)
-        kind = PART if name in PARTS else in_words(parameter.annotation)
-        yield f"- **`{name}`** ({kind}{default})" + (f": {plain(said)}" if said else "")
+        default = "" if parameter.default is parameter.empty else f"; default {_default(parameter.default)}"
+        letter, text = said_of.get(name, ("", ""))
+        text = text.strip(" .")
+        kind = _kind(name, parameter.annotation)
+        usual = USUAL.get(f"{name} of an attack" if '"linf"' in kind else name, "") if not text or name == "weight" else ""
+        said = ", ".join(filter(None, (usual, letter)))
+        joint = " " if re.match(r"(?:is|and|depends) ", text) else ", "
+        said += f"{joint if said else ''}{text}" if text else ""
+        yield f"- **`{name}`** ({kind}{default})" + (f": {plain(said)}." if said else "")
 
 
-def _said(name: str, text: str) -> str:
-    text = " ".join(text.split())
-    own = re.search(rf"(?:^|[.;)] )(?:\w+, )*{name}(?:, \w+)*: (.+?)(?:\.(?= )|\.$|;(?= \w+:))", text)
-    if own:
-        return own[1] + "."
-    letter = re.search(rf"(\S+) = ``{name}``", text)
-    usual = USUAL.get(name, "")
-    return ", ".join(part for part in (usual, f"{letter[1]} of the formula" if letter else "") if part) + ("." if usual or letter else "")
+def _kind(name: str, annotation: Any) -> str:
+    words = in_words(annotation)
+    if name in PARTS:
+        return PART
+    return words.replace("position or name of an input", PARTS_OF_KEYS.get(name, "position or name of an input"))
+
+
+def _default(value: Any) -> str:
+    return "the whole target" if value is whole_target else f"`{getattr(value, '__name__', None) or repr(value)}`"
 
 
 def plain(text: str, linked: dict[str, str] | None = None, family: str = "") -> str:
@@ -145,14 +196,6 @@ def plain(text: str, linked: dict[str, str] | None = None, family: str = "") -> 
         return f"`{name}`"
 
     return "".join(map(shown, re.split(r"(``[^`]+``|`[^`]+`)", text)))
-
-
-def details(entry: catalogue.Entry) -> list[str]:
-    """The paragraphs between the formula and "When not": symbols, settings, and where paper and code differ."""
-    paragraphs = re.split(r"\n\s*\n", entry.text)[1:]
-    kept = [part for part in paragraphs if not part.startswith("    ") and not part.lstrip().startswith((">>>", "Source"))]
-    texts = [re.split(r"^(?:When not|Sources?):", part, flags=re.MULTILINE)[0] for part in kept]
-    return [" ".join(text.split()) for text in texts if text.strip()]
 
 
 def link(source: str) -> str:
@@ -188,9 +231,13 @@ def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
     yield f"```python\n{_wrapped(signature)}\n```"
     yield "**Parameters**"
     yield "\n".join(parameters(entry))
-    if said := details(entry):
-        yield "**Symbols, and where paper and code differ**"
-        yield from (plain(text, homes_, family) for text in said)
+    _, symbols, remarks = definitions.of(entry)
+    if symbols:
+        yield "**Symbols**"
+        yield "\n".join(f"- {name}: {plain(text, homes_, family)}" for name, text in symbols.items())
+    if remarks:
+        yield "**Remarks, and where paper and code differ**"
+        yield plain(remarks, homes_, family)
     yield "**A complete call**"
     yield f"```python\n{calls.call(entry.name).rstrip()}\n```"
     yield f"**When not:** {plain(entry.when_not, homes_, family)}"
@@ -267,6 +314,13 @@ def every_name(described: str) -> str:
 
 
 def linked(text: str) -> str:
-    """A page's text, in which every recipe in code quotes leads to its entry."""
-    homes_ = homes()
-    return re.sub(r"(?<!\[)`(\w+)`", lambda name: f"[`{name[1]}`](catalogue/{homes_[name[1]]}.md#{name[1]})" if name[1] in homes_ else name[0], text)
+    """A page's text, in which every recipe and every term in code quotes leads to its entry."""
+    homes_, terms = homes(), {entry.name for entry in catalogue.entries() if entry.kind == "term"}
+
+    def shown(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in homes_:
+            return f"[`{name}`](catalogue/{homes_[name]}.md#{name})"
+        return f"{{py:obj}}`{name} <inputgrad.{name}>`" if name in terms else found[0]
+
+    return re.sub(r"(?<![\[}])`(\w+)`", shown, text)

@@ -73,7 +73,31 @@ def tex(text: str) -> str:
     text = unicodedata.normalize("NFD", text).replace("=\u0338", "≠").replace("``", "").replace("a sample", "per sample").replace("‖∞", "‖_{∞}")
     text = _FRACTION.sub(lambda found: rf"\frac{{{found[1]}}}{{{found[2]}}}", text)
     text = _ACCENTED.sub(lambda found: rf"\{ACCENTS[found[2]]}{{{found[1]}}}", text)
-    return "".join(_signs(text))
+    return _tall("".join(_signs(text)))
+
+
+def _tall(formula: str) -> str:
+    """Bars and brackets as high as the fraction between them."""
+    bars = [found.start() for found in re.finditer(r"\\Vert ", formula)]
+    pairs = [(bars[i], bars[i + 1]) for i in range(0, len(bars) - 1, 2)] if len(bars) % 2 == 0 else []
+    opened: list[int] = []
+    for place, letter in enumerate(formula):
+        if letter == "(":
+            opened.append(place)
+        elif letter == ")" and opened:
+            pairs.append((opened.pop(), place))
+    signs = {}
+    for left, right in pairs:
+        if r"\frac" in formula[left:right] and _closed(formula[left + 1 : right]):
+            signs |= {left: r"\left", right: r"\right"}
+    return "".join(signs.get(place, "") + letter for place, letter in enumerate(formula))
+
+
+def _closed(inner: str) -> bool:
+    """Whether each brace that is opened here is closed here."""
+    bare = inner.replace(r"\{", "").replace(r"\}", "")
+    depths = [bare[:end].count("{") - bare[:end].count("}") for end in range(len(bare) + 1)]
+    return min(depths) == 0 == depths[-1] and inner.count("(") == inner.count(")")
 
 
 def _signs(text: str) -> list[str]:
@@ -115,7 +139,7 @@ def _words(token: str) -> str:
                 made.append(rf"\text{{ {' '.join(prose)} }}")
                 prose = []
             shown = rf"\operatorname{{{name}}}" if len(name) > 1 else name
-            made.append(shown + (f"_{{{low}}}" if low else ""))
+            made.append(shown + (f"_{{{''.join(_signs(low))}}}" if low else ""))
         else:
             prose.append(word)
     if prose:

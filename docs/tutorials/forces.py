@@ -9,8 +9,8 @@ forces that are silently too small, and the loss in one line, with stress.
 # %%
 # The data
 # --------
-# Small periodic crystals of two to six atoms, labelled by a Morse potential: energy, forces and
-# stress are computed from it in float64.
+# Small periodic crystals of two to six atoms. A Morse potential gives their energies, forces and
+# stress in float64.
 
 import matplotlib.pyplot as plt
 import torch
@@ -101,7 +101,7 @@ class Model(nn.Module):
 # %%
 # Your own code
 # -------------
-# The training loss already has ``energy.mean()`` in it, so it is tempting to differentiate that.
+# The training loss already contains ``energy.mean()``, so it is tempting to differentiate that.
 
 
 def loss_by_hand(model, inputs, labels):
@@ -137,8 +137,8 @@ class Truth(nn.Module):
 print(f"loss of the true energy here:     {criterion(Truth(), inputs, labels).item():.2e}")
 
 # %%
-# Stress is one more term. It needs the cell as a second variable; the strain is virtual, so the
-# model does not change.
+# Stress is one more term. It needs the cell as a second variable; the library strains the cell
+# itself, so the model does not change.
 
 stress = ig.StressMatch("stress", wrt=("positions", "cell"), index="index")
 runs = {
@@ -149,8 +149,7 @@ runs = {
 }
 
 # %%
-# Train each for the same number of steps, and compare forces and stress on structures that were
-# held out:
+# Train each for the same number of steps, and compare forces and stress on held-out structures:
 
 
 def train(loss_of, steps=120):

@@ -18,11 +18,12 @@ that change it by large factors, and the way to be sure.
 #
 # Read it with four questions, and write the answers down:
 #
-# ============================ ================================================ What is
-# differentiated?      the sample's own loss: ``of="loss"`` By what, and where?          the input,
-# at the samples: the defaults What is made of it?          the squared Euclidean norm: ``power=2``,
-# times 1/2 How is it averaged?          the mean over samples, like the loss
-# ============================ ================================================
+# ============================ ==============================================
+# What is differentiated?      the sample's own loss: ``of="loss"``
+# With respect to what, where? the input, at the samples: the defaults
+# What is made of it?          the squared Euclidean norm, times 1/2: ``power=2``
+# How is it averaged?          the mean over samples, like the loss
+# ============================ ==============================================
 
 import matplotlib.pyplot as plt
 import torch
@@ -40,7 +41,7 @@ model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)).double()
 # %%
 # Your own code
 # -------------
-# Three versions that one finds in public code:
+# Three versions from public code:
 
 
 def of_the_mean(model, images, labels):
@@ -67,8 +68,8 @@ def mean_over_pixels(model, images, labels):
 # %%
 # The trap
 # --------
-# All three run, all three train. Compare them with the formula, written slowly: one sample at a
-# time, nothing shared, float64.
+# All three run and train. Compare them with the formula written the slow way: one sample at a
+# time, in float64.
 
 
 def reference(model, images, labels):
@@ -107,7 +108,7 @@ print(f"{'the recipe':20} {value.item():.5f}")
 # %%
 # Be sure
 # -------
-# The value is half of it. The gradient in the weights must be that of the reference, too:
+# The value is only half of it. The gradient with respect to the weights must match too:
 
 criterion = ig.InputGradientLoss(nn.CrossEntropyLoss(), double_backpropagation())
 expected = cross_entropy(model(few), wanted) + reference(model, few, wanted)
@@ -119,7 +120,7 @@ print(f"largest difference of the gradients: {gap:.1e}")
 
 # %%
 # This one is in the catalogue already, and ``inputgrad terms double_backpropagation`` shows its
-# source and its departures:
+# source and how it differs from the paper:
 
 published = nn.CrossEntropyLoss() + ig.recipes.double_backpropagation(1.0)
 difference = (published(model, few, wanted) - criterion(model, few, wanted)).item()
@@ -128,8 +129,8 @@ print(f"difference from ig.recipes.double_backpropagation: {difference:.1e}")
 # %%
 # What a wrong factor does
 # ------------------------
-# With the mean's gradient, the weight means something else for every batch size. The term of the
-# same 128 images, in batches of different sizes:
+# With the gradient of the mean, the effect of the weight depends on the batch size. The term for
+# the same 128 images, in batches of different sizes:
 
 sizes = (2, 4, 8, 16, 32, 64, 128)
 values = {"of the batch mean": of_the_mean, "formula": None}

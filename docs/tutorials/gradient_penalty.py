@@ -77,8 +77,8 @@ print(f"over the image:    {((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean
 # %%
 # The same in this library
 # ------------------------
-# ``wrt="image"`` says which input is mixed and differentiated. The label is passed on as it is. The
-# fakes are the target.
+# ``wrt="image"`` says which input is mixed and differentiated. The label is passed to the critic
+# unchanged. The fakes are the target.
 
 penalty = ig.InputGradientLoss(None, ig.recipes.wgan_gp(weight=10.0, wrt="image"))
 
@@ -86,13 +86,13 @@ critic.zero_grad()
 loss = penalty(critic, {"image": real, "label": label}, fake)
 loss.backward()
 print(f"penalty: {loss.item():.2f}")
-print(f"its gradient in the weights: {gradient_of_weights(critic).norm():.2f}")
+print(f"gradient with respect to the weights: {gradient_of_weights(critic).norm():.2f}")
 
 # %%
 # Train it
 # --------
-# The generator gets noise and a label. Nothing else is special: the penalty is one more summand of
-# the critic's loss. We train twice, with the penalty by hand and with the right one.
+# The generator gets noise and a label. The penalty is just added to the critic's loss. We train
+# twice, with the penalty by hand and with the right one.
 
 
 class Generator(nn.Module):
@@ -137,7 +137,8 @@ unconstrained, steep = train(right=False)
 print(f"slope of the critic at the end: {steep[-1]:.1e} by hand, {slopes[-1]:.2f} here")
 
 # %%
-# By hand, the critic's slope runs away, although the loss contained a penalty.
+# With the penalty by hand, the critic's slope grows without limit, although the loss contains a
+# penalty.
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.plot(range(0, 300, 10), steep, label="by hand")

@@ -45,7 +45,7 @@ price, delta, gamma = black_scholes(market)
 # %%
 # Your own code
 # -------------
-# Inputs and prices are standardised, as networks like it. The delta is the input gradient.
+# Inputs and prices are standardised, as usual for networks. The delta is the input gradient.
 
 mean, std = market.mean(0), market.std(0)
 scale = price.std()
@@ -78,7 +78,7 @@ def delta_by_hand(model, market):
 # The trap
 # --------
 # That gradient is of a **standardised** price by a **standardised** spot. It is off by the factor
-# ``std[0] / scale``. Trained against the true delta it pulls the network to wrong slopes:
+# ``std[0] / scale``. Matching it to the true delta trains the network towards wrong slopes:
 
 inputs, prices = (market - mean) / std, (price / scale)[:, None]
 
@@ -92,12 +92,12 @@ test = draw(2000)
 true_price, true_delta, true_gamma = black_scholes(test)
 by_hand = train(loss_by_hand, network())
 priced = by_hand((test - mean) / std).squeeze(1) * scale
-print(f"factor that was forgotten: {(std[0] / scale).item():.2f}")
+print(f"forgotten factor: {(std[0] / scale).item():.2f}")
 print(f"mean error of the price, by hand: {(priced - true_price).abs().mean().item():.2f}")
 
 # %%
-# A second trap: gamma is a second derivative, and a ReLU network is made of flat pieces. Its gamma
-# is zero everywhere, whatever it is trained on:
+# A second trap: gamma is a second derivative, and a ReLU network is piecewise linear. Its gamma
+# is zero everywhere, however you train it:
 
 curvature = ig.field(network(nn.ReLU), inputs, names="ST").d("SS")
 print(f"largest gamma of a ReLU network: {curvature.abs().max().item()}")
@@ -105,9 +105,8 @@ print(f"largest gamma of a ReLU network: {curvature.abs().max().item()}")
 # %%
 # The same in this library
 # ------------------------
-# Put the scaling **into** the model. Then gradients are in your units, and nothing has to be
-# remembered. Labels go into the target by name. Only the derivatives by the spot have labels; NaN
-# means no label.
+# Put the scaling **into** the model. Then gradients are in your units. Labels go into the target
+# by name. Only derivatives with respect to the spot have labels; NaN means no label.
 
 
 class Pricer(nn.Module):

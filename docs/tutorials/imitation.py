@@ -35,7 +35,7 @@ def demonstrations(count):
 
 
 # %%
-# Every such code base normalises its features first. Here that is a module of the discriminator.
+# Implementations normalise the features first. Here a module of the discriminator does it.
 
 
 class Discriminator(nn.Module):
@@ -70,9 +70,9 @@ def penalty_by_hand(discriminator, real):
 # %%
 # The trap
 # --------
-# The gradient is taken with respect to the **raw** features. The normaliser divides by their
-# deviations, so the gradient by a feature is multiplied by one over its deviation. Whoever records
-# velocities in hundredths gets a penalty that sees almost nothing else:
+# The gradient is taken with respect to the **raw** features. The normaliser divides each feature
+# by its standard deviation, so the gradient with respect to a feature is divided by that too.
+# With velocities in hundredths, they make up almost the whole penalty:
 
 discriminator, real = Discriminator(), demonstrations(2000)
 discriminator.learn_statistics(real)
@@ -88,8 +88,8 @@ print(
 # %%
 # The same in this library
 # ------------------------
-# ``wrt`` names the module behind which the gradient is taken. The published penalty is with respect
-# to normalised features.
+# ``wrt`` names a module: the gradient is taken with respect to its output. The published penalty
+# is with respect to normalised features.
 
 penalty = ig.InputGradientLoss(
     None, ig.recipes.adversarial_motion_prior(weight=0.3, wrt="module:normalizer")
@@ -99,8 +99,8 @@ print(f"penalty here: {penalty(discriminator, real).item():.4f}")
 # %%
 # Train an agent
 # --------------
-# The policy gives a mean velocity for each position. It is improved by REINFORCE: walk, let the
-# discriminator reward each transition, and make good actions likelier.
+# The policy gives a mean velocity for each position. REINFORCE improves it: walk, let the
+# discriminator reward each transition, and make good actions more likely.
 
 
 def walk(policy, count=128, steps=5):
@@ -183,6 +183,6 @@ for axis, (name, path) in zip(axes, paths.items(), strict=True):
 # %%
 # Variants
 # --------
-# For a WGAN critic, as in some code of GAIL, take ``ig.recipes.wgan_gp`` with expert pairs as
-# inputs and the agent's as target. MimicKit penalises at the agent's transitions as well:
+# For a WGAN critic, as in some GAIL code, use ``ig.recipes.wgan_gp`` with expert pairs as inputs
+# and the agent's as target. MimicKit penalises at the agent's transitions as well:
 # ``ig.recipes.r3gan``.

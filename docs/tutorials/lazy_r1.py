@@ -45,9 +45,9 @@ def r1_by_hand(discriminator, real, gamma=1.0):
 # %%
 # The trap
 # --------
-# R1 is taken at each 16th step only, because it is expensive. Then it must count 16 times. Many
-# loops forget the factor. Let a discriminator learn to tell digits from noise and look at its
-# slope:
+# R1 is expensive, so it is computed at every 16th step only. Its weight must then be multiplied
+# by 16, which many loops forget. Let a discriminator learn to tell digits from noise and look at
+# its slope:
 
 
 def slope_after(factor, steps=128):
@@ -69,10 +69,10 @@ for factor, name in ((0, "no R1"), (1, "every 16th step, factor forgotten"), (16
     print(f"{name:36} mean slope {slope_after(factor):.3f}")
 
 # %%
-# A second trap is reduced precision. Under ``torch.autocast`` the score and the pass back to the
-# image run in 16 bits. In **float16** small gradients become 0 there, and the ``GradScaler`` comes
-# too late: it scales the final loss, not the inner gradient. Here is a discriminator whose score
-# changes little from pixel to pixel, as it does on large images:
+# A second trap is reduced precision. Under ``torch.autocast`` the score and the backward pass to
+# the image run in 16 bits. In **float16** small gradients become 0 there, and the ``GradScaler``
+# comes too late: it scales the final loss, not the inner gradient. Here is a discriminator whose
+# score changes little from pixel to pixel, as it does on large images:
 
 faint = Discriminator()
 with torch.no_grad():
@@ -87,14 +87,14 @@ print(f"float32: {exact:.2e}   float16 by hand: {half:.2e}   float16 in this lib
 # %%
 # The same in this library
 # ------------------------
-# ``lazy_r1`` brings its own factor. It is called at every step; at 15 of 16 it costs nothing. In
+# ``lazy_r1`` includes the factor. Call it at every step; at 15 of 16 steps it costs nothing. In
 # float16 the library scales the inner gradient and scales it back.
 
 penalty = ig.InputGradientLoss(None, ig.recipes.lazy_r1(gamma=0.5, every=16))
 
 
 # %%
-# A generator in StyleGAN's manner: a mapping network makes a style from noise, and the style scales
+# A generator like StyleGAN's: a mapping network makes a style from noise, and the style scales
 # the channels of each layer.
 
 
@@ -154,10 +154,10 @@ for step in range(320):
         slope = ig.gradient(discriminator, images[:200]).flatten(1).norm(dim=1).mean()
         slopes.append(slope.item())
 
-print(f"R1 was taken at {taken} of 320 steps")
+print(f"R1 was computed at {taken} of 320 steps")
 
 # %%
-# What it made, and the slope that R1 holds:
+# Generated digits, and the slope under R1:
 
 with torch.no_grad():
     made = generator(torch.randn(24, 32))[:, 0].reshape(3, 8, 8, 8)

@@ -10,8 +10,8 @@ penalty that mixes the tasks, and how to name outputs, targets and parts.
 # The data
 # --------
 # Diabetes patients of scikit-learn: predict the progression of the disease after a year, and
-# whether it is above the median. One thing is known beforehand: with a higher body-mass index the
-# progression does not get better.
+# whether it is above the median. We know one thing in advance: a higher body-mass index does not
+# improve the progression.
 
 import matplotlib.pyplot as plt
 import torch
@@ -56,7 +56,7 @@ def both_losses(output, target):
 # %%
 # Your own code
 # -------------
-# A hinge on the slope in the body-mass index, with one backward pass for everything.
+# A hinge on the slope with respect to the body-mass index, with one backward pass for everything.
 
 
 def loss_by_hand(model, patients, target):
@@ -70,8 +70,8 @@ def loss_by_hand(model, patients, target):
 # %%
 # The trap
 # --------
-# The gradient of a sum is the sum of the gradients. A slope of -1 in one task hides behind +2 in
-# the other, so the constraint holds for nobody:
+# The gradient of a sum is the sum of the gradients. A slope of -1 in one task is hidden by +2 in
+# the other, so the constraint holds for neither:
 
 
 class Opposed(nn.Module):
@@ -135,7 +135,7 @@ print(f"{'':20} error of values    accuracy   patients with a falling slope")
 slopes = {name: report(name, train(loss_of)) for name, loss_of in runs.items()}
 
 # %%
-# Slopes of the progression in the body-mass index, over held-out patients:
+# Slopes of the progression with respect to the body-mass index, over held-out patients:
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 bins = torch.linspace(-1, 1.5, 40).tolist()
@@ -162,5 +162,5 @@ print("learned weights have a gradient:", all(p.grad is not None for p in weight
 # %%
 # Variants
 # --------
-# ``ig.OnTarget("label")`` picks one part of the target for a base loss that knows nothing of dicts.
-# TorchJD aggregates the Jacobian of ``losses``: see the page on integrations.
+# ``ig.OnTarget("label")`` selects one part of the target for an ordinary base loss. TorchJD
+# aggregates the Jacobian of ``losses``: see the page on integrations.

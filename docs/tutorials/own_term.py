@@ -46,9 +46,9 @@ def loss_by_hand(model, images, labels, weight=1.0):
 # %%
 # The trap
 # --------
-# This time the graph is there. But ``cross_entropy`` is a mean over the batch, so every gradient is
-# divided by the batch size, and the term is divided by it once more. The regulariser depends on the
-# batch size, and is far weaker than its weight says:
+# This time the gradient has a graph. But ``cross_entropy`` is a mean over the batch, so every
+# gradient is divided by the batch size, and the term is divided by it once more. The regulariser
+# depends on the batch size, and is far weaker than its weight says:
 
 
 def network():
@@ -85,7 +85,7 @@ for size in (16, 64, 256):
     print(f"batch of {size:3}: the term is {step.parts['total_variation'].item():.3f}")
 
 # %%
-# A term that forgets the sum is an error that says so, not a number:
+# If you forget the sum, you get an error that says so:
 
 
 @ig.term
@@ -101,15 +101,15 @@ except ValueError as error:
 # %%
 # Check it
 # --------
-# ``verify`` compares the gradient in the weights with the change of the value, for every engine.
-# ``explain`` says what stands in the way of which engine, and what it costs.
+# ``verify`` compares the gradient with respect to the weights with finite differences, for every
+# engine. ``explain`` says which engines work, why others do not, and what each costs.
 
 print(criterion.verify(model.double(), train_images[:8].double(), train_labels[:8]))
 
 # %%
 # Train
 # -----
-# Weights may change with the step, terms may be taken at every k-th step only.
+# Weights may change with the step, and terms may run at every k-th step only.
 
 runs = {
     "plain": ig.InputGradientLoss(nn.CrossEntropyLoss()),
@@ -166,6 +166,6 @@ for axis in axes.flat:
 # %%
 # Variants
 # --------
-# A term with settings is a frozen dataclass that inherits from ``ig.Term``; a statistic of the
-# whole batch says ``@ig.term(per="batch")``. The library's own ``ig.TotalVariation`` takes
-# attributions too. See the page "A term of your own".
+# A term with settings is a frozen dataclass that inherits from ``ig.Term``; use
+# ``@ig.term(per="batch")`` for a statistic of the whole batch. The library's own
+# ``ig.TotalVariation`` takes attributions too. See the page "A term of your own".

@@ -9,7 +9,7 @@ five problems in a few lines each.
 # %%
 # Your own code
 # -------------
-# The heat equation :math:`u_t = \alpha u_{xx}` on a rod, with derivatives by ``autograd.grad``.
+# The heat equation :math:`u_t = \alpha u_{xx}` on a rod, with derivatives from ``autograd.grad``.
 
 import math
 
@@ -46,7 +46,7 @@ def residual_by_hand(model, points):
 # --------
 # ``u_t`` has the shape ``[N, 1]`` and ``u_xx`` has ``[N]``. Their difference is an ``[N, N]``
 # matrix of every point against every other. Nothing raises an error, and the loss falls during
-# training. The exact solution shows it, whose residual must be zero:
+# training. The exact solution, whose residual must be zero, shows it:
 
 torch.manual_seed(0)
 interior = torch.rand(200, 2)
@@ -58,7 +58,7 @@ print(
 # %%
 # The same in this library
 # ------------------------
-# Derivatives are named, and a residual of the wrong shape is an error.
+# You name derivatives, and a residual of the wrong shape raises an error.
 
 
 class Exact(nn.Module):
@@ -76,7 +76,8 @@ print(f"residual here: mean square {residual(Exact(), interior).item():.1e}")
 # %%
 # Boundary and initial conditions
 # -------------------------------
-# Each condition is a term at points of its own. The batch's inputs are the points of the equation.
+# Each condition is a term at its own points. The inputs of the batch are the points of the
+# equation.
 
 edges = torch.rand(100, 2)
 edges[:, 0] = (edges[:, 0] > 0.5).float()  # x = 0 or x = 1
@@ -125,9 +126,9 @@ print(f"largest error after Adam: {error(plain):.3f}")
 # %%
 # Adaptive weights
 # ----------------
-# Where the solution has many waves, the residual is thousands of times larger than the conditions,
-# and the network ignores them. ``criterion.losses`` gives the parts with their graphs, and a
-# balancer weighs them anew at each step. Poisson's equation with two full waves:
+# Where the solution has many waves, the residual is thousands of times larger than the
+# conditions, and the network ignores them. ``criterion.losses`` gives the parts with their
+# graphs, and a balancer updates the weights at each step. Poisson's equation with two full waves:
 
 WAVES = 4 * math.pi
 
@@ -160,7 +161,7 @@ print("weights at the end:", {name: round(w, 1) for name, w in balance.by_name()
 # %%
 # L-BFGS
 # ------
-# It calls a closure several times per step. The criterion counts that as one step.
+# L-BFGS calls a closure several times per step. The criterion counts that as one step.
 
 
 def finish(criterion, model, inputs, target=None, steps=120, more=()):
@@ -199,8 +200,8 @@ for axis, shown, title in (
 # A system
 # --------
 # Several equations are a tuple, and the loss is their mean; ``outputs`` names the columns of the
-# network's output. Here a predator and its prey, with the start built into the network, so that it
-# needs no condition of its own:
+# network's output. Here a predator and its prey; the network satisfies the initial values by
+# construction, so it needs no condition:
 
 
 class Populations(nn.Module):
@@ -246,7 +247,7 @@ axis.legend()
 # An inverse problem
 # ------------------
 # A coefficient that you do not know is an ``nn.Parameter``. Noisy measurements are the base loss,
-# the equation is taken at other points, and the optimiser gets the coefficient beside the network.
+# the equation is evaluated at other points, and the optimiser also gets the coefficient.
 
 measured = torch.rand(100, 2)
 noisy = (exact(measured) + 0.01 * torch.randn(100))[:, None]

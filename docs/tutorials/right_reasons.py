@@ -9,8 +9,8 @@ changes nothing, one that works, and pictures of what the network looks at.
 # %%
 # The data
 # --------
-# Digits with a grey patch in one corner. In training the grey tells the class. In the test it is
-# random.
+# Digits with a grey patch in one corner. In training its grey value reveals the class. In the
+# test it is random.
 
 import matplotlib.pyplot as plt
 import torch
@@ -84,7 +84,7 @@ print(f"share of the penalty in the gradient of the weights: {share(whole):.2f}"
 # %%
 # The same in this library
 # ------------------------
-# The target is a dict: the label for the base loss, the mask for the term.
+# The target is a dict with the label for the base loss and the mask for the term.
 
 base = ig.OnTarget("label", nn.CrossEntropyLoss())
 criterion = base + ig.recipes.right_for_the_right_reasons(10.0, mask="mask")
@@ -93,7 +93,7 @@ whole = gradient_of(criterion(model, train_images[:64], target), model)
 print(f"share of the penalty in the gradient of the weights: {share(whole):.2f}")
 
 # %%
-# Train with each, and see how far the network still leans on the patch:
+# Train with each, and see how much the network still relies on the patch:
 
 
 def train(loss_of, epochs=30):
@@ -126,8 +126,8 @@ for name, loss_of in (("by hand", loss_by_hand), ("inputgrad", criterion)):
 # %%
 # Pictures
 # --------
-# ``ig.pictures.saliency`` draws the images and the input gradient of each one's score. Here are the
-# two networks side by side, on images whose patch lies:
+# ``ig.pictures.saliency`` draws the images and the input gradient of each one's score. Here are
+# the two networks side by side, on images with a misleading patch:
 
 figure, rows = plt.subplots(3, 8, figsize=(7.5, 3.2), layout="constrained")
 for column in range(8):

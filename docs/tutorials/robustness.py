@@ -68,8 +68,8 @@ print(f"FGSM  {accuracy(plain, fgsm(plain, test_images, test_labels), test_label
 # %%
 # The trap
 # --------
-# Now a "defence": multiply the logits by 1000. Nothing else changes, every prediction stays the
-# same. FGSM says the network has become robust.
+# Now a "defence": multiply the logits by 1000. Every prediction stays the same, but FGSM says
+# that the network has become robust.
 
 
 class Confident(nn.Module):
@@ -85,11 +85,11 @@ defended = Confident(plain)
 attacked = fgsm(defended, test_images, test_labels)
 print(f"FGSM on the defended network {accuracy(defended, attacked, test_labels):.3f}")
 unmoved = (attacked == test_images).flatten(1).all(1).float().mean().item()
-print(f"images that FGSM left as they are, because the gradient is exactly 0: {unmoved:.0%}")
+print(f"images that FGSM does not change, because the gradient is exactly 0: {unmoved:.0%}")
 
 # %%
-# The gradient vanished, the weakness did not. This is called gradient masking. Three habits protect
-# you from it:
+# The gradient has vanished, but the weakness has not. This is called gradient masking. Three
+# habits protect you from it:
 #
 # - Attack the margin between the true and the best wrong **logit**, not the cross-entropy: it does
 #   not saturate.
@@ -130,7 +130,7 @@ found = {"plain": report("plain", plain), "logits x 1000": report("logits x 1000
 # %%
 # The same in this library
 # ------------------------
-# Each line is a whole defence; the training loop stays as it is.
+# Each line is a complete defence; the training loop stays the same.
 
 runs = {
     "double backpropagation": nn.CrossEntropyLoss() + 1.0 * ig.GradientNorm(of="loss", power=2),
@@ -141,7 +141,7 @@ for name, criterion in runs.items():
     found[name] = report(name, train(criterion))
 
 # %%
-# Weak and strong attack, side by side. A wide gap between the two is a warning.
+# Weak and strong attack, side by side. A large gap between the two is a warning.
 
 figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 for offset, (column, name) in enumerate(((0, "clean"), (1, "weak attack"), (2, "strong attack"))):
@@ -155,5 +155,5 @@ axis.legend(ncols=3, loc="upper center")
 # Variants
 # --------
 # ``ig.recipes.mart`` and ``ig.recipes.free_adversarial`` are other defences,
-# ``ig.recipes.jacobian_regularization`` needs no attack at all. ``ig.ExternalAttack`` trains on the
-# attacks of foolbox or torchattacks; use such a library for the final numbers, too.
+# ``ig.recipes.jacobian_regularization`` needs no attack at all. ``ig.ExternalAttack`` trains on
+# attacks from foolbox or torchattacks; use such a library for your final numbers too.

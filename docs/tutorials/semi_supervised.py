@@ -38,8 +38,8 @@ def network():
 # %%
 # Your own code
 # -------------
-# Virtual adversarial training: find the direction in which the prediction changes fastest, and ask
-# that it change little there. No labels are needed.
+# Virtual adversarial training: find the direction in which the prediction changes fastest, and
+# make it change little there. No labels are needed.
 
 
 def vat_by_hand(model, images, epsilon=0.5, xi=0.01):
@@ -55,10 +55,10 @@ def vat_by_hand(model, images, epsilon=0.5, xi=0.01):
 # %%
 # The trap
 # --------
-# ``kl_div`` averages over all elements by default, the ten classes included, so this is a tenth of
-# the Kullback-Leibler divergence of the formula. Then the "published weight" is a tenth of the
-# published weight. (PyTorch warns about it, once, in a line that scrolls away.) Compare with the
-# library on a network that is trained a little:
+# ``kl_div`` averages over all elements by default, the ten classes included, so this is a tenth
+# of the Kullback-Leibler divergence of the formula. Then the "published weight" is a tenth of the
+# published weight. (PyTorch warns about it once, in a line that is easily missed.) Compare with
+# the library on a briefly trained network:
 
 import warnings
 
@@ -95,7 +95,7 @@ print(f"by hand {by_hand:.3f}, here {here:.3f}: {here / by_hand:.1f} times as mu
 # %%
 # The same in this library
 # ------------------------
-# Two criteria, two batches, one sum. A criterion without a base loss (``None``) is the term alone,
+# Two criteria, two batches, one sum. A criterion without a base loss (``None``) is just the term
 # and needs no target.
 
 
@@ -118,8 +118,8 @@ for name, model in models.items():
 # %%
 # One call instead of two
 # -----------------------
-# If both batches come from one loader, put the unlabelled images into the target and take the term
-# there. It is the same loss.
+# If both batches come from one loader, put the unlabelled images into the target and evaluate the
+# term there. The loss is the same.
 
 criterion = ig.OnTarget("label", nn.CrossEntropyLoss()) + ig.recipes.vat(
     epsilon=0.5, at=ig.Given("unlabelled")
@@ -130,8 +130,8 @@ loss.backward()
 # %%
 # How far can an image move?
 # --------------------------
-# Images on which the two networks differ most, and where each image goes within the distance of
-# training: up the loss, by ``ig.follow_gradient``.
+# The images on which the two networks differ most, and where ``ig.follow_gradient`` moves each
+# one to increase the loss, within the distance used in training.
 
 with torch.no_grad():
     wrong = labels_alone(test_images).argmax(1) != test_labels

@@ -9,7 +9,7 @@ batch, the same on each sentence by itself, and which words the model looks at.
 # %%
 # The data
 # --------
-# Sentences whose label turns around with the word "not". The model is a tiny BERT with random
+# Sentences whose label is reversed by the word "not". The model is a tiny BERT with random
 # weights; nothing is downloaded.
 
 import copy
@@ -70,8 +70,8 @@ def bert():
 # %%
 # Your own code
 # -------------
-# The popular "FGM": after ``loss.backward()``, move the embedding **table** along its gradient, run
-# again, and move it back.
+# The popular "FGM": after ``loss.backward()``, move the embedding **table** along its gradient,
+# run the model again, and move the table back.
 
 
 def move_table(model, inputs, labels, epsilon=1.0):
@@ -85,10 +85,10 @@ def move_table(model, inputs, labels, epsilon=1.0):
 # %%
 # The trap
 # --------
-# There is one step for the whole table, shared by all sentences of the batch. A word of a good and
-# of a bad sentence is pulled both ways, and the length is divided among all. So the attack is
-# weaker the larger the batch is. How much it raises the mean loss of the same 64 sentences, for the
-# same ``epsilon``:
+# All sentences of the batch share one step of the table. A word in both a good and a bad sentence
+# is pulled both ways, and the length of the step is divided among all words. So the larger the
+# batch, the weaker the attack. This is how much it raises the mean loss of the same 64 sentences,
+# for the same ``epsilon``:
 
 
 def losses(model, rows):
@@ -113,7 +113,7 @@ for size in (1, 8, 64):
 # The same in this library
 # ------------------------
 # ``wrt`` names the module whose output is moved: the embeddings of each sentence. Every sentence
-# moves by 1, whatever the batch.
+# moves by 1, whatever the batch size.
 
 EMBEDDING = "module:bert.embeddings.word_embeddings"
 one_step = ig.PGD(1.0, steps=1, step_size=1.0, norm="l2", start="none", wrt=EMBEDDING)
@@ -127,8 +127,8 @@ with torch.no_grad():
 print(f"batch of 64: the loss rises by {rise:.3f}")
 
 # %%
-# Inputs go in as the tokenizer gives them. We train a model first and fine-tune it with each loss.
-# Besides FGM, FreeLB takes several steps, and ``GradientNorm`` needs no attack at all:
+# Pass the inputs as the tokenizer returns them. We first train a model, then fine-tune it with
+# each loss. Besides FGM, FreeLB takes several steps, and ``GradientNorm`` needs no attack at all:
 
 small = ig.PGD(0.3, steps=1, step_size=0.3, norm="l2", start="none", wrt=EMBEDDING)
 cross_entropy = nn.CrossEntropyLoss()
@@ -160,8 +160,9 @@ models = {
 }
 
 # %%
-# Test each under an attack on the embeddings: the share of held-out sentences still classified
-# right when each moves by ``size``, in six steps. The attack is written with plain torch.
+# Test each under an attack on the embeddings: the share of held-out sentences that are still
+# classified correctly when each moves by ``size``, in six steps. The attack is written with plain
+# torch.
 
 
 def accuracy_under(model, size, steps=6):
@@ -209,6 +210,6 @@ for axis, words, length in zip(axes, texts, lengths, strict=True):
 # %%
 # Variants
 # --------
-# ``ig.recipes.smart`` and ``ig.recipes.r3f`` keep the prediction instead of the loss.
+# ``ig.recipes.smart`` and ``ig.recipes.r3f`` keep the prediction constant instead of the loss.
 # ``inputgrad.integrations.transformers`` has a ``Trainer`` that takes such a criterion, and
 # ``embeddings_of(model)``, which finds the name of the module.

@@ -96,7 +96,7 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
     """The base loss that ``base`` names or is; None for a loss of terms alone. Raises `ValueError` for an unknown name."""
     if isinstance(base, str):
         if base not in NAMED:
-            raise ValueError(f"base={base!r} names no loss; {nearest(base, NAMED)}, or a callable (output, target)")
+            raise ValueError(f"base={base!r} is not a known loss; {nearest(base, NAMED)}, or a callable (output, target)")
         return NAMED[base]()
     if isinstance(base, type):
         raise TypeError(f"base is the class {base.__name__}: pass an instance: {base.__name__}(), such as nn.MSELoss()")

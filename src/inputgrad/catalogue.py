@@ -94,7 +94,7 @@ def family(name: str) -> str:
     for known, words in LOOKED_FOR.items():
         if _letters(name).removesuffix("s") in {_letters(word).removesuffix("s") for word in words.split(",")}:
             return known
-    raise ValueError(f"{name!r} is no family of the catalogue; {nearest(name, families)}, or a word such as pinn, gan, forces, greeks, robustness, saliency")
+    raise ValueError(f"{name!r} is not a family of the catalogue; {nearest(name, families)}, or a word such as pinn, gan, forces, greeks, robustness, saliency")
 
 
 def _letters(name: str) -> str:

@@ -126,8 +126,8 @@ class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
     def backward(self, model: nn.Module, inputs: Any, target: Any = None, *, scaler: torch.amp.GradScaler | None = None) -> Step:
         """`evaluate` and ``loss.backward()`` in one call; the loss of the step that comes back is detached.
 
-        Nothing is differentiated that nobody asked for: the backward pass stops short of the inputs, unless they require grad themselves; and an engine
-        of several passes runs them one at a time.
+        Needs less time and memory: it skips the gradient of the inputs, unless they require grad themselves, and engines with several passes run them
+        one at a time.
 
         scaler: multiplies the gradients, as ``scaler.scale(loss).backward()`` does; the loss of the step is without its scale.
         Raises `RuntimeError` where gradients are not enabled and inside the forward pass of a replica, `TypeError` for another kind of scaler.

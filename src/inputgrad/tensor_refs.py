@@ -56,10 +56,10 @@ def part_of_target(name: str, key: str | int, target: Any) -> Any:
     if isinstance(key, str) and isinstance(target, Mapping):
         if key in target:
             return target[key]
-        raise ValueError(f"{name}={key!r} names no part of the target; {nearest(key, target)}")
+        raise ValueError(f"{name}={key!r} is not a part of the target; {nearest(key, target)}")
     if isinstance(key, int) and isinstance(target, (tuple, list)):
         if -len(target) <= key < len(target):
             return target[key]
-        raise ValueError(f"{name}={key} names no part of the target, which has {len(target)}")
+        raise ValueError(f"{name}={key} is not a part of the target, which has {len(target)}")
     wanted = "a dict" if isinstance(key, str) else "a tuple"
     raise ValueError(f"{name}={key!r} names a part of the target, which must then be {wanted}; got {type(target).__name__}: criterion(model, inputs, target)")

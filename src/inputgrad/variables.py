@@ -71,7 +71,7 @@ class ModelInputs:
         if isinstance(key, str) and key in (names := _parameter_names(model)) and names.index(key) < len(self.args):
             return names.index(key)
         known = [*values, *_parameter_names(model)[: len(self.args)]]
-        raise ValueError(f"wrt={key!r} names no input of this call; {nearest(key, known)}, or 'module:<name>' for the output of an inner module")
+        raise ValueError(f"wrt={key!r} is not an input of this call; {nearest(key, known)}, or 'module:<name>' for the output of an inner module")
 
     def variable(self, key: Key) -> Tensor:
         """The tensor under ``key``, checked: a floating-point tensor with at least one row."""
@@ -98,7 +98,7 @@ class ModelInputs:
             return ModelInputs((values[0],), self.kwargs, bare=True)
         for key in values.keys() - self.values().keys():
             raise ValueError(
-                f"{key!r} is no input of the model, and a place moves inputs: an inner module's output cannot be moved by one. "
+                f"{key!r} is not an input of the model, and a place moves inputs: an inner module's output cannot be moved by one. "
                 "For a perturbation there use Adversarial, or in a term of your own batch.output_with"
             )
         args = tuple(values.get(position, value) for position, value in enumerate(self.args))
@@ -133,7 +133,7 @@ def inner_module(model: nn.Module, key: str) -> nn.Module:
     modules = {candidate.removeprefix("_orig_mod.").removeprefix("module."): module for candidate, module in found}
     if name in modules and name:
         return modules[name]
-    raise ValueError(f"wrt={key!r} names no module of {type(model).__name__}; {nearest(name, filter(None, modules))}")
+    raise ValueError(f"wrt={key!r} is not a module of {type(model).__name__}; {nearest(name, filter(None, modules))}")
 
 
 def canonical(wrt: Wrt, inputs: ModelInputs, model: nn.Module) -> tuple[Key, ...]:

@@ -125,8 +125,8 @@ def test_the_status_says_whether_something_was_found(here):
         ({"script": "none.py"}, "none.py: file not found"),
         ({"script": "."}, "is a folder"),
         ({"select": ("IG1", "XX")}, "'XX' is the beginning of no rule's code"),
-        ({"output": "none/out.json"}, "is no folder"),
-        ({"baseline": __import__("pathlib").Path("none.json")}, "there is no baseline"),
+        ({"output": "none/out.json"}, "is not a folder"),
+        ({"baseline": __import__("pathlib").Path("none.json")}, "there is not a baseline"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_anything_runs(here, options, says):
@@ -147,7 +147,7 @@ def test_comments_and_baseline(here, tmp_path):
     data = json.loads((tmp_path / "out.json").read_text())
     assert done.status == 0
     assert [(item["code"], item["by"], item["reason"]) for item in data["suppressed"]] == [("IG101", "comment", "to show it")]
-    assert any("ignore[IG999] names no rule" in note for note in data["notes"])
+    assert any("ignore[IG999] is not a rule" in note for note in data["notes"])
 
 
 def test_an_option_that_both_know_is_told(here, tmp_path):

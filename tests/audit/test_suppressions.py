@@ -105,9 +105,9 @@ def test_lines_may_move(file, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "there is no baseline"),
-        ("{", "is no baseline"),
-        ("[]", "is no baseline"),
+        (None, "there is not a baseline"),
+        ("{", "is not a baseline"),
+        ("[]", "is not a baseline"),
         ('{"version": 9, "findings": []}', "version 9"),
         ('{"version": 1}', "findings"),
     ],

@@ -382,7 +382,7 @@ BAD_CALLS: dict[str, tuple[Any, nn.Module, Any, str]] = {
     "a head of one row": (PairwiseCosine("output"), Ensemble(), None, "one score per member"),
     "representatives of another shape": (ig.DirectionMatch(Towards(torch.ones(3))), Surface(), None, r"shape of one sample, \[5\]; got \[3\]"),
     "mask of another number": (ig.DirectionMatch(torch.ones(5), mask=torch.ones(3)), Surface(), None, r"one number per sample, \[4\]; got \[3\]"),
-    "direction that is not there": (ig.DirectionMatch("d"), Surface(), {"e": X}, "names no part of the target"),
+    "direction that is not there": (ig.DirectionMatch("d"), Surface(), {"e": X}, "is not a part of the target"),
 }  # fmt: skip
 
 

@@ -431,7 +431,7 @@ REAL = torch.zeros(3, zoo.FEATURES, dtype=torch.float64)
 BAD_CALLS: tuple[tuple[str, Any, Any, str], ...] = (
     ("no fakes", critics.wgan_gp(), None, "fake samples are expected as the target"),
     ("fakes in a dict", critics.r2(), {"fake": REAL}, 'fake="fake"'),
-    ("fakes under another name", critics.r2(fake="fakes"), {"fake": REAL}, "names no part of the target"),
+    ("fakes under another name", critics.r2(fake="fakes"), {"fake": REAL}, "is not a part of the target"),
     ("fewer fakes between", critics.wgan_gp(), REAL[:2], "must be a tensor of the inputs' shape"),
     ("fakes of another shape", critics.r2(), REAL[:, :2], "must be samples of the shape of"),
 )

@@ -408,9 +408,9 @@ X, Y, Z = torch.randn(8, 3), torch.randn(8, 1), torch.randn(8, 3)
         (lambda: SlicedScoreMatching(0), "n must be the number of directions"),
         (lambda: SlicedScoreMatching(directions="radermacher"), "did you mean 'rademacher'"),  # type: ignore[arg-type]
         (lambda: SlicedEnergyMatching(form="vr"), "form='vr'"),  # type: ignore[arg-type]
-        (lambda: SlicedEnergyMatching(of="loss"), "is no energy"),
+        (lambda: SlicedEnergyMatching(of="loss"), "is not an energy"),
         (lambda: matching.sliced_score_matching(model="field"), 'must be "score" or "energy"'),  # type: ignore[arg-type]
-        (lambda: JacobianMatch(Z, of="largest"), "wanted is no teacher"),
+        (lambda: JacobianMatch(Z, of="largest"), "wanted is not a teacher"),
         (lambda: JacobianMatch(Z, of="output"), "must name rows of the Jacobian"),  # type: ignore[arg-type]
         (lambda: JacobianMatch(TEACHER, reduction="max"), "reduction must be"),  # type: ignore[arg-type]
         (lambda: JacobianMatch(None), "must be a tensor, a name"),  # type: ignore[arg-type]

@@ -368,7 +368,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "p": (lambda: norms.scaleable_gradient_regularization(p=3), ValueError, "p must be 1, 2 or math.inf"),
     "features": (lambda: norms.scaleable_gradient_regularization(features=5), ValueError, "features=5 scales .* with p=1"),
     "projections": (lambda: norms.jacobian_regularization(projections=0), ValueError, "n must be at least 1, got 0"),
-    "no such encoder": (at_once(norms.contractive_autoencoder(encoder="encoder")), ValueError, "names no module of Sequential"),
+    "no such encoder": (at_once(norms.contractive_autoencoder(encoder="encoder")), ValueError, "is not a module of Sequential"),
     "tangents of no shape": (
         at_once(norms.tangent_propagation(tangents=torch.ones(3))),
         ValueError,
@@ -378,7 +378,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "tangents not in the target": (
         at_once(norms.tangent_propagation(tangents="tangents"), {"t": 1}),
         ValueError,
-        "directions='tangents' names no part of the target",
+        "directions='tangents' is not a part of the target",
     ),
     "tangents of no kind": (lambda: norms.tangent_propagation(tangents=0.5), TypeError, "directions must be a tensor"),
     "wanted of another shape": (at_once(DirectionalDerivative(torch.ones(5), torch.ones(4))), ValueError, r"wanted has shape \[4\], .* have \[4, 3\]"),

@@ -600,7 +600,7 @@ WRONG_LABELS = {
     "index": (GradientMatch(None, index="y"), torch.zeros(4, dtype=torch.long), r"index must hold .* shape \[3\].*got \[4\]"),
     "float_index": (GradientMatch(None, index="y"), torch.zeros(3), r"integers .*got \[3\] of torch.float32"),
     "outside": (GradientMatch(None, index="y"), torch.tensor([0, 1, 7]), r"index names samples outside 0\.\.2"),
-    "name": (GradientMatch("forces"), torch.zeros(3, 5), "wanted='forces' names no part of the target"),
+    "name": (GradientMatch("forces"), torch.zeros(3, 5), "wanted='forces' is not a part of the target"),
 }
 
 

@@ -388,7 +388,7 @@ def test_an_equation_at_another_number_of_points_than_the_batch_at_every_step() 
 
 
 @pytest.mark.parametrize(
-    ("layers", "text"), [(("9",), "names no module of Sequential; .*Known: '0', '1'"), (("never",), "were not called"), (("layer",), "is called several times")]
+    ("layers", "text"), [(("9",), "is not a module of Sequential; .*Known: '0', '1'"), (("never",), "were not called"), (("layer",), "is called several times")]
 )
 def test_layers_that_cannot_be_penalised(layers: tuple[str, ...], text: str) -> None:
     model = {"9": zoo.mlp, "never": zoo.Unused, "layer": zoo.Shared}[layers[0]]().double()
@@ -500,7 +500,7 @@ def test_bad_settings(make: Any, kind: type[Exception], text: str) -> None:
         (Residual(lambda u: u.d("q"), "xt"), ValueError, "'q' is not spelled of the coordinates' names"),
         (Residual(lambda u: u.d(), "xt"), TypeError, "a derivative is named by its coordinates"),
         (Residual(lambda u: u.coordinate("y"), "xt"), ValueError, "not spelled"),
-        (Residual(lambda u: u.part("p").value, "xt"), ValueError, "'p' names no output"),
+        (Residual(lambda u: u.part("p").value, "xt"), ValueError, "'p' is not an output"),
         (Residual(lambda u: u.value, "xt", outputs="uv"), ValueError, r"outputs must name each of the model's 1 output"),
         (Residual(lambda u: u.value[:, None] - u.coordinate("x"), "xt"), ValueError, r"got shape \[9, 9\]: \[N, 1\] and \[N\] were broadcast"),
         (Residual(lambda u: u.value.mean(), "xt"), ValueError, r"one residual per point, \[N\] = \[9\]"),

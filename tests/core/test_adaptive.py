@@ -126,7 +126,7 @@ def test_annealing_is_that_of_the_authors_code() -> None:
 
 
 def test_annealing_names_the_equation() -> None:
-    with pytest.raises(ValueError, match=r"equation='pde' names none of the parts \['base', 'first', 'second'\]"):
+    with pytest.raises(ValueError, match=r"equation='pde' is not one of the parts \['base', 'first', 'second'\]"):
         GradientAnnealing(PARTS, "pde")
     with pytest.raises(ValueError, match="beta must lie in"):
         GradientAnnealing(PARTS, "base", beta=1.0)

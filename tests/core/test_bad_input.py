@@ -126,11 +126,11 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "scalar output": (calling(model=wrapped(lambda inner, x: inner(x).sum())), ValueError, r"output has shape \[\]: expected \[N, ...\]"),
     "input that is not used": (calling(ig.GradientNorm(wrt=1), model=lambda: Second(), x=(X, X)), ValueError, "does not depend on wrt=1"),
     # names
-    "head": (calling(ig.GradientNorm(of="lable")), ValueError, "of='lable' names no head; did you mean 'label'\\?"),
+    "head": (calling(ig.GradientNorm(of="lable")), ValueError, "of='lable' is not a head; did you mean 'label'\\?"),
     "head of another kind": (calling(ig.GradientNorm(of=3)), TypeError, "of must be a name, a head of inputgrad.heads, or a callable.*got int"),
-    "position": (calling(ig.GradientNorm(wrt=2)), ValueError, "wrt=2 names no input of this call"),
-    "name": (calling(ig.GradientNorm(wrt="imput")), ValueError, "wrt='imput' names no input.*did you mean 'input'\\?"),
-    "module": (calling(ig.GradientNorm(wrt="module:00")), ValueError, "wrt='module:00' names no module of Sequential; did you mean '0'\\?"),
+    "position": (calling(ig.GradientNorm(wrt=2)), ValueError, "wrt=2 is not an input of this call"),
+    "name": (calling(ig.GradientNorm(wrt="imput")), ValueError, "wrt='imput' is not an input.*did you mean 'input'\\?"),
+    "module": (calling(ig.GradientNorm(wrt="module:00")), ValueError, "wrt='module:00' is not a module of Sequential; did you mean '0'\\?"),
     "module called twice": (calling(ig.GradientNorm(wrt="module:inner"), model=wrapped(twice)), ValueError, "called several times in one forward pass"),
     "module never called": (
         calling(ig.GradientNorm(wrt="module:inner"), model=wrapped(lambda inner, x: x)),

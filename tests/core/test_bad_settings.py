@@ -20,12 +20,12 @@ def model() -> nn.Module:
 
 
 MAKING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "base": (lambda: ig.InputGradientLoss("mes"), ValueError, "base='mes' names no loss; did you mean 'mse'\\?"),
+    "base": (lambda: ig.InputGradientLoss("mes"), ValueError, "base='mes' is not a known loss; did you mean 'mse'\\?"),
     "base of another kind": (lambda: ig.InputGradientLoss(3), TypeError, "base must be a name, a callable.*got int"),
     "nothing at all": (lambda: ig.InputGradientLoss(None), ValueError, "needs a base loss, terms, or both; got neither"),
     "engine": (
         lambda: ig.InputGradientLoss("mse", engine="double_backwards"),
-        ValueError, "engine='double_backwards' names no engine; did you mean 'double_backward'\\?"
+        ValueError, "engine='double_backwards' is not an engine; did you mean 'double_backward'\\?"
     ),
     "output": (lambda: ig.InputGradientLoss("mse", output=1.5), TypeError, "output must be a key, or a callable.*got float"),
     "term": (lambda: ig.InputGradientLoss("mse", [lambda batch: 1]), TypeError, "terms must be terms or weighted terms.*@inputgrad.term"),

@@ -51,13 +51,13 @@ def test_one_output_of_several_too():
 
 def test_a_part_that_is_not_there_is_told():
     model, x, _, w, _ = settings(lambda y, w: None)
-    with pytest.raises(ValueError, match="names no part of the target"):
+    with pytest.raises(ValueError, match="is not a part of the target"):
         ig.InputGradientLoss(ig.OnTarget("y", "cross_entropy"), ig.GradientNorm(of="label"))(model, x, {"z": w})
 
 
 @pytest.mark.parametrize("term", [ig.GradientNorm(), ig.recipes.wgan_gp(), ig.recipes.energy_and_forces().terms[0], ig.term(lambda batch: batch.output)])
 def test_a_term_that_is_called_as_a_loss_is_told(term):
-    with pytest.raises(TypeError, match=r"is a term and no loss: add it to a base loss, .*InputGradientLoss\(None, term\)"):
+    with pytest.raises(TypeError, match=r"is a term, not a loss: add it to a base loss, .*InputGradientLoss\(None, term\)"):
         term(nn.Linear(2, 1), torch.rand(3, 2), torch.rand(3, 1))
 
 

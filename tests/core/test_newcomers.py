@@ -80,7 +80,7 @@ def test_a_term_that_is_not_due_is_absent_and_nan_where_it_is_asked_for():
     assert steps[1].parts.get("gradient_norm") is None
     assert sorted(steps[1].parts) == ["base", "other"]
     assert type(pickle.loads(pickle.dumps(steps[1].parts))) is dict
-    with pytest.raises(KeyError, match="is no part of this loss; did you mean 'gradient_norm'"):
+    with pytest.raises(KeyError, match="is not a part of this loss; did you mean 'gradient_norm'"):
         steps[1].parts["gradient_nrom"]
     alone = ig.InputGradientLoss(None, ig.GradientNorm().scheduled(every=2))
     assert [list(alone.evaluate(model, X).parts) for _ in range(2)] == [["gradient_norm"], []]
@@ -119,7 +119,7 @@ def test_energies_and_forces_of_a_model_that_returns_a_dict():
     ("settings", "labels", "told"),
     [
         ({}, {}, r"^the term gradient_match could not be evaluated: .* must return one number per sample, .*pass index= to the term"),
-        ({"index": "atoms"}, {}, r"^GradientMatch: index='atoms' names no part of the target; Known: 'batch', 'energy', 'forces'$"),
+        ({"index": "atoms"}, {}, r"^GradientMatch: index='atoms' is not a part of the target; Known: 'batch', 'energy', 'forces'$"),
         ({"index": "batch"}, {"forces": torch.zeros(2, 3)}, r"^GradientMatch: wanted has shape \[2, 3\]; expected that of the input gradient, \[5, 3\]"),
         ({"index": "batch"}, {"batch": INDEX[:3]}, r"^index must hold the number of each row's sample, integers of shape \[5\]"),
         ({"index": "batch"}, {"batch": INDEX + 1}, r"^index names samples outside 0\.\.1"),

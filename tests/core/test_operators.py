@@ -365,7 +365,7 @@ def test_inputs_in_a_dict_and_inputs_that_are_no_coordinates() -> None:
         (lambda m, x: operators.field(m, x, names="xyzt", outputs="uv"), ValueError, r"outputs must name each of the model's 4 output"),
         (lambda m, x: operators.field(m, x, names="xyzt", at=ig.Given(x)), TypeError, "at= is a place of a term's batch"),
         (lambda m, x: operators.field(Cut(), x, names="xyzt").d("x"), ValueError, "does not depend on 0"),
-        (lambda m, x: operators.field(m, x, names="xyzt").part(4), ValueError, "4 names no output"),
+        (lambda m, x: operators.field(m, x, names="xyzt").part(4), ValueError, "4 is not an output"),
         (lambda m, x: operators.field(m, x, names="xyzt").of(x, "x"), ValueError, "one number per point"),
     ],
 )

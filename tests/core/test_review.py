@@ -44,7 +44,7 @@ def data(size: int = 6) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("at", [ig.Interpolate(torch.zeros(6, 4), wrt="module:enc"), ig.Perturbed(ig.FGSM(0.5, of="output", wrt="module:enc"))])
 def test_a_place_does_not_move_the_output_of_an_inner_module(at: ig.Place) -> None:
     x, y = data()
-    with pytest.raises(ValueError, match=r"'module:enc' is no input of the model, and a place moves inputs.*use Adversarial"):
+    with pytest.raises(ValueError, match=r"'module:enc' is not an input of the model, and a place moves inputs.*use Adversarial"):
         (nn.MSELoss() + ig.GradientNorm(wrt="module:enc", at=at))(network(), x, y)
 
 

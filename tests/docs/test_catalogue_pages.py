@@ -53,12 +53,15 @@ def test_the_formula_is_tex(pages: Any, entry: catalogue.Entry) -> None:
     for line in pages.formulas.lines(entry.formula):
         bare = line.replace(r"\{", "").replace(r"\}", "")
         assert bare.count("{") == bare.count("}")
+        assert line.count(r"\left") - line.count(r"\leftarrow") == line.count(r"\right")
         assert not re.search(r"_\}|\^\}|[²³ᵀ₁₂\u0300-\u036f‖½]", line), "a sign that TeX does not know in this place"
         assert not re.search(r"\^\{[^{}]*\}\^|_\{[^{}]*\}_", line), "two exponents or two indices in a row"
 
 
 def test_formulas_as_tex(pages: Any) -> None:
-    assert pages.formulas.tex("‖∂D(x̂_n)/∂x̂_n‖²₂") == r"\Vert \frac{\partial D(\hat{x}_{n})}{\partial \hat{x}_{n}}\Vert ^{2}_{2}"
+    assert pages.formulas.tex("‖∂D(x̂_n)/∂x̂_n‖²₂") == r"\left\Vert \frac{\partial D(\hat{x}_{n})}{\partial \hat{x}_{n}}\right\Vert ^{2}_{2}"
+    assert pages.formulas.tex("(∂u/∂x − f(x))²") == r"\left(\frac{\partial u}{\partial x} - f(x)\right)^{2}"
+    assert pages.formulas.tex("‖f(x)‖ h_δ") == r"\Vert f(x)\Vert  h_{\delta }"
     assert pages.formulas.tex("max_{k≠y} p_k") == r"\operatorname{max}_{k\ne y} p_{k}"
     assert pages.formulas.tex("v ∈ {−1, 1}^D") == r"v \in  \{-1, 1\}^{D}"
 
@@ -101,5 +104,28 @@ def test_the_cost_counts_the_passes(pages: Any) -> None:
     assert float(pages.cost("jacobian_spectral_norm")) > float(pages.cost("jacobian_regularization"))
 
 
-def test_names_of_recipes_become_links(pages: Any) -> None:
-    assert pages.linked("take `r1` or `GradientNorm`") == "take [`r1`](catalogue/critics.md#r1) or `GradientNorm`"
+def test_names_of_recipes_and_terms_become_links(pages: Any) -> None:
+    wanted = "take [`r1`](catalogue/critics.md#r1), {py:obj}`GradientNorm <inputgrad.GradientNorm>` or `nothing`"
+    assert pages.linked("take `r1`, `GradientNorm` or `nothing`") == wanted
+
+
+def test_a_docstring_says_what_each_parameter_and_symbol_is(pages: Any) -> None:
+    entries = {entry.name: entry for entry in RECIPES}
+    parameters, symbols, remarks = pages.definitions.of(entries["wgan_gp"])
+    assert parameters["weight"] == ("λ of the formula", "10 as published.")
+    assert parameters["center"][1].startswith("1 as published")
+    assert symbols == {"D": "the critic, the model.", "x": "real samples, the inputs."}
+    assert remarks.startswith("ε multiplies the real samples")
+    for entry in RECIPES:  # nothing gets lost
+        parameters, symbols, remarks = pages.definitions.of(entry)
+        said = " ".join([remarks, *(word for words in parameters.values() for word in words), *symbols.values()])
+        for word in re.findall(r"\w{4,}", pages.definitions._text(entry)):
+            assert word in said or word in parameters or word in "".join(symbols), (entry.name, word)
+
+
+def test_parameters_are_named_by_what_they_take(pages: Any) -> None:
+    lines = {entry.name: "\n".join(pages.parameters(entry)) for entry in RECIPES}
+    assert "**`mask`** (tensor, key of the target, or callable of the batch, or `None`" in lines["force_matching"]
+    assert "**`wrt`** (position or name of an input; default `0`)" in lines["wgan_gp"]
+    assert "default the whole target" in lines["wgan_gp"]
+    assert not re.search(r", ?\.$|: \.$|\.\.$", "\n".join(lines.values()), re.MULTILINE)

@@ -14,7 +14,7 @@ import torch
 import inputgrad
 
 ROOT = Path(__file__).parents[2]
-MADE = {"_build", "gallery", "catalogue"}
+MADE = {"_build", "gallery", "catalogue", "audit_rules"}
 """Folders of docs/ that the build makes."""
 PAGES = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if not MADE & set(path.parts))
 SCRIPTS = [path for path in (*(ROOT / "docs").rglob("*.py"), *(ROOT / "examples").glob("*.py")) if not MADE & set(path.parts)]

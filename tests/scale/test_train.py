@@ -159,7 +159,7 @@ def test_an_end_asked_for_by_a_batch_system(tmp_path: Path) -> None:
     kept = tmp_path / "out" / "run" / "checkpoint.pt"
     status, told = signalled(launch, kept, signal.SIGTERM, cwd=tmp_path, env=environment())
     assert status == 130
-    assert "the same command goes on from there." in told
+    assert "run the same command again to resume." in told
     assert checkpoint.load(kept)["epochs"]
 
 

@@ -17,39 +17,38 @@ from tests.study.write_faults import FAULTS, survived
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 TEXT = """\
-# What was tried to break it
+# Fault tests
 
-Mistakes of users and faults of the machine, put in on purpose, and what the [training command](training.md) did. This page is written by `python -m
-tests.study.faults`; `make test` tries a part of it, `make study` all.
+What happens when you make a mistake with the [training command](training.md), or when the disk is full, a folder is read-only or the process is killed.
+`python -m tests.study.faults` tries all of these and writes this page; `make test` tries some of them, `make study` all.
 
 ## Mistakes
 
-A mistake counts as told if the command ends with one clear error that names the file, key or option and what to write instead: no traceback, no
-warning, nothing written.
+A mistake counts as reported if the command ends with one clear error that names the file, key or option and says what to write instead, without a traceback
+or a warning, and writes nothing.
 
-| mistakes in | tried | told | examples |
+| mistakes in | tried | reported | examples |
 | --- | --- | --- | --- |
 {mistakes}
 
 ## Faults while a run is written
 
-A training of two epochs beside a finished run is {operations} file operations. Each of them failed once in each way, then the same command was given
-again. A fault counts as survived if every epoch and every run that had been kept before it is still there and whole, and the second command ends with
-the same model and the same record as a run without a fault, and with a report.
+A training of two epochs next to a finished run takes {operations} file operations. Each operation failed once in each way; then the same command ran
+again. A fault counts as survived if no saved epoch and no earlier run is lost or damaged, and if the second command ends with the same model and the same
+record as a run without a fault, and with a report.
 
-| fault, from one operation on | tried | survived |
+| fault, starting at one operation | tried | survived |
 | --- | --- | --- |
 {faults}
 
-A full disk fails at every later write, too; a read-only folder at every later operation; after SIGKILL no operation takes place. What a killed
-command leaves beside a run's files is removed by the next one. Beside `report.html` it is removed after an hour, since another command may be writing
-there.
+With a full disk every later write fails too; with a read-only folder every later operation; after SIGKILL nothing runs. The next command removes the
+temporary files of a killed one. Next to `report.html` it does so after an hour, because another command may still be writing there.
 
 ## Two commands on one folder
 
-A run's directory is held by one process; a second command ends with the first one's process, host and command line, which stand in `writer.json` while
-it runs. The lock is the system's, on the file `.lock` in that directory (package filelock), so it ends with its process, also by SIGKILL. On file systems
-without locks, a file stands for it that counts while its process lives. Commands with other configs may share one `--out`.
+One process locks a run's directory; a second command ends with an error that names the first one's process, host and command line, which are in
+`writer.json` while it runs. The lock is a system lock on the file `.lock` in that directory (package filelock), so it ends with its process, also after
+SIGKILL. On file systems without locks, a file stands in for it, which counts while its process lives. Commands with different configs may share one `--out`.
 """
 
 
@@ -65,7 +64,7 @@ def _folder() -> Iterator[Path]:
 
 
 def mistakes() -> list[str]:
-    """A row a kind."""
+    """One row per kind."""
     count, told, examples = Counter[str](), Counter[str](), dict[str, list[str]]()
     for mistake in MISTAKES:
         with _folder() as folder:
@@ -82,7 +81,7 @@ def mistakes() -> list[str]:
 
 
 def faults() -> tuple[int, list[str]]:
-    """The number of operations, and a row a kind of fault."""
+    """The number of operations, and one row per kind of fault."""
     with _folder() as folder:
         configs, before, whole, disk = prepare(folder)
         found = Counter[str]()

@@ -27,7 +27,7 @@ CODE = [
             "expected [N, output_size] = [4, 10]",
         ),
         ("fails when called", "model: MODULE:make", "from torch import nn\ndef make(**s): return nn.Linear(3, 3)\n", "the model cannot be called"),
-        ("no reference", "model: 'MODULE:'", "", "is no reference to an object"),
+        ("no reference", "model: 'MODULE:'", "", "is not a reference to an object"),
         ("a path", "model: 'MODULE.py:make'", "def make(): pass\n", "there is no module"),
         ("a criterion of other arguments", "criterion: MODULE:loss", "def loss(): pass\n", "the loss cannot be taken"),
         (
@@ -97,7 +97,7 @@ FILES = [
     data_file("one array", NPZ, "one array (numpy.save)", d__npz=npy(np.zeros((8, 2)))),
     data_file("a pickled object", NPZ, "d.npz", d__npz=npy(np.array([{}], dtype=object))),
     data_file("objects", NPZ, "cannot be read as an NPZ archive", make=zipped({"x.npy": npy(np.array([[{}]], dtype=object)), "y.npy": npy(YES_NO)})),
-    data_file("a zip of texts", NPZ, "is no array of numpy's", make=zipped({"x": b"1,2", "y": b"3"})),
+    data_file("a zip of texts", NPZ, "is not a numpy array", make=zipped({"x": b"1,2", "y": b"3"})),
     data_file("a zip of folders", NPZ, "there is no array 'x'", make=zipped({"a/x.npy": npy(YES_NO)})),
     data_file(
         "a header of 10 TB", NPZ, "cannot be read as an NPZ archive", make=zipped({"x.npy": npy(np.zeros((8, 2)), "(1099511627776, 9)"), "y.npy": npy(YES_NO)})

@@ -89,7 +89,7 @@ def test_an_interruption_by_a_signal_has_the_exit_status_130(tmp_path):
     default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and its children would
     status, told = signalled(command, tmp_path / "here" / "run" / "checkpoint.pt", signal.SIGINT, cwd=tmp_path, preexec_fn=default)
     assert status == 130
-    assert "are kept in here: the same command goes on from there." in told
+    assert "are kept in here: run the same command again to resume." in told
 
 
 def test_finished_runs_are_left_as_they_are(trained, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_every_problem_is_told_at_once_with_its_line(problems_of, tmp_path):
         ("data: digits\nloss: {terms: {adversarial: {perturbation: {fgsm: {epsilon: -1}}}}}\n", "FGSM: epsilon must be at least 0"),
         ("data: digits\ncriterion: inputgrad.study.popular:recip\n", "has no 'recip'; did you mean 'recipe'?"),
         ("data: digits\ncriterion: no_such_module:x\n", "there is no module 'no_such_module'; it must be installed or lie in the current directory"),
-        ("data: digits\nloss: mse\ndevice: gpu\n", "a.yaml:3: device: 'gpu' is no device of this machine"),
+        ("data: digits\nloss: mse\ndevice: gpu\n", "a.yaml:3: device: 'gpu' is not a device of this machine"),
         ("data: digits\nloss: mse\nname: ../elsewhere\n", "a run's name is its directory's name"),
         ("data: {digits: {held_out: 1.5}}\nloss: mse\n", "data.digits.held_out: got 1.5, expected: input should be less than 1"),
         ("data: digits\nloss: {}\n", "there is neither a base loss nor a term"),

@@ -31,8 +31,8 @@ def test_meaning(line, base, terms):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("mse +", "is no sum of a base loss and weighted terms"),
-        ("", "is no sum of a base loss and weighted terms"),
+        ("mse +", "is not a sum of a base loss and weighted terms"),
+        ("", "is not a sum of a base loss and weighted terms"),
         ("2*mse", "there is one base loss, without a weight"),
         ("mse + huber", "there is one base loss, without a weight"),
         ("mse + gradient_norm(2)", r"settings are given by name, gradient_norm\(setting=value\)"),

@@ -146,8 +146,8 @@ def test_equal_states_give_equal_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("out", "told"),
     [
-        ("taken", "taken is a file and no folder"),
-        ("taken/below", "taken is a file and no folder"),
+        ("taken", "taken is a file, not a folder"),
+        ("taken/below", "taken is a file, not a folder"),
         ("x" * 300, "has more than 255 bytes or a NUL in its name"),
         ("é" * 200, "has more than 255 bytes or a NUL in its name"),
         ("a\0b", "has more than 255 bytes or a NUL in its name"),

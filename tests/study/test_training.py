@@ -75,7 +75,7 @@ def test_every_base_loss_of_numbers_trains_a_regression(config_of, base):
         ({"model": "tests.study.own_parts:ones"}, "is called with input_shape="),
         ({"loss": None, "criterion": "tests.study.own_parts:detached"}, "criterion must return a 0-d loss with a graph"),
         ({"loss": "mse + gradient_norm(of=label)"}, 'of="label" needs target to hold integer class labels'),
-        ({"loss": {"terms": {"direction_match": {"direction": {"class_mean": {"label": 12}}}}}}, "label=12 names no class; digits has the classes 0 to 9"),
+        ({"loss": {"terms": {"direction_match": {"direction": {"class_mean": {"label": 12}}}}}}, "label=12 is not a class; digits has the classes 0 to 9"),
         ({"loss": {"terms": {"direction_match": {"direction": {"class_mean": {"label": 1}}}}}, "data": "diabetes"}, "diabetes is a regression"),
     ],
 )

@@ -32,7 +32,7 @@ class GradientAnnealing(AdaptiveWeights):
     def __init__(self, parts: InputGradientLoss | Iterable[str], equation: str, *, beta: float = 0.9, every: int = 10) -> None:
         super().__init__(parts)
         if equation not in self.names:
-            raise ValueError(f"GradientAnnealing: equation={equation!r} names none of the parts {list(self.names)}")
+            raise ValueError(f"GradientAnnealing: equation={equation!r} is not one of the parts {list(self.names)}")
         if not 0 <= beta < 1 or isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"GradientAnnealing: beta must lie in [0, 1), every be a whole number of calls, at least 1; got beta={beta}, every={every!r}")
         self.equation, self.beta, self.every = equation, beta, every

@@ -66,7 +66,7 @@ class UncertaintyWeights(AdaptiveWeights):
     The parameters are s_i = log σ_i², from 0: give them to the optimiser, ``Adam([*model.parameters(), *weights.parameters()])``. At the optimum
     σ_i² = L_i (2 L_i for classification). classification: names of the parts that are cross entropies. The sum may become negative.
 
-    When not: as a matter of principle for penalties, which are no likelihood: the weight then is 1 / (2 L_i) and grows without bound as L_i → 0.
+    When not: as a matter of principle for penalties, which are not likelihoods: the weight then is 1 / (2 L_i) and grows without bound as L_i → 0.
     Source: Kendall, Gal & Cipolla 2018, "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics", CVPR, eq. 7 and 10.
 
     >>> import inputgrad as ig

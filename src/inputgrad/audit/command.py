@@ -129,7 +129,7 @@ class _ReportPlaces:
     def _check(self) -> None:
         for path in (self._output, self._page):
             if path is not None and not path.parent.is_dir():
-                raise ValueError(f"{path.parent} is no folder, so {path.name} cannot be written there")
+                raise ValueError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
         # a package that the report needs and that is missing is to be missed before the script runs: imported for that alone
         if self._page is not None or self._format == "html":
             from inputgrad.report import audit_html  # noqa: F401  # see above

@@ -16,12 +16,12 @@ _MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[\w.,\s]+=\s*[%!].*|[\w.]+\?{1,2}\s*)$")
 def cells(path: Path) -> Iterator[tuple[int, str]]:
     """Number and Python of each code cell, counted from 1. Lines stay where they are; a magic's line does nothing.
 
-    Raises `ValueError` where the file is no notebook."""
+    Raises `ValueError` where the file is not a notebook."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))["cells"]
         sources = ["".join(cell["source"]) for cell in listed if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no notebook of version 4: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} is not a notebook of version 4: {type(error).__name__}: {error}") from error
     for number, source in enumerate(sources, 1):
         yield number, "" if _OTHER_LANGUAGES.match(source.lstrip()) else _without_magics(_unindented(source))
 

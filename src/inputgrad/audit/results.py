@@ -99,7 +99,7 @@ class AuditResult:
         for ignore, idle in self._ignores.idle([code for code in known if not self._selection.wants(code)]):
             shown = self._place(Site(ignore.file, ignore.line)).shown
             unknown = [code for code in idle if code not in known]
-            notes += [f"{shown}: ignore[{code}] names no rule; {nearest(code, known)}" for code in unknown]
+            notes += [f"{shown}: ignore[{code}] is not a rule; {nearest(code, known)}" for code in unknown]
             rest = [code for code in idle if code in known]
             if rest or not ignore.codes:
                 named = f"[{', '.join(rest)}]" if rest else ""

@@ -115,18 +115,18 @@ class Baseline:
 
     @classmethod
     def read(cls, path: Path) -> "Baseline":
-        """Raises `BaselineError` where the file is missing or is no baseline."""
+        """Raises `BaselineError` where the file is missing or is not a baseline."""
         try:
             data: Any = json.loads(path.read_text(encoding="utf-8"))
             if data["version"] != _VERSION:
                 raise BaselineError(f"{path}: a baseline of version {data['version']!r}, expected {_VERSION}; write it again with --write-baseline {path}")
             entries = Counter({(item["code"], item["file"], item["line"]): int(item["count"]) for item in data["findings"]})
         except FileNotFoundError as error:
-            raise BaselineError(f"{path}: there is no baseline; write one with --write-baseline {path}") from error
+            raise BaselineError(f"{path}: there is not a baseline; write one with --write-baseline {path}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, BaselineError):
                 raise
-            raise BaselineError(f"{path} is no baseline ({type(error).__name__}: {error}); write one with --write-baseline {path}") from error
+            raise BaselineError(f"{path} is not a baseline ({type(error).__name__}: {error}); write one with --write-baseline {path}") from error
         return cls(entries, path.absolute().parent)
 
     def take(self, finding: Finding) -> bool:

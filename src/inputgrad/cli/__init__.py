@@ -45,11 +45,11 @@ app.command()(training.train)
 @app.command()
 def bench(
     problem: Annotated[str, typer.Argument(metavar="PACKAGE.MODULE:CALLABLE", help="Returns (model, inputs, target) or (model, inputs, target, criterion).")],
-    rounds: Annotated[int, typer.Option(help="How often each way is timed, in turn.")] = 15,
-    engines: Annotated[list[str] | None, typer.Option(help="Which ones, separated by commas (default: all).")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures and the environment there.")] = None,
+    rounds: Annotated[int, typer.Option(help="How often each method is timed.")] = 15,
+    engines: Annotated[list[str] | None, typer.Option(help="Engines to time, separated by commas (default: all).")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the results and the environment to this file.")] = None,
 ) -> None:
-    """Time every engine on a model of your own against its plain training step, with the error of the term's gradient beside each time."""
+    """Time every engine on your own model, relative to a plain training step, with the error of the term's gradient."""
     raise typer.Exit(_bench(problem, engines or [], rounds, json))
 
 
@@ -66,28 +66,31 @@ class _WithScript(typer.core.TyperCommand):
         return super().parse_args(ctx, [*parts.ours, *(["--", parts.script] if parts.script is not None else [])])
 
 
-@app.command(
-    cls=_WithScript, options_metavar="[OPTIONS]", short_help="Run a training script and say what it does wrong with input gradients, with file and line."
-)
+@app.command(cls=_WithScript, options_metavar="[OPTIONS]", short_help="Find mistakes with input gradients in a training script, with file and line.")
 def audit(
     ctx: typer.Context,
-    script: Annotated[str | None, typer.Argument(metavar="SCRIPT.py [ARGUMENTS]...", help="As python would run it. Or: -m MODULE [ARGUMENTS]...")] = None,
+    script: Annotated[
+        str | None, typer.Argument(metavar="SCRIPT.py [ARGUMENTS]...", help="The script and its arguments, as for python. Or: -m MODULE [ARGUMENTS]...")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="End the script after that many optimiser steps.")] = 3,
-    format: Annotated[str, typer.Option(metavar="text|json|sarif|html", help="Of the report. Text goes to stderr, the others to stdout.")] = "text",
-    output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the report there; - is stdout, after what the script printed.")] = None,
-    report: Annotated[str | None, typer.Option(metavar="PATH", help="The HTML page; by itself audit.html beside the text.")] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="No HTML page.")] = False,
-    fail_on: Annotated[str, typer.Option(metavar="error|warning|note|never", help="Exit with 1 from which severity on.")] = "error",
-    select: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Only these rules, such as IG1,IG203.")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Not these rules.")] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Findings in this file do not count.")] = None,
-    write_baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Write today's findings there, so that only new ones count.")] = None,
+    format: Annotated[str, typer.Option(metavar="text|json|sarif|html", help="Format of the report. Text goes to stderr, other formats to stdout.")] = "text",
+    output: Annotated[str | None, typer.Option(metavar="PATH", help="File for the report; - is stdout, after the script's own output.")] = None,
+    report: Annotated[str | None, typer.Option(metavar="PATH", help="File for the HTML page; with text the default is audit.html.")] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no HTML page.")] = False,
+    fail_on: Annotated[str, typer.Option(metavar="error|warning|note|never", help="Minimum severity for exit code 1.")] = "error",
+    select: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Use only these rules, such as IG1,IG203.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="CODES", help="Skip these rules.")] = None,
+    baseline: Annotated[Path | None, typer.Option(metavar="PATH", help="Ignore the findings in this file.")] = None,
+    write_baseline: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write the current findings to this file, so that later runs report only new ones.")
+    ] = None,
     explain: Annotated[str | None, typer.Option(metavar="CODE", help="Print a rule's page, or those of a family, such as IG1.")] = None,
-    list_rules: Annotated[bool, typer.Option("--list", help="Print all rules, a line each.")] = False,
+    list_rules: Annotated[bool, typer.Option("--list", help="Print all rules, one per line.")] = False,
 ) -> None:
-    """Run a training script UNMODIFIED, watch a few of its steps, and say what it does wrong with input gradients: where, how large, what to write.
+    """Run your training script unmodified, watch a few steps, and report mistakes with input gradients: the line, the effect, and what to write instead.
 
-    Audit options may come before or after the script. Exit status: 1 for findings at or above --fail-on, 2 for a wrong command line, else the script's own.
+    Audit options may come before or after the script. Exit status: 1 for findings at or above --fail-on, 2 for a wrong command line, otherwise the
+    script's own.
     """
     if explain is not None or list_rules:
         from inputgrad.audit.explain import show
@@ -103,16 +106,16 @@ app.command()(training.saliency)
 
 @app.command()
 def terms(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry, with all its text.", autocompletion=names_beginning_with)] = None,
-    family: Annotated[str | None, typer.Option(help="Only those of one family, such as critics, adversarial, physics.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print one complete entry.", autocompletion=names_beginning_with)] = None,
+    family: Annotated[str | None, typer.Option(help="List one family only, such as critics, adversarial, physics.")] = None,
 ) -> None:
-    """The catalogue: every published loss on the input gradient that the library holds, with formula, defaults and source."""
+    """List all published losses on the input gradient, with formula, defaults and source."""
     raise typer.Exit(_terms(name, family))
 
 
 @app.command()
-def env(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Print the versions of Python, torch and the optional packages, the platform, devices and threads: for bug reports."""
+def env(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print versions of Python, torch and optional packages, platform, devices and threads, for bug reports."""
     from inputgrad.bench.system import as_text, environment
 
     facts = environment()

@@ -7,20 +7,24 @@ import typer
 
 
 def train(
-    configs: Annotated[list[Path] | None, typer.Argument(metavar="[CONFIG.yaml]...", help="One run each. None: the short form, --data and --loss.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the runs and report.html go.")] = Path("runs"),
+    configs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[CONFIG.yaml]...", help="Config files, one per run. Without any, use --data and --loss.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs"),
     data: Annotated[str | None, typer.Option(help="Data set by name: digits, breast_cancer, diabetes.")] = None,
     model: Annotated[str | None, typer.Option(help="mlp, cnn, or package.module:callable(input_shape=, output_size=).")] = None,
-    loss: Annotated[str | None, typer.Option(help='Such as "cross_entropy + 1.0*gradient_norm(p=2, of=loss)".')] = None,
+    loss: Annotated[str | None, typer.Option(help='The loss, such as "cross_entropy + 1.0*gradient_norm(p=2, of=loss)".')] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the parameters and the order of the samples.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of a config, dotted: optimizer.adam.lr=0.01.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start afresh where --out holds a run with other settings.")] = False,
-    no_code: Annotated[bool, typer.Option("--no-code", help="Refuse configs that name code, such as a model of their own: for configs of others.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Random seed of the parameters and the order of the samples.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any config key: optimizer.adam.lr=0.01.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again if --out contains a run with other settings.")] = False,
+    no_code: Annotated[
+        bool, typer.Option("--no-code", help="Reject configs that name code, such as their own model. Use it for configs you do not trust.")
+    ] = False,
 ) -> None:
     """Train networks whose loss depends on their input gradient, measure them, and compare them in one report.html.
 
-    The same command goes on with a run that was interrupted, to the identical result, and leaves finished ones as they are.
+    Run the same command again to resume an interrupted run, with an identical result; finished runs are not repeated.
     """
     shorts = {"data": data, "model": model, "loss": loss, "epochs": epochs, "seed": seed}
     raise typer.Exit(_train(configs or [], shorts, settings or [], out, overwrite=overwrite, code=not no_code))
@@ -28,11 +32,11 @@ def train(
 
 def saliency(
     run: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A run of inputgrad train: its directory, or the checkpoint.pt in it.")],
-    out: Annotated[Path | None, typer.Option(help="The picture (default: saliency.png in the run's directory).")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many held-out images.")] = 8,
-    no_code: Annotated[bool, typer.Option("--no-code", help="Refuse a run whose settings name code.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File for the picture (default: saliency.png in the run's directory).")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of held-out images.")] = 8,
+    no_code: Annotated[bool, typer.Option("--no-code", help="Reject a run whose settings name code.")] = False,
 ) -> None:
-    """Draw held-out images of a trained run and the input gradient of each one's score."""
+    """Draw held-out images and their input gradients, for a trained run."""
     from inputgrad.report.visible import visible
     from inputgrad.study.loading import saliency as drawn
     from inputgrad.study.problems import StudyError

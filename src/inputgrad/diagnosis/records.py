@@ -130,7 +130,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a model that whoever trains it with an input gradient should know.
+    """Something about the model that you should know before you train it with an input gradient.
 
     what: its kind, in two or three words; text: where and how; way_out: what to do, empty where nothing need be done.
     hinders: the engines that it keeps from serving.

@@ -33,7 +33,7 @@ def explain(objective: Objective, step_number: int, model: nn.Module, inputs: An
 
 
 def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
-    """What in this model stands in the way of which engine, and the way out: asked once, before training, with one batch.
+    """Check before training, on one batch, which engines work for this model, what prevents the others, and how to fix it.
 
     The engines are tried with ``GradientNorm(power=2, of="output")``; for a criterion of your own see `InputGradientLoss.explain`. ``target`` is only
     looked at for values that are not finite. Printed, the record is a page; it is true where some exact engine works.

@@ -53,7 +53,7 @@ class Auto(Engine):
                 _tell_gathered(request.model)
                 return linearization
             first.tried(request, linearization)
-            warn(f"{_SHARDED}; name one with engine= to be rid of this warning")
+            warn(f"{_SHARDED}; name one with engine= to silence this warning")
             engine = first
         except EngineError as error:
             engine, linearization = _rescue(request, others, error)
@@ -68,7 +68,7 @@ _SHARDED = (
 _GATHERED = (
     "the model is sharded by fully_shard, and engine='auto' takes 'double_backward' (exact), which holds all parameters whole during the step, since "
     "'reverse_over_forward', which leaves it sharded, needs torch 2.13; engine='finite_difference' (approximate) leaves it sharded too; name one with "
-    "engine= to be rid of this warning"
+    "engine= to silence this warning"
 )
 
 
@@ -102,7 +102,7 @@ def _rescue(request: GradientRequest, others: Sequence[Engine], reason: EngineEr
             continue
         measured = "" if error is None else f": on this batch off by about {error:.0e} of the term's own gradient"
         how = "exact" if engine.traits.exact else f"approximate{measured}"
-        warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to be rid of this warning")
+        warn(f"{reason} engine='auto' takes '{engine.name}' ({how}); name it with engine= to silence this warning")
         return engine, linearization
     raise EngineError("no engine supports this model. " + " ".join(refusals)) from reason
 
@@ -119,7 +119,7 @@ def _tell_uncompiled(model: nn.Module) -> None:
     if part is not None:
         warn(
             f"torch.compile has no double backward, so engine='auto' takes 'double_backward' (exact) and runs {part}, which is compiled, as plain Python "
-            "inside the loss; elsewhere it stays compiled. Name the engine with engine= to be rid of this warning"
+            "inside the loss; elsewhere it stays compiled. Name the engine with engine= to silence this warning"
         )
 
 

@@ -182,7 +182,7 @@ def _frozen(compiled: "CompiledStep", model: nn.Module, held: dict[int, Tensor])
 
 
 def _foreign(leaves: int) -> str | None:
-    return f"the loss reaches {leaves} tensor(s) that require grad and are no parameters of the model" if leaves else None
+    return f"the loss reaches {leaves} tensor(s) that require grad and are not parameters of the model" if leaves else None
 
 
 def _inputs_require_grad(steps: _CompiledSteps, request: StepRequest) -> bool:

@@ -18,4 +18,4 @@ def resolve(engine: str | Engine) -> Engine:
         return engine
     if isinstance(engine, str) and engine in ENGINES:
         return ENGINES[engine]()
-    raise ValueError(f"engine={engine!r} names no engine; {nearest(engine, ENGINES)}, or pass an engine object")
+    raise ValueError(f"engine={engine!r} is not an engine; {nearest(engine, ENGINES)}, or pass an engine object")

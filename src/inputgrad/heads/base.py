@@ -172,7 +172,7 @@ def resolve(of: Of) -> Head:
     if isinstance(of, str):
         if of in NAMED:
             return NAMED[of]
-        raise ValueError(f"of={of!r} names no head; {nearest(of, [*NAMED, 'loss'])}, a head of inputgrad.heads, or a callable (output, target) -> [N]")
+        raise ValueError(f"of={of!r} is not a head; {nearest(of, [*NAMED, 'loss'])}, a head of inputgrad.heads, or a callable (output, target) -> [N]")
     if callable(of):
         return CallableHead(of)
     hint = f"; for output {of} write of=ig.heads.OneOutput({of})" if isinstance(of, int) and not isinstance(of, bool) else ""

@@ -117,4 +117,4 @@ def _told(error: RuntimeError) -> EngineError | None:
     way = messages.way_to_further_derivatives(error)
     if way is None:
         return None
-    return EngineError(f"a derivative of a derivative in the input is not to be had for this model (torch: {str(error).splitlines()[0]!r}). {way}")
+    return EngineError(f"this model has no second derivative with respect to the input (torch: {str(error).splitlines()[0]!r}). {way}")

@@ -143,7 +143,7 @@ class Field:
         if which in (self._outputs or ()):
             which = (self._outputs or ()).index(str(which))
         if isinstance(which, bool) or not isinstance(which, int) or not 0 <= which < count:
-            raise ValueError(f"{which!r} names no output of this field; {nearest(which, self._outputs or range(count))}")
+            raise ValueError(f"{which!r} is not an output of this field; {nearest(which, self._outputs or range(count))}")
         return self if self._value().dim() == 1 else self._parts.setdefault(which, Field(self._coordinates, column=which))
 
     def __iter__(self) -> Iterator["Field"]:

@@ -45,8 +45,8 @@ Opened = tuple[Tensor, tuple[Tensor, ...]]
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
     """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
 
-    The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and is not
-    to be had here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
+    The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and does
+    not work here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
     """
     check_head(of)
     check_model(model)

@@ -48,7 +48,7 @@ class InputAndParameterGradients:
 
 
 def input_and_parameter_gradients(forward: ForwardPass, scores: Tensor, wrt: tuple[Key, ...]) -> InputAndParameterGradients | None:
-    """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters are not to be had so.
+    """One backward pass of ``scores`` ``[N]`` to the variables and to every leaf; None where the parameters cannot be reached so.
 
     That is where gradients overflow (float16), where leaves are not plain tensors (sharded parameters), where a model checkpoints in the re-entrant
     way, and where a variable gets no gradient. Hooks on the leaves do not run: they see the whole gradient, when it is handed over.

@@ -45,7 +45,7 @@ def fast_adversarial(
 def n_fgsm(
     weight: Weight = 1.0, *, epsilon: float, noise: float = 2.0, step_size: float | None = None, bounds: Bounds = None, instead: bool = True, wrt: Key = 0
 ) -> Weighted:
-    """N-FGSM: one sign step from a point far out in a wide noise, not projected back.
+    """N-FGSM: one sign step after large random noise, without projection.
 
         mean_n ℓ(f(x_n + δ_n), y_n),   δ = η + α sign ∇ℓ(x + η),   η ~ U(−kε, kε)
 
@@ -75,7 +75,7 @@ def pgd_adversarial(
     instead: bool = True,
     wrt: Key = 0,
 ) -> Weighted:
-    """Adversarial training on projected gradient ascent: the loss at the worst input that a few steps find in a ball.
+    """PGD adversarial training: the loss at the worst input that a few projected gradient steps find in a ball.
 
         mean_n ℓ(f(x̃_n), y_n),   x̃ ≈ argmax ℓ(f(x̃), y) over ‖x̃ − x‖ ≤ ε,   x_{t+1} = Π(x_t + α d_t)
 
@@ -94,7 +94,7 @@ def pgd_adversarial(
 
 
 def free_adversarial(weight: Weight = 1.0, *, epsilon: float, step_size: float | None = None, bounds: Bounds = None, wrt: Key = 0) -> Weighted:
-    """Free adversarial training: a perturbation that goes on from step to step, while each batch is replayed m times.
+    """Free adversarial training: the perturbation is kept from step to step, and each batch is used m times in a row.
 
         mean_n ℓ(f(x_n + δ_n), y_n),   then δ ← clip(δ + ε sign ∇ℓ(x + δ), −ε, ε)
 
@@ -133,7 +133,7 @@ def trades(
     0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there. A sample
     without a gradient stays where it is; there it takes a step of normal noise, not divided by its length.
 
-    When not: for outputs that are no logits of classes. Needs no labels itself.
+    When not: for outputs that are not class logits. Needs no labels itself.
 
     Source: Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.
 
@@ -155,7 +155,7 @@ def mart(
     wrt: Key = 0,
     engine: str = "auto",
 ) -> InputGradientLoss:
-    """MART: adversarial training that heeds which samples are misclassified; the whole criterion, for it replaces the base loss.
+    """MART: adversarial training that gives misclassified samples more weight. It replaces the base loss.
 
         mean_n −log p_y(x̃) − log(1 − max_{k≠y} p_k(x̃)) + λ KL(p(x) ‖ p(x̃)) (1 − p_y(x)),   x̃ ≈ argmax −log p_y(x̃) over ‖x̃ − x‖∞ ≤ ε
 
@@ -180,10 +180,10 @@ def vat(
         α · mean_n KL(p̂(x_n) ‖ p(x_n + ε d_n)),   d by power iteration on ∂² KL/∂r² at r = 0:  d ← unit ∂KL(p̂(x) ‖ p(x + r))/∂r at r = ξ d
 
     p̂: held constant, as published (TRADES holds nothing). α = ``weight``: 1 as published. ε: in ‖·‖₂, to be tuned for each data set. iterations: 1. ξ: the
-    paper's 1e-6 is lost in float32 and the 10 of popular ports is no small step, see `VirtualAdversarial`; ports also add 1e-8 to the length that they divide
-    by, which shrinks d to nothing where ξ is small. at: the samples; `inputgrad.Given("unlabelled")` for those without labels, held by the target.
+    paper's 1e-6 is lost in float32 and the 10 of popular ports is not a small step, see `VirtualAdversarial`; ports also add 1e-8 to the norm that they
+    divide by, which shrinks d to nothing where ξ is small. at: the samples; `inputgrad.Given("unlabelled")` for those without labels, held by the target.
 
-    When not: for outputs that are no logits of classes; take divergence="mse" there.
+    When not: for outputs that are not class logits; take divergence="mse" there.
 
     Source: Miyato et al. 2018, "Virtual adversarial training: a regularization method for supervised and semi-supervised learning", IEEE TPAMI 41(8) of
     August 2019 (online 2018), algorithm 1.

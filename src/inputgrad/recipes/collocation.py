@@ -44,7 +44,7 @@ def causal(residual: Residual | Weighted, *, epsilon: float | Tensor = 1.0, segm
 
 
 def self_adaptive(term: Term | Weighted, *, weights: TensorRef) -> Weighted:
-    """Self-adaptive weights: every point has a weight that ascends on the loss while the network descends.
+    """Self-adaptive weights: one weight per point, trained to maximise the loss while the network minimises it.
 
         mean_n λ_n² · R_n,   λ ascends on it
 

@@ -44,7 +44,7 @@ def certified_monotone(
     for F features. Both penalise the inner layers in the same way.
 
     When not: where the data fill a small part of the box: most points then say nothing about them; use `Monotone` at the data too. Points are drawn, so that
-    this is no proof: the paper adds a certificate by mixed-integer programming.
+    this is not a proof: the paper adds a certificate by mixed-integer programming.
     Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS, the regulariser R(f).
 
     >>> from torch import nn
@@ -94,7 +94,7 @@ def gradient_alignment(weight: Weight = 0.5, *, of: Of = MEMBER_LOSSES, wrt: Key
 
 
 def locally_independent(weight: Weight = 0.01, *, of: Of = LOG_ODDS, wrt: Key = 0) -> Weighted:
-    """Locally independent training (LIT): the members of an ensemble vary in perpendicular directions.
+    """Locally independent training (LIT): the members of an ensemble have perpendicular input gradients.
 
         λ · mean_n Σ_{i<j} cos²(∂f_i(x_n)/∂x_n, ∂f_j(x_n)/∂x_n)
 
@@ -135,7 +135,7 @@ def perceptually_aligned(weight: Weight = 1.0, *, representatives: Tensor, wrt: 
     takes the gradient of −cross-entropy with label t in place of the logit, and 10 times the mean over the classes, CIFAR's ten: its coefficients 1.5
     (ResNet-18) and 3.0 (ViT) are weights of 15 and 30 here.
 
-    When not: with many classes, since every class costs a backward pass; where class means are no members of their class (photographs: take images).
+    When not: with many classes, since every class costs a backward pass; where class means do not look like members of the class (photographs: take images).
     Source: Ganz, Kawar & Elad 2023, "Do perceptually aligned gradients imply robustness?", ICML.
 
     >>> import torch

@@ -126,7 +126,7 @@ def r2(gamma: Weight = 10.0, *, half: bool = True, fake: TensorRef = whole_targe
 
 
 def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Key = 0) -> Weighted | TermSum:
-    """Lazy R1: R1 at each k-th step only, k times as strong.
+    """Lazy R1: R1 at every k-th step only, with k times the weight.
 
         k · γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂   where k divides the step number, 0 elsewhere
 
@@ -194,7 +194,7 @@ def adversarial_motion_prior(weight: Weight = 10.0, *, wrt: Key = 0) -> Weighted
     module that does, ``wrt="module:normalizer"``. For imitation by a WGAN critic, as in the popular code of GAIL (ikostrikov), take `wgan_gp` with expert
     pairs as the inputs.
 
-    When not: for policies and values, which are no discriminators.
+    When not: for policies and values, which are not discriminators.
 
     Source: Peng, Ma, Abbeel, Levine & Kanazawa 2021, "AMP: adversarial motion priors for stylized physics-based character control", ACM Transactions on
     Graphics 40(4).

@@ -22,7 +22,7 @@ def differential_machine_learning(balance: float = 1.0, *, data: "Differentials"
     λ_j = 1/√(mean_n z_nj²) over the training set's derivatives that are known; NaN is a missing one. A value that is NaN is missing too, and gives 0.
     D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
     The statistics are the training set's, not the batch's, so the term stays one number per sample and splits into micro-batches.
-    Second derivatives, such as gammas, are no part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
+    Second derivatives, such as gammas, are not part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
     ``{**data.target(y, dydx), "gamma": data.second(d2ydx2)}`` for the target.
     The authors' notebooks add 1e-8 to the standard deviations; here what does not vary is an error that names it.
 

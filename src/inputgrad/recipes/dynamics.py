@@ -13,7 +13,7 @@ from inputgrad.variables import Key
 def lagrangian_network(
     weight: Weight = 1.0, *, acceleration: TensorRef | None = None, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
 ) -> InputGradientLoss:
-    """Lagrangian neural network: the accelerations that the network's Lagrangian gives, against measured ones. The whole loss.
+    """Lagrangian neural network: match the accelerations of a learned Lagrangian to measured ones. The whole loss.
 
         weight · mean_n 1/d ‖q̈_n − q̈*_n‖²₂,   q̈ = (∂²L/∂q̇∂q̇)⁺ (∂L/∂q − (∂²L/∂q̇∂q) q̇)        ⁺: the pseudo-inverse
 
@@ -32,7 +32,7 @@ def lagrangian_network(
 
 
 def neural_ode_regularization(kinetic: Weight = 0.01, *, jacobian: Weight = 0.01, reduction: Reduction = "mean", wrt: Key = 0) -> TermSum:
-    """Kinetic and Jacobian regularisation of a neural ODE (RNODE): straight paths, which few solver steps follow.
+    """Kinetic and Jacobian regularisation of a neural ODE (RNODE): straight paths that need few solver steps.
 
         λ_K · mean_n 1/(2D) ‖f(z_n)‖²₂ + λ_J · mean_n 1/D ‖εᵀ ∂f(z_n)/∂z‖²₂,   ε ~ N(0, 1)^D
 
@@ -59,7 +59,7 @@ def deq_jacobian(weight: Weight = 1.0, *, n: int = 1, wrt: Key = 0) -> Weighted:
     f: the model, the layer z → f(z, x), called at the fixed point z* (and x, as another input). n: random directions per step, 1 in the authors' language
     models, 2 in their vision models. γ = ``weight``: 1.9 and 2.0 at 35 % and 40 % of the steps, drawn at random, in their WikiText-103 scripts.
 
-    When not: away from the fixed point, where the Jacobian says nothing about convergence; for what is no map of a space into itself
+    When not: away from the fixed point, where the Jacobian says nothing about convergence; for functions that do not map a space into itself
     (`jacobian_regularization`).
 
     Source: Bai, Koltun & Kolter 2021, "Stabilizing equilibrium models by Jacobian regularization", ICML.

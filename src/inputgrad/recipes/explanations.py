@@ -64,7 +64,7 @@ def rrr_grad_cam(weight: Weight = 1.0, *, mask: TensorRef, layer: str, of: Of = 
 
 
 def hint(weight: Weight = 1.0, *, importance: TensorRef, layer: str, of: Of = "label") -> Weighted:
-    """HINT in its simplified form: the Grad-CAM map of the last convolutional layer should be as people see it.
+    """HINT in its simplified form: the Grad-CAM map of the last convolutional layer should match human attention maps.
 
         weight · mean_n Σ_ij (φ_nij − H_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
 
@@ -91,7 +91,7 @@ def model_guidance(weight: Weight = 0.01, *, attribution: Attribution, region: T
     1 inside the boxes of the class, 0 outside; see `EnergyPointing`. weight: to be tuned; 0.01 is not a published value. The paper's RRR loss is an
     `AttributionMatch` under a mask of what is outside; its L1 and PPCE losses are not here.
 
-    When not: where the class has no place in the input.
+    When not: where the class has no location in the input.
 
     Source: Rao, Böhle, Parchami-Araghi & Schiele 2023, "Studying how to efficiently and effectively guide models with explanations", ICCV, and their code.
 
@@ -113,7 +113,7 @@ def ig_norm(
     bounds: Bounds = None,
     wrt: Key = 0,
 ) -> Weighted:
-    """IG-NORM: the attributions of a sample change little wherever it is moved within a ball.
+    """IG-NORM: the attributions of a sample change little within a ball around it.
 
         λ · mean_n max_{x̃} ‖IG(x_n, x̃)‖₁,   IG(x, x̃) = (x̃ − x) ⊙ 1/m Σ_{k=1}^m ∇ℓ(x + k/m (x̃ − x)),   ‖x̃ − x‖∞ ≤ ε
 
@@ -156,7 +156,7 @@ def pixel_attribution_prior(
 def sparse_attribution_prior(
     weight: Weight = 1.0, *, references: TensorRef | None = None, samples: int = 1, of: Of = "output", wrt: Key = 0, factor: float = 2.0
 ) -> Weighted:
-    """The sparse attribution prior: few features should carry the network.
+    """The sparse attribution prior: few features should have most of the attribution.
 
         weight · (−factor · G(φ̄)),        φ̄_i = mean_n |φ_ni|,        G: the Gini coefficient
 
@@ -184,7 +184,7 @@ def graph_attribution_prior(
     of: Of = "output",
     wrt: Key = 0,
 ) -> Weighted:
-    """The graph attribution prior: features joined by an edge should matter alike.
+    """The graph attribution prior: features joined by an edge should have similar attributions.
 
         weight · Σ_{edges (i, j)} w_ij (φ̄_i − φ̄_j)² = weight · φ̄ᵀ L φ̄,        φ̄_i = mean_n |φ_ni|
 
@@ -206,7 +206,7 @@ def graph_attribution_prior(
 def saliency_guided_training(
     weight: Weight = 1.0, *, share: float = 0.5, of: Of = "label", by: SortedBy = "gradient", shared_over: int | None = None, wrt: Key = 0
 ) -> Weighted:
-    """Saliency guided training: the output should stay where the features with the lowest input gradient are hidden.
+    """Saliency guided training: the output should stay the same when the features with the lowest input gradient are hidden.
 
         weight · mean_n KL(p(f(x_n)) ‖ p(f(x̃_n))),        x̃: the ⌊share · D⌋ features with the lowest ∂s/∂x_i replaced by u_i ~ U(min x_n, max x_n)
 

@@ -33,7 +33,7 @@ def universal_loss(
     mask: str | int | None = None,
     index: str | int | None = None,
 ) -> InputGradientLoss:
-    """MACE's universal loss: Huber's loss of energy per atom, forces and stress, gentler on atoms under large forces. The whole loss.
+    """MACE's universal loss: Huber losses of energy per atom, forces and stress, with less weight on large forces. The whole loss.
 
         λ_E · mean_n h_δ((E_n − E*_n)/n_n) + λ_F · mean_{i,α} h_{δ c_i}(−∂E/∂r_iα − F*_iα) + λ_S · mean_{n,αβ} h_δ(σ_nαβ − σ*_nαβ)
         h_δ(x) = ½ x² where |x| ≤ δ, else δ (|x| − ½ δ);   c_i = 1, 0.7, 0.4, 0.1 where ‖F*_i‖ < 100, < 200, < 300, above
@@ -60,15 +60,15 @@ def universal_loss(
 def hessian_distillation(
     weight: Weight = 1.0, *, hessian: TensorRef = "hessian", rows: int | None = 4, norm: Norm = "vectors", mask: TensorRef | None = None, wrt: Key = 0
 ) -> Weighted:
-    """Distillation by energy Hessians: rows of the second derivatives of the student's energy, against the teacher's.
+    """Distillation with energy Hessians: match rows of the student's second derivatives to the teacher's.
 
         weight · mean_n mean over drawn rows k, atoms i of ‖∂²E_n/∂r_k∂r_i − H*_nki‖₂
 
     E_n: the student's energy ``[N]`` of positions ``[N, A, 3]`` under ``wrt``. hessian: H*, ``[N, A, 3, A, 3]``; a teacher's Jacobian of the forces is −H*.
     k: one of the 3A components, ``rows`` of them drawn per structure and step without repetition, 4 as in the authors' settings; None for all. norm: the
     authors' code takes the length per atom; "squared" for the mean of squares. mask: atoms that count, ``[N, A, 1, A, 1]``. The authors' student may give
-    forces that are no gradient; here it is the energy that is differentiated, twice. Their code gives structures with an entry above 10 000 almost no weight:
-    mask them.
+    forces that are not a gradient; here the energy is differentiated twice. Their code gives structures with an entry above 10 000 almost no weight: mask
+    them.
 
     When not: where the teacher's Hessians cannot be stored (9A² numbers per structure); for networks of ReLU units, whose second derivative is zero.
 

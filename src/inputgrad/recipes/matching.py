@@ -15,7 +15,7 @@ from inputgrad.variables import Key
 
 
 def sobolev_training(weight: Weight = 1.0, *, jacobian: TensorRef = "jacobian", norm: Norm = "squared", wrt: Key = 0) -> Weighted:
-    """Sobolev training: the whole Jacobian of the model against labels for it.
+    """Sobolev training: match the whole Jacobian of the model to labels.
 
         weight · mean_n Σ_c ‖∂f_c(x_n)/∂x − J*_nc‖²₂
 
@@ -37,7 +37,7 @@ def sobolev_training(weight: Weight = 1.0, *, jacobian: TensorRef = "jacobian", 
 def sobolev_projections(
     weight: Weight = 1.0, *, wanted: TensorRef | nn.Module = "jacobian", n: int = 1, scale: Literal["unit", "isotropic"] = "unit", wrt: Key = 0
 ) -> Weighted:
-    """Sobolev training by random projections of the output, of the model and of the labels (or a teacher) alike.
+    """Sobolev training with random projections: match the projected Jacobian of the model to that of the labels, or of a teacher.
 
         weight · mean_n (1/n) Σ_k ‖v_kᵀ ∂f(x_n)/∂x − v_kᵀ J*_n‖²₂,   v_k uniform on the unit sphere of the C outputs
 

@@ -127,10 +127,10 @@ def contractive_autoencoder(weight: Weight = 0.1, *, encoder: str = "encoder", w
         λ · mean_n ‖∂h(x_n)/∂x_n‖²_F
 
     h: the output of the inner module named ``encoder``, flattened to H values per sample; the model returns the reconstruction, and the target is the input:
-    ``criterion(autoencoder, x, x)``. λ = ``weight``, chosen by validation in the paper (0.1 here is no published value). Costs H backward passes; for
+    ``criterion(autoencoder, x, x)``. λ = ``weight``, chosen by validation in the paper (0.1 here is not a published value). Costs H backward passes; for
     wide layers take ``GradientNorm(of=heads.Inner(encoder, heads.RandomProjection(n, scale="isotropic")), power=2)``.
     For one sigmoid layer it is Σ_j (h_j (1 − h_j))² Σ_i W_ji², the form of the paper. Much public code takes W from ``state_dict``, which detaches it, so
-    that the penalty trains through h alone; or keeps the form where the layer is no sigmoid, which is another penalty.
+    that the penalty trains through h alone; or keeps the form where the layer is not a sigmoid, which is another penalty.
     The paper's reconstruction loss is a SUM over the features; ``nn.MSELoss()`` is their mean, beside which the same λ weighs D times as much.
 
     When not: where the decoder is free to scale up, a small h contracts without forgetting anything: tie the weights, as in the paper, or bound them.
@@ -167,7 +167,7 @@ def tangent_propagation(
 
 
 def duq(weight: Weight = 0.5, *, wrt: Wrt = 0) -> Weighted:
-    """The gradient penalty of DUQ: the outputs together are as steep everywhere as the input changes.
+    """The gradient penalty of DUQ: the input gradient of the summed outputs has norm 1.
 
         λ · mean_n (‖∂/∂x_n Σ_c K_c(x_n)‖₂ − 1)²
 

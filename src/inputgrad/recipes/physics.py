@@ -30,7 +30,7 @@ def force_matching(
     norm: Norm = "squared",
     per: Per = "sample",
 ) -> Weighted:
-    """Force matching: the predicted forces, minus the gradient of the energy with respect to the positions, against their labels.
+    """Force matching: the error of the predicted forces, which are the negative gradient of the energy with respect to the positions.
 
         weight · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
@@ -41,7 +41,7 @@ def force_matching(
     batch in place of each structure's own, so that large structures weigh more: what code with flat graphs does (MACE, NequIP).
     norm: "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors (MACE's l1l2energyforces).
 
-    When not: for labels that are no gradient of an energy, such as forces with friction or noise of a thermostat.
+    When not: for labels that are not the gradient of an energy, such as forces with friction or noise of a thermostat.
 
     Source: Ercolessi & Adams 1994, "Interatomic potentials from first-principles calculations: the force-matching method", Europhysics Letters 26, with
     networks Batzner et al. 2022, "E(3)-equivariant graph neural networks for data-efficient and accurate interatomic potentials", Nature Communications 13.
@@ -72,7 +72,7 @@ def energy_and_forces(
     per: Per = "sample",
     output: str | int | Callable[[Any], Tensor] | None = None,
 ) -> InputGradientLoss:
-    """Energies and forces: the squared error of the energy and that of the forces, with one weight each; the target is a dict or a tuple of both.
+    """Energies and forces: the squared errors of energy and forces, with one weight each; the target is a dict or a tuple of both.
 
         λ_E · mean_n (E_n − E*_n)² + λ_F · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
@@ -99,7 +99,7 @@ def energy_and_forces(
 def hamiltonian_network(
     weight: Weight = 1.0, *, time_derivative: TensorRef | None = None, norm: Norm = "squared", reduction: Reduction = "mean", wrt: Key = 0
 ) -> InputGradientLoss:
-    """Hamiltonian neural network: Hamilton's equations of the network's output H, against the measured time derivatives.
+    """Hamiltonian neural network: match Hamilton's equations of the network's output H to measured time derivatives.
 
         weight · mean_n 1/(2d) ( ‖∂H/∂p_n − q̇_n‖²₂ + ‖∂H/∂q_n + ṗ_n‖²₂ )
 

@@ -12,7 +12,7 @@ from inputgrad.variables import Key
 
 
 def igam(weight: Weight = 2.0, *, teacher: nn.Module, discriminator: nn.Module, match: Weight = 320.0, wrt: Key = 0) -> TermSum:
-    """IGAM, input gradient adversarial matching: robustness of a teacher passes to a student through input gradients, on natural images alone.
+    """IGAM, input gradient adversarial matching: a student learns a teacher's robustness through input gradients, from natural images only.
 
         weight · mean_n ½ log(1 − sigmoid(D(g_n))) + match · mean_n ‖g_n − g*_n‖²₂,   g = ∂p_y/∂x of the student, g* of the teacher
 

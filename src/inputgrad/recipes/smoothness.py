@@ -19,7 +19,7 @@ from inputgrad.variables import Key
 
 
 def grad_align(weight: Weight = 0.2, *, epsilon: float, hold_clean: bool = False, zero_gradients: Literal["keep", "drop"] = "keep", wrt: Key = 0) -> Weighted:
-    """GradAlign: the loss's input gradient points the same way at the input and at a random point of the box around it.
+    """GradAlign: the loss's input gradient has the same direction at the input and at a random point near it.
 
         λ · mean_n [1 − cos(∇ℓ(x_n), ∇ℓ(x_n + η_n))],   η ~ U(−ε, ε) in each feature
 
@@ -48,7 +48,7 @@ def local_linearity(
     bounds: Bounds = None,
     wrt: Key = 0,
 ) -> Weighted:
-    """Local linearity regularisation (LLR): the loss departs little from its linear part in a ball, and its slope there is small.
+    """Local linearity regularisation (LLR): the loss is nearly linear in a ball, and its slope there is small.
 
         mean_n λ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| + μ |δᵀ∇ℓ(x)|,   δ ≈ argmax |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| over ‖δ‖ ≤ ε
 
@@ -70,7 +70,7 @@ def local_linearity(
 
 
 def elle(weight: Weight = 5000.0, *, epsilon: float, wrt: Key = 0) -> Weighted:
-    """ELLE: the loss at a point between two random ones is the mean of theirs; local linearity without a gradient.
+    """ELLE: local linearity without gradients; the loss between two random points equals the average of the losses there.
 
         λ · mean_n [ ℓ(x_c) − (1 − α) ℓ(x_a) − α ℓ(x_b) ]²,   x_c = (1 − α) x_a + α x_b,   x_a, x_b ~ x + U(−ε, ε)^D,   one α ~ U(0, 1) per sample
 
@@ -90,7 +90,7 @@ def elle(weight: Weight = 5000.0, *, epsilon: float, wrt: Key = 0) -> Weighted:
 
 
 def curvature(weight: Weight = 4.0, *, h: float = 1.5, squared: bool = True, wrt: Key = 0) -> Weighted:
-    """CURE: the loss's input gradient changes little along the direction in which curvature is large.
+    """CURE: the loss's input gradient changes little along a direction of large curvature.
 
         γ · mean_n ‖∇ℓ(x_n + h z_n) − ∇ℓ(x_n)‖²₂,   z = sign ∇ℓ(x) / ‖sign ∇ℓ(x)‖₂
 
@@ -119,7 +119,7 @@ def smart(
     divergence: Divergence = "symmetric_kl",
     mask: TensorRef | None = None,
 ) -> Weighted:
-    """SMART's smoothness-inducing regularisation: the output stays where it is while an attack moves the embeddings.
+    """SMART's smoothness-inducing regularisation: the output stays the same while an attack moves the embeddings.
 
         λ · mean_n D(f(x_n), f(x̃_n)),   D = KL(p ‖ q) + KL(q ‖ p),   x̃ ≈ argmax D over ‖x̃ − x‖∞ ≤ ε,   x̃ ← Π(x̃ + η g/‖g‖∞)
 
@@ -127,7 +127,7 @@ def smart(
     ``step_size``, σ: as published, for embeddings of large pretrained models; small networks of your own want a larger ε. divergence: "mse" for regression.
     The projection Π is the paper's. The authors' code (MT-DNN) and its port smart-pytorch have none: there the start plus η times the raw gradient is divided
     by the largest entry of each token (plus 1e-6), so that the embedding of every token moves by about 1 in its largest entry, whatever η is. η is 1e-3 in
-    MT-DNN's class and in smart-pytorch; MT-DNN's training script passes 1e-5. mask: positions that move, such as those that are no padding.
+    MT-DNN's class and in smart-pytorch; MT-DNN's training script passes 1e-5. mask: positions that move, such as those that are not padding.
     The paper's other half, Bregman proximal point optimisation, is a teacher's affair and not here.
 
     When not: with ε = 1e-5 in half precision, where it is nothing.
@@ -150,7 +150,7 @@ def free_lb(
         1/K Σ_{t=0}^{K−1} mean_n ℓ(f(X_n + δ_t), y_n),   δ_{t+1} = Π(δ_t + α g_t/‖g_t‖_F) into ‖δ‖_F ≤ ε,   δ_0 ~ U(−a, a)/√D
 
     wrt: the embedding X, "module:<name>". K = ``steps``: the losses are those at δ_0, …, δ_{K−1}, so K − 1 ascents are made. α = ``step_size``. a =
-    ``start``: ε unless given. D: features of a sample that move; mask: which do, such as tokens that are no padding. It replaces the base loss: the term is
+    ``start``: ε unless given. D: features of a sample that move; mask: which do, such as tokens that are not padding. It replaces the base loss: the term is
     the mean along the path minus ℓ(X), which with the base loss at weight 1 leaves the former. Dropout draws one mask for all K passes, as the authors ask
     for. ε, α, a are tuned for each task there. Costs K passes for the loss and K − 1 for the ascent; the authors' loop shares them.
 
@@ -174,7 +174,7 @@ def r3f(
     divergence: Divergence = "symmetric_kl",
     hold_variable: bool = False,
 ) -> Weighted:
-    """R3F: the output stays where it is while noise moves the embeddings; no attack.
+    """R3F: the output stays the same while random noise, not an attack, moves the embeddings.
 
         λ · mean_n KL(f(x) ‖ f(x + z)) + KL(f(x + z) ‖ f(x)),   z ~ U(−σ, σ) or N(0, σ²)
 

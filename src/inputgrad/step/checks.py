@@ -31,9 +31,9 @@ def check_backward(model: nn.Module, scaler: Any) -> None:
         raise RuntimeError("criterion.backward needs gradients: it was called under no_grad or inference_mode; for a value alone use criterion.evaluate")
     if active_ddp(model) is not None:
         raise RuntimeError(
-            "criterion.backward was called inside the forward pass of a DistributedDataParallel that holds the model: its reducer listens only after "
-            "that pass, so the processes would not exchange these gradients. Return criterion(model, inputs, target) from the wrapped step and go backward "
-            "outside (in Lightning: self.manual_backward(criterion(self.model, inputs, target)))"
+            "criterion.backward was called inside the forward pass of a DistributedDataParallel that holds the model. DDP's reducer is not active "
+            "until that pass has ended, so the processes would not exchange these gradients. Return criterion(model, inputs, target) from the wrapped step and "
+            "call .backward() outside (in Lightning: self.manual_backward(criterion(self.model, inputs, target)))"
         )
 
 

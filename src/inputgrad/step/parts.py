@@ -27,7 +27,7 @@ class Parts(dict[str, Tensor]):
     def __missing__(self, name: str) -> Tensor:
         names = list(part_names(self._terms))
         if name not in names:
-            raise KeyError(f"{name!r} is no part of this loss; {nearest(name, [*self, *names])}")
+            raise KeyError(f"{name!r} is not a part of this loss; {nearest(name, [*self, *names])}")
         return torch.tensor(math.nan)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -44,7 +44,7 @@ def once_differentiable_loss(value: Tensor) -> Tensor:
 def _refuse_second_derivative(_gradient: Tensor | None = None) -> None:
     if torch.is_grad_enabled():
         raise EngineError(
-            "the loss of inputgrad has a first derivative in the parameters, and no second one: backward(create_graph=True) through it would be "
+            "this loss can be differentiated with respect to the parameters once, not twice: backward(create_graph=True) through it would be "
             "wrong. For losses that are differentiated again build it with inputgrad.output_and_gradient, whose graph is complete"
         )
 

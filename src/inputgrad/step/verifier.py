@@ -84,7 +84,7 @@ class Verifier:
         if misfit.relative <= self._tolerance(engine) * (1 if misfit.settled else UNSETTLED):
             return Verification("verified", misfit.relative)
         if not misfit.settled:
-            return Verification("not verified", misfit.relative, "the value does not change smoothly enough in the parameters")
+            return Verification("not verified", misfit.relative, "the value is not a smooth enough function of the parameters")
         if self._rounding(engine) > 0.1 * misfit.relative:
             return Verification("not verified", misfit.relative, "rounding decides the gradient")
         return self._misfit(engine, misfit.relative, frozen)
@@ -108,7 +108,7 @@ class Verifier:
         if off is not None and off.settled:
             return Verification("on purpose", misfit, f"the model's own first derivative is {off.relative:.0%} off the change of its output")
         if off is not None:
-            return Verification("not verified", misfit, "the model's output does not change smoothly in the parameters and the inputs")
+            return Verification("not verified", misfit, "the model's output is not a smooth function of the parameters and the inputs")
         return Verification("wrong", misfit)
 
     def _rounding(self, engine: Engine) -> float:

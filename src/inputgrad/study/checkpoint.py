@@ -74,4 +74,4 @@ def load(path: Path) -> dict[str, Any]:
 
 def foreign(path: Path, found: str) -> StudyError:
     """The error for a file that is no checkpoint of the run at hand."""
-    return StudyError(f"{path}: no checkpoint of this command ({found}); remove it, or start afresh with --overwrite")
+    return StudyError(f"{path}: no checkpoint of this command ({found}); remove it, or start again with --overwrite")

@@ -94,7 +94,7 @@ def _train_each(found: Sequence[Config], loaded: Sequence[Data], out: Path, over
 def _kept(out: Path) -> str:
     if not out.exists():
         return "Nothing had been written yet."
-    return f"Finished runs and the last whole epoch of this one are kept in {out}: the same command goes on from there."
+    return f"Finished runs and the last whole epoch of this one are kept in {out}: run the same command again to resume."
 
 
 def _data(found: Sequence[Config]) -> list[Data]:

@@ -212,7 +212,7 @@ class Config(Settings):
             if torch.empty(0, device=value).is_meta:
                 raise RuntimeError("it holds no numbers")
         except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"{value!r} is no device of this machine, use cpu, or cuda where there is one: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{value!r} is not a device of this machine, use cpu, or cuda where there is one: {str(error).splitlines()[0]}") from error
         return value
 
     @model_validator(mode="after")

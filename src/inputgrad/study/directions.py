@@ -87,5 +87,5 @@ def class_means(data: Data | None) -> Tensor:
 def _index(label: int, data: Data | None) -> int:
     count = len(data.classes) if data is not None else 0
     if not 0 <= label < count:
-        raise StudyError(f"direction: label={label} names no class; {data.name if data else 'the data'} has the classes 0 to {count - 1}")
+        raise StudyError(f"direction: label={label} is not a class; {data.name if data else 'the data'} has the classes 0 to {count - 1}")
     return label

@@ -25,7 +25,7 @@ def parse(text: str, base_names: Collection[str], term_names: Collection[str]) -
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{text!r} is no sum of a base loss and weighted terms: {getattr(error, 'msg', error)}; for example {EXAMPLE}") from error
+        raise ValueError(f"{text!r} is not a sum of a base loss and weighted terms: {getattr(error, 'msg', error)}; for example {EXAMPLE}") from error
     loss: dict[str, Any] = {"base": None, "terms": []}
     for position, (sign, summand) in enumerate(_summands(tree, 1.0)):
         weight, thing = _factors(summand)

@@ -98,7 +98,7 @@ def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray
         raise DataError(f"{path}: cannot be read as an NPZ archive of plain arrays (numpy.savez): {why(error)}") from error
     for key, array in zip((inputs, target), found, strict=True):
         if not isinstance(array, np.ndarray):
-            raise DataError(f"{path}: {key!r} is no array of numpy's; write the archive with numpy.savez")
+            raise DataError(f"{path}: {key!r} is not a numpy array; write the archive with numpy.savez")
     return found
 
 

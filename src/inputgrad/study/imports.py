@@ -35,7 +35,7 @@ def check_form(reference: str) -> tuple[str, str]:
     """Module and name of ``"package.module:name"`` (``name`` may be dotted). Imports nothing. Raises `ValueError`."""
     module, colon, name = reference.partition(":")
     if not colon or not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
-        raise ValueError(f"{reference!r} is no reference to an object: expected 'package.module:name'")
+        raise ValueError(f"{reference!r} is not a reference to an object: expected 'package.module:name'")
     return module, name
 
 

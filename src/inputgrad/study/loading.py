@@ -52,7 +52,7 @@ def saliency(run: str | Path, out: Path | None, samples: int, *, code: bool = Tr
 
     assembly = load_run(run, code=code)
     if len(assembly.data.input_shape) != 3:
-        raise StudyError(f"{run}: its inputs are no images but {list(assembly.data.input_shape)}; saliency draws images [C, H, W]")
+        raise StudyError(f"{run}: its inputs are not images but {list(assembly.data.input_shape)}; saliency draws images [C, H, W]")
     images, labels = assembly.data.test_inputs[:samples].to(assembly.device), assembly.data.test_labels[:samples].to(assembly.device)
     figure = drawn(assembly.model.eval(), images, labels, of="label" if assembly.data.task == "classification" else "output")
     path = Path(run)

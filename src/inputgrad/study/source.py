@@ -85,7 +85,7 @@ def assignment(text: str) -> Override:
     if not equals or not key.strip() or not all(key.strip().split(".")):
         raise ConfigError([Problem(f"--set {text}", "", "expected KEY=VALUE with dotted keys, for example --set optimizer.lr=0.01")])
     if not key.isprintable() or key.count(".") >= yaml_text.DEEPEST:
-        raise ConfigError([Problem(f"--set {key[:80]!r}", "", "this is no key of a config; for example --set optimizer.lr=0.01")])
+        raise ConfigError([Problem(f"--set {key[:80]!r}", "", "unknown config key; for example --set optimizer.lr=0.01")])
     first, *below = key.strip().split(".")
     keys: Keys = (first, *(int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part for part in below))
     return Override(keys, yaml_text.parsed(value, f"--set {key.strip()}")[0], f"--set {key.strip()}")

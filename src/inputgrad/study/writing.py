@@ -85,7 +85,7 @@ def check_folder(path: Path) -> None:
             if not place.exists():
                 continue
             if not place.is_dir():
-                raise StudyError(f"--out {path}: {place} is a file and no folder; choose another --out")
+                raise StudyError(f"--out {path}: {place} is a file, not a folder; choose another --out")
             return
         except OSError as error:
             raise StudyError(f"--out {path}: {why(error)}; choose another --out") from error

@@ -97,7 +97,7 @@ def _lines(node: Node, keys: Keys, name: str) -> Iterator[tuple[Keys, int]]:
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if not isinstance(key, ScalarNode) or key.tag not in ((_WORD, _MERGE, _WHOLE) if keys else (_WORD, _MERGE)):
-                found = f"the key {key.value!r} is no word: write it in quotes" if isinstance(key, ScalarNode) else "a list or a mapping stands as a key"
+                found = f"the key {key.value!r} is not a word: write it in quotes" if isinstance(key, ScalarNode) else "a list or a mapping stands as a key"
                 raise _wrong(f"{name}:{key.start_mark.line + 1}", f"{found}; keys are words, such as `epochs: 30`")
             yield (*keys, key.value), key.start_mark.line
             yield from _lines(value, (*keys, key.value), name)

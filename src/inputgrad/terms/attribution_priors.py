@@ -88,7 +88,7 @@ class AttributionMatch(OfAttributions):
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation(OfAttributions):
-    """The total variation of the attributions over an image: neighbouring pixels should matter alike.
+    """The total variation of the attributions over an image: neighbouring pixels should have similar attributions.
 
         R_n = Σ_ij |φ_{i+1,j} − φ_ij| + |φ_{i,j+1} − φ_ij|                    ("isotropic": Σ_ij √((φ_{i+1,j} − φ_ij)² + (φ_{i,j+1} − φ_ij)²))
 
@@ -100,7 +100,7 @@ class TotalVariation(OfAttributions):
 
     The paper sums over the samples; here it is the mean, so a weight published for a sum is multiplied by the batch size.
 
-    When not: where neighbours in the tensor are no neighbours in the world (tables: `GraphPrior`).
+    When not: where neighbours in the tensor are not neighbours in reality (tables: `GraphPrior`).
 
     Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
     gradients", Nature Machine Intelligence 3, Ω_pixel.

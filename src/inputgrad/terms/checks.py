@@ -44,7 +44,7 @@ def check_schedule(term: Any, every: Any, fraction: float) -> None:
 def no_loss(term: Any, *_arguments: Any) -> NoReturn:
     """What is said where a weighted term is called as a loss."""
     raise TypeError(
-        f"{term!r} is a term and no loss: add it to a base loss, criterion = nn.MSELoss() + term, or take it alone, "
+        f"{term!r} is a term, not a loss: add it to a base loss, criterion = nn.MSELoss() + term, or take it alone, "
         "criterion = ig.InputGradientLoss(None, term); then call criterion(model, inputs, target)"
     )
 

@@ -26,7 +26,7 @@ def label_probability(output: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class GradientDiscriminator(Term):
-    """Adversarial matching of input gradients: a discriminator should take the model's input gradient for a teacher's.
+    """Adversarial matching of input gradients: a discriminator should not be able to tell the model's from a teacher's.
 
         R_n = log(1 − sigmoid(D(g_n)))        g_n = ∂s_n/∂x_n
 

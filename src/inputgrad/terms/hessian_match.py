@@ -20,7 +20,7 @@ from inputgrad.variables import Key, keys_of
 
 @dataclass(frozen=True, eq=False)
 class HessianMatch(Term):
-    """Matching of second derivatives: the distance between the Hessian of the score in the input and labels for it.
+    """Matching of second derivatives: the distance between the Hessian of the score with respect to the input and its labels.
 
         R_n = Σ_ij |scale_ij · (H_nij − H*_nij)|²          H_n = ∂²s_n/∂x_n∂x_n
 

@@ -111,7 +111,7 @@ class SpectralNorm(Term):
     power: 1 for σ, 2 for its square. bound: what is allowed.
     of: the K scores s, by default each output of the model; ``heads.Inner("encoder")`` for a hidden layer. wrt, at: with respect to what, and where.
     At J = 0 the subgradient 0 is used; where two singular values are equal, that of one of them. Where the model couples the samples (batch normalisation
-    in training mode), the outputs of others have a part in Jᵀu, and the value is no singular value.
+    in training mode), the outputs of others have a part in Jᵀu, and the value is not a singular value.
 
     When not: for one output σ is the norm of the gradient, which `GradientNorm` gives; for a bound on every input, bound the layers instead
     (``torch.nn.utils.parametrizations.spectral_norm``): this term sees the training samples.

@@ -54,14 +54,14 @@ class JacobianMatch(Term):
 
     def __post_init__(self) -> None:
         if not isinstance(self.wanted, nn.Module):
-            check_tensor_ref("JacobianMatch: wanted, if it is no teacher,", self.wanted)
+            check_tensor_ref("JacobianMatch: wanted, if it is not a teacher,", self.wanted)
         if not isinstance(self.of, (EachOutput, RandomProjection, OneOutput, LabelOutput)) and self.of not in ("label", "largest"):
             raise ValueError(
                 f'JacobianMatch: of must name rows of the Jacobian: "label", "largest", heads.EachOutput(), heads.OneOutput(i) or heads.RandomProjection(n); '
                 f"got {self.of!r}. For another score take GradientMatch with labels for its gradient"
             )
         if self.of == "largest" and not isinstance(self.wanted, nn.Module):
-            raise ValueError('JacobianMatch: of="largest" is the teacher\'s largest output, and wanted is no teacher; take "label", or give a teacher')
+            raise ValueError('JacobianMatch: of="largest" is the teacher\'s largest output, and wanted is not a teacher; take "label", or give a teacher')
         if self.reduction not in ("sum", "mean"):
             raise ValueError(f'JacobianMatch: reduction must be "sum" or "mean" over the features, got {self.reduction!r}')
         if isinstance(self.wrt, (tuple, list)):

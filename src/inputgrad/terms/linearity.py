@@ -60,7 +60,7 @@ class GradientAlignment(PerturbedTerm):
 
 @dataclass(frozen=True)
 class Curvature(PerturbedTerm):
-    """The change of the input gradient of the loss along one direction: small where the loss is little curved.
+    """The change of the input gradient of the loss along one direction: small where the curvature is small.
 
         R_n = ‖∇ℓ(x_n + h z_n) − ∇ℓ(x_n)‖²,        by default z = sign(∇ℓ(x)) / ‖sign(∇ℓ(x))‖₂
 
@@ -91,7 +91,7 @@ class Curvature(PerturbedTerm):
 
 @dataclass(frozen=True)
 class LocalLinearity(PerturbedTerm):
-    """The loss departs little from its linear part near the input, and its slope there is small.
+    """The loss is nearly linear around the input, and its slope there is small.
 
         R_n = λ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| + μ |δᵀ∇ℓ(x)|        with one δ = argmax_δ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| for both
 

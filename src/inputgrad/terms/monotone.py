@@ -34,7 +34,7 @@ class Monotone(Term):
     reduction: "sum" over the features, one number per sample; or "max": the worst of all features and samples, a statistic of the batch, which does not split
     into micro-batches. at: where; the samples themselves by default, `inputgrad.places.Uniform` for points of a whole box.
 
-    When not: where the sign must be guaranteed: a penalty leaves small violations, and none at the points drawn is no proof; then use a network that is
+    When not: where the sign must be guaranteed: a penalty leaves small violations, and none at the sampled points is not a proof; then use a network that is
     monotone by construction, or a certificate. With power 2 and margin 0 small violations cost next to nothing: take a margin.
 
     Source: Liu, Han, Zhang & Liu 2020, "Certified monotonic neural networks", NeurIPS: power 2, margin 0, sum, at uniform points.

@@ -14,7 +14,7 @@ from inputgrad.variables import Key, keys_of
 
 @dataclass(frozen=True)
 class BetweenTwoPoints(Term):
-    """The squared departure of the loss from a straight line between two random points around the sample.
+    """The squared deviation of the loss from linearity between two random points around the sample.
 
         R_n = [ ℓ(x_c) − (1 − α) ℓ(x_a) − α ℓ(x_b) ]²,   x_c = (1 − α) x_a + α x_b,   x_a, x_b ~ x_n + U(−ε, ε)^D,   one α ~ U(0, 1) per sample
 

@@ -150,7 +150,7 @@ class SlicedEnergyMatching(Term):
     def __post_init__(self) -> None:
         _check_slices("SlicedEnergyMatching", self.n, self.directions, self.form)
         if isinstance(self.of, str) and self.of == "loss":
-            raise ValueError('SlicedEnergyMatching: of="loss" is no energy; name the output that is one, or give a callable (output, target) -> [N]')
+            raise ValueError('SlicedEnergyMatching: of="loss" is not an energy; name the output that is one, or give a callable (output, target) -> [N]')
         resolve(self.of)
 
     def variables(self) -> tuple[Key, ...]:

@@ -14,7 +14,7 @@ from inputgrad.terms.of_term import OfTerm
 
 @dataclass(frozen=True, eq=False)
 class SelfAdaptive(OfTerm):
-    """Another term with a weight of each sample's own, by which the loss is maximised while the network minimises it.
+    """Another term with one weight per sample. The weights maximise the loss while the network minimises it.
 
         R_n = λ_n² · R′_n
 

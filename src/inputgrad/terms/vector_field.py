@@ -40,7 +40,7 @@ class KineticEnergy(Term):
 
     f: the model, which gives dz/dt at z, the input. No input gradient is taken: a companion of the penalties on ∂f/∂z.
 
-    When not: for models whose output is no velocity.
+    When not: for models whose output is not a velocity.
 
     Source: Finlay, Jacobsen, Nurbekyan & Oberman 2020, "How to train your neural ODE: the world of Jacobian and kinetic regularization", ICML.
 

@@ -46,7 +46,7 @@ class Root:
     derivative: bool = False
     """Whether it comes from an input gradient itself."""
     values: tuple[int, ...] = ()
-    """The shape of what was summed or averaged into it; its own where it is no sum."""
+    """The shape of what was summed or averaged into it; its own where it is not a sum."""
     values_by: str = ""
     """The name of the node in the graph that made those values."""
 

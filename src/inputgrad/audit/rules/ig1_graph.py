@@ -106,9 +106,9 @@ def _zero(call: GradientCall, live: LiveTerm) -> Finding:
         "IG103",
         "error",
         live.gradient.site,
-        f"the loss of {call.site.shown} depends on this input gradient, but its derivative in every parameter is zero: {why}.",
+        f"the loss of {call.site.shown} depends on this input gradient, but its derivative with respect to every parameter is zero: {why}.",
         f"‖∂term/∂θ‖ = 0, while ‖∂loss/∂g‖ = {live.pull:.3g}",
-        "use a smooth activation (SiLU, softplus, tanh) where the term needs a second derivative in the input"
+        "use a smooth activation (SiLU, softplus, tanh) if the term needs a second derivative with respect to the input"
         if second
         else "differentiate an output that is not linear in the input, of the network that is trained",
         (call.site,),

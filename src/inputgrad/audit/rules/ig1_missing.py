@@ -134,7 +134,7 @@ def _nothing_there(facts: Facts, event: Event, severity: Severity) -> Finding:
         + (
             "no backward pass has reached this tensor; the output came from another one."
             if leaf
-            else "this tensor is no leaf (a clone, or the result of an operation)."
+            else "this tensor is not a leaf (a clone, or the result of an operation)."
         ),
         _BOTH,
         f"give the model {name or 'the very tensor that you differentiate by'} itself, or ask autograd.grad for its gradient"

@@ -34,7 +34,11 @@ def _foreign(step: OptimizerStep, call: GradientCall, later: list[GradientCall])
         call.site,
         f"this backward, whose input gradient is read, also fills the parameters' .grad; the step at {step.site.shown} goes along it as well as along "
         f"{later[-1].site.shown}."
-        + (" Both come from the same forward pass, so a part of the loss counts twice, or something that is no loss at all." if same else " It can be meant."),
+        + (
+            " Both come from the same forward pass, so a part of the loss counts twice, or something that is not a loss at all."
+            if same
+            else " It can be meant."
+        ),
         f"norm of its share in the update {step.shares[call]:.3g}, of the rest {rest:.3g}" + (f" ({step.shares[call] / rest:.0%})" if rest else ""),
         _instead(call, step),
         (step.site, later[-1].site),
