@@ -93,8 +93,8 @@ def test_weak_attacks_are_found_by_what_they_leave() -> None:
     runs = digits_runs()
     assert attacks_by_strength(runs) == [WEAK, STRONG]
     assert attacks_by_strength([replace(run, attacks=run.attacks[::-1]) for run in runs]) == [WEAK, STRONG]
-    assert any("walk at most 67% of ε" in sentence for sentence in sentences(runs))
-    assert any("“gradient norm” an accuracy of 0.649, the stronger one 0.242" in sentence for sentence in sentences(runs))
+    assert any("cover at most 67% of ε" in sentence for sentence in sentences(runs))
+    assert any("“gradient norm” has an accuracy of 0.649 under it, and 0.242 under the stronger one" in sentence for sentence in sentences(runs))
 
 
 def test_epsilons_that_all_share() -> None:

@@ -84,8 +84,8 @@ def _flattering(records: Sequence[RunRecord]) -> list[str]:
         return []
     _, record, weak, strong = max(gaps, key=lambda gap: gap[0])
     return [
-        f"The weaker attack flatters: at ε = {epsilons[-1]:g} it leaves {_quoted(record)} an accuracy of {decimals(weak)}, "
-        f"the stronger one {decimals(strong)}. Judge robustness by the stronger."
+        f"The weaker attack overestimates robustness: at ε = {epsilons[-1]:g}, {_quoted(record)} has an accuracy of {decimals(weak)} under it, "
+        f"and {decimals(strong)} under the stronger one. Judge robustness by the stronger one."
     ]
 
 
@@ -94,7 +94,7 @@ def _short_walk(records: Sequence[RunRecord]) -> list[str]:
     for name in dict.fromkeys(curve.name for record in records for curve in record.attacks):
         steps = re.search(r"LinfPGD\(.*?steps=(\d+)", name)
         if steps and "stepsize" not in name and 0 < int(steps[1]) < 30:
-            return [f"{name} takes foolbox's default step, 1/30 of ε: its {int(steps[1])} steps walk at most {int(steps[1]) / 30:.0%} of ε."]
+            return [f"{name} takes foolbox's default step, 1/30 of ε: its {int(steps[1])} steps cover at most {int(steps[1]) / 30:.0%} of ε."]
     return []
 
 
