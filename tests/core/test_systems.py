@@ -75,7 +75,7 @@ def test_a_column_of_values_counts_as_one_value_per_point():
             {"value": WANTED[:, 0]},
             r"^condition: value has shape \[5\]; expected a number or \[5, 3\].*; for some of the outputs give a dict, such as value=\{0: 0.0\}",
         ),
-        ({"value": {"w": 0.0}, "outputs": "uvp"}, r"^'w' names no output of this field; Known: 'p', 'u', 'v'"),
+        ({"value": {"w": 0.0}, "outputs": "uvp"}, r"^'w' is not an output of this field; Known: 'p', 'u', 'v'"),
         ({"value": {"u": WANTED}, "outputs": "uvp"}, r"^condition: the value of output 'u' has shape \[5, 3\]; expected a number or one per point, \[5\]"),
         ({"value": 0.0, "outputs": "uv"}, r"^outputs must name each of the model's 3 output"),
         ({"value": {}}, r"^condition: value is an empty dict"),
