@@ -57,7 +57,7 @@ def test_labels_are_a_part_of_the_target(way, name):
 def test_labels_that_are_not_found_are_told_how_to_be_named(term):
     with pytest.raises(ValueError, match=r"of=ig\.heads\.LabelOutput\('y'\), or the base loss ig\.OnTarget\('y', base\)"):
         ig.InputGradientLoss(None, term)(MODEL, X, {"y": Y})
-    with pytest.raises(ValueError, match=r"^LabelOutput: key='z' names no part of the target; .*Known: 'y'"):
+    with pytest.raises(ValueError, match=r"^LabelOutput: key='z' is not a part of the target; .*Known: 'y'"):
         ig.InputGradientLoss(None, ig.GradientNorm(of=LabelOutput("z")))(MODEL, X, {"y": Y})
     with pytest.raises(ValueError, match=r"the place needs their labels: ig\.Given\(samples, target=labels\)"):
         ig.InputGradientLoss(None, ig.Convex({0: 1}, of="label", at=ig.Given(ELSEWHERE)))(MODEL, X, Y)

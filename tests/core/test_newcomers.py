@@ -160,7 +160,7 @@ def test_masks_of_padded_atoms_in_every_form():
 
 def test_an_index_that_is_an_input_is_told_how_to_be_taken():
     criterion = ig.recipes.energy_and_forces(wrt="positions", index="batch")
-    with pytest.raises(ValueError, match=r"index='batch' names no part of the target; .* index=lambda batch: batch\.inputs\['batch'\]"):
+    with pytest.raises(ValueError, match=r"index='batch' is not a part of the target; .* index=lambda batch: batch\.inputs\['batch'\]"):
         criterion(Atoms(), {"positions": X, "batch": INDEX}, {name: LABELS[name] for name in ("energy", "forces")})
 
 
