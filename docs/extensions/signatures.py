@@ -74,6 +74,8 @@ def with_types(_app: Sphinx, what: str, _name: str, obj: Any, _options: Any, sig
     written = spelled(obj)
     known = inspect.signature(obj)
     kept = [parameter for parameter in known.parameters.values() if not (what == "method" and parameter.name in ("self", "cls"))]
+    if what == "class":  # what a metaclass takes is no setting
+        kept = [parameter for parameter in kept if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in written]
     typed = [parameter.replace(annotation=written[parameter.name]) if parameter.name in written else parameter for parameter in kept]
     returns = "" if what == "class" else written.get("return", "")
     return stringify_signature(known.replace(parameters=typed, return_annotation=inspect.Signature.empty), unqualified_typehints=True), returns
