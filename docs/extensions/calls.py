@@ -154,6 +154,10 @@ CALLS: dict[str, tuple[str, str]] = {
         MSE + "neural_ode_regularization()",
     ),
     "graph_attribution_prior": ("values", MSE + "graph_attribution_prior(100.0, edges=torch.tensor([[0, 1], [1, 2]]))"),
+    "hint_ranking": (
+        DATA["classes"] + 'target = {"label": target, "importance": torch.rand(16, 8)}\n',
+        'ig.OnTarget("label", nn.CrossEntropyLoss()) + ig.recipes.hint_ranking(0.1, importance="importance")',
+    ),
     "hint": (MAPS + LABEL, 'ig.OnTarget("label", nn.CrossEntropyLoss()) + ig.recipes.hint(importance="map", layer="0", of=label_output)'),
     "ig_norm": ("classes", CE + "ig_norm(epsilon=0.1, bounds=(0, 1), steps=5, attack_steps=3, points=2)"),
     "model_guidance": (

@@ -65,6 +65,30 @@ def hint(model: Any, x: Tensor, y: dict[str, Tensor]) -> Tensor:
     return (gap.nan_to_num() ** 2).sum((1, 2)).mean()
 
 
+def ranked(sensitivities: Tensor, importance: Tensor) -> Tensor:
+    """Selvaraju et al. 2019, pair by pair, as in the code of Shrestha et al. 2020 but for ties and the division by R."""
+    total = sensitivities.new_zeros(())
+    for row, wanted in zip(sensitivities, importance, strict=True):
+        for i in range(len(row)):
+            for j in range(len(row)):
+                if wanted[i] > wanted[j] and row[i] < row[j]:
+                    total = total + (row[j] - row[i]).abs()
+    return total / len(sensitivities)
+
+
+def importances(x: Tensor) -> dict[str, Tensor]:
+    found = torch.arange(x[:, :, 0].numel() if x.dim() > 2 else x.numel()).reshape(len(x), -1) * 5 % 7
+    found = found.to(x.dtype)
+    found[0, 0] = torch.nan
+    return {"label": torch.arange(len(x)) % zoo.OUTPUTS, "importance": found}
+
+
+def hint_ranking(model: Any, x: Tensor, y: dict[str, Tensor]) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(true_class(model(x), y).sum(), x, create_graph=True)
+    return 0.5 * ranked(g.flatten(2).sum(2) if g.dim() > 2 else g, y["importance"])
+
+
 def energy(model: Any, x: Tensor, y: Tensor) -> Tensor:
     """Rao et al.'s code, sample by sample, of input × gradient with its channels added up."""
     x = x.clone().requires_grad_()
@@ -104,6 +128,13 @@ ENTRIES = (
     ),
     Entry("rrr_grad_cam", lambda: explanations.rrr_grad_cam(2.0, mask="mask", layer="2", of=true_class), rrr_grad_cam, target=labelled, models=("cam",)),
     Entry("hint", lambda: explanations.hint(importance="wanted", layer="2", of=true_class), hint, target=labelled, models=("cam",)),
+    Entry(
+        "hint_ranking",
+        lambda: explanations.hint_ranking(0.5, importance="importance", of=true_class),
+        hint_ranking,
+        target=importances,
+        models=("smooth", "attention"),
+    ),
     Entry(
         "model_guidance",
         lambda: explanations.model_guidance(attribution=InputTimesGradient(of="label"), region=BOX),

@@ -35,6 +35,7 @@ from inputgrad.recipes.dynamics import lagrangian_network as lagrangian_network
 from inputgrad.recipes.dynamics import neural_ode_regularization as neural_ode_regularization
 from inputgrad.recipes.explanations import graph_attribution_prior as graph_attribution_prior
 from inputgrad.recipes.explanations import hint as hint
+from inputgrad.recipes.explanations import hint_ranking as hint_ranking
 from inputgrad.recipes.explanations import ig_norm as ig_norm
 from inputgrad.recipes.explanations import model_guidance as model_guidance
 from inputgrad.recipes.explanations import pixel_attribution_prior as pixel_attribution_prior

@@ -3,12 +3,13 @@
 from torch import Tensor
 
 from inputgrad.attributions.grad_cam import GradCAM
-from inputgrad.attributions.methods import Attribution, ExpectedGradients
+from inputgrad.attributions.methods import Attribution, ExpectedGradients, InputGradient
 from inputgrad.heads import Of
 from inputgrad.perturbations.base import Bounds
 from inputgrad.perturbations.saliency_mask import SaliencyMask, SortedBy
 from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation
+from inputgrad.terms.attribution_ranking import AttributionRanking
 from inputgrad.terms.attribution_robustness import AttributionRobustness, MostAttributed
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.consistency import Consistency
@@ -69,7 +70,7 @@ def hint(weight: Weight = 1.0, *, importance: TensorRef, layer: str, of: Of = "l
         weight · mean_n Σ_ij (φ_nij − H_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
 
     importance: H, 1 where people look and 0 elsewhere, of the shapes of `rrr_grad_cam`'s mask; NaN where nothing is known. The other settings: as there. The
-    published method ranks pairs of regions in place of the squares; the form here is that of the code of the typology named below.
+    published method ranks pairs of regions in place of the squares (`hint_ranking`); the form here is that of the code of the typology named below.
 
     When not: where only what is irrelevant is known: `rrr_grad_cam`.
 
@@ -80,6 +81,26 @@ def hint(weight: Weight = 1.0, *, importance: TensorRef, layer: str, of: Of = "l
     >>> criterion = ig.OnTarget("label", "cross_entropy") + hint(importance="importance", layer="features.last")
     """
     return weight * AttributionMatch(GradCAM(layer, of, rectify=False, scaled=True), importance)
+
+
+def hint_ranking(weight: Weight = 1.0, *, importance: TensorRef, of: Of = "label", wrt: Key = 0) -> Weighted:
+    """HINT: regions that people find more important should have the larger gradient; every pair in the wrong order costs its difference.
+
+        weight · mean_n Σ_{(i, j): H_ni > H_nj} max(0, a_nj − a_ni),   a_ni = Σ_d ∂s_n/∂x_nid
+
+    x: features of R regions (object proposals, tokens, feature maps) ``[N, R, ...]``, the input ``wrt`` or an inner module's output ``"module:name"``. H:
+    ``importance``, ``[N, R]``; NaN where nothing is known. s: the score of the true answer. weight: to be tuned; 1 is not a published value. The code of
+    Shrestha, Kafle & Kanan (2020, "A negative case analysis of visual grounding methods for VQA", ACL) also counts pairs of equal importance, and divides by
+    R; the authors' own code is not public. `hint` is the squared form of later code.
+
+    When not: where only what is irrelevant is known (`right_for_the_right_reasons`).
+
+    Source: Selvaraju et al. 2019, "Taking a HINT: leveraging explanations to make vision and language models more grounded", ICCV.
+
+    >>> import inputgrad as ig
+    >>> criterion = ig.OnTarget("label", "cross_entropy") + hint_ranking(0.1, importance="importance")
+    """
+    return weight * AttributionRanking(InputGradient(of, wrt), importance)
 
 
 def model_guidance(weight: Weight = 0.01, *, attribution: Attribution, region: TensorRef) -> Weighted:

@@ -7,6 +7,7 @@ from inputgrad.terms.attribution_priors import AttributionMatch as AttributionMa
 from inputgrad.terms.attribution_priors import GiniSparsity as GiniSparsity
 from inputgrad.terms.attribution_priors import GraphPrior as GraphPrior
 from inputgrad.terms.attribution_priors import TotalVariation as TotalVariation
+from inputgrad.terms.attribution_ranking import AttributionRanking as AttributionRanking
 from inputgrad.terms.attribution_robustness import AttributionRobustness as AttributionRobustness
 from inputgrad.terms.base import Term as Term
 from inputgrad.terms.base import TermSum as TermSum
