@@ -15,6 +15,14 @@ OUT = [
         ("cannot be made", "/proc/1/nothing", ("choose another --out",)),
         ("a device", os.devnull, ("is a file, not a folder",)),
     ]
+] + [
+    Mistake(
+        "folder",
+        "a folder as report",
+        ("train", "a.yaml", "--out", "out"),
+        ("report.html is a folder", "choose another --out"),
+        lambda folder: (files(a__yaml=GOOD)(folder), (folder / "out" / "report.html").mkdir(parents=True)),
+    ),
 ]
 LINE = [
     Mistake("command line", "no config", ("train",), ("give a CONFIG.yaml, or the short form",)),
@@ -24,6 +32,7 @@ LINE = [
     Mistake("command line", "a name of 300 letters", ("train", "x" * 300 + ".yaml"), ("File name too long",)),
     Mistake("command line", "an unknown data set", ("train", "--data", "digts", "--loss", "mse"), ("did you mean 'digits'?",)),
     Mistake("command line", "an unknown model", ("train", "--data", "digits", "--model", "cnnn", "--loss", "mse"), ("did you mean 'cnn'?",)),
+    Mistake("command line", "a pipe as a config", ("train", "a.yaml"), ("a pipe or a device",), lambda folder: os.mkfifo(folder / "a.yaml")),
     Mistake("command line", "epochs in words", ("train", "--data", "digits", "--epochs", "ten"), ("--epochs", "valid integer")),
     Mistake("command line", "no loss", ("train", "--data", "digits"), ("either `loss`",)),
     Mistake("command line", "seed below 0", ("train", "--data", "digits", "--loss", "mse", "--seed", "-1"), ("--seed: seed: got -1",)),
@@ -151,6 +160,15 @@ VALUES = [
         ("optimizer: {adam: {betas: [0.9]}}", "optimizer.adam.betas"),
         ("optimizer: {sgd: {nesterov: true}}", "Nesterov"),
         ("optimizer: {sgd: {momentum: 1}}", "less than 1"),
+        ("optimizer: {sgd: {lr: 1.0e+300}}", "less than or equal to"),
+        ("optimizer: {adam: {weight_decay: 1.0e+300}}", "less than or equal to"),
+        ("epochs: true", "got true, expected a number"),
+        ("model: {mlp: {hidden: [true]}}", "got true, expected a number"),
+        ("measures: {epsilons: [false]}", "got false, expected a number"),
+        ("loss: cross_entropy + gradient_norm(power=true)", "got true, expected a number"),
+        ("loss: cross_entropy + gradient_norm(power=2, power=2)", "power stands twice"),
+        ("name: report.html", "is the report beside it"),
+        ("name: Report.HTML", "is the report beside it"),
         ("epochs: 0", "greater than or equal to 1"),
         ("epochs: 1.5", "valid integer"),
         ("epochs: 10000000000000000000000000", "epochs"),

@@ -1,5 +1,6 @@
 """Mistakes in code that a config names, and in data files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,21 @@ FILES = [
     data_file("a picture", CSV, "t.csv", t__csv=b"\x89PNG\r\n\x1a\n" + bytes(range(256))),
     data_file("words for a regression", CSV.replace("classification", "regression"), "found 'x'", t__csv="a,kind\n1,x\n2,y\n"),
     data_file("pictures' model for a table", CSV + "\nmodel: cnn", "a.yaml", t__csv=TABLE),
+    data_file("a pipe as a table", CSV, "a pipe or a device", make=lambda folder: os.mkfifo(folder / "t.csv")),
+    data_file("a device as a table", "{csv: {path: /dev/zero, target: kind, task: classification}}", "a pipe or a device"),
+    data_file("a number with an underscore", CSV, "line 5, column 'b': found '1_0'", t__csv=TABLE.replace("\n3,9,", "\n3,1_0,")),
+    data_file("one class written in two ways", CSV, "line 3, column 'kind': found '1.0'", t__csv="a,kind\n1,1\n2,1.0\n3,1\n4,1.0\n"),
+    data_file("a class that is missing", CSV, "line 3, column 'kind': found an empty cell", t__csv="a,kind\n1,x\n2,\n3,x\n4,\n"),
+    data_file("a quote that does not close", CSV, "a quote that opens in line 5", t__csv=TABLE.replace("\n3,9", '\n"3,9')),
+    data_file("UTF-16 without a mark", CSV, "holds NUL bytes", t__csv=TABLE.encode("utf-16-le")),
+    data_file("nothing but NUL", CSV, "holds NUL bytes", t__csv=bytes(1000)),
+    data_file("no header", CSV, "the first line holds numbers alone", t__csv=TABLE.split("\n", 1)[1]),
+    data_file("a pipe as an archive", NPZ, "a pipe or a device", make=lambda folder: os.mkfifo(folder / "d.npz")),
+    data_file("spans of time", NPZ, "timedelta64[s], expected numbers", make=npz(x=np.zeros((8, 2), "m8[s]"), y=YES_NO)),
+    data_file(
+        "spans of time as wanted values", NPZ.replace("classification", "regression"), "finite numbers", make=npz(x=np.zeros((8, 2)), y=np.zeros(8, "m8[s]"))
+    ),
+    data_file("numbers of 128 bits above 1e308", NPZ, "NaN or infinite", make=npz(x=np.full((8, 2), np.longdouble("1e4000")), y=YES_NO)),
     data_file("no such archive", NPZ, "d.npz: there is no such file"),
     data_file("a text", NPZ, "cannot be read as an NPZ archive", d__npz="a,b\n"),
     data_file("an empty file", NPZ, "cannot be read as an NPZ archive", d__npz=""),

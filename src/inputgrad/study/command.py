@@ -19,7 +19,7 @@ from inputgrad.report.visible import visible
 from inputgrad.study import checkpoint, distributed, measures, reading, writing
 from inputgrad.study.assembly import Assembly, assemble, try_out
 from inputgrad.study.checking import checked, load_code
-from inputgrad.study.config import Config
+from inputgrad.study.config import REPORT, Config
 from inputgrad.study.data import Data
 from inputgrad.study.problems import StudyError
 from inputgrad.study.progress import display
@@ -28,7 +28,6 @@ from inputgrad.study.source import Override
 from inputgrad.study.training import Training, score
 from inputgrad.study.wording import loss_line
 
-REPORT = "report.html"
 THREADS = torch.get_num_threads()
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
@@ -48,6 +47,7 @@ def train(paths: Sequence[Path], overrides: Sequence[Override], out: Path, *, ov
 def _train_all(paths: Sequence[Path], overrides: Sequence[Override], out: Path, console: Console, *, overwrite: bool, code: bool) -> int:
     try:
         writing.check_folder(out)
+        writing.check_file(out / REPORT)
         pairs = checked(paths, overrides, code=code)
         load_code(pairs)
         found = [config for _, config in pairs]

@@ -24,6 +24,10 @@ EPSILONS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2)
 LONGEST_NAME = 200
 NOT_ON_WINDOWS = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³")}
 """Devices on Windows, with any ending."""
+REPORT = "report.html"
+"""What the command writes beside the runs' directories."""
+LARGEST_FACTOR = 1e30
+"""Of learning rates and the like: float32 ends at 3e38."""
 LARGEST = 2**31 - 1
 """Of whole numbers that count something."""
 SHIPPED = {"digits": digits, "breast_cancer": breast_cancer, "diabetes": diabetes}
@@ -109,24 +113,24 @@ class OptimizerSettings(Settings):
 class Adam(OptimizerSettings):
     kind: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
 
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0, ge=0)
+    lr: float = Field(default=1e-3, gt=0, le=LARGEST_FACTOR)
+    weight_decay: float = Field(default=0, ge=0, le=LARGEST_FACTOR)
     betas: tuple[float, float] = (0.9, 0.999)
 
 
 class AdamW(Adam):
     kind: ClassVar[type[torch.optim.Optimizer]] = torch.optim.AdamW
 
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0, le=LARGEST_FACTOR)
 
 
 class Sgd(OptimizerSettings):
     kind: ClassVar[type[torch.optim.Optimizer]] = torch.optim.SGD
 
-    lr: float = Field(default=0.1, gt=0)
+    lr: float = Field(default=0.1, gt=0, le=LARGEST_FACTOR)
     momentum: float = Field(default=0, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0, ge=0, le=LARGEST_FACTOR)
 
 
 class Measures(Settings):
@@ -185,6 +189,8 @@ class Config(Settings):
             raise ValueError(f"a run's name is its directory's name: letters, digits, and . _ - + inside, not at the end; got {shown(value)}")
         if len(value.encode()) > LONGEST_NAME:
             raise ValueError(f"a run's name is its directory's name, of at most {LONGEST_NAME} bytes; got {len(value.encode())}")
+        if value.casefold() == REPORT:
+            raise ValueError(f"a run's name is its directory's name, and {REPORT} is the report beside it: choose another")
         if value.split(".")[0].strip().upper() in NOT_ON_WINDOWS:
             raise ValueError(f"a run's name is its directory's name, and Windows has no files of the name {value!r}: choose another")
         return value

@@ -63,6 +63,9 @@ def _thing(node: ast.expr) -> tuple[str, dict[str, Any]]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args or any(keyword.arg is None for keyword in node.keywords):
             raise ValueError(f"{ast.unparse(node)!r}: settings are given by name, {node.func.id}(setting=value)")
+        names = [keyword.arg for keyword in node.keywords]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{ast.unparse(node)!r}: {', '.join(sorted(map(str, twice)))} stands twice; give it once")
         return node.func.id, {keyword.arg: _value(keyword.value) for keyword in node.keywords if keyword.arg}
     raise ValueError(f"{ast.unparse(node)!r}: expected a name, or name(setting=value); for example {EXAMPLE}")
 

@@ -4,6 +4,7 @@ Knows files and numpy; splitting and scaling are `inputgrad.study.data`'s.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from inputgrad.study.problems import DataError
 from inputgrad.study.writing import why
 
 BYTE = 255
+_REAL = "iuf"
+"""numpy's kinds of real numbers; a span of time counts as one of them elsewhere."""
 MOST_CLASSES = 20
 """Different whole numbers that are taken for classes where the config does not say."""
 
@@ -30,8 +33,24 @@ def read_csv(path: str, target: str, task: Task | None, held_out: float, split_s
     if task == "regression":
         labels = np.array([tables.number(path, line, target, cell) for line, cell in zip(table.lines, table.target, strict=True)])
         return split(Path(path).name, task, table.inputs, labels, held_out, split_seed, (), columns=table.names)
-    numbers, classes = _classes(path, target, np.array([cell.strip() for cell in table.target]))
+    cells = [cell.strip() for cell in table.target]
+    _check_classes(path, target, cells, table.lines)
+    numbers, classes = _classes(path, target, np.array(cells))
     return split(Path(path).name, task, table.inputs, numbers, held_out, split_seed, classes, columns=table.names)
+
+
+def _check_classes(path: str, target: str, cells: Sequence[str], lines: np.ndarray) -> None:
+    """Raise `DataError` where a cell is empty, and where one number is written in two ways, which would be two classes."""
+    first: dict[str, int] = {}
+    for line, cell in zip(lines, cells, strict=True):
+        first.setdefault(cell, line)
+    written: dict[float, str] = {}
+    for cell, line in first.items():
+        if not cell:
+            raise DataError(f"{path} line {line}, column {target!r}: found an empty cell, expected a class: fill or drop what is missing")
+        value = _as_number(cell)
+        if value is not None and (other := written.setdefault(value, cell)) != cell:
+            raise DataError(f"{path} line {line}, column {target!r}: found {cell!r}, and {other!r} above, the same number as another class: write them alike")
 
 
 def read_npz(path: str, inputs: str, target: str, task: Task | None, held_out: float, split_seed: int) -> Data:
@@ -40,7 +59,7 @@ def read_npz(path: str, inputs: str, target: str, task: Task | None, held_out: f
     Bytes are divided by 255; tables ``[N, D]`` are standardised; everything else is taken as it is.
     """
     x, y = _arrays(path, inputs, target)
-    if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
+    if x.dtype.kind not in _REAL:
         raise DataError(f"{path}: inputs under {inputs!r} are {x.dtype}, expected numbers")
     if x.ndim < 2 or y.shape != x.shape[:1]:
         raise DataError(f"{path}: {inputs!r} has shape {list(x.shape)} and {target!r} {list(y.shape)}; expected inputs [N, ...] and one target per sample, [N]")
@@ -53,6 +72,7 @@ def read_npz(path: str, inputs: str, target: str, task: Task | None, held_out: f
     if bad:
         raise DataError(f"{path}: {inputs!r} has {bad} of {x.size} values that are NaN or infinite: clean or fill them")
     x = x[:, None] if x.ndim == 3 else x
+    x = x.astype(float) if x.dtype.itemsize > np.dtype(float).itemsize else x  # torch has no longer numbers
     task = task or _guessed(path, target, y.tolist())
     if task == "regression":
         return split(Path(path).name, task, x, _wanted(path, target, y), held_out, split_seed, (), scale=scale)
@@ -82,6 +102,7 @@ def _as_number(value: Any) -> float | None:
 
 def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:
     try:
+        reading.check_ordinary(path)
         opened = np.load(path, allow_pickle=False)
         if isinstance(opened, np.ndarray):
             raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
@@ -119,6 +140,6 @@ def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tu
 
 
 def _wanted(path: str, target: str, y: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating) or not np.isfinite(y.astype(float)).all():
+    if y.dtype.kind not in _REAL or not np.isfinite(y.astype(float)).all():
         raise DataError(f"{path}: the target {target!r} ({y.dtype}) must hold finite numbers for task regression")
     return y.astype(float)

@@ -34,9 +34,11 @@ def held(folder: Path) -> Iterator[None]:
         writing.sweep(folder, every=True)
         yield
     finally:
-        with suppress(OSError):
-            (folder / SIGNATURE).unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):
+                (folder / SIGNATURE).unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def _taken(folder: Path) -> BaseFileLock:

@@ -32,6 +32,12 @@ def tell(text: str) -> None:
     _listener.get()(text)
 
 
+def check_ordinary(path: str | Path) -> None:
+    """Raise `OSError` for a pipe or a device: it may have no end, and cannot be read twice."""
+    if (found := Path(path)).exists() and not (found.is_file() or found.is_dir()):
+        raise OSError("it is a pipe or a device, expected an ordinary file: write it to one first")
+
+
 def lines(path: str, file: TextIO) -> Iterator[str]:
     """The lines of an open file, and a word on them every few seconds."""
     size, seen, start = Path(path).stat().st_size, 0, time.monotonic()

@@ -7,10 +7,10 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_serializer, model_validator
 
 from inputgrad.errors import nearest
 from inputgrad.study.imports import NotLoadedError, check_form, load, load_callable, nothing_imported
@@ -39,11 +39,26 @@ class NeedsDataError(Exception):
     """Raised while something is made before the data are there: it cannot be checked yet."""
 
 
+def _takes(kind: Any, *parts: Any) -> bool:
+    """Whether one of these types is part of an annotation."""
+    return kind in parts or any(_takes(part, *parts) for part in get_args(kind) if not isinstance(part, (str, int, float)))
+
+
 class Settings(BaseModel):
     """The settings of one thing. `make` gives the thing itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
     made_of: ClassVar[Callable[..., Any] | None] = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True counts as 1 to Python; in a config it stands there by mistake."""
+        told = [item for item in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(item, bool)]
+        kind = cls.model_fields[info.field_name].annotation if told and info.field_name else None
+        if kind is not None and _takes(kind, int, float) and not _takes(kind, bool, Any):
+            raise ValueError(f"got {str(told[0]).lower()}, expected a number")
+        return value
 
     def make(self, data: Any = None) -> Any:
         """The object that these settings describe. data: the data set, for what is made of it; None while a config is only checked.

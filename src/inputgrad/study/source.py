@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inputgrad.study import yaml_text
+from inputgrad.study import reading, yaml_text
 from inputgrad.study.problems import ConfigError, Problem, shown
 from inputgrad.study.yaml_text import Keys
 
@@ -55,6 +55,7 @@ class Source:
 def read(path: Path, overrides: Sequence[Override] = ()) -> Source:
     """The config in a YAML file, with the overrides applied. Raises `ConfigError` where it is missing or no mapping in YAML."""
     try:
+        reading.check_ordinary(path)
         with path.open(encoding="utf-8") as file:
             text = file.read(yaml_text.LONGEST + 1)
     except (OSError, ValueError) as error:
@@ -111,5 +112,5 @@ def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return "this is a directory; give its files, for example *.yaml"
     if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror})"
+        return f"cannot be read ({error.strerror or error})"
     return f"cannot be read as UTF-8 text: {error}"

@@ -34,6 +34,7 @@ class Table:
 def read(path: str, target: str) -> Table:
     """The table in a CSV file with a header line. Raises `DataError` where a feature's cell holds no finite number."""
     try:
+        reading.check_ordinary(path)
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             return _rows(path, target, csv.reader(reading.lines(path, file)))
     except FileNotFoundError as error:
@@ -45,7 +46,7 @@ def read(path: str, target: str) -> Table:
 def number(path: str, line: int, column: str, cell: str) -> float:
     """The finite number in a cell, or a `DataError` with its place."""
     try:
-        value = float(cell)
+        value = np.nan if "_" in cell else float(cell)
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
@@ -66,15 +67,19 @@ def _rows(path: str, target: str, reader: "Iterator[list[str]]") -> Table:
     place = _column(path, target, header)
     names = [*header[:place], *header[place + 1 :]]
     numbers, cells, lines = array("d"), list[str](), array("q")
+    line = 1
     for row in reader:
+        first, line = line + 1, reader.line_num  # type: ignore[attr-defined]  # csv's own reader
         if not row:
             continue
-        line = reader.line_num  # type: ignore[attr-defined]  # csv's own reader
         if len(row) != len(header):
-            raise DataError(f"{path} line {line}: {len(row)} values, expected {len(header)} as in the header: look for a missing or an extra comma")
+            quote = f", or for a quote that opens in line {first} and does not close" if line > first else ""
+            raise DataError(f"{path} line {line}: {len(row)} values, expected {len(header)} as in the header: look for a missing or an extra comma{quote}")
         cells.append(row.pop(place))
         lines.append(line)
         try:
+            if "_" in "".join(row):  # Python reads 1_000 as a number
+                raise ValueError
             numbers.extend(map(float, row))
         except ValueError:
             for name, cell in zip(names, row, strict=True):
@@ -89,6 +94,10 @@ def _rows(path: str, target: str, reader: "Iterator[list[str]]") -> Table:
 
 def _column(path: str, target: str, header: list[str]) -> int:
     """Where the target stands in a header that can be used."""
+    if any("\0" in name for name in header):
+        raise DataError(f"{path}: the first line holds NUL bytes: this is no text, or one in UTF-16; save the table as CSV in UTF-8")
+    if target not in header and len(header) > 1 and all(map(_is_number, header)):
+        raise DataError(f"{path}: the first line holds numbers alone, expected the columns' names, with {target!r} among them: write a header line")
     seen: set[str] = set()
     twice = sorted({name for name in header if name in seen or seen.add(name)})  # type: ignore[func-returns-value]  # add returns None, which is false
     if twice:
@@ -100,6 +109,14 @@ def _column(path: str, target: str, header: list[str]) -> int:
     if len(header) < 2:
         raise DataError(f"{path}: there is no column but the target {target!r}; expected at least one feature")
     return header.index(target)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _all_finite(path: str, names: Sequence[str], found: np.ndarray, lines: Sequence[int]) -> None:

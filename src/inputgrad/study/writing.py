@@ -91,6 +91,12 @@ def check_folder(path: Path) -> None:
             raise StudyError(f"--out {path}: {why(error)}; choose another --out") from error
 
 
+def check_file(path: Path) -> None:
+    """Raise `StudyError` where a folder stands in the place of a file that is to be written."""
+    if path.is_dir():
+        raise StudyError(f"{path} is a folder, and a file is to be written there; move it away, or choose another --out")
+
+
 def sweep(path: Path, *, every: bool = False) -> None:
     """Remove what programs that were killed have left beside files of this folder: all of it, or what is older than an hour."""
     with suppress(OSError):
