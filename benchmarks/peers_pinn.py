@@ -4,7 +4,7 @@ import os
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ def pina(model: nn.Sequential, inside: Tensor, edge: Tensor | None = None, sourc
         from pina.problem import SpatialProblem
         from pina.solver import PINN
 
-    names = [f"x{number}" for number in range(inside.shape[1])]
+    names = [f"x{number:03d}" for number in range(inside.shape[1])]  # PINA puts the coordinates in the order of their names
 
     def equation(x: Any, u: Any) -> Any:
         return -laplacian(u, x, components=["u"], d=names) - source
@@ -61,10 +61,10 @@ def pina(model: nn.Sequential, inside: Tensor, edge: Tensor | None = None, sourc
     given = {name: LabelTensor(tensor, names) for name, (tensor, _) in points.items()}
 
     class Poisson(SpatialProblem):
-        output_variables = ["u"]  # noqa: RUF012 (as PINA has it)
+        output_variables: ClassVar = ["u"]
         spatial_domain = CartesianDomain({name: [0, 1] for name in names})
-        domains = {}  # noqa: RUF012
-        conditions = {name: Condition(input=given[name], equation=Equation(formula)) for name, (_, formula) in points.items()}  # noqa: RUF012
+        domains: ClassVar = {}
+        conditions: ClassVar = {name: Condition(input=given[name], equation=Equation(formula)) for name, (_, formula) in points.items()}
 
     class Unlogged(PINN):
         """Without a trainer there is nothing to log to."""
