@@ -233,12 +233,11 @@ def _check_target(base: Any, output: Any, target: Any) -> None:
 def _takes_one_tensor(base: Any, target: Any) -> str:
     keys = list(target) if isinstance(target, dict) else list(range(len(target)))
     key = repr(keys[0]) if keys else "key"
-    return (
-        f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: name the part that it takes, "
-        f"ig.OnTarget({key}, nn.{type(base).__name__}()) + term"
-        if isinstance(base, nn.Module)
-        else f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: ig.OnTarget({key}, {_name(base)}) + term"
-    )
+    if not isinstance(target, dict) and target and not any(isinstance(part, Tensor) for part in target):
+        return f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of numbers: torch.tensor(target)"
+    made = f"nn.{type(base).__name__}()" if isinstance(base, nn.Module) else _name(base)
+    told = f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: name the part that it takes, "
+    return f"{told}ig.OnTarget({key}, {made}) + term"
 
 
 def _is_of_torch(base: Any) -> bool:

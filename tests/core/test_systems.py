@@ -137,3 +137,41 @@ def test_points_are_drawn_for_several_inputs():
 def test_samples_in_the_other_form_are_told_how_to_be_given(inputs, other, told):
     with pytest.raises(ValueError, match=told):
         ig.InputGradientLoss(None, recipes.condition(value=0.0, at=ig.Given(other), names="xt"))(Flow(1), inputs, None)
+
+
+@pytest.mark.parametrize(
+    ("equation", "kind", "told"),
+    [
+        (lambda u: u * u.d("x"), TypeError, r"a field is no tensor: write u\.value"),
+        (lambda u: 2 - u, TypeError, r"a field is no tensor: write u\.value"),
+        (lambda u: u.d("x") - torch.sin(u), TypeError, r"^sin of a field: write u\.value for its values, as in torch\.sin\(u\.value\)"),
+        (lambda u: u.dx, AttributeError, r"the derivative is u\.d\('x'\)"),
+        (lambda u: u.u_xt, AttributeError, r"the derivative is u\.d\('xt'\)"),
+        (lambda u: u.d("x") - u.t, AttributeError, r"the coordinate's values are u\.coordinate\('t'\)"),
+        (lambda u: u.values, AttributeError, r"its values are u\.value"),
+    ],
+)
+def test_an_equation_in_another_librarys_words_is_told_the_line(equation, kind, told):
+    with pytest.raises(kind, match=told):
+        ig.InputGradientLoss(None, ig.Residual(equation, "xt"))(Flow(1), POINTS, None)
+
+
+def test_outputs_of_a_field_in_brackets():
+    term = ig.Residual(lambda u: u["p"].d("x") + u[1].value, "xt", outputs="uvp")
+    compare(term, lambda m: (slopes(m, POINTS, 0)[:, 2] + m(POINTS)[:, 1]).square().mean())
+
+
+def test_the_commonest_mistakes_once_more():
+    model, criterion = Flow(1), nn.CrossEntropyLoss() + ig.GradientNorm()
+    with pytest.raises(TypeError, match=r"got a tensor of shape \[5, 2\]; for these samples write at=ig\.Given\(samples\)"):
+        ig.InputGradientLoss(None, recipes.condition(value=0.0, at=WALL, names="xt"))(model, POINTS)
+    with pytest.raises(TypeError, match=r"^wrt must be a position, .* got a tensor of shape \[6, 2\]$"):
+        ig.InputGradientLoss(None, ig.GradientNorm(wrt=POINTS))(model, POINTS)
+    with pytest.raises(TypeError, match=r"got 'wgan_gp'; a recipe is called: ig\.recipes\.wgan_gp\(\.\.\.\)"):
+        ig.InputGradientLoss(None, "wgan_gp")
+    with pytest.raises(TypeError, match=r"a recipe is called: ig\.recipes\.wgan_gp\(\.\.\.\)"):
+        ig.InputGradientLoss(None, recipes.wgan_gp)
+    with pytest.raises(TypeError, match=r"got a list of numbers: torch\.tensor\(target\)"):
+        criterion(Flow(3), POINTS, [0, 1, 2, 0, 1, 2])
+    with pytest.raises(TypeError, match=r"PGD is called with a term's batch, or with a model and its inputs: .* got a tensor of shape \[6, 2\] first"):
+        ig.PGD(0.1)(POINTS)

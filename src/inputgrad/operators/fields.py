@@ -15,20 +15,20 @@ from inputgrad.errors import nearest
 from inputgrad.identity import check_hashable
 from inputgrad.operators.as_asked import in_any_mode
 from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
+from inputgrad.operators.field_mistakes import ToldInField
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.places.base import Place
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, keys_of
 
 
-class Field:
+class Field(ToldInField):
     """u(x, t, …): the values of a model at N points, and its derivatives by the names of the coordinates, differentiable in the parameters.
 
     ``value``: ``[N]``, or ``[N, C]`` for C outputs; an output of shape ``[N, 1]`` counts as ``[N]``.
     ``d("t")``, ``d("xx")``, ``d("xt")``: ∂u/∂t, ∂²u/∂x², ∂²u/∂x∂t, of the shape of ``value``. Where names have several letters: ``d("x1", "x2")``.
 
-    Under ``no_grad`` they have no graph. Made by `inputgrad.field`.
-    One forward pass is enough for all; one backward pass gives all first derivatives of a quantity, and each is kept.
+    Made by `inputgrad.field`; without a graph under ``no_grad``. One forward pass is enough for all, and each derivative is kept.
 
     >>> from torch import nn
     >>> from inputgrad.operators import field

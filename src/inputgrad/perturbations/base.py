@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inputgrad.errors import Suggesting, nearest
 from inputgrad.passes.precision import widened
-from inputgrad.variables import Key
+from inputgrad.variables import Key, described
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -37,6 +37,11 @@ class _PerturbationClass(Suggesting):
 def _of_batch_or_model(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(call)
     def called(self: Any, batch: Any, inputs: Any = None, target: Any = None, *, base: Any = None) -> Tensor:
+        if isinstance(batch, Tensor) or (inputs is not None and not isinstance(batch, nn.Module)):
+            raise TypeError(
+                f"{type(self).__name__} is called with a term's batch, or with a model and its inputs: attack(model, inputs, target, "
+                f'base="cross_entropy"); got {described(batch)} first'
+            )
         if not isinstance(batch, nn.Module):
             return call(self, batch)
         if base is None and getattr(self, "of", None) == "loss":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from inputgrad.errors import Suggesting
-from inputgrad.variables import Key, ModelInputs, canonical
+from inputgrad.variables import Key, ModelInputs, canonical, described
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -35,7 +35,8 @@ def check_place(at: Any) -> Place:
     """The place itself. Raises `TypeError` for anything else."""
     if isinstance(at, Place):
         return at
-    raise TypeError(f"at must be a place, such as inputgrad.places.Interpolate(...), or None for the batch's own inputs; got {type(at).__name__}")
+    told = "for these samples write at=ig.Given(samples)" if isinstance(at, Tensor) else "for a perturbation write at=ig.Perturbed(perturbation)"
+    raise TypeError(f"at must be a place, such as ig.Given(samples) or ig.Uniform(0.0, 1.0), or None for the batch's own inputs; got {described(at)}; {told}")
 
 
 def check_rows(place: str, found: Mapping[Key, Tensor], batch: "Batch") -> None:

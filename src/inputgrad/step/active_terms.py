@@ -145,14 +145,17 @@ def part_names(terms: tuple[Weighted, ...]) -> list[str]:
 def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
     if isinstance(terms, (Term, Weighted, TermSum)):
         return terms.weighted()
-    if not isinstance(terms, Iterable):
+    if not isinstance(terms, Iterable) or isinstance(terms, str):
         terms = [terms]
     found: list[Weighted] = []
     for item in terms:
         if isinstance(item, type) and issubclass(item, Term):
             raise TypeError(f"{item.__name__} is a class: pass an instance, {item.__name__}()")
         if not isinstance(item, (Term, Weighted, TermSum)):
-            raise TypeError(f"terms must be terms or weighted terms, got {item!r}; make one of a function with @inputgrad.term")
+            recipe = isinstance(item, str) or getattr(item, "__module__", "").startswith(f"{__package__.partition('.')[0]}.recipes")
+            name = item if isinstance(item, str) else getattr(item, "__name__", "")
+            told = f"a recipe is called: ig.recipes.{name}(...)" if recipe else "make one of a function with @inputgrad.term"
+            raise TypeError(f"terms must be terms or weighted terms, got {item!r}; {told}")
         found.extend(item.weighted())
     labels = [item.label for item in found if item.label]
     for label in labels:
