@@ -25,7 +25,9 @@ def keys_of(wrt: Wrt) -> tuple[Key, ...]:
     several = tuple(wrt) if isinstance(wrt, (tuple, list)) else (wrt,)
     for key in several:
         if isinstance(key, bool) or not isinstance(key, (int, str)):
-            raise TypeError(f'wrt must be a position, a name, "module:<name>", or several of them; got {described(key)}')
+            raise TypeError(
+                f'wrt must be a position, a name, "module:<name>", or several of them; got {described(key) if isinstance(key, Tensor) else repr(key)}'
+            )
     if not several:
         raise TypeError("wrt is empty: name at least one input, for example wrt=0")
     return several
