@@ -40,20 +40,20 @@ from inputgrad.variables import ModelInputs
 class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
     """A training loss that depends on the input gradient: ``criterion(model, inputs, target)`` is a 0-d tensor, right in value and parameter gradient.
 
-    base: a loss of (output, target): a name ("mse", "cross_entropy", …), a torch loss, any callable, or None for a loss of terms alone.
-    terms: terms or weighted terms, ``0.01 * GradientNorm()``; also their sum.
-    engine: how the parameter gradient of the terms is obtained: "auto", a name of `inputgrad.engines.ENGINES`, or an engine object.
-    output: the output tensor ``[N, ...]`` in what the model returns: a key (``"energy"``, ``0``, an attribute), or a callable that picks it; by default the
-    tensor itself, the first of a tuple, or ``.logits``. Without it a base loss that is a callable of your own sees what the model returns, whole.
-    verify: compare the terms' parameter gradient with the change of their value when they first meet a model in some form: a few evaluations of the value,
-    once. Where they disagree, "auto" takes another engine and says so, and a named engine raises `EngineError`.
+    base: the loss of output and target: a name ("mse", "cross_entropy", …), a torch loss, any callable, or None for a loss of terms alone.
+    terms: terms, weighted terms such as ``0.01 * GradientNorm()``, or their sum.
+    engine: how the parameter gradient of the terms is computed: "auto", a name in `inputgrad.engines.ENGINES`, or an engine object.
+    output: the output tensor ``[N, ...]`` among what the model returns: a key (``"energy"``, ``0``, an attribute) or a callable that selects it. The default
+    is the tensor itself, the first of a tuple, or ``.logits``; a base loss that is your own callable then gets everything that the model returns.
+    verify: at the first step with a model, compare the terms' parameter gradient with finite differences of their value. If they disagree, "auto" takes
+    another engine and says so, and a named engine raises `EngineError`.
 
-    NaN that an input brings is an error that names it. On an accelerator, where looking makes the step wait, only every k-th step looks, after
-    ``criterion.check_finite = k`` (None, the default: none does).
+    A loss that is NaN because of an input raises an error that names the input. On an accelerator this check would make every step wait, so it is off unless
+    ``criterion.check_finite = k`` asks for it at every k-th step.
 
-    ``nn.MSELoss() + 0.01 * GradientNorm()`` builds the same. The weight of a term may be a callable of the step number; steps are counted where
-    gradients are enabled and the criterion is in training mode (`step_number`, kept in its ``state_dict``).
-    Under ``no_grad`` and ``inference_mode`` value and parts are right, and the loss carries no graph.
+    ``nn.MSELoss() + 0.01 * GradientNorm()`` builds the same. The weight of a term may be a callable of the step number, `step_number`, which is kept in the
+    ``state_dict``; calls in training mode with gradients enabled count as steps.
+    Under ``no_grad`` and ``inference_mode`` the values are the same, and the loss has no graph.
     """
 
     def __init__(
