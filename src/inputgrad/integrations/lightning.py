@@ -24,7 +24,7 @@ try:
     from lightning.pytorch import LightningModule
 except ImportError:
     try:
-        from pytorch_lightning import LightningModule
+        from pytorch_lightning import LightningModule  # type: ignore[assignment, unused-ignore]  # the same class by its other name; an error only where both are installed
     except ImportError as error:
         raise ImportError(missing("lightning", "lightning")) from error
 
