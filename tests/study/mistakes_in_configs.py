@@ -7,6 +7,7 @@ from tests.study.mistakes import GOOD, Mistake, bomb, files, in_config, setting
 OUT = [
     Mistake("folder", name, ("train", "a.yaml", "--out", out), told, files(a__yaml=GOOD, taken="mine"))
     for name, out, told in [
+        ("empty", "", ("the name of the folder is empty",)),
         ("a file", "taken", ("taken is a file, not a folder", "choose another --out")),
         ("below a file", "taken/runs", ("taken is a file, not a folder",)),
         ("300 letters", "x" * 300, ("more than 255 bytes", "choose another --out")),
@@ -74,6 +75,7 @@ YAMLS = [
         ("a word", "digits\n", "a config is a mapping"),
         ("two documents", "data: digits\n---\ndata: digits\n", "no valid YAML"),
         ("twice the same key", GOOD + "epochs: 2\n", 'found duplicate key "epochs"'),
+        ("a key of 20,000 letters", "? " + "x" * 20000 + "\n: 1\n" + GOOD, "x… (20,000 letters): unknown name"),
         ("a list as a key", "? [a, b]\n: 1\n", "a.yaml:1", "stands as a key"),
         ("a mapping as a key", "? {a: 1}\n: 1\n", "stands as a key"),
         ("a number as a key", GOOD + "1: 2\n", "the key '1' is not a word"),

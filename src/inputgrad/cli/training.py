@@ -6,11 +6,17 @@ from typing import Annotated, Any
 import typer
 
 
+def _folder(given: str | Path) -> Path:
+    if not str(given).strip():  # as of a variable that is not set, --out "$RUNS"
+        raise typer.BadParameter("the name of the folder is empty; give one, such as --out runs, or --out . for the current directory")
+    return Path(given)
+
+
 def train(
     configs: Annotated[
         list[Path] | None, typer.Argument(metavar="[CONFIG.yaml]...", help="Config files, one per run. Without any, use --data and --loss.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(parser=_folder, metavar="DIRECTORY", help="Folder for the runs and report.html.")] = Path("runs"),
     data: Annotated[str | None, typer.Option(help="Data set by name: digits, breast_cancer, diabetes.")] = None,
     model: Annotated[str | None, typer.Option(help="mlp, cnn, or package.module:callable(input_shape=, output_size=).")] = None,
     loss: Annotated[str | None, typer.Option(help='The loss, such as "cross_entropy + 1.0*gradient_norm(p=2, of=loss)".')] = None,

@@ -20,7 +20,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.place, self.key, self.message) if part)
+        key = self.key if len(self.key) <= 120 else f"{self.key[:90]}… ({len(self.key):,} letters)"
+        return ": ".join(part for part in (self.place, key, self.message) if part)
 
 
 class StudyError(Exception):
