@@ -60,7 +60,7 @@ def test_what_is_no_notebook_is_told_before_anything_runs(here, tmp_path):
     (tmp_path / "train.ipynb").write_text("print('a script')")
     done = here(script="train.ipynb")
     assert done.status == 2
-    assert "no notebook" in done.err
+    assert "is not a notebook" in done.err
 
 
 def test_a_traceback_names_the_cell(here, tmp_path):
