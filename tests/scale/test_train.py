@@ -76,7 +76,7 @@ def test_a_killed_process_ends_all_and_another_number_goes_on(tmp_path: Path) ->
     assert done.returncode != 0
     assert re.search("Stopped: another process has ended|Interrupted", done.stdout)  # whichever comes first: the lost connection, or torchrun's SIGTERM
     assert [line["number"] for line in metrics(tmp_path / "out")] == [1]
-    assert sorted(file.name for file in (tmp_path / "out" / "run").iterdir()) == ["checkpoint.pt", "metrics.jsonl", "settings.json"]
+    assert sorted(file.name for file in (tmp_path / "out" / "run").iterdir()) == [".lock", "checkpoint.pt", "metrics.jsonl", "settings.json"]
     (tmp_path / "repaired").touch()
     status, told = alone(path, tmp_path / "out")
     assert status == 0, told
@@ -124,7 +124,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told_by: s
     assert status == 1
     assert "checkpoint.pt could not be written (" in told
     assert "what stood there before is whole" in told
-    assert {path.name for path in (tmp_path / "out" / "run").iterdir()} == {"checkpoint.pt", "metrics.jsonl", "settings.json"}
+    assert {path.name for path in (tmp_path / "out" / "run").iterdir()} == {".lock", "checkpoint.pt", "metrics.jsonl", "settings.json"}
     assert len(checkpoint.load(tmp_path / "out" / "run" / "checkpoint.pt")["epochs"]) == 1
     status, told = alone(path, tmp_path / "out")
     assert (status, "goes on after epoch 1" in told) == (0, True)
