@@ -135,10 +135,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "got int" in refused.output
 
 
-def test_rounds_are_interleaved() -> None:
+@pytest.mark.parametrize(("short", "runs"), [(0.0, 1), (0.02, 21)])
+def test_rounds_are_interleaved(short: float, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short way runs several times in its turn, of which the first does not count."""
+    monkeypatch.setattr(timing, "SHORT", short)
     order: list[str] = []
     times = timing.interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, warm=0, budget=0)
-    assert order == ["a", "b"] * 3
+    assert order[:2] == ["a", "b"], "how long each takes"
+    assert order[2:] == (["a"] * runs + ["b"] * runs) * 3
     assert {name: len(seconds) for name, seconds in times.seconds.items()} == {"a": 3, "b": 3}
 
 

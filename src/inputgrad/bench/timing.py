@@ -1,5 +1,6 @@
-"""Interleaved timing in one process: each round runs every way once, and a round that other load disturbed is thrown away."""
+"""Interleaved timing in one process: in each round every way has its turn, and a round that other load disturbed is thrown away."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -25,19 +26,38 @@ class Times:
         return statistics.median(a / b for a, b in zip(self.seconds[way], self.seconds[to], strict=True))
 
 
+SHORT = 0.02
+"""Seconds below which a run is timed several times in a row, after one that is not counted: as in a loop of training, where nothing else comes between."""
+
+TURN = 0.01
+"""Seconds that a turn of short runs lasts."""
+
+
 def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, warm: int = 3, budget: float = 60.0) -> Times:
-    """Run every way once a round, ``rounds`` times; a disturbed round is repeated while ``budget`` seconds last."""
-    for run in ways.values():
+    """Let every way have its turn in each round, ``rounds`` times; a disturbed round is repeated while ``budget`` seconds last.
+
+    A turn is one run; of a short one several, whose mean counts, after one that does not: it finds cold what the way before it, or a pause, has left behind,
+    which on small networks costs more than the step itself.
+    """
+    turns: dict[str, int] = {}
+    for name, run in ways.items():
         for _ in range(warm):
             run()
+        began = time.perf_counter()
+        run()
+        once = time.perf_counter() - began
+        turns[name] = math.ceil(TURN / max(once, TURN / 20)) if once < SHORT else 0
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     disturbed, counted, start = 0, 0, time.perf_counter()
     while len(next(iter(seconds.values()))) < rounds:
         waited, began, row = _waited(), time.perf_counter(), {}
         for name, run in ways.items():
+            if turns[name]:
+                run()
             at = time.perf_counter()
-            run()
-            row[name] = time.perf_counter() - at
+            for _ in range(turns[name] or 1):
+                run()
+            row[name] = (time.perf_counter() - at) / (turns[name] or 1)
         now = time.perf_counter()
         if _waited() - waited > 0.04 * (now - began):
             if now - start < budget:
