@@ -26,18 +26,15 @@ class Times:
         return statistics.median(a / b for a, b in zip(self.seconds[way], self.seconds[to], strict=True))
 
 
-SHORT = 0.02
-"""Seconds below which a run is timed several times in a row, after one that is not counted: as in a loop of training, where nothing else comes between."""
-
-TURN = 0.01
-"""Seconds that a turn of short runs lasts."""
+TURN, MOST = 0.01, 20
+"""Seconds that a turn lasts, and the most runs that it has."""
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, warm: int = 3, budget: float = 60.0) -> Times:
     """Let every way have its turn in each round, ``rounds`` times; a disturbed round is repeated while ``budget`` seconds last.
 
-    A turn is one run; of a short one several, whose mean counts, after one that does not: it finds cold what the way before it, or a pause, has left behind,
-    which on small networks costs more than the step itself.
+    A turn is a run that does not count, and then one that does, or several short ones, whose mean counts: as in a loop of training. The first finds cold what
+    the way before has left behind, or runs while that one's threads still spin, which on small networks costs more than the step itself.
     """
     turns: dict[str, int] = {}
     for name, run in ways.items():
@@ -46,18 +43,17 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, warm: int
         began = time.perf_counter()
         run()
         once = time.perf_counter() - began
-        turns[name] = math.ceil(TURN / max(once, TURN / 20)) if once < SHORT else 0
+        turns[name] = math.ceil(TURN / max(once, TURN / MOST))
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     disturbed, counted, start = 0, 0, time.perf_counter()
     while len(next(iter(seconds.values()))) < rounds:
         waited, began, row = _waited(), time.perf_counter(), {}
         for name, run in ways.items():
-            if turns[name]:
-                run()
+            run()
             at = time.perf_counter()
-            for _ in range(turns[name] or 1):
+            for _ in range(turns[name]):
                 run()
-            row[name] = (time.perf_counter() - at) / (turns[name] or 1)
+            row[name] = (time.perf_counter() - at) / turns[name]
         now = time.perf_counter()
         if _waited() - waited > 0.04 * (now - began):
             if now - start < budget:
