@@ -209,7 +209,7 @@ def _check_target(base: Any, output: Any, target: Any) -> None:
     if not isinstance(target, Tensor):
         if target is None and _is_of_torch(base):
             raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
-        if isinstance(target, (dict, tuple, list)) and _is_of_torch(base):
+        if (isinstance(target, (dict, tuple, list)) or hasattr(target, "__array_interface__")) and _is_of_torch(base):
             raise TypeError(_takes_one_tensor(base, target))
         return
     elementwise = isinstance(base, _ELEMENTWISE) if isinstance(base, nn.Module) else getattr(base, "func", base) in _ELEMENTWISE_FUNCTIONS  # functools.partial
@@ -231,13 +231,14 @@ def _check_target(base: Any, output: Any, target: Any) -> None:
 
 
 def _takes_one_tensor(base: Any, target: Any) -> str:
+    if hasattr(target, "__array_interface__"):
+        return f"target is an array of {type(target).__module__} of shape {list(target.shape)}: give a tensor, torch.as_tensor(target)"
     keys = list(target) if isinstance(target, dict) else list(range(len(target)))
-    key = repr(keys[0]) if keys else "key"
     if not isinstance(target, dict) and target and not any(isinstance(part, Tensor) for part in target):
         return f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of numbers: torch.tensor(target)"
     made = f"nn.{type(base).__name__}()" if isinstance(base, nn.Module) else _name(base)
     told = f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: name the part that it takes, "
-    return f"{told}ig.OnTarget({key}, {made}) + term"
+    return f"{told}ig.OnTarget({next(iter(keys), 'key')!r}, {made}) + term"
 
 
 def _is_of_torch(base: Any) -> bool:

@@ -173,5 +173,7 @@ def test_the_commonest_mistakes_once_more():
         ig.InputGradientLoss(None, recipes.wgan_gp)
     with pytest.raises(TypeError, match=r"got a list of numbers: torch\.tensor\(target\)"):
         criterion(Flow(3), POINTS, [0, 1, 2, 0, 1, 2])
+    with pytest.raises(TypeError, match=r"target is an array of numpy of shape \[6\]: give a tensor, torch\.as_tensor\(target\)"):
+        criterion(Flow(3), POINTS, torch.arange(6).numpy())
     with pytest.raises(TypeError, match=r"PGD is called with a term's batch, or with a model and its inputs: .* got a tensor of shape \[6, 2\] first"):
         ig.PGD(0.1)(POINTS)

@@ -8,6 +8,7 @@ import inputgrad as ig
 from inputgrad.study import checking
 from inputgrad.study.problems import ConfigError
 from inputgrad.study.source import Source, assignment, overridden
+from inputgrad.study.yaml_text import parsed
 
 WRONG = """\
 data: digts
@@ -138,3 +139,9 @@ def test_the_demo_s_configs_are_right():
     demo = Path(__file__).parents[2] / "examples" / "demo"
     assert len(checking.configs(sorted(demo.glob("*.yaml")), [])) == 5
     assert len(checking.configs(sorted(demo.glob("*.example")), [])) == 1
+
+
+@pytest.mark.parametrize("line", ["epochs: !!int one", "title: 2026-02-31", "title: !!float x", "more: {deep: [1, !!timestamp never]}"])
+def test_a_value_that_its_tag_or_form_forbids_is_told_with_its_line(line: str) -> None:
+    with pytest.raises(ConfigError, match=r"^a\.yaml:2: no valid YAML: "):
+        parsed(f"data: digits\n{line}\n", "a.yaml")

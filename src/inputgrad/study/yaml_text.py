@@ -27,6 +27,7 @@ def parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
     """The data that a text says, and the lines of its keys. name: of the file or option, for messages. Raises `ConfigError`."""
     if len(text) > LONGEST:
         raise _wrong(name, f"more than {LONGEST:,} letters; a config is a page at most: is this another file?")
+    node: Node | None = None
     try:
         _check_size(text, name)
         node = YAML(typ="safe", pure=True).compose(text)
@@ -38,8 +39,26 @@ def parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         raise _wrong(place, f"no valid YAML: {told}") from error
     except (YAMLError, ValueError, OverflowError, ArithmeticError, TypeError, AttributeError, LookupError, AssertionError, RecursionError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise _wrong(name, f"no valid YAML: {told}") from error
+        line = next(_impossible(node), None)
+        raise _wrong(name if line is None else f"{name}:{line + 1}", f"no valid YAML: {told}") from error
     return values, lines
+
+
+def _impossible(node: Node | None) -> Iterator[int]:
+    """The lines, from 0, of values that are not what their tag or their form says, such as ``!!int one`` and the 31st of February."""
+    if isinstance(node, ScalarNode):
+        try:
+            YAML(typ="safe", pure=True).constructor.construct_document(node)
+        except Exception:  # whatever the constructors of Python's own types raise
+            yield node.start_mark.line
+    for child in _children(node):
+        yield from _impossible(child)
+
+
+def _children(node: Node | None) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
 
 
 def check_plain(values: Any, place: Callable[[Keys], str], keys: Keys = ()) -> Iterator[Problem]:
