@@ -98,19 +98,20 @@ def patches(recorder: Recorder, criterion: type) -> list[Patch]:
 
         return call
 
-    def by_evaluate(original: Callable[..., Any]) -> Callable[..., Any]:
-        """The loss alone is made without a record of the step; here that record is looked at."""
-
-        @functools.wraps(original)
-        def forward(asked: Any, model: nn.Module, inputs: Any, target: Any = None) -> Tensor:
-            loss: Tensor = asked.evaluate(model, inputs, target).loss
-            return loss
-
-        return forward
-
     kinds = (("evaluate", False), ("backward", True))
-    made = [Patch(criterion, "__init__", making), Patch(criterion, "forward", by_evaluate)]
+    made = [Patch(criterion, "__init__", making), Patch(criterion, "forward", _by_evaluate)]
     return [*made, *(Patch(criterion, name, functools.partial(calling, trained)) for name, trained in kinds)]
+
+
+def _by_evaluate(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss alone is made without a record of the step; the audit looks at that record."""
+
+    @functools.wraps(original)
+    def forward(asked: Any, model: nn.Module, inputs: Any, target: Any = None) -> Tensor:
+        loss: Tensor = asked.evaluate(model, inputs, target).loss
+        return loss
+
+    return forward
 
 
 def reached(recorder: Recorder, nodes: Iterable[Any]) -> None:
