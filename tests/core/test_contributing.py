@@ -117,6 +117,7 @@ print(ROWS["robust_norm"].name)
     assert run(project, "-c", program) == "robust_norm\n"
 
 
+@pytest.mark.study
 def test_the_tests_of_the_project_take_in_the_new_term(project: Path) -> None:
     """Structure, catalogue, reference, the term's own example, and its rows of the table."""
     table, reference = "tests/core/test_table.py", "tests/docs/test_docs.py::test_every_public_name_is_in_the_reference"

@@ -108,7 +108,7 @@ def counts(engine: str, every: int) -> tuple[Counter[str], Counter[str]]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [pytest.param(engine, marks=[pytest.mark.study] if engine == "compiled" else []) for engine in ENGINES])
 def test_no_module_is_served_wrongly(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     of_samples, of_modules = counts(engine, EVERY[engine])
     with capsys.disabled():

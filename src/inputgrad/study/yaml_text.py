@@ -20,6 +20,8 @@ LONGEST = 2**20
 DEEPEST = 32
 MOST = 20_000
 """Values of a config, those that aliases stand for counted each time."""
+_OF_PYTHON = (ValueError, ArithmeticError, TypeError, AttributeError, LookupError, AssertionError)
+"""What the constructors of Python's own types raise."""
 _WORD, _MERGE, _WHOLE = (f"tag:yaml.org,2002:{name}" for name in ("str", "merge", "int"))
 
 
@@ -37,7 +39,7 @@ def parsed(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
         place = f"{name}:{error.problem_mark.line + 1}" if error.problem_mark else name
         told = str(error.problem or error.context).splitlines()[0]
         raise _wrong(place, f"no valid YAML: {told}") from error
-    except (YAMLError, ValueError, OverflowError, ArithmeticError, TypeError, AttributeError, LookupError, AssertionError, RecursionError) as error:
+    except (YAMLError, *_OF_PYTHON, RecursionError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         line = next(_impossible(node), None)
         raise _wrong(name if line is None else f"{name}:{line + 1}", f"no valid YAML: {told}") from error
@@ -49,7 +51,7 @@ def _impossible(node: Node | None) -> Iterator[int]:
     if isinstance(node, ScalarNode):
         try:
             YAML(typ="safe", pure=True).constructor.construct_document(node)
-        except Exception:  # whatever the constructors of Python's own types raise
+        except (YAMLError, *_OF_PYTHON):
             yield node.start_mark.line
     for child in _children(node):
         yield from _impossible(child)
