@@ -59,6 +59,9 @@ def test_equal_names_and_names_of_sums_are_errors() -> None:
     term = ig.GradientNorm()
     with pytest.raises(ValueError, match="two terms are named 'a'"):
         nn.MSELoss() + term.named("a") + 0.1 * term.named("a")
+    for base in (None, "mse"):
+        with pytest.raises(ValueError, match="two terms are named 'a'"):
+            ig.InputGradientLoss(base, term.named("a") + 0.1 * term.named("a"))
     with pytest.raises(ValueError, match='not "base"'):
         term.named("base")
     with pytest.raises(TypeError, match="said of one term, and this is a sum of 2"):
@@ -181,7 +184,7 @@ def test_sums_and_multiples_of_losses() -> None:
     torch.testing.assert_close(step.parts["base"], mse.detach())  # parts are without their weights
     with pytest.raises(TypeError):
         criterion * torch.ones(3)
-    with pytest.raises(ValueError, match="take other outputs"):
+    with pytest.raises(ValueError, match="take different outputs"):
         criterion + ig.InputGradientLoss("mse", output="energy")
 
 

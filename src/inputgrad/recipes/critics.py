@@ -130,7 +130,8 @@ def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Ke
 
         k · γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂   where k divides the step number, 0 elsewhere
 
-    k = ``every``, 16 as published. γ, D, x, half: as in `r1`. The penalty is added to the loss of an ordinary step, so Adam's settings stay.
+    k = ``every``, 16 as published. γ, D, x, half: as in `r1`, so that a weight of 5 is ``gamma=10``.
+    The penalty is added to the loss of an ordinary step, so Adam's settings stay.
     The authors give it an optimiser step of its OWN after each k-th ordinary step, with c = k / (k + 1), lr′ = c·lr and β′ = β^c. For that, call a
     criterion of ``every * r1()`` yourself and make the optimiser with `inputgrad.lazy_adam`, as the second example does.
 

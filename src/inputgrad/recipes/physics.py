@@ -76,7 +76,8 @@ def energy_and_forces(
 
         λ_E · mean_n (E_n − E*_n)² + λ_F · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
-    λ_E: energy_weight, λ_F: forces_weight; n_n: the atoms of structure n. energy_per_atom: ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)². A label that is
+    λ_E: energy_weight, λ_F: forces_weight; n_n: the atoms of structure n; of padded structures those that the mask counts, so mask padding only, and give
+    NaN as the force of a real atom that is not to count. energy_per_atom: ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)². A label that is
     NaN is missing and gives 0. Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment,
     0.01 and 0.99; NequIP's EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by
     their sum first). wrt, mask, index, average, per: see `force_matching`. energy, forces, mask and index name parts of the target.

@@ -144,7 +144,7 @@ def part_names(terms: tuple[Weighted, ...]) -> list[str]:
 
 def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
     if isinstance(terms, (Term, Weighted, TermSum)):
-        return terms.weighted()
+        terms = terms.weighted()
     if not isinstance(terms, Iterable) or isinstance(terms, str):
         terms = [terms]
     found: list[Weighted] = []

@@ -52,7 +52,10 @@ class LossArithmetic(metaclass=Suggesting):
 
     def _plus(self, other: "LossArithmetic") -> Self:
         if self.output != other.output:
-            raise ValueError(f"two losses of one model are added that take other outputs of it: output={self.output!r} and output={other.output!r}")
+            raise ValueError(
+                f"the two losses take different outputs of the model, output={self.output!r} and output={other.output!r}: give both the same one, or add "
+                "their values, a(model, inputs, target) + b(model, inputs, target)"
+            )
         mine, others = self.base, other.base
         if mine is None or others is None or mine is others:
             weight = other.base_weight if mine is None else self.base_weight if others is None else self.base_weight + other.base_weight

@@ -197,7 +197,8 @@ def broadcast(name: str, labels: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _wrong_shape(name: str, labels: Any, gradient: Tensor, tail: str) -> ValueError:
+    what = "Hessian" if name.startswith("HessianMatch") else "input gradient"
     return ValueError(
-        f"{name} has shape {list(labels.shape)}; expected that of the input gradient, {list(gradient.shape)}, or of one sample's, "
+        f"{name} has shape {list(labels.shape)}; expected that of the {what}, {list(gradient.shape)}, or of one sample's, "
         f"{list(gradient.shape[1:])}{tail}. Where only some features have labels, give all of them, with NaN for no label"
     )
