@@ -1,4 +1,4 @@
-"""The perturbations under their short name: ``ig.perturb.FGSM``. Must not hold code of its own."""
+"""The perturbations under their short name: ``ig.perturb.FGSM``."""
 
 from inputgrad.perturbations.attacks import PGD, Noise, VirtualAdversarial
 from inputgrad.perturbations.base import Perturbation

@@ -139,11 +139,11 @@ class Field(ToldInField):
 
     def part(self, which: str | int) -> "Field":
         """One of several outputs, by its name or its number, as a field of its own."""
-        count = self._count()
-        if which in (self._outputs or ()):
-            which = (self._outputs or ()).index(str(which))
+        count, names = self._count(), self._outputs or ()
+        which = names.index(str(which)) if which in names else which
         if isinstance(which, bool) or not isinstance(which, int) or not 0 <= which < count:
-            raise ValueError(f"{which!r} is not an output of this field; {nearest(which, self._outputs or range(count))}")
+            known = nearest(which, names) if names else f'it has {count} without names: give these, such as outputs="uv"'
+            raise ValueError(f"{which!r} is not an output of this field; {known}")
         return self if self._value().dim() == 1 else self._parts.setdefault(which, Field(self._coordinates, column=which))
 
     def __iter__(self) -> Iterator["Field"]:
