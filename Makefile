@@ -30,8 +30,13 @@ lint: setup ## check the style and the types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: setup ## build the pages into docs/_build/html
+docs: .venv/.docs ## build the pages into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# With the package that one of the tutorials is about.
+.venv/.docs: .venv/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,transformers]'
+	touch $@
 
 # Tables of time, gradient error and memory; the page's table and plots come from the figures that are written. bench-full takes about an hour.
 bench bench-full: .venv/.bench ## time every engine; bench-full takes about an hour and rewrites docs/benchmarks.md
