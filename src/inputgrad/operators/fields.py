@@ -226,7 +226,7 @@ def make_field(source: FieldSource, names: Names | None, outputs: Names | None) 
     """A field from where it has its numbers, and their names; for inputs in a dict their own names are used."""
     coordinates = Coordinates(source, _own_names(source.keys) if names is None else names)
     made = Field(coordinates, names_or_none("outputs", outputs))
-    if outputs is not None and source.is_first:  # wrong names are told where they are written
+    if outputs is not None and source.is_first:  # wrong names raise here, on the line that names them
         made.check(source.open())
     return made
 

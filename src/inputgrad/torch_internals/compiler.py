@@ -50,8 +50,8 @@ def is_compiled(module: nn.Module) -> bool:
 class KernelsFor:
     """A graph of operations compiled for tensors like the given ones; called with their like, a list gives a list.
 
-    By the compiler itself where that can be done: ``torch.compile`` would go through Python of its own at each call, to see whether the tensors are still
-    like them, which costs as much as the kernels of a small network. Here that is one comparison, and tensors of another kind go that way.
+    The compiler is called directly where possible: ``torch.compile`` checks at each call, in Python, whether the tensors still fit. Here one comparison does
+    that, and tensors that do not fit go through ``torch.compile``.
     Read in torch 2.6 to 2.15. Missing: ``torch.compile``.
     """
 
