@@ -12,7 +12,7 @@ from inputgrad import catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # for extensions/
 
-from extensions import catalogue_pages, rule_pages, signatures, tutorials
+from extensions import catalogue_pages, listings, rule_pages, signatures, tutorials
 
 project = "inputgrad"
 author = "the inputgrad developers"
@@ -84,13 +84,13 @@ def with_every_term(page: str) -> str:
 
 def expand(_app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == "catalogue":
-        source[:] = [with_every_term(page).replace(".. overview::", catalogue_pages.overview()) for page in source]
+        source[:] = [with_every_term(page).replace(".. overview::", listings.overview()) for page in source]
     elif docname == "reference":
-        source[:] = [page.replace(".. every-name::", catalogue_pages.every_name(page)) for page in source]
+        source[:] = [page.replace(".. every-name::", listings.every_name(page)) for page in source]
     elif docname == "audit_rules":
         source[:] = [page.replace(".. every-rule::", rule_pages.overview()) for page in source]
     elif docname == "which_loss":
-        source[:] = map(catalogue_pages.linked, source)
+        source[:] = map(listings.linked, source)
 
 
 def write_pages(app: Sphinx) -> None:

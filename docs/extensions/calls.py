@@ -238,6 +238,12 @@ CALLS: dict[str, tuple[str, str]] = {
     "smart": ("words", CE + 'smart(wrt="module:0", epsilon=0.1, step_size=0.1)'),
 }
 
+LOSSES = {
+    "wgan_gp": "model(target).mean() - model(inputs).mean() + criterion(model, inputs, target)",
+    "r3gan": "nn.functional.softplus(model(target) - model(inputs)).mean() + criterion(model, inputs, target)",
+}
+"""Recipe -> the loss of the step, where more belongs to it than the criterion."""
+
 
 def call(name: str) -> str:
     """The complete call of a recipe, as code."""
@@ -248,5 +254,6 @@ def call(name: str) -> str:
         line, _, body = body.partition("\n")
         imports += line + "\n"
         body = body.lstrip("\n")
+    loss = LOSSES.get(name, "criterion(model, inputs, target)")
     gap = "\n\n" if body.startswith("class ") else "\n"
-    return f"{imports}{gap}{body.rstrip()}\n\ncriterion = {criterion}\nloss = criterion(model, inputs, target)\nloss.backward()\n"
+    return f"{imports}{gap}{body.rstrip()}\n\ncriterion = {criterion}\nloss = {loss}\nloss.backward()\n"

@@ -35,6 +35,7 @@ LOOKED_FOR = {
     "adversarial": "robustness, robust, adversarial training, attack, attacks, defence, defense",
     "smoothness": "smoothing, local linearity, catastrophic overfitting, text, nlp, fine-tuning, embedding, embeddings",
     "explanations": "saliency, explanation, interpretability, xai, attribution, attributions, attention maps, rrr",
+    "attribution priors": "expected gradients, sparsity, sparse features, graph of features",
     "matching": "sobolev, distillation, score, score matching, jacobian matching, diffusion",
     "norms": "gradient norm, regularisation, regularization, jacobian, double backprop, contractive",
     "geometry": "sdf, signed distance, eikonal, implicit surface, igr, nerf",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.recipes import critics
+from inputgrad.recipes import critics, generators
 from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.path_length import PathLength
 from tests import zoo
@@ -136,7 +136,7 @@ ENTRIES = (
     Entry("r2", lambda: critics.r2(fake="fake"), lambda critic, x, target: r2(critic, x, target["fake"]), more_fakes, models=("scalar",)),
     Entry("r3gan", critics.r3gan, r3gan, fakes, models=CRITICS),
     Entry("lazy_r1", critics.lazy_r1, lambda critic, x, target: 16 * r1(critic, x, target), models=("scalar",)),
-    Entry("path_length", critics.path_length, path_length, models=("generator", "field")),
+    Entry("path_length", generators.path_length, path_length, models=("generator", "field")),
 )
 
 
@@ -344,7 +344,7 @@ def test_the_running_mean_goes_on_as_in_plain_torch() -> None:
         torch.manual_seed(3)
         model = one_latent().double()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-        criterion, a = ig.InputGradientLoss(None, critics.path_length()), 0.0
+        criterion, a = ig.InputGradientLoss(None, generators.path_length()), 0.0
         for _ in range(4):
             w = torch.randn(5, 4, dtype=torch.float64)
             if library:
@@ -363,14 +363,14 @@ def test_the_running_mean_goes_on_as_in_plain_torch() -> None:
 
 def test_a_saved_criterion_goes_on_with_its_mean() -> None:
     model, w = one_latent().double(), torch.randn(5, 4, dtype=torch.float64)
-    criterion, other = (ig.InputGradientLoss(None, critics.path_length()) for _ in range(2))
+    criterion, other = (ig.InputGradientLoss(None, generators.path_length()) for _ in range(2))
     for _ in range(3):
         criterion(model, w)
     file = io.BytesIO()
     torch.save(criterion.state_dict(), file)
     file.seek(0)
     other.load_state_dict(torch.load(file))
-    fresh = ig.InputGradientLoss(None, critics.path_length())
+    fresh = ig.InputGradientLoss(None, generators.path_length())
     values = []
     for one in (criterion, other, fresh):
         torch.manual_seed(9)
@@ -381,7 +381,7 @@ def test_a_saved_criterion_goes_on_with_its_mean() -> None:
 @pytest.mark.parametrize("way", ["no_grad", "inference_mode", "eval", "explain", "losses"])
 def test_the_mean_goes_on_at_steps_of_training_only(way: str) -> None:
     model, w = one_latent().double(), torch.randn(5, 4, dtype=torch.float64)
-    criterion = ig.InputGradientLoss(None, critics.path_length())
+    criterion = ig.InputGradientLoss(None, generators.path_length())
     criterion(model, w)
     before = criterion.terms[0].term.state()["mean"]
     assert before > 0
@@ -418,7 +418,7 @@ def test_path_length_does_not_split_into_micro_batches() -> None:
     """The mean over the batch stands in the formula: two halves give another penalty."""
     model, w = one_latent().double(), torch.randn(6, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="statistic of the batch"):
-        critics.path_length().scheduled(fraction=0.5)
+        generators.path_length().scheduled(fraction=0.5)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch, "randn_like", torch.ones_like)
         whole, *halves = (ig.InputGradientLoss(None, PathLength())(model, part).item() for part in (w, *w.split(3)))
@@ -451,8 +451,8 @@ BAD_SETTINGS: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (lambda: critics.r2(fake=ig.Batch), TypeError, "other must be a tensor, a name"),
     (lambda: critics.lazy_r1(every=0), ValueError, "every of gradient_norm must be a whole number of steps"),
     (lambda: critics.r1("ten"), TypeError, "a weight is a number"),
-    (lambda: critics.path_length(beta=0), ValueError, "beta must be above 0"),
-    (lambda: critics.path_length(beta=1.5), ValueError, "beta must be above 0 and at most 1"),
+    (lambda: generators.path_length(beta=0), ValueError, "beta must be above 0"),
+    (lambda: generators.path_length(beta=1.5), ValueError, "beta must be above 0 and at most 1"),
     (lambda: BatchMean(2 * ig.GradientNorm()), TypeError, "a term without a weight"),
     (lambda: BatchMean(PathLength()), ValueError, "is a statistic of the batch already"),
     (lambda: PathLength().load_state({}), ValueError, "carries the running mean"),
@@ -467,7 +467,7 @@ def test_bad_settings_are_told(make: Callable[[], Any], kind: type[Exception], t
 
 
 def test_what_is_no_generator_of_vectors_is_told() -> None:
-    criterion = ig.InputGradientLoss(None, critics.path_length())
+    criterion = ig.InputGradientLoss(None, generators.path_length())
     with pytest.raises(ValueError, match=r"latents must be \[N, D\] or \[N, L, D\], got \[2, 1, 4, 4\]"):
         criterion(nn.Conv2d(1, 1, 3), torch.zeros(2, 1, 4, 4))
     with pytest.raises(ValueError, match="the model must be a generator"):

@@ -18,13 +18,8 @@ from inputgrad.attributions.methods import Attribution, ExpectedGradients, Input
 from inputgrad.attributions.quadrature import quadrature
 from inputgrad.perturbations.saliency_mask import SaliencyMask
 from inputgrad.places.samples import Given
-from inputgrad.recipes.explanations import (
-    graph_attribution_prior,
-    pixel_attribution_prior,
-    right_for_the_right_reasons,
-    saliency_guided_training,
-    sparse_attribution_prior,
-)
+from inputgrad.recipes.attribution_priors import graph_attribution_prior, pixel_attribution_prior, sparse_attribution_prior
+from inputgrad.recipes.explanations import right_for_the_right_reasons, saliency_guided_training
 from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation, gini
 from tests import zoo
 from tests.catalogue.harness import CLASSIFIERS, MODELS, SIZE, Entry, cases, check, labels, made

@@ -17,6 +17,7 @@ from torch.func import grad, hessian, vmap
 import inputgrad as ig
 from inputgrad.operators.fields import Field
 from inputgrad.operators.functions import field
+from inputgrad.recipes import generators
 from inputgrad.recipes import physics_informed as recipes
 from inputgrad.terms.hessian_penalty import HessianPenalty
 from inputgrad.terms.residual import Residual, ResidualGradient
@@ -180,7 +181,7 @@ ENTRIES = (
     Entry("residual", lambda: Residual(transport, NAMES, at=ig.Given(BOUNDARY)), interior, models=SCALARS, base="mse", target=prices),
     Entry("residual", lambda: Residual(system, NAMES), mean_of_equations, models=("smooth",), base="cross_entropy"),
     Entry("residual_gradient", lambda: ResidualGradient(system, NAMES, along="t"), slopes_of_equations, models=("smooth",)),
-    Entry("hessian_penalty", lambda: recipes.hessian_penalty(), hessian_penalty, models=DIFFERENCED, base="cross_entropy"),
+    Entry("hessian_penalty", lambda: generators.hessian_penalty(), hessian_penalty, models=DIFFERENCED, base="cross_entropy"),
     Entry("hessian_penalty", lambda: HessianPenalty(layers=("1", "3")), hessian_penalty_of_layers, models=("smooth",)),
     Entry(
         "hessian_penalty", lambda: HessianPenalty(3, 0.3, "mean"), lambda m, z, y: second_differences(m, z, 3, 0.3).mean(1).mean(), models=("smooth", "relu")

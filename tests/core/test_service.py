@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad import catalogue
 from inputgrad.engines import ENGINES
-from inputgrad.recipes.critics import path_length
+from inputgrad.recipes.generators import path_length
 from tests.core.ordinary import ordinary
 
 FEATURES = 6

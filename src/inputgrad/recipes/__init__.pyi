@@ -7,6 +7,9 @@ from inputgrad.recipes.adversarial import n_fgsm as n_fgsm
 from inputgrad.recipes.adversarial import pgd_adversarial as pgd_adversarial
 from inputgrad.recipes.adversarial import trades as trades
 from inputgrad.recipes.adversarial import vat as vat
+from inputgrad.recipes.attribution_priors import graph_attribution_prior as graph_attribution_prior
+from inputgrad.recipes.attribution_priors import pixel_attribution_prior as pixel_attribution_prior
+from inputgrad.recipes.attribution_priors import sparse_attribution_prior as sparse_attribution_prior
 from inputgrad.recipes.collocation import causal as causal
 from inputgrad.recipes.collocation import rad_points as rad_points
 from inputgrad.recipes.collocation import rar_points as rar_points
@@ -19,7 +22,6 @@ from inputgrad.recipes.constraints import perceptually_aligned as perceptually_a
 from inputgrad.recipes.critics import adversarial_motion_prior as adversarial_motion_prior
 from inputgrad.recipes.critics import dragan as dragan
 from inputgrad.recipes.critics import lazy_r1 as lazy_r1
-from inputgrad.recipes.critics import path_length as path_length
 from inputgrad.recipes.critics import r1 as r1
 from inputgrad.recipes.critics import r2 as r2
 from inputgrad.recipes.critics import r3gan as r3gan
@@ -33,19 +35,18 @@ from inputgrad.recipes.differentials import differential_machine_learning as dif
 from inputgrad.recipes.dynamics import deq_jacobian as deq_jacobian
 from inputgrad.recipes.dynamics import lagrangian_network as lagrangian_network
 from inputgrad.recipes.dynamics import neural_ode_regularization as neural_ode_regularization
-from inputgrad.recipes.explanations import graph_attribution_prior as graph_attribution_prior
 from inputgrad.recipes.explanations import hint as hint
 from inputgrad.recipes.explanations import hint_ranking as hint_ranking
 from inputgrad.recipes.explanations import ig_norm as ig_norm
 from inputgrad.recipes.explanations import model_guidance as model_guidance
-from inputgrad.recipes.explanations import pixel_attribution_prior as pixel_attribution_prior
 from inputgrad.recipes.explanations import right_for_the_right_reasons as right_for_the_right_reasons
 from inputgrad.recipes.explanations import rrr_grad_cam as rrr_grad_cam
 from inputgrad.recipes.explanations import saliency_guided_training as saliency_guided_training
-from inputgrad.recipes.explanations import sparse_attribution_prior as sparse_attribution_prior
 from inputgrad.recipes.force_fields import hessian_distillation as hessian_distillation
 from inputgrad.recipes.force_fields import universal_loss as universal_loss
+from inputgrad.recipes.generators import hessian_penalty as hessian_penalty
 from inputgrad.recipes.generators import orthogonal_jacobian as orthogonal_jacobian
+from inputgrad.recipes.generators import path_length as path_length
 from inputgrad.recipes.geometry import eikonal as eikonal
 from inputgrad.recipes.geometry import igr as igr
 from inputgrad.recipes.geometry import siren as siren
@@ -70,7 +71,6 @@ from inputgrad.recipes.physics_informed import burgers as burgers
 from inputgrad.recipes.physics_informed import condition as condition
 from inputgrad.recipes.physics_informed import gradient_enhanced as gradient_enhanced
 from inputgrad.recipes.physics_informed import heat as heat
-from inputgrad.recipes.physics_informed import hessian_penalty as hessian_penalty
 from inputgrad.recipes.physics_informed import poisson as poisson
 from inputgrad.recipes.physics_informed import wave as wave
 from inputgrad.recipes.robustness_transfer import igam as igam

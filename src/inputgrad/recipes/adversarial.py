@@ -27,8 +27,13 @@ def fast_adversarial(
 
         mean_n ℓ(f(x_n + δ_n), y_n),   δ = clip(η + α sign ∇ℓ(x + η), −ε, ε),   η ~ U(−ε, ε)
 
-    α = ``step_size``: 1.25 ε as published. bounds: (0, 1) for images; the start and x + δ are clipped into them. instead: True trains at x + δ alone, as
-    published: the term is ℓ(x + δ) − ℓ(x), which with the base loss leaves ℓ(x + δ) at weight 1; False adds ℓ(x + δ) to the base loss.
+    weight: the factor of the term in the loss; at 1 the whole loss is the formula.
+    epsilon: ε, the radius of the ball in ‖·‖∞, in units of the input; 8/255 for images in [0, 1].
+    step_size: α, 1.25 ε by default, as published.
+    bounds: low and high, to which the start and x + δ are clipped; (0, 1) for images.
+    instead: True trains at x + δ alone, as published: the term is ℓ(x + δ) − ℓ(x), which with the base loss leaves ℓ(x + δ) at weight 1. False adds ℓ(x + δ)
+      to the base loss.
+    wrt: the input that is attacked.
 
     When not: with a large ε or a long training, in which networks learn the single step by heart (catastrophic overfitting): add `grad_align`, or take
     `pgd_adversarial`.
@@ -49,8 +54,11 @@ def n_fgsm(
 
         mean_n ℓ(f(x_n + δ_n), y_n),   δ = η + α sign ∇ℓ(x + η),   η ~ U(−kε, kε)
 
-    k = ``noise``: 2 as published, 3 for SVHN at ε = 12/255; α = ``step_size``: ε as published. δ reaches (k + 1) ε: nothing clips it to the ball. bounds:
-    (0, 1) for images; the start and x + δ are clipped into them, as in the authors' code. instead: as in `fast_adversarial`.
+    weight, epsilon, bounds, instead, wrt: as in `fast_adversarial`.
+    noise: k, 2 as published, 3 for SVHN at ε = 12/255.
+    step_size: α, ε by default, as published.
+
+    δ reaches (k + 1) ε: nothing clips it to the ball.
 
     When not: where the attack must stay in the ball, such as for comparison with `pgd_adversarial` step by step.
 
@@ -79,9 +87,14 @@ def pgd_adversarial(
 
         mean_n ℓ(f(x̃_n), y_n),   x̃ ≈ argmax ℓ(f(x̃), y) over ‖x̃ − x‖ ≤ ε,   x_{t+1} = Π(x_t + α d_t)
 
-    norm: "linf", d = sign ∇ℓ, or "l2", d = ∇ℓ/‖∇ℓ‖₂. α = ``step_size``: 2.5 ε/steps; the paper takes 2/255 for CIFAR-10 at ε = 8/255 and 7 steps. The start
-    is uniform in the ball. instead: True trains at x̃ alone, as published; False adds it to the base loss. Costs ``steps`` + 2 passes for each plain one;
-    `Adversarial` of a `PGD` has further settings.
+    weight, bounds, wrt: as in `fast_adversarial`.
+    epsilon: ε, the radius of the ball, in units of the input; 8/255 for images in [0, 1] with "linf".
+    norm: of the ball: "linf", d = sign ∇ℓ, or "l2", d = ∇ℓ/‖∇ℓ‖₂.
+    steps: how many steps the attack takes.
+    step_size: α, 2.5 ε/steps by default; the paper takes 2/255 for CIFAR-10 at ε = 8/255 and 7 steps.
+    instead: True trains at x̃ alone, as published; False adds ℓ(x̃) to the base loss.
+
+    The start is uniform in the ball. Costs ``steps`` + 2 passes for each plain one; `Adversarial` of a `PGD` has further settings.
 
     When not: where accuracy on clean inputs is what counts; robust networks lose some of it. See `trades`.
 
@@ -98,9 +111,12 @@ def free_adversarial(weight: Weight = 1.0, *, epsilon: float, step_size: float |
 
         mean_n ℓ(f(x_n + δ_n), y_n),   then δ ← clip(δ + ε sign ∇ℓ(x + δ), −ε, ε)
 
+    weight, epsilon, bounds, wrt: as in `fast_adversarial`.
+    step_size: the length of the step of δ; ε by default, as published.
+
     The parameters see the δ of the step before. Call the criterion m times for each batch (4 to 10 as published), with an optimiser step each; divide the
-    number of epochs by m. Cost: the authors' loop takes both gradients from one backward pass; here ∇ℓ(x + δ) is a pass of its own, and the clean one is made
-    for the output, so a step costs three plain ones. δ is in the criterion's ``state_dict``.
+    number of epochs by m. The authors' loop takes both gradients from one backward pass; here ∇ℓ(x + δ) is a pass of its own, and the clean one is made for
+    the output, so a step costs three plain ones. δ is in the criterion's ``state_dict``.
 
     When not: where a batch is not replayed, for then δ belongs to other samples; and where what is free is the point.
 
@@ -127,11 +143,17 @@ def trades(
 
         ℓ + β · mean_n KL(p(x_n) ‖ p(x̃_n)),   x̃ ≈ argmax KL(p(x) ‖ p(x̃)) over ‖x̃ − x‖ ≤ ε
 
-    p: softmax of the model's outputs ``[N, C]``. β: 6 as in the paper's tables; the default of the authors' function is 1. Both attack and loss take KL
-    with the clean distribution first, and nothing is detached in the loss: the gradient goes through both branches. start: the deviation of the normal
-    noise that the attack starts from, 0.001; without noise its first step would follow the sign of rounding errors. step_size: 2.5 ε/steps; 0.007 for ε =
-    0.031 in the authors' script, where the L2 steps are 2 ε/steps. In L2 the point is clipped into the bounds first and then projected, as there. A sample
-    without a gradient stays where it is; there it takes a step of normal noise, not divided by its length.
+    beta: β, 6 as in the paper's tables; the default of the authors' function is 1.
+    epsilon, norm, steps: as in `pgd_adversarial`.
+    step_size: the length of a step, 2.5 ε/steps by default; 0.007 for ε = 0.031 in the authors' script, where the L2 steps are 2 ε/steps.
+    bounds, wrt: as in `fast_adversarial`.
+    start: the standard deviation of the normal noise that the attack starts from; without noise its first step would follow the sign of rounding errors.
+    ℓ: the base loss at the clean inputs.
+    p: softmax of the model's outputs, ``[N, C]``.
+
+    Both attack and loss take KL with the clean distribution first, and nothing is detached in the loss: the gradient goes through both branches. In L2 the
+    point is clipped into the bounds first and then projected, as in the authors' script. A sample without a gradient stays where it is; in that script it
+    takes a step of normal noise, not divided by its length.
 
     When not: for outputs that are not class logits. Needs no labels itself.
 
@@ -159,8 +181,15 @@ def mart(
 
         mean_n −log p_y(x̃) − log(1 − max_{k≠y} p_k(x̃)) + λ KL(p(x) ‖ p(x̃)) (1 − p_y(x)),   x̃ ≈ argmax −log p_y(x̃) over ‖x̃ − x‖∞ ≤ ε
 
-    λ: 5 as in the paper; the default of the authors' function is 6. Nothing is detached. The authors' code adds 1e-4 inside the second logarithm and about
-    1e-12 elsewhere; here the logarithms are exact. start, step_size: as in `trades`; 0.007 for ε = 0.031 in the authors' script.
+    lambda_: λ, 5 as in the paper; the default of the authors' function is 6.
+    epsilon, bounds, wrt: as in `fast_adversarial`.
+    steps: how many steps the attack takes.
+    step_size: the length of a step, 2.5 ε/steps by default; 0.007 for ε = 0.031 in the authors' script.
+    start: as in `trades`.
+    engine: the engine of the criterion, as in `InputGradientLoss`.
+    p: softmax of the model's outputs, ``[N, C]``.
+
+    Nothing is detached. The authors' code adds 1e-4 inside the second logarithm and about 1e-12 elsewhere; here the logarithms are exact.
 
     When not: for anything but single labels, integers ``[N]``, and outputs ``[N, C]``.
 
@@ -179,9 +208,17 @@ def vat(
 
         α · mean_n KL(p̂(x_n) ‖ p(x_n + ε d_n)),   d by power iteration on ∂² KL/∂r² at r = 0:  d ← unit ∂KL(p̂(x) ‖ p(x + r))/∂r at r = ξ d
 
-    p̂: held constant, as published (TRADES holds nothing). α = ``weight``: 1 as published. ε: in ‖·‖₂, to be tuned for each data set. iterations: 1. ξ: the
-    paper's 1e-6 is lost in float32 and the 10 of popular ports is not a small step, see `VirtualAdversarial`; ports also add 1e-8 to the norm that they
-    divide by, which shrinks d to nothing where ξ is small. at: the samples; `inputgrad.Given("unlabelled")` for those without labels, held by the target.
+    weight: α, 1 as published.
+    epsilon: ε, the length of the perturbation in ‖·‖₂, in units of the input; to be tuned for each data set.
+    xi: ξ, the step of the power iteration's difference, in ‖·‖₂.
+    iterations: the steps of the power iteration, 1 as published.
+    divergence: "kl" as in the formula; "mse" for outputs that are not class logits; "reverse_kl", "symmetric_kl".
+    wrt: the input that is moved.
+    at: the samples that are perturbed, the batch's own by default; `inputgrad.Given("unlabelled")` for those without labels, held by the target.
+    p̂: p, held constant, as published (TRADES holds nothing).
+
+    The paper's ξ = 1e-6 is lost in float32 and the 10 of popular ports is not a small step, see `VirtualAdversarial`; ports also add 1e-8 to the norm that
+    they divide by, which shrinks d to nothing where ξ is small.
 
     When not: for outputs that are not class logits; take divergence="mse" there.
 

@@ -23,11 +23,14 @@ def causal(residual: Residual | Weighted, *, epsilon: float | Tensor = 1.0, segm
 
         1/M Σ_i w_i · mean over segment i of r²,   w_i = exp(−ε Σ_{k<i} L_k), constant,   L_k: the mean of r² over segment k
 
-    residual: a `Residual`, or a recipe for one, whose weight stays: ``causal(heat(diffusivity=0.1, names="xt"))``. segments: M, stretches
-    of the batch's points by their
-    time; 32 times in most of the authors' scripts. epsilon: ε, a number, or a tensor that you raise while you train; see `CausalResidual`, also for
-    ``weights``, by which the authors decide when to raise it. Their code adds the initial condition's loss, times 1e3 or 1e5, to the sum in the exponent of
-    some examples; here the sum is the paper's.
+    residual: a `Residual`, or a recipe for one, whose weight stays: ``causal(heat(diffusivity=0.1, names="xt"))``.
+    epsilon: ε, a number, or a tensor that you raise while you train; see `CausalResidual`, also for ``weights``, by which the authors decide when to raise
+      it.
+    segments: M, the number of stretches of time into which the batch's points are cut; 32 in most of the authors' scripts.
+    time: the name of the time coordinate.
+    r: the residual of the equation.
+
+    The authors' code adds the initial condition's loss, times 1e3 or 1e5, to the sum in the exponent of some examples; here the sum is the paper's.
 
     When not: without a time; where the points of a batch cover a short stretch of time only.
 
@@ -48,10 +51,12 @@ def self_adaptive(term: Term | Weighted, *, weights: TensorRef) -> Weighted:
 
         mean_n λ_n² · R_n,   λ ascends on it
 
-    term: a term, or a recipe that gives one, whose weight stays: ``self_adaptive(burgers(viscosity=0.01, names="xt"), weights=weights)``; the paper's R is the
-    squared residual.
-    weights: λ ``[N]``, an `nn.Parameter`, with an optimiser of its own, ``Adam([weights], lr=0.005, maximize=True)``, as in the authors' script for Burgers'
-    equation, where they start from 100 for the residual and from U(0, 1) for the initial condition. Of the paper's masks m(λ) this is λ².
+    term: a term, or a recipe that gives one, whose weight stays: ``self_adaptive(burgers(viscosity=0.01, names="xt"), weights=weights)``.
+    weights: λ, ``[N]``, an `nn.Parameter` with an optimiser of its own, ``Adam([weights], lr=0.005, maximize=True)``, as in the authors' script for Burgers'
+      equation, where they start from 100 for the residual and from U(0, 1) for the initial condition.
+    R_n: the term's value at point n, in the paper the squared residual.
+
+    Of the paper's masks m(λ) this is λ².
 
     When not: where points are drawn anew at each step; where weights must stay bounded.
 
@@ -74,9 +79,14 @@ def rad_points(
 
         p(x) ∝ |r(x)|^k / mean |r|^k + c        over ``candidates`` points uniform in the box, without repetition
 
-    residual: a `Residual` or a recipe for one; for several equations |r| is the root of their mean square. low, high: the box, tensors of the shape of one
-    point, ``[D]``. k, c: 1 and 1 as published. candidates: 100 000 as in the authors' scripts. Returns ``[n, D]``, of the model's type and without a graph;
-    train on them for some steps (1000 of Adam, then L-BFGS there), and call it again.
+    residual: a `Residual` or a recipe for one; for several equations |r| is the root of their mean square.
+    model: the network, called on the candidates.
+    n: how many points are drawn.
+    low, high: the box, tensors of the shape of one point, ``[D]``.
+    k, c: the exponent and the constant of the density, 1 and 1 as published.
+    candidates: the number of points the choice is made from, 100 000 as in the authors' scripts.
+
+    Returns ``[n, D]``, of the model's type and without a graph; train on them for some steps (1000 of Adam, then L-BFGS there), and call it again.
 
     When not: where the solution is smooth everywhere: uniform points do as well.
 
@@ -109,8 +119,13 @@ def rar_points(
 
         greedy (RAR-G): the candidates with the largest |r|;   else (RAR-D): p(x) ∝ |r(x)|^k / mean |r|^k + c
 
-    points: those trained on so far, ``[N, D]``. The other settings: as in `rad_points`; k = 2 and c = 0 are published for RAR-D. Returns ``[N + add, D]``. The
-    authors add 10 points to 1000 at a time.
+    residual, model, low, high, candidates: as in `rad_points`.
+    points: those trained on so far, ``[N, D]``.
+    add: how many points are added; the authors add 10 to 1000 at a time.
+    greedy: True for RAR-G, False for RAR-D.
+    k, c: the exponent and the constant of RAR-D's density, 2 and 0 as published.
+
+    Returns ``[N + add, D]``.
 
     When not: for long runs, since the set only grows; take `rad_points`.
 

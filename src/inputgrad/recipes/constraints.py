@@ -37,11 +37,17 @@ def certified_monotone(
 
         λ · E_{x ~ U(low, high)} Σ_{i ∈ features} max(0, margin − sign_i · ∂f(x)/∂x_i)²
 
-    features: {number of the entry: +1 where f must rise with it, −1 where it must fall}. low, high: the box of the inputs, a number or a tensor of the shape of
-    one sample; n: points per step, 1024 in the authors' code; None for as many as the batch has. λ = ``weight``: the paper raises it until the network
-    can be certified (the authors' scripts take 1e2 and 1e4). margin 0 and the sum are the paper's; the authors' script for COMPAS takes margin 0.2
-    and ``reduction="max"``, the worst of all points and features. Their script for MNIST takes margin 0.1 and the mean over points and features, 1/F of the sum
-    for F features. Both penalise the inner layers in the same way.
+    weight: λ; the paper raises it until the network can be certified (the authors' scripts take 1e2 and 1e4).
+    features: {number of the entry: +1 where f must rise with it, −1 where it must fall}.
+    low, high: the box of the inputs, a number or a tensor of the shape of one sample.
+    n: points per step, 1024 in the authors' code; None for as many as the batch has.
+    margin: how much slope is asked for, 0 in the paper.
+    reduction: "sum" over the features as in the formula; "max" for the worst of all points and features.
+    of: what is differentiated; the output by default.
+    wrt: as in `double_backpropagation`.
+
+    The authors' script for COMPAS takes margin 0.2 and ``reduction="max"``. Their script for MNIST takes margin 0.1 and the mean over points and features,
+    1/F of the sum for F features. Both penalise the inner layers in the same way.
 
     When not: where the data fill a small part of the box: most points then say nothing about them; use `Monotone` at the data too. Points are drawn, so that
     this is not a proof: the paper adds a certificate by mixed-integer programming.
@@ -60,9 +66,17 @@ def no_arbitrage(
 
         λ₁ · mean_n max(0, −∂P(x_n)/∂T) + λ₂ · mean_n max(0, −∂²P(x_n)/∂k²)
 
-    P: the price, the model's one output, a function of x. T, k: maturity and strike, the entries of x with the numbers ``maturity`` and ``strike``.
-    λ₁ = ``calendar``, λ₂ = ``butterfly``; the authors divide prices by their mean vega and multiply the second term by another factor, which depend on
-    their scaling of the data: choose yours. The first term is a `Monotone`, the second a `Convex`, which differentiates twice by itself (see there).
+    maturity: the number of the entry of x that is the maturity T.
+    strike: the number of the entry of x that is the strike k.
+    calendar: λ₁, the weight of the condition on the maturity.
+    butterfly: λ₂, the weight of the condition on the strike.
+    of: the price P; the model's one output by default.
+    wrt: the input x.
+    at: as in `jacobian_regularization`.
+    P: the price, a function of x.
+
+    The authors divide prices by their mean vega and multiply the second term by another factor, which depend on their scaling of the data: choose yours. The
+    first term is a `Monotone`, the second a `Convex`, which differentiates twice by itself (see there).
 
     When not: for networks of ReLU units (no second derivative); for implied volatilities, whose conditions are others.
     Source: Chataigner, Crépey & Dixon 2020, "Deep local volatility", Risks 8(3), the soft constraints.
@@ -80,9 +94,13 @@ def gradient_alignment(weight: Weight = 0.5, *, of: Of = MEMBER_LOSSES, wrt: Key
 
         λ · mean_n log Σ_{i<j} exp(cos(∂ℓ_ni/∂x_n, ∂ℓ_nj/∂x_n))
 
-    ℓ_i: the loss of member i, the cross-entropy by default (``of=MemberLosses(...)``). The model returns the members' logits stacked, ``[N, M, C]``, and the
-    base loss is the mean of the members' own, as below. λ = ``weight``, 0.5 as in the public implementation. The paper trains with leaky
-    ReLU, since the gradients of ReLU networks are sparse, and with noise on the inputs; "gradient alignment loss" has nothing to do with GradAlign.
+    weight: λ, 0.5 as in the public implementation.
+    of: the losses of the members, ``[N, M]``; their cross-entropies by default, ``MemberLosses(...)`` for another loss.
+    wrt: as in `double_backpropagation`.
+    ℓ_i: the loss of member i.
+
+    The model returns the members' logits stacked, ``[N, M, C]``, and the base loss is the mean of the members' own. The paper trains with leaky ReLU, since
+    the gradients of ReLU networks are sparse, and with noise on the inputs; "gradient alignment loss" has nothing to do with GradAlign.
 
     When not: against white-box attacks on the whole ensemble, for which it was not made: it lowers the transfer of attacks between members.
     Source: Kariyappa & Qureshi 2019, "Improving adversarial robustness of ensembles with diversity training", arXiv:1901.09981, the gradient alignment loss.
@@ -98,9 +116,14 @@ def locally_independent(weight: Weight = 0.01, *, of: Of = LOG_ODDS, wrt: Key = 
 
         λ · mean_n Σ_{i<j} cos²(∂f_i(x_n)/∂x_n, ∂f_j(x_n)/∂x_n)
 
-    f_i: the log-odds of member i for two classes (the model returns ``[N, M, 2]``); for more classes the authors take the cross-entropy,
-    ``of=MemberLosses()``; for regression, with outputs ``[N, M]``, take ``heads.EachOutput()``. λ = ``weight``, 0.01 as in the authors' code, which sums over
-    the batch where the paper has the expectation, as here, and which adds 1e-6 to the product of the squared norms. Each pair counts once.
+    weight: λ, 0.01 as in the authors' code.
+    of: the scores of the members, ``[N, M]``; by default their log-odds for two classes, where the model returns ``[N, M, 2]``. For more classes the authors
+      take the cross-entropy, ``MemberLosses()``; for regression, with outputs ``[N, M]``, take ``heads.EachOutput()``.
+    wrt: as in `double_backpropagation`.
+    f_i: the score of member i.
+
+    The authors' code sums over the batch where the paper has the expectation, as here, and adds 1e-6 to the product of the squared norms. Each pair counts
+    once.
 
     When not: where a single direction explains the data, such as one feature: the members must then be wrong to differ.
     Source: Ross, Pan, Celi & Doshi-Velez 2020, "Ensembles of locally independent prediction models", AAAI, CosIndepErr.
@@ -130,10 +153,14 @@ def perceptually_aligned(weight: Weight = 1.0, *, representatives: Tensor, wrt: 
 
         λ/C · Σ_t mean_n (1 − cos(∂f_t(x_n)/∂x_n, r_t − x_n))
 
-    f_t: the logit of class t of C. r: ``representatives``, ``[C, *input]``: the mean image of each class, or one image of it; for other directions, such as the
-    score of a diffusion model, add `DirectionMatch` terms of your own. λ = ``weight``: the paper chooses it for each data set. The authors' code
-    takes the gradient of −cross-entropy with label t in place of the logit, and 10 times the mean over the classes, CIFAR's ten: its coefficients 1.5
-    (ResNet-18) and 3.0 (ViT) are weights of 15 and 30 here.
+    weight: λ, which the paper chooses for each data set.
+    representatives: r, ``[C, *input]``: the mean image of each class, or one image of it.
+    wrt: as in `double_backpropagation`.
+    f_t: the logit of class t of C.
+
+    For other directions, such as the score of a diffusion model, add `DirectionMatch` terms of your own. The authors' code takes the gradient of
+    −cross-entropy with label t in place of the logit, and 10 times the mean over the classes, CIFAR's ten: its coefficients 1.5 (ResNet-18) and 3.0 (ViT) are
+    weights of 15 and 30 here.
 
     When not: with many classes, since every class costs a backward pass; where class means do not look like members of the class (photographs: take images).
     Source: Ganz, Kawar & Elad 2023, "Do perceptually aligned gradients imply robustness?", ICML.

@@ -1,4 +1,4 @@
-"""Penalties on the critics of generative adversarial networks, and on their generators.
+"""Penalties on the critics of generative adversarial networks.
 
 The critic is the model, the real samples are the inputs, and the fake ones come as the target: ``penalty(critic, real, fake)``. Detached fakes or not: the
 penalty holds them constant.
@@ -15,7 +15,6 @@ from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.gradient_norm import GradientNorm
-from inputgrad.terms.path_length import PathLength
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
@@ -35,9 +34,13 @@ def wgan_gp(weight: Weight = 10.0, *, center: float = 1, fake: TensorRef = whole
 
         λ · mean_n (‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) per sample
 
-    D: the critic, the model. x: real samples, the inputs. x̃: fake ones, ``fake``: by default the whole target, else a name or position in it, a tensor,
-    or a callable of the batch. λ = ``weight``, 10 as published. center: 1 as published; 0 is GAN_stability's "wgangp0". wrt: the input that holds the
-    samples, where the critic has others, such as labels.
+    weight: λ, 10 as published.
+    center: the wanted norm, 1 as published; 0 is GAN_stability's "wgangp0".
+    fake: the fake samples x̃: by default the whole target, else a name or position in it, a tensor, or a callable of the batch.
+    wrt: the input that holds the samples, where the critic has others, such as labels.
+    D: the critic, the model.
+    x: real samples, the inputs.
+
     ε multiplies the real samples, as in algorithm 1; the authors' code multiplies the fake ones by it, which is the same in distribution. In that code the
     norm has no derivative at 0 and gives NaN; here the subgradient is 0.
 
@@ -56,8 +59,11 @@ def wgan_lp(weight: Weight = 10.0, *, fake: TensorRef = whole_target, wrt: Key =
 
         λ · mean_n max(0, ‖∂D(x̂_n)/∂x̂_n‖₂ − 1)²,   x̂ = ε x + (1 − ε) x̃,   one ε ~ U(0, 1) per sample
 
-    The symbols and settings are those of `wgan_gp`. The hinge sits inside the square: smaller norms cost nothing, as the theory of the Wasserstein distance
-    asks for. λ = ``weight`` is 10 as in WGAN-GP; the paper finds its penalty to depend little on it.
+    weight: λ, 10 as in WGAN-GP; the paper finds that its penalty depends little on it.
+    fake, wrt: as in `wgan_gp`.
+    D, x: as in `wgan_gp`.
+
+    The hinge is inside the square: smaller norms cost nothing, as the theory of the Wasserstein distance asks for.
 
     When not: where the critic's output is used as a distance, since a critic may then be flatter than it need be; see also `wgan_gp`.
     Source: Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", ICLR, section 5.
@@ -73,10 +79,19 @@ def dragan(weight: Weight = 10.0, *, center: float = 1, size: float = 0.5, inter
 
         λ · mean_n (‖∂D(x̃_n)/∂x̃_n‖₂ − k)²,   x̃ = x + α · 0.5 · std(x) · u,   u ~ U(0, 1)^D,   one α ~ U(0, 1) per sample
 
-    D: the critic. x: real samples, the inputs; fake ones are not needed. λ = ``weight`` and k = ``center``: 10 and 1 as published. std: ONE number, over
-    the batch and all features with divisor N·D, so that the penalty is a statistic of the batch: it does not split into micro-batches.
-    The noise is that of the authors' code: ``size`` is the 0.5, and ``interpolate=False`` leaves out α, as many ports do. The paper's text has
-    δ ~ N(0, c·1) in place of it: ``variance=c``, which is a penalty of each sample by itself and leaves ``size`` and ``interpolate`` out of account.
+    weight: λ, 10 as published.
+    center: k, the wanted norm, 1 as published.
+    size: the 0.5 of the formula, the largest noise in units of std(x).
+    interpolate: False leaves out α, as many ports do.
+    variance: c, in squared units of the input: noise N(0, c) in place of the formula's, as in the paper's text; ``size`` and ``interpolate`` then have no
+      effect.
+    wrt: as in `wgan_gp`.
+    D: the critic, the model.
+    x: real samples, the inputs; fake ones are not needed.
+    std: ONE number, over the batch and all features with divisor N·D.
+
+    The penalty is a statistic of the batch: it does not split into micro-batches. The noise is that of the authors' code. With ``variance`` the penalty of
+    each sample depends on that sample alone.
 
     When not: where the fakes are far from the data: nothing bounds the critic there; take `wgan_gp` or `r3gan`.
     Source: Kodali, Abernethy, Hays & Kira 2017, "On convergence and stability of GANs", arXiv:1705.07215, section 2.
@@ -96,8 +111,12 @@ def r1(gamma: Weight = 10.0, *, half: bool = True, wrt: Key = 0) -> Weighted:
 
         γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂
 
-    D: the critic, before any sigmoid. x: real samples, the inputs. γ = ``gamma``, 10 as published. The ½ is the paper's and StyleGAN2's; ``half=False``
-    leaves it out, as the authors' GAN_stability does, whose γ so acts twice as strongly. wrt: the input that holds the samples.
+    gamma: γ, 10 as published.
+    half: whether the factor ½ is there, as in the paper and StyleGAN2; False leaves it out, as the authors' GAN_stability does, where the same γ acts twice
+      as strongly.
+    wrt: as in `wgan_gp`.
+    D: the critic, before any sigmoid.
+    x: real samples, the inputs.
 
     When not: for a Wasserstein critic whose value should be a distance (`wgan_gp`).
     Source: Mescheder, Geiger & Nowozin 2018, "Which training methods for GANs do actually converge?", ICML, eq. 9.
@@ -113,8 +132,10 @@ def r2(gamma: Weight = 10.0, *, half: bool = True, fake: TensorRef = whole_targe
 
         γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
 
-    D: the critic, before any sigmoid. x̃: fake samples, ``fake``: by default the whole target, else a name or position in it, a tensor, or a callable of the
-    batch; there may be another number of them than of real ones. γ = ``gamma``, 10 as published. half: as in `r1`.
+    gamma, half: as in `r1`.
+    fake: as in `wgan_gp`; their number may differ from that of the real samples.
+    wrt: as in `wgan_gp`.
+    D: the critic, before any sigmoid.
 
     When not: by itself, early in training, when the fakes are nowhere near the data; beside `r1` (`r3gan`) it bounds the critic on both sides.
     Source: Mescheder, Geiger & Nowozin 2018, "Which training methods for GANs do actually converge?", ICML, eq. 10.
@@ -130,10 +151,15 @@ def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Ke
 
         k · γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂   where k divides the step number, 0 elsewhere
 
-    k = ``every``, 16 as published. γ, D, x, half: as in `r1`, so that a weight of 5 is ``gamma=10``.
-    The penalty is added to the loss of an ordinary step, so Adam's settings stay.
-    The authors give it an optimiser step of its OWN after each k-th ordinary step, with c = k / (k + 1), lr′ = c·lr and β′ = β^c. For that, call a
-    criterion of ``every * r1()`` yourself and make the optimiser with `inputgrad.lazy_adam`, as the second example does.
+    gamma: as in `r1`; StyleGAN2's weight of 5 is ``gamma=10``.
+    half: as in `r1`.
+    every: k, 16 as published.
+    wrt: as in `wgan_gp`.
+    D, x: as in `r1`.
+
+    The penalty is added to the loss of an ordinary step, so Adam's settings stay as they are. The authors give it an optimiser step of its OWN after each
+    k-th ordinary step, with c = k / (k + 1), lr′ = c·lr and β′ = β^c. For that, call a criterion of ``every * r1()`` yourself and make the optimiser with
+    `inputgrad.lazy_adam`, as the second example does.
 
     When not: where the penalty is cheap, or with few steps in all: a penalty at each step is smoother.
     Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", CVPR, appendix B.
@@ -165,12 +191,17 @@ def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: TensorRef = whole_tar
 
         γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂ + γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
 
-    The symbols and settings are those of `r1` and `r2`. γ = ``gamma`` depends on the data: 1 on stacked MNIST, 0.05 to 150 in the authors' settings
-    for images, brought down to a tenth in the course of training (a weight may be a callable of the step number).
-    The paper's loss pairs each real sample with a fake one, softplus(D(x̃) − D(x)). That is a base loss of both samples at once, so it does not fit the
-    form (output, target) with the fakes as the target: add it yourself, as in the first example. Or give the critic both in ONE batch, as in the second: the
-    mean over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic. The generator's loss is the same with real and fake exchanged,
-    softplus(D(x) − D(x̃)): ``relativistic_pairing(critic(torch.cat([fake, real]))).mean()``.
+    gamma: γ, which depends on the data: 1 on stacked MNIST, 0.05 to 150 in the authors' settings for images, lowered to a tenth in the course of training (by
+      a callable of the step number).
+    half: as in `r1`.
+    fake: as in `r2`.
+    wrt: as in `wgan_gp`.
+    D, x: as in `r1`.
+
+    The paper's loss pairs each real sample with a fake one, softplus(D(x̃) − D(x)). That is a base loss of both samples at once, so it does not fit the form
+    (output, target) with the fakes as the target: add it yourself, as in the first example. Or give the critic both in ONE batch, as in the second: the mean
+    over 2N samples of γ‖·‖² is the pair of penalties, at one pass of the critic. The generator's loss is the same with real and fake exchanged, softplus(D(x)
+    − D(x̃)): ``relativistic_pairing(critic(torch.cat([fake, real]))).mean()``.
 
     When not: with batch normalisation in the critic. For a Wasserstein critic see `wgan_gp`.
     Source: Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", NeurIPS, eq. 2 to 5.
@@ -189,11 +220,14 @@ def adversarial_motion_prior(weight: Weight = 10.0, *, wrt: Key = 0) -> Weighted
 
         w_gp/2 · mean_n ‖∂D(φ_n)/∂φ_n‖²₂
 
-    D: the discriminator. φ: features of transitions from the demonstrations, the inputs. w_gp = ``weight``: 10 as published; in the authors' later code
-    (MimicKit) 5 or 10 for most characters, there with a second half at the agent's transitions: ``r3gan(5.0)`` with these as the target. It is `r1`, under
-    the name and settings of this field. The gradient is with respect to NORMALISED features in the authors' code: normalise them before the call, or name the
-    module that does, ``wrt="module:normalizer"``. For imitation by a WGAN critic, as in the popular code of GAIL (ikostrikov), take `wgan_gp` with expert
-    pairs as the inputs.
+    weight: w_gp, 10 as published; in the authors' later code (MimicKit) 5 or 10 for most characters.
+    wrt: the input that holds the features; ``"module:normalizer"`` for the output of a module that normalises them.
+    D: the discriminator, the model.
+    φ: features of transitions from the demonstrations, the inputs.
+
+    It is `r1`, under the name and settings of this field. The authors take the gradient with respect to NORMALISED features: normalise them before the call,
+    or name the module that does. MimicKit has a second half at the agent's transitions: ``r3gan(5.0)`` with these as the target. For imitation by a WGAN
+    critic, as in the popular code of GAIL (ikostrikov), take `wgan_gp` with expert pairs as the inputs.
 
     When not: for policies and values, which are not discriminators.
 
@@ -204,24 +238,6 @@ def adversarial_motion_prior(weight: Weight = 10.0, *, wrt: Key = 0) -> Weighted
     >>> penalty = ig.InputGradientLoss(None, adversarial_motion_prior())  # loss = (D(demo) - 1)².mean() + (D(agent) + 1)².mean() + penalty(D, demo)
     """
     return r1(weight, wrt=wrt)
-
-
-def path_length(weight: Weight = 2.0, *, beta: float = 0.01, wrt: Key = 0) -> Weighted:
-    """StyleGAN2's path length: the generator's image moves equally far wherever its latent moves.
-
-        w_pl · mean_n (ℓ_n − a)²,   ℓ_n = ‖J_wᵀ y‖₂,   y ~ N(0, 1) / √(H·W),   a ← a + β (mean_n ℓ_n − a)
-
-    The model is the GENERATOR, from latents ``[N, L, D]`` or ``[N, D]`` to images. w_pl = ``weight`` 2 and β = ``beta`` 0.01 as published; see
-    `PathLength` for the mean over layers, and for the running mean, which `state_dict` keeps. The authors take it at each 4th step, on half of the batch:
-    ``path_length().scheduled(every=4)``, called with half of the latents.
-
-    When not: for critics; and where latents are not vectors.
-    Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", CVPR, eq. 4 and appendix B.
-
-    >>> import inputgrad as ig
-    >>> penalty = ig.InputGradientLoss(None, path_length())  # loss = softplus(-critic(generator(w))).mean() + penalty(generator, w)
-    """
-    return weight * PathLength(beta, wrt)
 
 
 def _scale(half: bool) -> float:

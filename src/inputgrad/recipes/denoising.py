@@ -16,9 +16,12 @@ def gradient_step_denoiser(weight: Weight = 1.0, *, sigma: TensorRef | float, re
 
         mean_n 1/D ‖D_σ(x_n + σξ) − x_n‖²₂,   D_σ(x) = x − ∇g_σ(x),   ξ ~ N(0, 1)^D
 
-    g: the model's output, one number per sample: `Potential` makes it of a denoising network, g(x) = ½ ‖x − N(x)‖²₂, as the authors do. sigma: σ; the authors
-    draw it from U(0, 50)/255 for each batch and tell the network: ``criterion(model, (images, sigma_map), sigma)`` with sigma a callable or part of the
-    target. reduction: "mean" over the features as in their code, "sum" as in the paper.
+    weight: the factor of the term in the loss.
+    sigma: σ, the noise's standard deviation in units of the input: a number, a name or position in the target, or a callable of the batch. The authors draw
+      it from U(0, 50)/255 for each batch and tell the network: ``criterion(model, (images, sigma_map), sigma)``.
+    reduction: "mean" over the D features, as in the formula and the authors' code; "sum" as in the paper.
+    wrt: as in `double_backpropagation`.
+    g: the model's output, one number per sample: `Potential` makes it of a denoising network, g(x) = ½ ‖x − N(x)‖²₂, as the authors do.
 
     When not: where no convergence is asked for: a network that gives the denoised sample is cheaper.
 

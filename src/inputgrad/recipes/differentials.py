@@ -18,13 +18,18 @@ def differential_machine_learning(balance: float = 1.0, *, data: "Differentials"
 
         α · mean_n (f(x_n) − y_n)² + β · mean_n (1/D) Σ_j λ_j² (∂f(x_n)/∂x_j − z_nj)²,   α = 1/(1 + λ D),   β = 1 − α
 
+    balance: λ, 1 as published; then derivatives weigh D times as much as values.
+    data: the normalisation, ``Differentials.of(x, y, dydx)`` of the training set.
     x, y, z: normalised inputs, values and derivatives, as ``data`` makes them of the raw ones; the target is ``data.target(y, dydx)``.
-    λ_j = 1/√(mean_n z_nj²) over the training set's derivatives that are known; NaN is a missing one. A value that is NaN is missing too, and gives 0.
-    D: the number of inputs. λ: ``balance``, 1 as published; then derivatives weigh D times as much as values.
-    The statistics are the training set's, not the batch's, so the term stays one number per sample and splits into micro-batches.
+    λ_j: 1/√(mean_n z_nj²) over the training set's derivatives that are known.
+    D: the number of inputs.
+
+    NaN is a missing derivative. A value that is NaN is missing too, and gives 0. The statistics are the training set's, not the batch's, so the term stays
+    one number per sample and splits into micro-batches.
+
     Second derivatives, such as gammas, are not part of the paper: ``data.criterion() + 0.1 * HessianMatch("gamma", reduction="mean")`` with
-    ``{**data.target(y, dydx), "gamma": data.second(d2ydx2)}`` for the target.
-    The authors' notebooks add 1e-8 to the standard deviations; here what does not vary is an error that names it.
+    ``{**data.target(y, dydx), "gamma": data.second(d2ydx2)}`` for the target. The authors' notebooks add 1e-8 to the standard deviations; here an input that
+    does not vary is an error that names it.
 
     When not: where the derivatives belong to another quantity than the values do in expectation, such as pathwise derivatives of a discontinuous payoff (smooth
     it); for several outputs, which the paper does not treat (`sobolev_training`).

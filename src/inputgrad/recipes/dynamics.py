@@ -17,10 +17,16 @@ def lagrangian_network(
 
         weight · mean_n 1/d ‖q̈_n − q̈*_n‖²₂,   q̈ = (∂²L/∂q̇∂q̇)⁺ (∂L/∂q − (∂²L/∂q̇∂q) q̇)        ⁺: the pseudo-inverse
 
-    x = [q, q̇] ``[N, 2d]`` is the input; L: the model's output, one number per sample. acceleration: q̈* ``[N, d]``, the target itself by default; NaN is a
-    missing one. The authors' example of the double pendulum takes the mean of squares over velocities and accelerations, of which the velocities are right by
-    themselves: half of what stands here; their other script has norm="absolute", reduction="sum", or the sum of squares, of steps of Runge-Kutta. It also
-    takes angles modulo 2π: do that in the model.
+    weight: the factor of the formula.
+    acceleration: q̈*, ``[N, d]``, the target itself by default; NaN is a missing label.
+    norm: "squared" as in the formula; "absolute" as in one of the authors' scripts.
+    reduction: over the d components: "mean" as in the formula, or "sum".
+    wrt: the input x = [q, q̇], ``[N, 2d]``.
+    L: the Lagrangian, the model's output, one number per sample.
+
+    The authors' example of the double pendulum takes the mean of squares over velocities and accelerations. The velocities are right by themselves, so that
+    is half of the formula here. Their other script takes norm="absolute", reduction="sum", or the sum of squares, of Runge-Kutta steps. It also takes angles
+    modulo 2π: do that in the model.
 
     When not: with friction or a drive; where momenta are measured, `hamiltonian_network` needs no second derivative.
 
@@ -36,9 +42,13 @@ def neural_ode_regularization(kinetic: Weight = 0.01, *, jacobian: Weight = 0.01
 
         λ_K · mean_n 1/(2D) ‖f(z_n)‖²₂ + λ_J · mean_n 1/D ‖εᵀ ∂f(z_n)/∂z‖²₂,   ε ~ N(0, 1)^D
 
-    f: the model, the vector field dz/dt, called at points z of the trajectories (and the time, as another input); an integral over a trajectory is the mean
-    over its points, times its duration. λ_K = ``kinetic`` and λ_J = ``jacobian``: 0.01 each as published. reduction: "mean" as in the authors' code, with its
-    ½ on the first part; "sum" as in the paper, ‖f‖² and ‖εᵀ∂f‖². wrt: the input z. The authors draw one ε per solve, here per step.
+    kinetic: λ_K, 0.01 as published.
+    jacobian: λ_J, 0.01 as published.
+    reduction: "mean" over the D features as in the formula and the authors' code, with its ½ on the first part; "sum" as in the paper, ‖f‖² and ‖εᵀ∂f‖².
+    wrt: the input z.
+    f: the model, the vector field dz/dt, called at points z of the trajectories (and the time, as another input).
+
+    An integral over a trajectory is the mean over its points, times its duration. The authors draw one ε per solve, here per step.
 
     When not: where the solver integrates these quantities with the state, as the authors' code does: then they come for the price of the solve.
 
@@ -56,8 +66,10 @@ def deq_jacobian(weight: Weight = 1.0, *, n: int = 1, wrt: Key = 0) -> Weighted:
 
         γ · mean_n 1/(n D) Σ_k ‖v_kᵀ ∂f(z_n)/∂z‖²₂,   v_k ~ N(0, 1)^D        ≈ γ ‖∂f/∂z‖²_F / D
 
-    f: the model, the layer z → f(z, x), called at the fixed point z* (and x, as another input). n: random directions per step, 1 in the authors' language
-    models, 2 in their vision models. γ = ``weight``: 1.9 and 2.0 at 35 % and 40 % of the steps, drawn at random, in their WikiText-103 scripts.
+    weight: γ, 1.9 and 2.0 at 35 % and 40 % of the steps, drawn at random, in the authors' WikiText-103 scripts.
+    n: random directions per step, 1 in the authors' language models, 2 in their vision models.
+    wrt: the input z.
+    f: the model, the layer z → f(z, x), called at the fixed point z* (and x, as another input).
 
     When not: away from the fixed point, where the Jacobian says nothing about convergence; for functions that do not map a space into itself
     (`jacobian_regularization`).

@@ -1,14 +1,12 @@
 """Explanations: losses on what a network's decisions rest on."""
 
-from torch import Tensor
-
 from inputgrad.attributions.grad_cam import GradCAM
-from inputgrad.attributions.methods import Attribution, ExpectedGradients, InputGradient
+from inputgrad.attributions.methods import Attribution, InputGradient
 from inputgrad.heads import Of
 from inputgrad.perturbations.base import Bounds
 from inputgrad.perturbations.saliency_mask import SaliencyMask, SortedBy
 from inputgrad.tensor_refs import TensorRef
-from inputgrad.terms.attribution_priors import AttributionMatch, GiniSparsity, GraphPrior, TotalVariation
+from inputgrad.terms.attribution_priors import AttributionMatch
 from inputgrad.terms.attribution_ranking import AttributionRanking
 from inputgrad.terms.attribution_robustness import AttributionRobustness, MostAttributed
 from inputgrad.terms.base import Weighted
@@ -24,12 +22,16 @@ def right_for_the_right_reasons(weight: Weight = 1000.0, *, mask: TensorRef, of:
 
         weight · mean_n Σ_d (A_nd ∂/∂x_nd Σ_c log p_nc)²
 
+    weight: λ₁, 1000 in the authors' MNIST and toy runs.
     mask: A, 1 where a feature is irrelevant: a tensor of the inputs' shape or of one sample's (size 1 where it does not vary), a name or a position of the
-    target, or a callable of the batch. log p: the log-probabilities; the head is their SUM over the classes, ``of="log_prob"``, not that of the true class.
-    weight: λ₁, 1000 in the authors' MNIST and toy runs. Their loss adds both parts up over the batch; here both are means, so λ₁ stays what it is, and only
-    beside a base loss that is a sum would it be multiplied by the batch size. Their repository holds two codes: the one in autograd takes the squares as they
-    are, as in the paper; the one in TensorFlow takes half of them (``l2_loss``), so that its λ₁ is twice that here. Their λ₂ Σ θ², on a sum, is
-    ``weight_decay`` = 2 λ₂ / N of the optimiser.
+      target, or a callable of the batch.
+    of: what is differentiated; by default the SUM of the log-probabilities over the classes, as published, not that of the true class.
+    wrt: as in `double_backpropagation`.
+    p_nc: the probability of class c.
+
+    The authors' loss adds both parts up over the batch; here both are means, so λ₁ stays what it is. Only beside a base loss that is a sum would it be
+    multiplied by the batch size. Their repository holds two codes: the one in autograd takes the squares as they are, as in the paper; the one in TensorFlow
+    takes half of them (``l2_loss``), so that its λ₁ is twice that here. Their λ₂ Σ θ², on a sum, is ``weight_decay`` = 2 λ₂ / N of the optimiser.
 
     When not: where the irrelevant features cannot be told from the others by their place. And not as it stands with one logit, whose softmax is constant:
     there take ``of=lambda output, target: (2 * logsigmoid(output) - output).sum(1)``, the same sum over both classes.
@@ -48,9 +50,11 @@ def rrr_grad_cam(weight: Weight = 1.0, *, mask: TensorRef, layer: str, of: Of = 
 
         weight · mean_n Σ_ij (A_nij φ_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
 
-    mask: A, 1 where the image is irrelevant, ``[N, 1, H, W]`` or ``[1, H, W]`` of the size of the layer's output (``F.interpolate``): a tensor, a name or a
-    position of the target, or a callable of the batch. layer: the name of the convolutional layer in the model. weight: tuned per data set, so that the term
-    is of the size of the loss. of: the score, the true class's output; the public code takes the predicted class here.
+    weight: the factor of the formula, tuned per data set, so that the term is of the size of the loss.
+    mask: A, 1 where the image is irrelevant, ``[N, 1, H, W]`` or ``[1, H, W]`` of the size of the layer's output (resize it with ``F.interpolate``): a
+      tensor, a name or a position of the target, or a callable of the batch.
+    layer: the name of the convolutional layer in the model.
+    of: the score that Grad-CAM explains, the true class's output; the public code takes the predicted class.
 
     When not: for models without spatial feature maps; where what is irrelevant is smaller than a cell of the map (`right_for_the_right_reasons`).
 
@@ -69,8 +73,10 @@ def hint(weight: Weight = 1.0, *, importance: TensorRef, layer: str, of: Of = "l
 
         weight · mean_n Σ_ij (φ_nij − H_nij)²,   φ: Grad-CAM with its sign, each sample's map brought to [0, 1]
 
-    importance: H, 1 where people look and 0 elsewhere, of the shapes of `rrr_grad_cam`'s mask; NaN where nothing is known. The other settings: as there. The
-    published method ranks pairs of regions in place of the squares (`hint_ranking`); the form here is that of the code of the typology named below.
+    weight, layer, of: as in `rrr_grad_cam`.
+    importance: H, 1 where people look and 0 elsewhere, of the shapes of the ``mask`` of `rrr_grad_cam`; NaN where nothing is known.
+
+    The published method ranks pairs of regions in place of the squares (`hint_ranking`); the form here is that of the code of the typology named below.
 
     When not: where only what is irrelevant is known: `rrr_grad_cam`.
 
@@ -88,10 +94,13 @@ def hint_ranking(weight: Weight = 1.0, *, importance: TensorRef, of: Of = "label
 
         weight · mean_n Σ_{(i, j): H_ni > H_nj} max(0, a_nj − a_ni),   a_ni = Σ_d ∂s_n/∂x_nid
 
-    x: features of R regions (object proposals, tokens, feature maps) ``[N, R, ...]``, the input ``wrt`` or an inner module's output ``"module:name"``. H:
-    ``importance``, ``[N, R]``; NaN where nothing is known. s: the score of the true answer. weight: to be tuned; 1 is not a published value. The code of
-    Shrestha, Kafle & Kanan (2020, "A negative case analysis of visual grounding methods for VQA", ACL) also counts pairs of equal importance, and divides by
-    R; the authors' own code is not public. `hint` is the squared form of later code.
+    weight: the factor of the formula, to be tuned; 1 is not a published value.
+    importance: H, ``[N, R]``; NaN where nothing is known.
+    of: the score s, by default the true class's output.
+    wrt: x, the features of R regions (object proposals, tokens, feature maps), ``[N, R, ...]``: an input, or an inner module's output, ``"module:name"``.
+
+    The code of Shrestha, Kafle & Kanan (2020, "A negative case analysis of visual grounding methods for VQA", ACL) also counts pairs of equal importance, and
+    divides by R; the authors' own code is not public. `hint` is the squared form of later code.
 
     When not: where only what is irrelevant is known (`right_for_the_right_reasons`).
 
@@ -108,9 +117,11 @@ def model_guidance(weight: Weight = 0.01, *, attribution: Attribution, region: T
 
         weight · mean_n [ 1 − Σ_{i ∈ region} max(0, φ_ni) / Σ_i max(0, φ_ni) ]
 
-    attribution: φ, such as ``InputTimesGradient(of="label")``, `IntegratedGradients` or ``GradCAM("layer")``; the paper also takes B-cos models' own. region:
-    1 inside the boxes of the class, 0 outside; see `EnergyPointing`. weight: to be tuned; 0.01 is not a published value. The paper's RRR loss is an
-    `AttributionMatch` under a mask of what is outside; its L1 and PPCE losses are not here.
+    weight: the factor of the formula, to be tuned; 0.01 is not a published value.
+    attribution: φ, such as ``InputTimesGradient(of="label")``, `IntegratedGradients` or ``GradCAM("layer")``; the paper also takes B-cos models' own.
+    region: 1 inside the boxes of the class, 0 outside, of the shape of the attributions; see `EnergyPointing`.
+
+    The paper's RRR loss is an `AttributionMatch` under a mask of what is outside; its L1 and PPCE losses are not here.
 
     When not: where the class has no location in the input.
 
@@ -138,9 +149,18 @@ def ig_norm(
 
         λ · mean_n max_{x̃} ‖IG(x_n, x̃)‖₁,   IG(x, x̃) = (x̃ − x) ⊙ 1/m Σ_{k=1}^m ∇ℓ(x + k/m (x̃ − x)),   ‖x̃ − x‖∞ ≤ ε
 
-    λ = ``weight`` 1, m = ``steps`` 50; x̃ by ``attack_steps`` 20 sign steps of ``step_size`` 0.01 on the same norm over ``points`` 10 points of the path,
-    from a uniform start: the authors' settings for Fashion-MNIST at ε = 0.1, with bounds (0, 1). See `AttributionRobustness`. Dear: some 250 passes per step by
-    default. Their IG-SUM-NORM, which trains at x̃ and climbs on the loss as well, is not here.
+    weight: λ, 1 as published.
+    epsilon: ε, the radius of the ball, in units of the input; 0.1 for Fashion-MNIST.
+    steps: m, the points of the integral, 50 as published.
+    attack_steps: how many sign steps find x̃, from a uniform start; 20 as published.
+    step_size: the length of such a step, in units of the input; 0.01 as published.
+    points: how many points of the path the attack takes in place of m; 10 as published.
+    bounds: low and high, to which x̃ is clipped; (0, 1) for images.
+    wrt: as in `double_backpropagation`.
+    ℓ: the sample's own base loss.
+
+    It is expensive: some 250 passes per step by default. See `AttributionRobustness`. The authors' IG-SUM-NORM, which trains at x̃ and climbs on the loss as
+    well, is not here.
 
     When not: where robustness of the prediction alone is the aim (`pgd_adversarial`).
 
@@ -153,77 +173,6 @@ def ig_norm(
     return weight * AttributionRobustness(attack, steps)
 
 
-def pixel_attribution_prior(
-    weight: Weight = 1.0, *, references: TensorRef | None = None, samples: int = 1, of: Of = "label", wrt: Key = 0, standardized: bool = False
-) -> Weighted:
-    """The pixel attribution prior: attributions of an image that vary little from pixel to pixel.
-
-        weight · mean_n Σ_ij |φ_{i+1,j} − φ_ij| + |φ_{i,j+1} − φ_ij|
-
-    φ: expected gradients of the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). The paper sums over
-    samples: here the mean. standardized: True as in the authors' MNIST code, which standardizes each sample's φ first; the formula of the paper does not.
-
-    When not: where an object's edges are what should matter; `TotalVariation` penalises them too.
-
-    Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
-    gradients", Nature Machine Intelligence 3, Ω_pixel.
-
-    >>> from torch import nn
-    >>> criterion = nn.CrossEntropyLoss() + pixel_attribution_prior(0.01)
-    """
-    return weight * TotalVariation(ExpectedGradients(references, samples, of=of, wrt=wrt), standardized=standardized)
-
-
-def sparse_attribution_prior(
-    weight: Weight = 1.0, *, references: TensorRef | None = None, samples: int = 1, of: Of = "output", wrt: Key = 0, factor: float = 2.0
-) -> Weighted:
-    """The sparse attribution prior: few features should have most of the attribution.
-
-        weight · (−factor · G(φ̄)),        φ̄_i = mean_n |φ_ni|,        G: the Gini coefficient
-
-    φ: expected gradients of the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). factor: 2 as in the
-    paper; 1 as in the authors' code. A statistic of the batch: it does not split into micro-batches.
-
-    When not: on images, whose pixels share the work, or with batches of a few samples, over which φ̄ is too noisy.
-
-    Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
-    gradients", Nature Machine Intelligence 3, Ω_sparse.
-
-    >>> from torch import nn
-    >>> criterion = nn.BCEWithLogitsLoss() + sparse_attribution_prior(0.1)
-    """
-    return weight * GiniSparsity(ExpectedGradients(references, samples, of=of, wrt=wrt), factor=factor)
-
-
-def graph_attribution_prior(
-    weight: Weight = 1.0,
-    *,
-    edges: Tensor,
-    weights: Tensor | None = None,
-    references: TensorRef | None = None,
-    samples: int = 1,
-    of: Of = "output",
-    wrt: Key = 0,
-) -> Weighted:
-    """The graph attribution prior: features joined by an edge should have similar attributions.
-
-        weight · Σ_{edges (i, j)} w_ij (φ̄_i − φ̄_j)² = weight · φ̄ᵀ L φ̄,        φ̄_i = mean_n |φ_ni|
-
-    edges: ``[2, E]``, feature numbers; each undirected edge once. weights: w ``[E]``, 1 by default. L: the Laplacian of the graph. φ: expected gradients of
-    the score ``of`` with ``samples`` draws of baselines from ``references`` (None: the batch itself, shifted). A statistic of the batch. The authors' run
-    takes 100 for the weight and minimises the term by an optimiser of its own, after training without it.
-
-    When not: where the graph comes from the same data as the labels: the prior then tells nothing new.
-
-    Source: Erion, Janizek, Sturmfels, Lundberg & Lee 2021, "Improving performance of deep learning models with axiomatic attribution priors and expected
-    gradients", Nature Machine Intelligence 3, Ω_graph.
-
-    >>> import torch
-    >>> criterion = torch.nn.MSELoss() + graph_attribution_prior(100.0, edges=torch.tensor([[0, 1], [1, 2]]))
-    """
-    return weight * GraphPrior(ExpectedGradients(references, samples, of=of, wrt=wrt), edges, weights)
-
-
 def saliency_guided_training(
     weight: Weight = 1.0, *, share: float = 0.5, of: Of = "label", by: SortedBy = "gradient", shared_over: int | None = None, wrt: Key = 0
 ) -> Weighted:
@@ -231,10 +180,17 @@ def saliency_guided_training(
 
         weight · mean_n KL(p(f(x_n)) ‖ p(f(x̃_n))),        x̃: the ⌊share · D⌋ features with the lowest ∂s/∂x_i replaced by u_i ~ U(min x_n, max x_n)
 
-    p: softmax. The gradient goes through both branches, as in the authors' code; which features are hidden is a constant. share: k/D; 0.5 in their MNIST
-    run. weight: λ, 1. of: the score s, the true class's output; by: "gradient" (with its sign: the most negative are hidden first), as the paper and the
-    default of the code have it, or "magnitude". shared_over: 1 to hide whole pixels of images of several channels, each channel with its own range.
-    The authors take the gradient in evaluation mode; here it sees the step's own dropout masks.
+    weight: λ, 1 as published.
+    share: the share of the D features that are hidden; 0.5 in the authors' MNIST run.
+    of: the score s, by default the true class's output.
+    by: how the features are ranked: "gradient" with its sign (the most negative are hidden first), as in the paper and by default in its code, or
+      "magnitude".
+    shared_over: 1 hides whole pixels of images of several channels, each channel with its own range; None hides features one by one.
+    wrt: as in `double_backpropagation`.
+    p: softmax.
+
+    The gradient goes through both branches, as in the authors' code; which features are hidden is a constant. The authors take the gradient in evaluation
+    mode; here it sees the step's own dropout masks.
 
     When not: with one output, where p is constant; or where every feature matters, as in small tables.
 

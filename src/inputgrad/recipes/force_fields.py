@@ -38,10 +38,20 @@ def universal_loss(
         λ_E · mean_n h_δ((E_n − E*_n)/n_n) + λ_F · mean_{i,α} h_{δ c_i}(−∂E/∂r_iα − F*_iα) + λ_S · mean_{n,αβ} h_δ(σ_nαβ − σ*_nαβ)
         h_δ(x) = ½ x² where |x| ≤ δ, else δ (|x| − ½ δ);   c_i = 1, 0.7, 0.4, 0.1 where ‖F*_i‖ < 100, < 200, < 300, above
 
-    n_n: the atoms of structure n. The mean of the forces is over all atoms of the batch, as in flat graphs. δ = ``delta``, 0.01, and weights of 1: the defaults
-    of MACE's class. The bounds 100, 200 and 300 are in units of the force labels. conditional: False for the same δ everywhere
-    (MACE's WeightedHuberEnergyForcesStressLoss). stress: the part of the target with σ* ``[N, 3, 3]``; None leaves it out. wrt, cell: positions and lattice
-    vectors; mask, index: as in `energy_and_forces`. MACE's weights per configuration are not here.
+    energy, forces: as in `energy_and_forces`.
+    stress: the part of the target with σ*, ``[N, 3, 3]``; None leaves the stress out.
+    energy_weight: λ_E, 1 as in MACE's class.
+    forces_weight: λ_F, 1 as in MACE's class.
+    stress_weight: λ_S, 1 as in MACE's class.
+    delta: δ, 0.01 as in MACE's class, in the units of the labels.
+    conditional: True for the factors c_i; False for the same δ everywhere (MACE's WeightedHuberEnergyForcesStressLoss).
+    wrt: the positions r, as in `force_matching`.
+    cell: the input that holds the lattice vectors, ``[N, 3, 3]``, as rows; needed for the stress alone.
+    mask, index: as in `energy_and_forces`.
+    n_n: the atoms of structure n.
+
+    The mean of the forces is over all atoms of the batch, as in flat graphs. The bounds 100, 200 and 300 are in units of the force labels. MACE's weights per
+    configuration are not here.
 
     When not: where labels are clean and large errors should count in full: `energy_and_forces`.
 
@@ -64,11 +74,16 @@ def hessian_distillation(
 
         weight · mean_n mean over drawn rows k, atoms i of ‖∂²E_n/∂r_k∂r_i − H*_nki‖₂
 
-    E_n: the student's energy ``[N]`` of positions ``[N, A, 3]`` under ``wrt``. hessian: H*, ``[N, A, 3, A, 3]``; a teacher's Jacobian of the forces is −H*.
-    k: one of the 3A components, ``rows`` of them drawn per structure and step without repetition, 4 as in the authors' settings; None for all. norm: the
-    authors' code takes the length per atom; "squared" for the mean of squares. mask: atoms that count, ``[N, A, 1, A, 1]``. The authors' student may give
-    forces that are not a gradient; here the energy is differentiated twice. Their code gives structures with an entry above 10 000 almost no weight: mask
-    them.
+    weight: the factor of the formula.
+    hessian: H*, ``[N, A, 3, A, 3]``; a teacher's Jacobian of the forces is −H*.
+    rows: how many of the 3A components k are drawn per structure and step, without repetition; 4 as in the authors' settings, None for all.
+    norm: "vectors", the length per atom as in the formula and the authors' code; "squared" for the mean of squares.
+    mask: which entries of H* count, ``[N, A, 1, A, 1]``.
+    wrt: the positions r, ``[N, A, 3]``.
+    E_n: the student's energy, ``[N]``.
+
+    The authors' student may give forces that are not a gradient; here the energy is differentiated twice. Their code gives structures with an entry above 10
+    000 almost no weight: mask them.
 
     When not: where the teacher's Hessians cannot be stored (9A² numbers per structure); for networks of ReLU units, whose second derivative is zero.
 

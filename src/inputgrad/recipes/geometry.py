@@ -27,8 +27,12 @@ def eikonal(weight: Weight = 0.1, *, squared: bool = True, of: Of = "output", wr
 
         λ · mean_n (‖∂f(x_n)/∂x_n‖₂ − 1)²
 
-    f: the model, one output per point. λ = ``weight``: 0.1 as in IGR. ``squared=False`` is SIREN's |‖∇f‖ − 1|, with λ = 50 there. at: where; the inputs
-    themselves by default, `inputgrad.places.Uniform` or `Near` for points that are drawn.
+    weight: λ, the factor of the term, 0.1 as in IGR.
+    squared: whether the deviation is squared, as in IGR; False is SIREN's |‖∇f‖ − 1|, with λ = 50 there.
+    of: what is differentiated; the output by default.
+    wrt: the input that holds the points.
+    at: where the gradient is taken; the inputs themselves by default, `inputgrad.places.Uniform` or `Near` for points that are drawn.
+    f: the model, one output per point.
 
     When not: by itself, since every function with slopes of length 1 satisfies it: give the surface too (`igr`, `siren`). Where the distance is known, fit it.
     Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML.
@@ -52,10 +56,15 @@ def igr(weight: Weight = 0.1, *, normals: Part | None = "normals", normals_weigh
 
         mean_n |f(x_n)| + τ · mean_n ‖∂f(x_n)/∂x_n − ν_n‖₂ + λ · E_x (‖∂f(x)/∂x‖₂ − 1)²
 
-    x_n: points on the surface, the inputs ``[N, D]``. ν_n: their unit normals ``[N, D]``, the part ``normals`` of the target, which is a dict or tuple;
-    ``normals=None`` leaves that term out. λ = ``weight`` 0.1 and τ = ``normals_weight`` 1, as published. The distance of the normals is a norm, not its square.
-    at: the points of the expectation; by default `Near`, the paper's: every sample displaced by normal noise of the width ``target["sigma"]`` ``[N]`` (the
-    distance to its 50th neighbour), and N/8 points uniform in [−1.8, 1.8]^D, as in the authors' code.
+    weight: λ, 0.1 as published.
+    normals: the name or position in the target of the unit normals ν, ``[N, D]``; None leaves that term out.
+    normals_weight: τ, 1 as published.
+    at: the points of the expectation; by default `Near`, the paper's: every sample displaced by normal noise of the width ``target["sigma"]``, ``[N]`` (the
+      distance to its 50th neighbour), and N/8 points uniform in [−1.8, 1.8]^D, as in the authors' code.
+    wrt: as in `eikonal`.
+    x_n: points on the surface, the inputs, ``[N, D]``.
+
+    The target is a dict or tuple. The distance of the normals is a norm, not its square.
 
     When not: without normals the sign is for the initialisation to decide: start from a ball (geometric initialisation, Atzmon & Lipman 2020).
     Source: Gropp, Yariv, Haim, Atzmon & Lipman 2020, "Implicit geometric regularization for learning shapes", ICML, the loss with normals.
@@ -111,11 +120,19 @@ def siren(
 
         mean_n [ 50 · |‖∂f(x_n)/∂x_n‖₂ − 1| + m_n · (3000 · |f(x_n)| + 100 · (1 − cos(∂f(x_n)/∂x_n, ν_n))) + (1 − m_n) · 100 · exp(−100 |f(x_n)|) ]
 
-    x_n: points, the inputs ``[N, 3]``; m: 1 on the surface, 0 off it, the part ``on_surface`` of the target, ``[N]``; ν: unit normals, the part ``normals``
-    ``[N, 3]``, of any value off the surface. Every mean is over ALL points of the batch, as in the authors' code, so that the share of the surface points
-    counts; since the masks are sample by sample, this is one number per sample with zeros where a mask is off, and splits into micro-batches.
-    The paper's formula has the inner product with the normal where the code, followed here, has the cosine; the weights are the code's. The gradient's norm
-    enters by |·|, not squared as in IGR.
+    eikonal_weight: the 50 of the formula, the weight of the eikonal term.
+    normals_weight: the 100 before the cosine, the weight of the normals.
+    surface: the 3000 of the formula, the weight of |f| on the surface.
+    off_surface: the 100 before exp, the weight of the points off the surface.
+    sharpness: the 100 inside exp: how fast it falls with the distance.
+    on_surface: the name or position in the target of m, ``[N]``: 1 on the surface, 0 off it.
+    normals: the name or position in the target of the unit normals ν, ``[N, 3]``, of any value off the surface.
+    wrt: as in `eikonal`.
+    x_n: points, the inputs, ``[N, 3]``.
+
+    Every mean is over ALL points of the batch, as in the authors' code, so that the share of the surface points counts. The loss is one number per sample,
+    with zeros where a mask is off, and splits into micro-batches. The paper's formula has the inner product with the normal where the code, followed here,
+    has the cosine; the weights are the code's. The deviation of the gradient's norm enters by |·|, not squared as in IGR.
 
     When not: for networks of ReLU units, whose gradient is constant piece by piece and cannot turn with the surface; the weights are for points in [−1, 1]³.
     Source: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, "Implicit neural representations with periodic activation functions", NeurIPS, its loss of

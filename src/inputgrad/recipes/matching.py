@@ -19,9 +19,12 @@ def sobolev_training(weight: Weight = 1.0, *, jacobian: TensorRef = "jacobian", 
 
         weight · mean_n Σ_c ‖∂f_c(x_n)/∂x − J*_nc‖²₂
 
-    jacobian: J*, ``[N, C, *input]`` with C the outputs of a sample; "jacobian" names the part of a target ``{"value": …, "jacobian": …}``. For a model of one
-    output that is ``[N, 1, *input]``. NaN in it is a missing label. norm: the distance, which the paper leaves open: "squared" as here, or
-    another of `GradientMatch`'s.
+    weight: the factor of the formula.
+    jacobian: the labels J*, ``[N, C, *input]`` with C the outputs of a sample; ``"jacobian"`` names the part of a target ``{"value": …, "jacobian": …}``. For
+      a model of one output that is ``[N, 1, *input]``. NaN is a missing label.
+    norm: the distance, which the paper leaves open: "squared" as in the formula, or another of `GradientMatch`'s.
+    wrt: as in `double_backpropagation`.
+
     There is no factor ½ and no mean over features. It costs C backward passes, and as many again for the parameters.
 
     When not: for many outputs (`sobolev_projections`); where labels and inputs have other scales (`differential_machine_learning`).
@@ -41,9 +44,13 @@ def sobolev_projections(
 
         weight · mean_n (1/n) Σ_k ‖v_kᵀ ∂f(x_n)/∂x − v_kᵀ J*_n‖²₂,   v_k uniform on the unit sphere of the C outputs
 
-    wanted: J*, as in `sobolev_training`, or a teacher: a module called on the same inputs, with outputs like the model's, whose gradient is a constant.
-    n: projections per sample, drawn anew each step, one draw for both sides. scale: "unit" as published, whose expectation is 1/C of `sobolev_training`;
-    "isotropic": v scaled by √C, whose expectation is `sobolev_training` itself.
+    weight: the factor of the formula.
+    wanted: J*, as the ``jacobian`` of `sobolev_training`, or a teacher: a module called on the same inputs, with outputs like the model's, whose gradient is
+      a constant.
+    n: projections per sample, drawn anew each step, one draw for both sides.
+    scale: "unit" as published, whose expectation is 1/C of `sobolev_training`; "isotropic" multiplies v by √C, whose expectation is `sobolev_training`
+      itself.
+    wrt: as in `double_backpropagation`.
 
     When not: for a few outputs, where the whole Jacobian is as cheap and has no variance.
 
@@ -69,10 +76,15 @@ def jacobian_matching(
 
         weight · mean_n ‖∇f_c(x_n)/‖∇f_c‖₂ − ∇t_c(x_n)/‖∇t_c‖₂‖²₂
 
-    f: the student, the model. t: the ``teacher``, a module called on the same inputs in the mode in which it stands (mostly after ``teacher.eval()``);
-    nothing in it learns. c: ``of``, the true class ("label"), or the teacher's largest output where there are no labels. unit=False: the gradients as they are.
-    The term is 2 − 2·cos, so at most 4. Public code (Knowledge-Distillation-Zoo) takes the mean over the D features of the input, 1/D of the
-    paper's: ``reduction="mean"``.
+    weight: the factor of the formula.
+    teacher: t, a module called on the same inputs in its current mode (call ``teacher.eval()`` first, as a rule); nothing in it learns.
+    of: c, the true class ("label"), or the teacher's largest output ("largest") where there are no labels.
+    unit: whether both gradients are divided by their norms, as in the formula; False takes them as they are.
+    reduction: over the features of a sample: "sum" as in the paper; "mean", 1/D of it, as in public code (Knowledge-Distillation-Zoo).
+    wrt: as in `double_backpropagation`.
+    f: the student, the model.
+
+    The term is 2 − 2·cos, so at most 4.
 
     When not: where teacher and student see different inputs. Without the match of the outputs themselves beside it, the student learns no class.
 
@@ -89,8 +101,11 @@ def denoising_score_matching(weight: Weight = 1.0, *, sigma: TensorRef | float, 
 
         weight · mean_n σ^power · ½ ‖∂E(x̃_n)/∂x − ε_n/σ‖²₂,   x̃ = x + σ ε,   ε ~ N(0, 1)
 
-    E: the energy, the model's output (p ∝ exp(−E)). sigma: σ, in units of the input, or a name in the target for one per sample. power: 0 as published, 2
-    (conditioned on σ), 4 (public code of sliced score matching).
+    weight: the factor of the formula.
+    sigma: σ, in units of the input: a number, or a name in the target or a callable of the batch for one per sample, ``[N]``.
+    power: 0 as published, 2 for networks conditioned on σ, 4 as in public code of sliced score matching.
+    wrt: as in `double_backpropagation`.
+    E: the energy, the model's output; p ∝ exp(−E).
 
     When not: for a network that gives the score itself, a plain regression; see also `DenoisingScoreMatching`.
 
@@ -115,9 +130,13 @@ def sliced_score_matching(
 
         weight · mean_n mean_v [ vᵀ ∂(vᵀ s(x_n))/∂x + ½ ‖s(x_n)‖²₂ ],   E v vᵀ = 1
 
+    weight: the factor of the formula.
     model: what the network gives: "score", s itself, as many outputs as inputs, which every engine supports; or "energy", E with s = −∂E/∂x, whose second
-    derivative in the input is taken by double backward. n, directions, form: as in `SlicedScoreMatching`; the reduced form is the paper's eq. 8, the
-    plain one its eq. 7.
+      derivative with respect to the input is taken by double backward.
+    n: random directions v per sample.
+    directions: "rademacher" (signs), "gaussian", or "sphere" (uniform of length √D).
+    form: "reduced" as in the formula, the paper's eq. 8, of lower variance; "plain", its eq. 7, has ½ (vᵀ s)² in place of ½ ‖s‖².
+    wrt: as in `double_backpropagation`.
 
     When not: for energy networks of ReLU, whose second derivative is zero.
 

@@ -34,12 +34,19 @@ def force_matching(
 
         weight · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
-    E_n: the model's output, one energy per structure. r: positions ``[N, A, 3]`` under ``wrt``, or ``[atoms, 3]`` of all structures in a row with ``index``,
-    the number of each atom's structure. 3 n_n: the structure's force components that have a label; NaN is a missing one. mask: 0 for padding and for atoms
-    that do not count, ``[N, A]``, ``[N, A, 1]`` or ``[N, A, 3]``; with ``index``, ``[atoms]``, ``[atoms, 1]`` or ``[atoms, 3]``.
-    average: "components", 1/(3n) as above (NequIP, MACE's code); "atoms", 1/n (SchNet's paper); "sum", 1. per="batch" divides by the atoms of the whole
-    batch in place of each structure's own, so that large structures weigh more: what code with flat graphs does (MACE, NequIP).
-    norm: "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors (MACE's l1l2energyforces).
+    weight: the factor of the formula.
+    forces: the force labels F*, of the positions' shape; NaN is a missing label.
+    wrt: the positions r, ``[N, A, 3]``, or ``[atoms, 3]`` of all structures in a row with ``index``.
+    mask: 0 for padding and for atoms that do not count, ``[N, A]``, ``[N, A, 1]`` or ``[N, A, 3]``; with ``index``, ``[atoms]``, ``[atoms, 1]`` or ``[atoms,
+      3]``.
+    index: the number of each atom's structure, ``[atoms]``.
+    average: "components", 1/(3 n_n) as in the formula (NequIP, MACE's code); "atoms", 1/n_n (SchNet's paper); "sum", 1.
+    norm: "squared" as in the formula; "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors
+      (MACE's l1l2energyforces).
+    per: "sample" as in the formula; "batch" divides by the atoms of the whole batch in place of each structure's own, so that large structures weigh more, as
+      in code with flat graphs (MACE, NequIP).
+    E_n: the model's output, one energy per structure.
+    n_n: the atoms of structure n that count; 3 n_n is the number of its force components that have a label.
 
     When not: for labels that are not the gradient of an energy, such as forces with friction or noise of a thermostat.
 
@@ -76,12 +83,21 @@ def energy_and_forces(
 
         λ_E · mean_n (E_n − E*_n)² + λ_F · mean_n 1/(3 n_n) Σ_i ‖−∂E_n/∂r_ni − F*_ni‖²₂
 
-    λ_E: energy_weight, λ_F: forces_weight; n_n: the atoms of structure n; of padded structures those that the mask counts, so mask padding only, and give
-    NaN as the force of a real atom that is not to count. energy_per_atom: ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)². A label that is
-    NaN is missing and gives 0. Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment,
-    0.01 and 0.99; NequIP's EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by
-    their sum first). wrt, mask, index, average, per: see `force_matching`. energy, forces, mask and index name parts of the target.
+    energy: the name or position in the target of the energy labels E*, one per structure, ``[N]``; NaN is a missing label and gives 0.
+    forces: the name or position in the target of the force labels F*, of the positions' shape; NaN is a missing label.
+    energy_weight: λ_E, the weight of the energy.
+    forces_weight: λ_F, the weight of the forces.
+    energy_per_atom: True for ((E_n − E*_n)/n_n)² in place of (E_n − E*_n)².
+    wrt, average, per: as in `force_matching`.
+    mask: the name or position in the target of what `force_matching` takes as ``mask``; mask padding only, and give NaN as the force of a real atom that is
+      not to count.
+    index: the name or position in the target of the number of each atom's structure, ``[atoms]``.
     output: the energy of a model that returns more, such as ``output="energy"`` of a dict, as in `InputGradientLoss`.
+    n_n: the atoms of structure n; of padded structures those that the mask counts.
+
+    Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment, 0.01 and 0.99; NequIP's
+    EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by their sum first).
+
     A whole loss: more is added to it, ``energy_and_forces() + 10.0 * StressMatch("stress", ...)``.
 
     When not: where forces are cheap and energies are not comparable (other offsets in each structure): `force_matching` alone.
@@ -104,10 +120,14 @@ def hamiltonian_network(
 
         weight · mean_n 1/(2d) ( ‖∂H/∂p_n − q̇_n‖²₂ + ‖∂H/∂q_n + ṗ_n‖²₂ )
 
-    x = [q, p] ``[N, 2d]`` is the input; time_derivative: ẋ = [q̇, ṗ] of the same shape, the target itself by default; NaN is a missing one. H ``[N]`` or
-    ``[N, 1]``; the authors' network has two outputs and uses the second. There is no base loss. The paper's equation 3 has the two norms, neither squared nor
-    averaged: norm="euclidean", reduction="sum". The authors' code, which gave the paper's results and is the default here, has the mean of squares over the
-    components.
+    weight: the factor of the formula.
+    time_derivative: ẋ = [q̇, ṗ], ``[N, 2d]``, the target itself by default; NaN is a missing label.
+    norm: "squared" as in the formula; "euclidean" for the norms of the paper's equation 3, which are not squared.
+    reduction: "mean" as in the formula, over the 2d components; "sum" as in the paper's equation 3.
+    wrt: the input x = [q, p], ``[N, 2d]``.
+    H: the Hamiltonian, the model's output, ``[N]`` or ``[N, 1]``; the authors' network has two outputs and uses the second.
+
+    There is no base loss. The default is that of the authors' code, which gave the paper's results.
 
     When not: with friction or a drive, where no H fits, and for coordinates that are not canonical.
 

@@ -1,28 +1,21 @@
-"""Physics-informed losses: residuals of differential equations, their conditions, and the Hessian penalty.
+"""Physics-informed losses: residuals of differential equations, and their conditions.
 
 Points are samples: ``criterion(model, points)`` with points ``[N, D]`` and ``names`` for their columns, or a dict ``{"x": x, "t": t}``, whose names are used.
 Conditions stand beside the equation, as terms at points of their own (`condition`), or as the base loss where the batch's inputs are the points of the
 conditions and the equation is taken at ``Given(interior)``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
-
-from torch import Tensor
 
 from inputgrad.operators.coordinates import Names
-from inputgrad.operators.fields import Field
 from inputgrad.places.base import Place
+from inputgrad.recipes import residuals
+from inputgrad.recipes.residuals import Quantity
 from inputgrad.terms.base import TermSum, Weighted
-from inputgrad.terms.hessian_penalty import HessianPenalty
-from inputgrad.terms.hessian_penalty import Reduction as HessianReduction
 from inputgrad.terms.residual import Residual, ResidualGradient
 from inputgrad.terms.weights import Weight
-from inputgrad.variables import Key, Wrt
-
-Quantity = float | Tensor | Callable[[Field], Any]
-"""A number, a tensor (an `nn.Parameter` is learned), or a callable of the field that gives ``[N]``."""
+from inputgrad.variables import Wrt
 
 
 def poisson(
@@ -32,8 +25,16 @@ def poisson(
 
         weight · mean_n ( Σ_i ∂/∂x_i (k ∂u/∂x_i) + f )²        at the points x_n
 
-    u: the model, ``[N]`` or ``[N, 1]``. source: f; conductivity: k; each a number, a tensor, or a callable of the field:
-    ``lambda u: torch.sin(u.coordinate("x"))``. names, wrt, at: as in `Residual`; the sum is over every coordinate.
+    weight: the factor of the formula.
+    source: f, a number, a tensor, or a callable of the field, such as ``lambda u: torch.sin(u.coordinate("x"))``.
+    names: the names of the coordinates, in the order of the input's columns: "xy" or ("x", "y"); inputs in a dict bring their own.
+    wrt: the inputs that are coordinates, where not all are.
+    at: the points, such as ``ig.Uniform(0.0, 1.0)``; the batch's inputs by default.
+    conductivity: k, a number, a tensor, or a callable of the field.
+    u: the model, ``[N]`` or ``[N, 1]``.
+
+    The sum is over every coordinate.
+
     When not: without a `condition`, which alone make the solution one; with ReLU units, whose second derivative is zero.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4; the sign is that
@@ -42,7 +43,7 @@ def poisson(
     >>> from inputgrad import InputGradientLoss
     >>> criterion = InputGradientLoss(None, poisson(source=1.0, names="xy"))
     """
-    return weight * Residual(partial(_poisson, source=source, conductivity=conductivity), names, wrt, at=at)
+    return weight * Residual(partial(residuals.poisson, source=source, conductivity=conductivity), names, wrt, at=at)
 
 
 def heat(
@@ -59,8 +60,13 @@ def heat(
 
         weight · mean_n ( ∂u/∂t − α Σ_i ∂²u/∂x_i² − f )²        at the points (x_n, t_n)
 
-    u: the model, ``[N]`` or ``[N, 1]``. diffusivity: α, and source: f: a number, a tensor (an `nn.Parameter` of yours is learned: the inverse problem) or
-    a callable of the field. time: the name of t; the Laplacian is over the other coordinates. names, wrt, at: as in `Residual`.
+    weight: the factor of the formula.
+    diffusivity: α, a number, a tensor (an `nn.Parameter` of yours is learned: the inverse problem) or a callable of the field.
+    source: f, likewise.
+    time: the name of t; the Laplacian is over the other coordinates.
+    names, wrt, at: as in `poisson`.
+    u: the model, ``[N]`` or ``[N, 1]``.
+
     When not: backwards in time, where the problem is ill-posed and a small residual says little about the error.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4.
@@ -68,7 +74,7 @@ def heat(
     >>> from inputgrad import InputGradientLoss
     >>> criterion = InputGradientLoss(None, heat(diffusivity=0.1, names="xt"))
     """
-    return weight * Residual(partial(_heat, diffusivity=diffusivity, source=source, time=time), names, wrt, at=at)
+    return weight * Residual(partial(residuals.heat, diffusivity=diffusivity, source=source, time=time), names, wrt, at=at)
 
 
 def wave(
@@ -85,8 +91,14 @@ def wave(
 
         weight · mean_n ( ∂²u/∂t² − c² Σ_i ∂²u/∂x_i² − f )²        at the points (x_n, t_n)
 
-    u: the model, ``[N]`` or ``[N, 1]``. speed: c, and source: f: as in `heat`. time: the name of t. names, wrt, at: as in `Residual`. It wants two
-    initial conditions: ``condition(value=u0, at=...)`` and ``condition(value=v0, derivative="t", at=...)``.
+    weight: the factor of the formula.
+    speed: c, a number, a tensor (an `nn.Parameter` of yours is learned) or a callable of the field.
+    source: f, likewise.
+    time, names, wrt, at: as in `heat`.
+    u: the model, ``[N]`` or ``[N, 1]``.
+
+    It needs two initial conditions: ``condition(value=u0, at=...)`` and ``condition(value=v0, derivative="t", at=...)``.
+
     When not: for many periods at once, which networks of tanh units learn slowly, high frequencies last: give the model sines, or take time in pieces.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4.
@@ -94,7 +106,7 @@ def wave(
     >>> from inputgrad import InputGradientLoss
     >>> criterion = InputGradientLoss(None, wave(speed=2.0, names="xt"))
     """
-    return weight * Residual(partial(_wave, speed=speed, source=source, time=time), names, wrt, at=at)
+    return weight * Residual(partial(residuals.wave, speed=speed, source=source, time=time), names, wrt, at=at)
 
 
 def burgers(
@@ -104,8 +116,13 @@ def burgers(
 
         weight · mean_n ( ∂u/∂t + u ∂u/∂x − ν ∂²u/∂x² )²        at the points (x_n, t_n)
 
-    u: the model, ``[N]`` or ``[N, 1]``. viscosity: ν, a number (the paper's 0.01/π), a tensor (an `nn.Parameter` of yours is learned) or a callable of the
-    field. space, time: the names of x and t. names, wrt, at: as in `Residual`.
+    weight: the factor of the formula.
+    viscosity: ν, a number (the paper's 0.01/π), a tensor (an `nn.Parameter` of yours is learned) or a callable of the field.
+    space: the name of x.
+    time: the name of t.
+    names, wrt, at: as in `poisson`.
+    u: the model, ``[N]`` or ``[N, 1]``.
+
     When not: for ν → 0, where the residual at the shock grows like 1/ν² and points spread evenly miss it.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, appendix A.1.
@@ -114,7 +131,7 @@ def burgers(
     >>> from inputgrad import InputGradientLoss
     >>> criterion = InputGradientLoss(None, burgers(viscosity=0.01 / math.pi, names="xt"))
     """
-    return weight * Residual(partial(_burgers, viscosity=viscosity, space=space, time=time), names, wrt, at=at)
+    return weight * Residual(partial(residuals.burgers, viscosity=viscosity, space=space, time=time), names, wrt, at=at)
 
 
 def condition(
@@ -131,14 +148,20 @@ def condition(
 
         weight · mean_n ( u(x_n) − g )²,   with ``derivative``: ( ∂u(x_n) − g )²        at the points x_n of the condition
 
+    weight: the factor of the formula.
+    value: g, a number, a tensor ``[N]`` or a callable of the field. For a model of C outputs: one g for all of them, a tensor ``[N, C]``, or a dict for some
+      of them, by their names or numbers: ``value={"u": 0.0, "v": inflow}``.
     at: where it holds, such as ``Given(boundary)`` or ``Given("boundary")`` for a part of the target; None where the batch's inputs are its points.
-    value: g, a number, a tensor ``[N]`` or a callable of the field. derivative: its name, such as "x", or "t" for an initial velocity.
-    Of a system, a model of C outputs: one g holds for all of them, and a tensor has the shape ``[N, C]``. For some of them give a dict by their names or
-    numbers, ``value={"u": 0.0, "v": inflow}``; outputs: the names of all outputs, as in `Residual`. The squares are averaged over the outputs concerned;
-    for weights of their own take a condition for each. names, wrt: as in `Residual`.
-    The other ways: as the base loss, where the batch's inputs are the points of the condition (``"mse" + poisson(source=f, names="xy",
-    at=Given(interior))``); or
-    built into the model, ``g(x) + x (1 − x) net(x)``, where it holds exactly.
+    derivative: the name of the coordinate by which u is differentiated, such as "x", or "t" for an initial velocity; None for u itself.
+    names, wrt: as in `poisson`.
+    outputs: the names of all outputs of the model, such as "uvp", so that ``value`` can name some of them.
+    u: the model.
+
+    For several outputs the squares are averaged over those that have a value; for weights of their own take a condition for each.
+
+    There are two other ways. Where the batch's inputs are the points of the condition, it can be the base loss: ``"mse" + poisson(source=f, names="xy",
+    at=Given(interior))``. Or build it into the model, ``g(x) + x (1 − x) net(x)``, where it holds exactly.
+
     When not: where it can be built into the model, which spares a weight.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 4 (the first summand).
@@ -151,7 +174,7 @@ def condition(
     """
     if isinstance(value, Mapping) and not value:
         raise ValueError('condition: value is an empty dict; give one value for each output concerned, such as value={"u": 0.0}')
-    return weight * Residual(partial(_condition, value=value, derivative=derivative), names, wrt, outputs, at)
+    return weight * Residual(partial(residuals.condition, value=value, derivative=derivative), names, wrt, outputs, at)
 
 
 def gradient_enhanced(weight: Weight = 0.01, *, residual: Residual | Weighted) -> TermSum:
@@ -159,10 +182,11 @@ def gradient_enhanced(weight: Weight = 0.01, *, residual: Residual | Weighted) -
 
         residual + weight · mean_n Σ_i (∂r/∂x_i)²        r: the equation's residual, not its square; i: every coordinate, time included
 
-    residual: a `Residual`, or a recipe for one: ``gradient_enhanced(residual=poisson(source=f, names="xy"))``. weight: w_g, 0.01 as in the paper's
-    Poisson examples (it
-    tries 1 to 1e-4, and 1e-3 and less for some), the same for every coordinate; `ResidualGradient` takes one coordinate with a weight of its own.
-    Where the residual has a weight w already, the derivatives have w · w_g.
+    weight: w_g, 0.01 as in the paper's Poisson examples (it tries 1 to 1e-4, and 1e-3 and less for some), the same for every coordinate.
+    residual: a `Residual`, or a recipe for one: ``gradient_enhanced(residual=poisson(source=f, names="xy"))``.
+
+    Where the residual has a weight w already, the derivatives have w · w_g. `ResidualGradient` takes one coordinate with a weight of its own.
+
     When not: at shocks and kinks of u; where steps are dear: it costs one more order of derivatives.
 
     Source: Yu, Lu, Meng & Karniadakis 2022, "Gradient-enhanced physics-informed neural networks for forward and inverse PDE problems",
@@ -177,74 +201,3 @@ def gradient_enhanced(weight: Weight = 0.01, *, residual: Residual | Weighted) -
         raise TypeError(f"gradient_enhanced takes a Residual or a recipe for one, such as poisson(source=f, names='xy'), got {term!r}")
     enhanced = ResidualGradient(term.function, term.names, term.wrt, term.outputs, term.at)
     return TermSum((part, *(weight * Weighted(enhanced, part.weight, part.every, part.fraction)).weighted()))
-
-
-def hessian_penalty(
-    weight: Weight = 0.1, *, directions: int = 2, epsilon: float = 0.1, reduction: HessianReduction = "max", wrt: Key = 0, layers: tuple[str, ...] = ()
-) -> Weighted:
-    """The Hessian penalty on a generator: each output should be a sum of functions of one latent component each.
-
-        weight · max_{n,c} Var_v [ (f_c(z_n + εv) − 2 f_c(z_n) + f_c(z_n − εv)) / ε² ],      v ∈ {−1, 1}^D
-
-    z: the latent input; f: the generator, every pixel an output c. The settings: as in `HessianPenalty`, as in the authors' code; layers for some of f's.
-    weight: λ, to be ramped up from zero where a trained generator is tuned: a callable of the step number.
-    When not: where components of z should act together, or the generator is linear in them anyway.
-
-    Source: Peebles, Peebles, Zhu, Efros & Torralba 2020, "The Hessian penalty: a weak prior for unsupervised disentanglement", ECCV, eq. 2 and 3, theorem 1.
-
-    >>> from inputgrad import InputGradientLoss
-    >>> criterion = InputGradientLoss(lambda images, target: -images.mean(), hessian_penalty(lambda step: 0.1 * min(1, step / 1e5)))
-    """
-    return weight * HessianPenalty(directions, epsilon, reduction, wrt, layers)
-
-
-def _at(quantity: Quantity, u: Field) -> Any:
-    """The quantity at the points; a column ``[N, 1]`` counts as ``[N]``."""
-    found = quantity(u) if callable(quantity) and not isinstance(quantity, Tensor) else quantity
-    return found[:, 0] if isinstance(found, Tensor) and found.shape == (u.size, 1) else found
-
-
-def _space(u: Field, time: str) -> list[str]:
-    """Every coordinate but the time, which is checked to be one."""
-    u.coordinate(time)
-    return [name for name in u.names if name != time]
-
-
-def _poisson(u: Field, source: Quantity, conductivity: Quantity) -> Tensor:
-    if isinstance(conductivity, (int, float)):
-        return -conductivity * u.laplacian() - _at(source, u)
-    k = _at(conductivity, u)
-    return -sum(u.of(k * u.d(name), name) for name in u.names) - _at(source, u)
-
-
-def _heat(u: Field, diffusivity: Quantity, source: Quantity, time: str) -> Tensor:
-    return u.d(time) - _at(diffusivity, u) * u.laplacian(*_space(u, time)) - _at(source, u)
-
-
-def _wave(u: Field, speed: Quantity, source: Quantity, time: str) -> Tensor:
-    return u.d(time, time) - _at(speed, u) ** 2 * u.laplacian(*_space(u, time)) - _at(source, u)
-
-
-def _burgers(u: Field, viscosity: Quantity, space: str, time: str) -> Tensor:
-    return u.d(time) + u.value * u.d(space) - _at(viscosity, u) * u.d(space, space)
-
-
-def _condition(u: Field, value: Quantity | Mapping[str | int, Quantity], derivative: str | None) -> tuple[Tensor, ...]:
-    if isinstance(value, Mapping):
-        return tuple(_valued(u.part(which), derivative) - _one(u, which, given) for which, given in value.items())
-    here, wanted = _valued(u, derivative), _at(value, u)
-    if isinstance(wanted, Tensor) and wanted.dim() and wanted.shape != here.shape:
-        several = "; for some of the outputs give a dict, such as value={0: 0.0}" if here.dim() == 2 else ""
-        raise ValueError(f"condition: value has shape {list(wanted.shape)}; expected a number or {list(here.shape)}, as the model's output there{several}")
-    return (here - wanted).unbind(1) if here.dim() == 2 else (here - wanted,)
-
-
-def _one(u: Field, which: str | int, value: Quantity) -> Any:
-    wanted = _at(value, u)
-    if isinstance(wanted, Tensor) and wanted.dim() and wanted.shape != (u.size,):
-        raise ValueError(f"condition: the value of output {which!r} has shape {list(wanted.shape)}; expected a number or one per point, [{u.size}]")
-    return wanted
-
-
-def _valued(u: Field, derivative: str | None) -> Tensor:
-    return u.value if derivative is None else u.d(derivative)

@@ -16,13 +16,16 @@ def igam(weight: Weight = 2.0, *, teacher: nn.Module, discriminator: nn.Module, 
 
         weight · mean_n ½ log(1 − sigmoid(D(g_n))) + match · mean_n ‖g_n − g*_n‖²₂,   g = ∂p_y/∂x of the student, g* of the teacher
 
-    p_y: the softmax probability of the true class, whose gradient the authors' code takes (the paper writes the loss's). teacher: a robust classifier of the
-    same inputs and classes, in the mode in which it stands (mostly: ``teacher.eval()``); nothing in it learns. discriminator: D, a module from a gradient
-    ``[N, *input]`` to one logit per sample, five convolutions in the paper. It is trained beside the model, in the authors' script at every fifth step:
-    ``GradientDiscriminator(discriminator).loss(model, teacher, x, y).backward()``. weight: β = 2 and match: γ = 10 in the script for CIFAR-10 to CIFAR-100,
-    where γ multiplies the SUM over a batch of 32; here means are taken, so 320. The script adds both for the last eighth of the training only: give schedules,
-    ``weight=lambda step: 2.0 * (step >= 280_000)``. Half of β's factor, D's cross-entropy on the teacher's gradients, has no gradient in the model and is left
-    out of the value.
+    weight: β, 2 in the authors' script for CIFAR-10 to CIFAR-100.
+    teacher: a robust classifier of the same inputs and classes, in its current mode (call ``teacher.eval()`` first, as a rule); nothing in it learns.
+    discriminator: D, a module from a gradient ``[N, *input]`` to one logit per sample, five convolutions in the paper.
+    match: γ, the weight of the squared distance; 10 in the same script, where it multiplies the SUM over a batch of 32, so 320 of the mean here.
+    wrt: as in `double_backpropagation`.
+    p_y: the softmax probability of the true class, whose gradient the authors' code takes (the paper writes the loss's).
+
+    The discriminator is trained beside the model, in the authors' script at every fifth step: ``GradientDiscriminator(discriminator).loss(model, teacher, x,
+    y).backward()``. The script adds both terms for the last eighth of the training only: give schedules, ``weight=lambda step: 2.0 * (step >= 280_000)``.
+    Half of β's factor, D's cross-entropy on the teacher's gradients, has no gradient with respect to the model and is left out of the value.
 
     When not: where no robust teacher exists for the classes at hand (its last layer is finetuned for them first); for one logit.
 

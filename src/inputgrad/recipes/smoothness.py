@@ -23,8 +23,14 @@ def grad_align(weight: Weight = 0.2, *, epsilon: float, hold_clean: bool = False
 
         λ · mean_n [1 − cos(∇ℓ(x_n), ∇ℓ(x_n + η_n))],   η ~ U(−ε, ε) in each feature
 
-    λ = ``weight``: 0.2 for CIFAR-10 at ε = 8/255, larger for a larger ε. For use beside `fast_adversarial`. The paper's formula learns through both gradients;
-    the authors' code holds the clean one constant (``hold_clean=True``) and leaves out samples with a zero gradient (``zero_gradients="drop"``).
+    weight: λ, 0.2 for CIFAR-10 at ε = 8/255, larger for a larger ε.
+    epsilon: ε, the size of the noise per feature, in units of the input.
+    hold_clean: False learns through both gradients, as in the paper's formula; True holds ∇ℓ(x_n) constant, as in the authors' code.
+    zero_gradients: "keep" counts samples with a zero gradient as 1 − cos = 1; "drop" leaves them out, as in the authors' code.
+    wrt: as in `double_backpropagation`.
+    ℓ: the sample's own base loss.
+
+    For use beside `fast_adversarial`.
 
     When not: beside strong attacks of several steps, which do not overfit to one; it costs a second double backward.
 
@@ -52,12 +58,21 @@ def local_linearity(
 
         mean_n λ |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| + μ |δᵀ∇ℓ(x)|,   δ ≈ argmax |ℓ(x + δ) − ℓ(x) − δᵀ∇ℓ(x)| over ‖δ‖ ≤ ε
 
-    λ, μ: to be tuned for each data set and ε. The defaults 4 and 3 are quoted from the paper's CIFAR-10 runs, which could not be checked. The authors' CIFAR-10
-    settings (google-deepmind/local_linearity_regularizer) have λ = 4 and μ = 0.3 · 4 = 1.2 beside twice the cross-entropy:
-    ``2 * cross_entropy + local_linearity(4.0, epsilon=8 / 255, mu=1.2)``; there ε grows from 0 over the first 500 steps, and δ is found by 10 steps of Adam
-    with rate 0.1.
-    The same δ stands in both parts, a modulus on both. Here δ is found by ``steps`` projected sign steps of ``step_size`` (2.5 ε/steps) from a uniform start.
-    The weight of both together is 1: multiply the recipe for another.
+    lambda_: λ, the weight of the deviation from linearity.
+    epsilon: ε, the radius of the ball, in units of the input.
+    mu: μ, the weight of the slope.
+    steps: how many projected steps find δ, from a uniform start.
+    step_size: the length of a step, 2.5 ε/steps by default.
+    norm: of the ball, "linf" or "l2".
+    bounds: low and high, to which x + δ is clipped; (0, 1) for images.
+    wrt: the input that is moved.
+    ℓ: the sample's own base loss.
+
+    λ and μ are to be tuned for each data set and ε. The defaults 4 and 3 are quoted from the paper's CIFAR-10 runs, which could not be checked. The authors'
+    CIFAR-10 settings (google-deepmind/local_linearity_regularizer) have λ = 4 and μ = 0.3 · 4 = 1.2 beside twice the cross-entropy: ``2 * cross_entropy +
+    local_linearity(4.0, epsilon=8 / 255, mu=1.2)``; there ε grows from 0 over the first 500 steps, and δ is found by 10 steps of Adam with rate 0.1.
+
+    Both parts have the same δ, and an absolute value each. The weight of both together is 1: multiply the recipe for another.
 
     When not: where the loss is piecewise linear in the input already.
 
@@ -74,9 +89,14 @@ def elle(weight: Weight = 5000.0, *, epsilon: float, wrt: Key = 0) -> Weighted:
 
         λ · mean_n [ ℓ(x_c) − (1 − α) ℓ(x_a) − α ℓ(x_b) ]²,   x_c = (1 − α) x_a + α x_b,   x_a, x_b ~ x + U(−ε, ε)^D,   one α ~ U(0, 1) per sample
 
-    λ = ``weight``: in the authors' scripts for CIFAR-10 5000 at ε = 16/255 to 20/255 and 10 000 above. For use beside `fast_adversarial` or `n_fgsm`. Points
-    are not clipped. Three passes and no gradient with respect to the input. Their adaptive variant (ELLE-A) has λ = 0 until the term exceeds the mean of its
-    past by two standard deviations, sets it to full there, and lets it decay by 0.99 per step: a weight of yours.
+    weight: λ, in the authors' scripts for CIFAR-10 5000 at ε = 16/255 to 20/255 and 10 000 above.
+    epsilon: ε, the largest shift per feature, in units of the input.
+    wrt: the input that is moved.
+    ℓ: the sample's own base loss.
+
+    For use beside `fast_adversarial` or `n_fgsm`. Points are not clipped. Three passes and no gradient with respect to the input. The authors' adaptive
+    variant (ELLE-A) has λ = 0 until the term exceeds the mean of its past by two standard deviations, sets it to full there, and lets it decay by 0.99 per
+    step: write that as a callable weight.
 
     When not: beside attacks of several steps, which do not overfit to one.
 
@@ -94,9 +114,13 @@ def curvature(weight: Weight = 4.0, *, h: float = 1.5, squared: bool = True, wrt
 
         γ · mean_n ‖∇ℓ(x_n + h z_n) − ∇ℓ(x_n)‖²₂,   z = sign ∇ℓ(x) / ‖sign ∇ℓ(x)‖₂
 
-    h: the step, in ‖·‖₂: 1.5 for images in [0, 1] as published, reached over the first epochs (a criterion for each value). γ = ``weight``: 4 as published; the
-    factor 1/h² is in it. squared: True as in the paper. The authors' code takes the norm itself (``squared=False``), of the gradient of the batch's MEAN loss:
-    its weight γ is γ/N here. z is constant, and x + h z is not clipped.
+    weight: γ, 4 as published; the factor 1/h² is in it.
+    h: the step, in ‖·‖₂: 1.5 for images in [0, 1] as published, reached over the first epochs (a criterion for each value).
+    squared: True as in the paper; False for the norm itself, as in the authors' code.
+    wrt: the input that is moved.
+    ℓ: the sample's own base loss.
+
+    The authors' code takes the norm of the gradient of the batch's MEAN loss: its weight γ is γ/N here. z is constant, and x + h z is not clipped.
 
     When not: for piecewise-linear networks and a small h, where the gradient changes at kinks alone.
 
@@ -123,12 +147,19 @@ def smart(
 
         λ · mean_n D(f(x_n), f(x̃_n)),   D = KL(p ‖ q) + KL(q ‖ p),   x̃ ≈ argmax D over ‖x̃ − x‖∞ ≤ ε,   x̃ ← Π(x̃ + η g/‖g‖∞)
 
-    wrt: the embedding, "module:<name>". λ = ``weight``. start: σ of the normal noise that the attack starts from, without which the gradient is 0. ε, η =
-    ``step_size``, σ: as published, for embeddings of large pretrained models; small networks of your own want a larger ε. divergence: "mse" for regression.
+    weight: λ, the factor of the term.
+    wrt: the embedding, "module:<name>".
+    epsilon: ε, the radius of the ball around the embeddings, 1e-5 as published, for large pretrained models; small networks of your own need a larger one.
+    steps: how many steps the attack takes, 1 as published.
+    step_size: η, 1e-3 in MT-DNN's class and in smart-pytorch; MT-DNN's training script passes 1e-5.
+    start: the standard deviation of the normal noise that the attack starts from, without which the gradient is 0.
+    divergence: D, "symmetric_kl" as in the formula; "mse" for regression.
+    mask: positions that move, such as those that are not padding, ``[N, T]``; all by default.
+    g: the gradient of D with respect to the embeddings.
+
     The projection Π is the paper's. The authors' code (MT-DNN) and its port smart-pytorch have none: there the start plus η times the raw gradient is divided
-    by the largest entry of each token (plus 1e-6), so that the embedding of every token moves by about 1 in its largest entry, whatever η is. η is 1e-3 in
-    MT-DNN's class and in smart-pytorch; MT-DNN's training script passes 1e-5. mask: positions that move, such as those that are not padding.
-    The paper's other half, Bregman proximal point optimisation, is a teacher's affair and not here.
+    by the largest entry of each token (plus 1e-6), so that the embedding of every token moves by about 1 in its largest entry, whatever η is. The paper's
+    other half, Bregman proximal point optimisation, needs a teacher and is not here.
 
     When not: with ε = 1e-5 in half precision, where it is nothing.
 
@@ -149,10 +180,18 @@ def free_lb(
 
         1/K Σ_{t=0}^{K−1} mean_n ℓ(f(X_n + δ_t), y_n),   δ_{t+1} = Π(δ_t + α g_t/‖g_t‖_F) into ‖δ‖_F ≤ ε,   δ_0 ~ U(−a, a)/√D
 
-    wrt: the embedding X, "module:<name>". K = ``steps``: the losses are those at δ_0, …, δ_{K−1}, so K − 1 ascents are made. α = ``step_size``. a =
-    ``start``: ε unless given. D: features of a sample that move; mask: which do, such as tokens that are not padding. It replaces the base loss: the term is
-    the mean along the path minus ℓ(X), which with the base loss at weight 1 leaves the former. Dropout draws one mask for all K passes, as the authors ask
-    for. ε, α, a are tuned for each task there. Costs K passes for the loss and K − 1 for the ascent; the authors' loop shares them.
+    weight: the factor of the term in the loss; at 1 the whole loss is the formula.
+    wrt: the embedding X, "module:<name>".
+    epsilon: ε, the radius of the ball in ‖·‖_F, per sample.
+    steps: K, the number of points δ_0, …, δ_{K−1}; K − 1 ascents are made.
+    step_size: α, the length of a step in ‖·‖_F.
+    start: a, the size of the start, ε by default.
+    mask: positions that move, such as tokens that are not padding, ``[N, T]``; all by default.
+    D: the number of features of a sample that move.
+
+    It replaces the base loss: the term is the mean along the path minus ℓ(X), which with the base loss at weight 1 leaves the mean. All K passes share one
+    dropout mask, as the authors ask for; they tune ε, α and a for each task. Costs K passes for the loss and K − 1 for the ascent; the authors' loop shares
+    them.
 
     When not: where one more pass for each step is too dear; then take `r3f`.
 
@@ -178,9 +217,13 @@ def r3f(
 
         λ · mean_n KL(f(x) ‖ f(x + z)) + KL(f(x + z) ‖ f(x)),   z ~ U(−σ, σ) or N(0, σ²)
 
-    wrt: the embedding, "module:<name>". σ = ``size``: 1e-5 as published, for pretrained models. λ = ``weight``. hold_variable: the authors' code (fairseq)
-    starts the noisy branch from a detached embedding, so that it does not learn by that branch (True); in the paper's formula it does (False). ``draw``:
-    "uniform" as there.
+    weight: λ, the factor of the term.
+    wrt: the embedding, "module:<name>".
+    size: σ, 1e-5 as published, for pretrained models.
+    draw: the noise: "uniform", U(−σ, σ), as published, or "normal", N(0, σ²).
+    divergence: "symmetric_kl" as in the formula; "mse" for regression.
+    hold_variable: False lets the embedding learn by both branches, as in the paper's formula; True only by the clean one, as in the authors' code (fairseq),
+      which starts the noisy branch from a detached embedding.
 
     When not: with σ = 1e-5 in half precision, where it is nothing; and where robustness against an attack is the aim (`smart`).
 

@@ -24,9 +24,12 @@ def neural_pull(weight: Weight = 1.0, *, nearest: TensorRef | None = None, squar
 
         mean_n ‖t_n − (q_n − f(q_n) ∇f(q_n)/‖∇f(q_n)‖₂)‖₂
 
-    q: query points, the inputs ``[N, D]``: in the paper each surface point displaced by normal noise of the width of its distance to its 50th neighbour. t:
-    the surface point nearest to each, the target by default. f: the model, one output per point. squared: the paper's equation has the square; the authors'
-    code, followed here, the length.
+    weight: the factor of the term in the loss.
+    nearest: t, the surface point nearest to each query, ``[N, D]``; the target itself by default.
+    squared: whether the distance is squared, as in the paper's equation; False is the length, as in the authors' code.
+    wrt: as in `eikonal`.
+    q: query points, the inputs, ``[N, D]``: in the paper each surface point displaced by normal noise of the width of its distance to its 50th neighbour.
+    f: the model, one output per point.
 
     When not: where distances are known: fit them; for thin sheets, where the nearest point is on the wrong side.
 
@@ -53,9 +56,17 @@ def digs(
 
         3000 · mean_n |f(x_n)| + 100 · E_z exp(−100 |f(z)|) + 25 · (mean_n |‖∇f(x_n)‖₂ − 1| + E_z |‖∇f(z)‖₂ − 1|) + w · E_z clamp(|Δf(z)|, 0.1, 50)
 
-    x_n: points on the surface, the inputs ``[N, D]``. z: ``at``, by default as many points uniform in [−1.1, 1.1]^D, as in the authors' code, the same for
-    every part. The eikonal weight 50 is over both kinds of points together, 25 for each. w = ``divergence_weight``: 100; in the authors' runs it stays until
-    20 % of the steps, falls to 0 at 40 %, and stays there: ``lambda step: 100 * min(1, max(0, 2 - 5 * step / steps))``. squared: (Δf)², "l2" there.
+    divergence_weight: w, 100; in the authors' runs it stays until 20 % of the steps, falls to 0 at 40 %, and stays there: ``lambda step: 100 * min(1, max(0,
+      2 - 5 * step / steps))``.
+    eikonal_weight: the weight of the eikonal term, 50 over both kinds of points together: 25 for each.
+    surface: the 3000 of the formula, the weight of |f| on the surface.
+    off_surface: the 100 before exp, the weight of the points off the surface.
+    sharpness: the 100 inside exp: how fast it falls with the distance.
+    squared: True clamps (Δf)² in place of |Δf|, "l2" in the authors' code.
+    at: the points z, by default as many as the inputs, uniform in [−1.1, 1.1]^D, as in the authors' code, the same for every part.
+    wrt: as in `eikonal`.
+    x_n: points on the surface, the inputs, ``[N, D]``.
+
     There is no target. With normals take `siren`, and add a `SmallDivergence`.
 
     When not: for networks of ReLU units, whose Laplacian is zero; the authors take sines with an initialisation of their own.
@@ -86,9 +97,17 @@ def neural_singular_hessian(
 
         7000 · mean_n |f(x_n)| + 600 · E_z exp(−100 |f(z)|) + 50 · mean_n |‖∇f(x_n)‖₂ − 1| + w/2 · E_u |det ∂²f(u)/∂u∂u|
 
-    x_n: points on the surface, the inputs ``[N, D]``. z: ``at``, by default as many points uniform in [−1.1, 1.1]^D. u: ``near``, by default each x_n
-    displaced by normal noise of the width ``target["sigma"]`` ``[N]``, its distance to its 50th neighbour. w = ``hessian_weight``: 3; the ½ and the weights are
-    those of the authors' script; there w stays until 20 % of the steps, falls to 0.001 at 40 %, and to 0.0001 at the end.
+    hessian_weight: w, 3; in the authors' script it stays until 20 % of the steps, falls to 0.001 at 40 %, and to 0.0001 at the end.
+    eikonal_weight: the 50 of the formula, the weight of the eikonal term.
+    surface: the 7000 of the formula, the weight of |f| on the surface.
+    off_surface: the 600 of the formula, the weight of the points off the surface.
+    sharpness: the 100 inside exp: how fast it falls with the distance.
+    near: the points u, by default each x_n displaced by normal noise of the width ``target["sigma"]``, ``[N]``, its distance to its 50th neighbour.
+    at: the points z, by default as many as the inputs, uniform in [−1.1, 1.1]^D.
+    wrt: as in `eikonal`.
+    x_n: points on the surface, the inputs, ``[N, D]``.
+
+    The ½ and the weights are those of the authors' script.
 
     When not: for networks of ReLU units, whose second derivative is zero; the authors take sines.
 
