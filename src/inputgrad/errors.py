@@ -146,15 +146,18 @@ def nearest_setting(name: str, known: Iterable[str]) -> str:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def suggesting(function: Function) -> Function:
-    """The function, which makes a term; a call with a setting that it does not have, or with settings by position, raises a `TypeError` that says how."""
+def suggesting(function: Function, otherwise: Callable[[str], str] = lambda name: "") -> Function:
+    """The function; a call with a setting that it does not have, or with too many settings by position, raises a `TypeError` that says how.
+
+    otherwise: the line to write for a setting that there is in another way; empty for others.
+    """
 
     @functools.wraps(function)
     def called(*args: Any, **settings: Any) -> Any:
         try:
             return function(*args, **settings)
         except TypeError:
-            _mend(function, function.__name__, args, settings, of_every_term)
+            _mend(function, function.__name__, args, settings, otherwise)
             raise
 
     return called  # type: ignore[return-value]  # of the same signature

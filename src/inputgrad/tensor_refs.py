@@ -26,6 +26,17 @@ def check_tensor_ref(name: str, labels: Any) -> None:
         raise TypeError(f"{name} must be a tensor, a name or a position of the target, or a callable of the batch; got {described(labels)}")
 
 
+def check_names_part(name: str, part: Any, *, whole: bool) -> None:
+    """Raises `TypeError` for a tensor, which would be the same for every batch, in place of its name; of a callable too where the base loss takes the part."""
+    if part is None or (isinstance(part, (str, int)) and not isinstance(part, bool)) or (callable(part) and not whole):
+        return
+    setting = name.rpartition(" ")[2]
+    raise TypeError(
+        f"{name} is the name, or the position, of a part of the target; got {described(part)}. Write {setting}={setting!r} and give the tensor in the target: "
+        f"criterion(model, inputs, {{..., {setting!r}: tensor}})"
+    )
+
+
 def resolve_tensor(name: str, labels: TensorRef, batch: "Batch") -> Tensor:
     """The tensor that ``labels`` is, names in the target, or gives. Raises `ValueError` where the target has no such part."""
     if isinstance(labels, Tensor):

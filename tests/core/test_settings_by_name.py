@@ -42,6 +42,9 @@ MEANT = [
     (lambda: ig.engines.FiniteDifference(eps=1e-3), "did you mean step="),
     (lambda: ig.attributions.IntegratedGradients(n_steps=8), "did you mean steps="),
     (lambda: ig.InputGradientLoss(loss="mse"), "did you mean base="),
+    (lambda: ig.field(None, None, coords="xt"), "field has no setting 'coords': did you mean inputs= or names="),
+    (lambda: ig.gradient(None, None, head="label"), "gradient has no setting 'head': did you mean of="),
+    (lambda: ig.gradient(None, None, "label", None, 0, 1), "gradient takes model, inputs, of, target, wrt first and the rest by name.*got 6"),
 ]
 
 
@@ -51,15 +54,19 @@ def test_the_setting_that_is_meant(call, told):
         call()
 
 
+OWN = {name for room in (ig, ig.recipes, ig.attributions, ig.pictures) for name in room.__all__}
+"""What is public, without what a room imports for itself."""
+
+
 def public():
-    """Every recipe and every class with settings."""
-    rooms = (ig, ig.recipes, ig.heads, ig.places, ig.perturb, ig.attributions, ig.engines)
-    found = {name: getattr(room, name) for room in rooms for name in dir(room) if not name.startswith("_")}
+    """Every recipe, every class with settings, and every function that a room offers as its own."""
+    rooms = (ig, ig.recipes, ig.heads, ig.places, ig.perturb, ig.attributions, ig.engines, ig.pictures)
+    found = {f"{room.__name__}.{name}": getattr(room, name) for room in rooms for name in dir(room) if not name.startswith("_")}
     kinds = (ig.Term, ig.Perturbation, ig.Place, ig.heads.Head, ig.engines.Engine)
     return {
         name: value
         for name, value in found.items()
-        if (getattr(recipes, name, None) is value and inspect.isfunction(value))
+        if (inspect.isfunction(value) and value.__module__.startswith("inputgrad.") and name.rpartition(".")[2] in OWN)
         or (isinstance(value, type) and issubclass(value, kinds) and dataclasses.is_dataclass(value) and not inspect.isabstract(value))
     }
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.attributions.methods import Attribution, check_attribution
+from inputgrad.errors import suggesting
 from inputgrad.loss import InputGradientLoss
 from inputgrad.terms.function_term import FunctionTerm
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
 
+@suggesting
 def attribute(method: "Attribution | Callable[[Batch], Tensor]", model: Any, inputs: Any, target: Any = None, *, base: Any = None) -> Tensor:
     """The attributions of a model as it stands, ``[N, *input]``, detached: to look at, not to train with.
 

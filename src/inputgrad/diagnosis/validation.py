@@ -11,6 +11,7 @@ from inputgrad.diagnosis.measurement import Measurement, Measurements, isolated,
 from inputgrad.diagnosis.records import Explanation, Finding, Validation, Verdict, one_line
 from inputgrad.engines import ENGINES, Auto, Compiled, Engine, FiniteDifference, Traits
 from inputgrad.engines.choice import engine_order, engine_taken_before
+from inputgrad.errors import suggesting
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import default_output
 from inputgrad.step.objective import Objective
@@ -32,6 +33,7 @@ def explain(objective: Objective, step_number: int, model: nn.Module, inputs: An
     return replace(found, warnings=warning_texts(caught))
 
 
+@suggesting
 def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
     """Check before training, on one batch, which engines work for this model, what prevents the others, and how to fix it.
 

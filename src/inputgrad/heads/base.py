@@ -5,7 +5,7 @@ and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -214,12 +214,21 @@ def _check_scores(head: Head, scores: Any, size: int) -> None:
 def _class_labels(output: Tensor, target: Any) -> Tensor:
     if output.dim() != 2:
         raise ValueError(f'of="label" needs outputs of shape [N, C], got {list(output.shape)}; pass of=callable (output, target) -> [N]')
-    if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != output.shape[:1]:
+    if not _are_labels(target, output):
         got = f"{list(target.shape)} of {target.dtype}" if isinstance(target, Tensor) else type(target).__name__
         part = ""
         if isinstance(target, (Mapping, tuple, list)):
-            part = ". Of one part of it: of=ig.heads.LabelOutput('y'), or the base loss ig.OnTarget('y', base), which names the part for both"
+            key = next((key for key, held in _parts(target) if _are_labels(held, output)), "y")
+            part = f". Of one part of it: of=ig.heads.LabelOutput({key!r}), or the base loss ig.OnTarget({key!r}, base), which names it for both"
         elif isinstance(target, Tensor) and target.dim() == 1 and not target.is_floating_point():
             part = ". At other samples than the batch's the place needs their labels: ig.Given(samples, target=labels)"
         raise ValueError(f'of="label" needs target to hold integer class labels of shape [N] = [{output.shape[0]}], got {got}{part}')
     return target.long()
+
+
+def _are_labels(labels: Any, output: Tensor) -> bool:
+    return isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == output.shape[:1]
+
+
+def _parts(target: Any) -> Iterable[tuple[Any, Any]]:
+    return target.items() if isinstance(target, Mapping) else enumerate(target)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inputgrad import heads
 from inputgrad.batch import Batch
 from inputgrad.devices import moved_once
-from inputgrad.errors import warn
+from inputgrad.errors import suggesting, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
@@ -41,6 +41,7 @@ __all__ = ["divergence", "field", "follow_gradient", "gradient", "hessian_vector
 Opened = tuple[Tensor, tuple[Tensor, ...]]
 
 
+@suggesting
 @as_asked
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
     """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
@@ -60,6 +61,7 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
     return output, gradient if isinstance(wrt, (tuple, list)) else gradient[0]
 
 
+@suggesting
 def gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
     """∇s: ∂s/∂x ``[N, *input]`` of each sample's own score, with its complete graph; the second of `output_and_gradient`.
 
@@ -70,6 +72,7 @@ def gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = Non
     return output_and_gradient(model, inputs, of, target, wrt)[1]
 
 
+@suggesting
 def field(
     model: nn.Module | Batch, inputs: Any = None, names: Names | None = None, wrt: Wrt | None = None, outputs: Names | None = None, at: Place | None = None
 ) -> Field:
@@ -90,11 +93,12 @@ def field(
         raise TypeError("at= is a place of a term's batch: give the points themselves as inputs")
     with torch.inference_mode(False), torch.enable_grad():
         forward, keys = _pass(model, inputs, keys_of(wrt) if wrt is not None else all_keys(inputs))
-        caller = sys._getframe(1)
+        caller = sys._getframe(2)  # past the decorator
         kind = ("field", keys, names_or_none("names", names), names_or_none("outputs", outputs), caller.f_code, caller.f_lineno)
         return make_field(FieldSource(keys, _graph(forward, keys), forward, kind), names, outputs)
 
 
+@suggesting
 @as_asked
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
     """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by one batched backward pass where the graph admits it, else by C.
@@ -107,6 +111,7 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
         return differentiation.jacobian(output, variable, wrt)
 
 
+@suggesting
 @as_asked
 def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
@@ -124,6 +129,7 @@ def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, pr
         return questions.answer(opened, questions.divergence(shapes, opened.keys, probes_for(shapes, probes, probe)))[0]
 
 
+@suggesting
 @as_asked
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
@@ -144,6 +150,7 @@ def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, pro
         return questions.answer(opened, questions.laplacian(shapes, opened.keys, probes_for(shapes, probes, probe)))[0]
 
 
+@suggesting
 @as_asked
 def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
     """H v ``[N, *input]`` with H = ∂²s/∂x² of each sample's own score s, by two backward passes; H itself is not formed.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from inputgrad import heads
 from inputgrad.batch import Batch
+from inputgrad.errors import suggesting
 from inputgrad.heads import Of
 from inputgrad.operators import differentiation
 from inputgrad.operators.as_asked import as_asked
@@ -15,6 +16,7 @@ from inputgrad.passes.model_checks import without_inference_tensors
 from inputgrad.variables import Key
 
 
+@suggesting
 @as_asked
 def hessian(model: nn.Module | Batch, inputs: Any = None, of: Of = "output", target: Any = None, wrt: Key = 0) -> Tensor:
     """∂²s/∂x² ``[N, *input, *input]`` of each sample's own score s, by one backward pass for the gradient and one for each of its D entries.
@@ -30,6 +32,7 @@ def hessian(model: nn.Module | Batch, inputs: Any = None, of: Of = "output", tar
         return torch.stack(rows, 1).reshape(len(variable), *variable.shape[1:], *variable.shape[1:])
 
 
+@suggesting
 @as_asked
 def hessian_diagonal(model: nn.Module | Batch, inputs: Any = None, of: Of = "output", target: Any = None, wrt: Key = 0) -> Tensor:
     """∂²s/∂x_d² ``[N, *input]`` of each sample's own score s, for every entry d of its input: the diagonal of `hessian`, at the same cost.

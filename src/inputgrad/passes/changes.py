@@ -26,8 +26,18 @@ def displacement(key: Key, value: Tensor, here: Tensor, *, frozen: bool = False)
 def shaped(key: Key, value: Tensor, here: Tensor) -> Tensor:
     """``value`` for the variable under ``key``, in the type of its own value ``here``. Raises `ValueError` for another shape."""
     if value.shape != here.shape:
-        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}")
+        raise ValueError(f"the new value of variable {key!r} has shape {list(value.shape)}, expected {list(here.shape)}{_elsewhere(value, here)}")
     return value.to(here.dtype)
+
+
+def _elsewhere(value: Tensor, here: Tensor) -> str:
+    """The line to write where other points are given, and not as many as the batch has samples."""
+    if value.dim() != here.dim() or value.shape[1:] != here.shape[1:]:
+        return ""
+    return (
+        ": it replaces the batch's own samples, one for one. For any number of other points write "
+        "ig.field(batch, names=..., at=ig.Given(points)), or batch.at(ig.Given(points)).output"
+    )
 
 
 def module_hook(key: str, variables: dict[Key, Tensor], change: Change) -> Callable[[nn.Module, Any, Any], Any]:

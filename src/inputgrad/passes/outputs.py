@@ -84,8 +84,9 @@ def check_one_output(returned: Any) -> None:
         known = names_of_outputs(returned)
         key = repr(known[0]) if known else "..."
         raise TypeError(
-            f"the model returned a {type(returned).__name__} of {known}, and one output is needed here: pick it for base loss and terms with "
-            f"InputGradientLoss(..., output={key}), for one term with of=ig.heads.Output({key}); a base loss of your own, lambda out, target: ..., "
+            f"the model returned a {type(returned).__name__} of {known}, and one output is needed here. For base loss and all terms write "
+            f"ig.InputGradientLoss(base, terms, output={key}), with base None where there are terms alone; for one function or term that has of=, "
+            f"of=ig.heads.Output({key}). A base loss of your own, lambda out, target: ..., "
             "sees what the model returned, whole"
         )
 

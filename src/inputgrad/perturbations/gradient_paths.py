@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import heads
+from inputgrad.errors import suggesting
 from inputgrad.heads import Of
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -17,6 +18,7 @@ from inputgrad.perturbations.base import Bounds, Move, Scaling, check_bounds, ch
 from inputgrad.variables import Key, ModelInputs, canonical
 
 
+@suggesting
 def follow_gradient(
     model: nn.Module,
     inputs: Any,

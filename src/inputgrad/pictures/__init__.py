@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from inputgrad.attributions.attribute_model import attribute
 from inputgrad.attributions.methods import Attribution, InputGradient
+from inputgrad.errors import suggesting
 from inputgrad.heads import Of
 from inputgrad.passes.outputs import default_output
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["field", "path", "saliency"]
 
 
+@suggesting
 def saliency(model: nn.Module, images: Tensor, target: Any = None, *, of: Of = "output", method: Attribution | None = None, base: Any = None) -> "Figure":
     """The images, and below each its input gradient: blue below 0, red above, on one scale for all.
 
@@ -38,6 +40,7 @@ def saliency(model: nn.Module, images: Tensor, target: Any = None, *, of: Of = "
     return figure
 
 
+@suggesting
 def path(points: Tensor, *, names: Sequence[str] | None = None) -> "Figure":
     """The points of `inputgrad.follow_gradient`, ``[steps + 1, N, *input]``: images in a row per sample, features as lines over the steps.
 
@@ -62,6 +65,7 @@ def path(points: Tensor, *, names: Sequence[str] | None = None) -> "Figure":
     return figure
 
 
+@suggesting
 def field(u: Callable[[Tensor], Any], box: Sequence[tuple[float, float]], names: Sequence[str] | None = None, *, points: int = 100) -> "Figure":
     """The first output of ``u`` over a box of one or two coordinates: a curve, or a map.
 

@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-from inputgrad.errors import suggesting
+from inputgrad.errors import of_every_term, suggesting
 from inputgrad.lazy import lazily
 
 
@@ -16,7 +16,7 @@ def _told_of_names(value: Any) -> Any:
     """A recipe, which says which setting is meant where there is not the one that was given; its own module has the same object, so that it can be sent."""
     if not isinstance(value, types.FunctionType):
         return value
-    recipe = suggesting(value)
+    recipe = suggesting(value, of_every_term)
     setattr(sys.modules[value.__module__], value.__name__, recipe)
     return recipe
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.devices import constant
 from inputgrad.loss import InputGradientLoss
-from inputgrad.recipes.physics import EnergyError
+from inputgrad.recipes.physics import EnergyError, check_parts
 from inputgrad.tensor_refs import TensorRef, resolve_tensor
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm
@@ -59,6 +59,7 @@ def universal_loss(
 
     >>> criterion = universal_loss(forces_weight=10.0, wrt="positions")
     """
+    check_parts("universal_loss", {"energy": energy, "forces": forces, "mask": mask, "index": index}, of_base=True)
     wanted = ConditionalDelta(forces, delta) if conditional else delta
     forces_term = GradientMatch(forces, wrt=wrt, sign=-1, norm="huber", reduction="mean", mask=mask, index=index, per="batch", delta=wanted)
     terms = [forces_weight * forces_term]

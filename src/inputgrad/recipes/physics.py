@@ -1,6 +1,6 @@
 """Physics: energies and forces, stress, Hamiltonian networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.loss import InputGradientLoss
-from inputgrad.tensor_refs import TensorRef, check_tensor_ref, part_of_target, resolve_tensor
+from inputgrad.tensor_refs import TensorRef, check_names_part, check_tensor_ref, part_of_target, resolve_tensor
 from inputgrad.terms.base import Per, Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, huber, shaped
 from inputgrad.terms.weights import Weight
@@ -108,6 +108,7 @@ def energy_and_forces(
 
     >>> criterion = energy_and_forces(energy_weight=0.01, average="atoms", wrt="positions")
     """
+    check_parts("energy_and_forces", {"energy": energy, "forces": forces, "mask": mask, "index": index}, of_base=energy_per_atom)
     base = EnergyError(energy, float(energy_weight), (forces, mask, index) if energy_per_atom else None)
     match = force_matching(forces_weight, forces=forces, wrt=wrt, mask=mask, index=index, average=average, per=per)
     return InputGradientLoss(base, match, output=output)
@@ -142,6 +143,12 @@ def hamiltonian_network(
         return InputGradientLoss(None, weight * GradientMatch(wanted, wrt=wrt, norm=norm, reduction=reduction))
     halves = [GradientMatch(wanted, wrt=wrt, norm=norm, reduction=reduction, mask=Half(second, wrt)) for second in (False, True)]
     return InputGradientLoss(None, [weight * half for half in halves])
+
+
+def check_parts(recipe: str, parts: Mapping[str, Any], *, of_base: bool) -> None:
+    """Raises `TypeError` for parts that are no names. of_base: whether the base loss takes all of them, and not the energy alone."""
+    for name, part in parts.items():
+        check_names_part(f"{recipe}: {name}", part, whole=of_base or name == "energy")
 
 
 @dataclass(frozen=True)

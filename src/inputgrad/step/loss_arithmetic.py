@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from numbers import Real
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from inputgrad.base_losses import SumOfBases
 from inputgrad.engines.base import Engine
@@ -49,6 +49,15 @@ class LossArithmetic(metaclass=Suggesting):
     def __truediv__(self, divisor: Any) -> Self:
         divisor = number(divisor)
         return self * (1 / divisor) if isinstance(divisor, Real) and not isinstance(divisor, bool) else NotImplemented
+
+    def sample_weight(self, *_given: Any, **_settings: Any) -> NoReturn:
+        """What is said of a part, before it is added, and not of the whole loss; so are `named` and `scheduled`."""
+        raise TypeError(
+            "sample_weight, named and scheduled are said of one term before it is added: base + 0.1 * (term).sample_weight('w'). Weights per sample of the "
+            "base loss, from target['w'] beside target['y']: ig.OnTarget('y', base).sample_weight('w')"
+        )
+
+    named = scheduled = sample_weight
 
     def _plus(self, other: "LossArithmetic") -> Self:
         if self.output != other.output:

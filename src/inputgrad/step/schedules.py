@@ -1,6 +1,9 @@
 """What a term that is taken at each k-th step only asks of the optimiser. Knows no term and no loss."""
 
+from inputgrad.errors import suggesting
 
+
+@suggesting
 def lazy_adam(every: int, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> dict[str, float | tuple[float, float]]:
     """Adam's settings for a term with an optimiser step of its OWN after each ``every``-th ordinary step (lazy regularisation).
 

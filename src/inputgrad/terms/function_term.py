@@ -7,7 +7,7 @@ from typing import Any, overload
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.errors import nearest
+from inputgrad.errors import nearest, suggesting
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.weights import by_name, found
 from inputgrad.variables import Key, Wrt, keys_of
@@ -47,6 +47,7 @@ class FunctionTerm(Term):
 def term(function: Callable[[Batch], Tensor], /) -> FunctionTerm: ...
 @overload
 def term(*, per: Per = "sample", wrt: Wrt | None = None) -> Callable[[Callable[[Batch], Tensor]], FunctionTerm]: ...
+@suggesting
 def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sample", wrt: Wrt | None = None) -> Any:
     """Make a term of a function ``batch -> [N]`` (with ``per="batch"``: ``-> 0-d``), as a decorator, with or without arguments.
 

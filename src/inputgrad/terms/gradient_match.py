@@ -105,6 +105,8 @@ class GradientMatch(Term):
         """The mask; one without the last dimension, ``[N, A]`` or with an index ``[atoms]``, counts for whole vectors."""
         name = "GradientMatch: mask"
         mask, vectors = resolve_tensor(name, self.mask, batch), gradient.shape[:-1]  # type: ignore[arg-type]  # asked for where there is one
+        if self.index is not None:
+            _check_rows(name, mask, gradient, batch.size)
         if mask.shape != vectors or gradient.dim() < (3 if self.index is None else 2):
             return broadcast(name, mask, gradient)
         if vectors == gradient.shape[1:]:
@@ -117,6 +119,17 @@ class GradientMatch(Term):
             return parts.sum()
         rows = parts.flatten(1).sum(1) if parts.dim() > 1 else parts
         return rows if self.index is None else summed(rows, resolve_tensor("GradientMatch: index", self.index, batch), batch.size)
+
+
+def _check_rows(name: str, mask: Tensor, gradient: Tensor, size: int) -> None:
+    """Raises `ValueError` for a mask of one number per sample, where each sample has several rows."""
+    if mask.shape != (size,) or size == gradient.shape[0]:
+        return
+    components = f", or mask[None] for one number per component, [1, {size}]" if mask.shape == gradient.shape[1:] else ""
+    raise ValueError(
+        f"{name} has shape [{size}], which is one number per sample (structure), and the input gradient has {gradient.shape[0]} rows: write mask[index] for "
+        f"one number per row{components}"
+    )
 
 
 def distance(gap: Tensor, counts: Tensor, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0) -> Tensor:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.batch import Batch
-from inputgrad.errors import nearest
+from inputgrad.errors import nearest, warn
+from inputgrad.memory import memory
 from inputgrad.passes.precision import widened
 from inputgrad.terms.base import Per, Term
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import MODULE, Key, inner_module
 
 Reduction = Literal["max", "max_of_outputs", "mean"]
@@ -114,7 +116,24 @@ class HessianPenalty(_OverSigns):
         """One per layer, of its shape ``[N, ...]``."""
         up, down = (self._activations(batch, z + sign * self.epsilon * v) for sign in (1, -1))
         # widened, since ε² divides the rounding
-        return [(widened(a) - 2 * widened(b) + widened(c)) / self.epsilon**2 for a, b, c in zip(up, here, down, strict=True)]
+        differences = [widened(a) - 2 * widened(b) + widened(c) for a, b, c in zip(up, here, down, strict=True)]
+        self._warn_if_rounding(batch.model, here, differences)
+        return [difference / self.epsilon**2 for difference in differences]
+
+    def _warn_if_rounding(self, model: nn.Module, values: list[Tensor], differences: list[Tensor]) -> None:
+        """Warn once where every second difference is zero, or no larger than rounding makes it. Not yet where the model gives zeros only."""
+        topic = (type(self), self.epsilon, "rounding")
+        if is_tracing() or topic in memory(model).checked or not (size := max(float(value.detach().abs().max()) for value in values)):
+            return
+        memory(model).checked.add(topic)
+        unit = max(torch.finfo(value.dtype).eps for value in values)
+        largest = max(float(difference.detach().abs().max()) for difference in differences)
+        if largest <= 8 * unit * size:
+            warn(
+                f"HessianPenalty: at epsilon={self.epsilon:g} every second difference of {type(model).__name__} is zero or rounding (at most {largest:.1g}, of "
+                f"values up to {size:.1g}), so the term says nothing of its Hessian. Take a larger epsilon, 0.1 as published; networks of ReLUs are linear "
+                "within a small step, others with smooth activations are not"
+            )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.heads import Of, Score, resolve
+from inputgrad.heads import Of
 from inputgrad.operators.fields import Field, field_of_batch
 from inputgrad.passes.flat_models import warn_if_field_is_flat
 from inputgrad.passes.precision import widened
@@ -54,7 +54,7 @@ class Pull(Term):
         given = batch.target if self.nearest is None else resolve_tensor("Pull: nearest", self.nearest, batch)
         if not isinstance(given, Tensor) or query.dim() != 2:
             raise TypeError("Pull: the inputs are points [N, D], and the target their nearest surface points, a tensor [N, D]; or name them with nearest=")
-        distance = Score(resolve(self.of), batch.output, batch.target)(batch.output).to(gradient)
+        distance = batch.scores(batch.output, self.of).to(gradient)
         length = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         direction = torch.where(length > 0, gradient / torch.where(length > 0, length, 1), 0)
         surface = shaped("Pull: nearest", given, query)

@@ -6,19 +6,19 @@ Knows torch's losses and their `reduction`; knows no model, no term and no engin
 import copy
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inputgrad.base_losses.checks import check_is_no_recipe, check_target, check_weight_name, is_of_torch, name_of
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target
-from inputgrad.torch_internals.modules import is_loss
+from inputgrad.variables import described
 
 NAMED: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -33,8 +33,6 @@ NAMED: dict[str, type[nn.Module]] = {
     "poisson_nll": nn.PoissonNLLLoss,
     "soft_margin": nn.SoftMarginLoss,
 }
-_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss, nn.PoissonNLLLoss, nn.SoftMarginLoss)
-_ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.kl_div)
 _SUMMED = ("sum", "batchmean")
 
 
@@ -55,21 +53,51 @@ class OwnLoss(Head):
 class OnTarget:
     """A base loss on one part of the target, where that is a dict or a tuple: ``OnTarget("energy", nn.MSELoss())`` beside terms that match other parts.
 
-    key: the name, or the position, of the part. base: as `InputGradientLoss` takes it, "mse" by default.
+    key: the name, or the position, of the part. base: as `InputGradientLoss` takes it, "mse" by default. weights: see `sample_weight`.
     """
 
     key: str | int
     base: Any = "mse"
+    weights: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.key, bool) or not isinstance(self.key, (str, int)):
+            raise TypeError(f"OnTarget: key must be the name or the position of a part of the target, such as 'y'; got {described(self.key)}")
         object.__setattr__(self, "base", resolve(self.base))
         if self.base is None:
             raise TypeError("OnTarget: base must be a name or a callable (output, target), got None")
 
     def __call__(self, output: Tensor, target: Any) -> Tensor:
-        return value(self.base, output, part_of_target("OnTarget: key", self.key, target))
+        if not self.weights:
+            return value(self.base, output, part_of_target("OnTarget: key", self.key, target))
+        losses = per_sample(self, output, target)
+        return losses.sum() if _reduction(self.base) == "sum" else losses.mean()
+
+    def sample_weight(self, weights: str | int) -> "OnTarget":
+        """The same base loss, each sample's own loss multiplied by its weight: mean_n w_n ℓ_n, a mean over all N samples (the sum where the base sums).
+
+        weights: the name, or the position, of the part of the target that holds them, ``[N]``. ``of="loss"`` is then the weighted loss. Given twice, they
+        multiply.
+
+        >>> criterion = OnTarget("y", nn.MSELoss()).sample_weight("w")
+        >>> criterion(torch.zeros(2, 1), {"y": torch.ones(2, 1), "w": torch.tensor([3.0, 0.0])})
+        tensor(1.5000)
+        """
+        check_weight_name(weights)
+        return replace(self, weights=(*self.weights, weights))
+
+    def losses(self, output: Any, target: Any) -> Tensor:
+        """One loss per sample, ``[N]``, with its weight."""
+        own = per_sample(self.base, output, part_of_target("OnTarget: key", self.key, target))
+        for name in self.weights:
+            weights = part_of_target("OnTarget: sample_weight", name, target)
+            if not isinstance(weights, Tensor) or weights.shape != own.shape:
+                raise ValueError(f"OnTarget: sample_weight={name!r} must be one weight per sample, a tensor {list(own.shape)}; got {described(weights)}")
+            own = own * weights.to(own)
+        return own
 
     def __add__(self, other: Any) -> Any:
+        check_is_no_recipe(other)
         return other.__radd__(self) if hasattr(other, "weighted") else NotImplemented
 
 
@@ -102,6 +130,7 @@ def resolve(base: Base) -> Callable[[Tensor, Any], Tensor] | None:
         raise TypeError(f"base is the class {base.__name__}: pass an instance: {base.__name__}(), such as nn.MSELoss()")
     if hasattr(base, "weighted"):
         raise TypeError(f"base is the term {base!r}: terms stand second, InputGradientLoss(None, term), or are added to a base loss, nn.MSELoss() + term")
+    check_is_no_recipe(base)
     if base is None or callable(base):
         return base
     raise TypeError(f"base must be a name, a callable (output, target), such as nn.MSELoss(), or None; got {type(base).__name__}")
@@ -114,7 +143,7 @@ def sees_everything(base: Any) -> bool:
     if isinstance(base, SumOfBases):
         return all(sees_everything(part) for _, part in base.parts)
     home = getattr(base, "__module__", None) or type(base).__module__
-    return base is not None and not _is_of_torch(base) and not home.startswith("inputgrad.")
+    return base is not None and not is_of_torch(base) and not home.startswith("inputgrad.")
 
 
 def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tensor:
@@ -124,10 +153,10 @@ def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tenso
     """
     if isinstance(base, (OnTarget, SumOfBases)):
         return base(output, target)
-    _check_target(base, output, target)
+    check_target(base, output, target)
     result = _of_several(base, output, target)
     if not isinstance(result, Tensor):
-        raise TypeError(f"the base loss {_name(base)} must return a tensor, got {type(result).__name__}")
+        raise TypeError(f"the base loss {name_of(base)} must return a tensor, got {type(result).__name__}")
     return result if result.dim() == 0 else result.mean()
 
 
@@ -135,11 +164,11 @@ def _of_several(base: Callable[[Any, Any], Tensor], output: Any, target: Any) ->
     try:
         return base(output, target)
     except RuntimeError as error:
-        return on_one_device(error, lambda: base(output, target), f"the base loss {_name(base)}", output, target)
+        return on_one_device(error, lambda: base(output, target), f"the base loss {name_of(base)}", output, target)
     except (TypeError, AttributeError) as error:
         if not isinstance(output, Tensor):
             error.add_note(
-                f"The base loss {_name(base)} was given what the model returned, whole, a {type(output).__name__}. For one output of it write "
+                f"The base loss {name_of(base)} was given what the model returned, whole, a {type(output).__name__}. For one output of it write "
                 "InputGradientLoss(..., output=key)"
             )
         raise
@@ -155,18 +184,18 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
     if base is None:
         raise ValueError('of="loss" needs a base loss, and this InputGradientLoss has none: give one, or choose another head with of=')
     if isinstance(base, OnTarget):
-        return per_sample(base.base, output, part_of_target("OnTarget: key", base.key, target))
+        return base.losses(output, target)
     if isinstance(base, SumOfBases):
         return base.added(lambda part: per_sample(part, output, target))
-    _check_target(base, output, target)
+    check_target(base, output, target)
     try:
         elements, reduction = _unreduced(base, output, target)
     except RuntimeError as error:
-        elements, reduction = on_one_device(error, lambda: _unreduced(base, output, target), f"the base loss {_name(base)}", output, target)
+        elements, reduction = on_one_device(error, lambda: _unreduced(base, output, target), f"the base loss {name_of(base)}", output, target)
     size = output.shape[0] if isinstance(output, Tensor) else None
     if elements.dim() == 0 or (size is not None and elements.shape[0] != size):
         raise ValueError(
-            f"the base loss {_name(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss per sample, "
+            f"the base loss {name_of(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss per sample, "
             f"[N]{'' if size is None else f' = [{size}]'} (the library takes the mean), or accept a `reduction` argument as torch's losses do"
         )
     if elements.dim() == 1:
@@ -186,6 +215,12 @@ def _unreduced(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: An
     return base(output, target), "mean"
 
 
+def _reduction(base: Callable[..., Any]) -> Any:
+    """The `reduction` of a base loss, where it has one."""
+    own = getattr(base, "reduction", None)
+    return own if own is not None or "reduction" not in (found := _signature(base)) else found["reduction"].default
+
+
 def _signature(base: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(base).parameters)
@@ -201,50 +236,3 @@ def _counted(base: Any, elements: Tensor, target: Any) -> Tensor | int:
     if not isinstance(ignored, int) or not isinstance(target, Tensor) or target.is_floating_point():
         return elements[0].numel()
     return (target != ignored).flatten(1).sum(1).clamp(min=1)
-
-
-def _check_target(base: Any, output: Any, target: Any) -> None:
-    if not isinstance(output, Tensor):
-        return
-    if not isinstance(target, Tensor):
-        if target is None and _is_of_torch(base):
-            raise ValueError(f"the base loss {_name(base)} needs a target: call criterion(model, inputs, target)")
-        if (isinstance(target, (dict, tuple, list)) or hasattr(target, "__array_interface__")) and _is_of_torch(base):
-            raise TypeError(_takes_one_tensor(base, target))
-        return
-    elementwise = isinstance(base, _ELEMENTWISE) if isinstance(base, nn.Module) else getattr(base, "func", base) in _ELEMENTWISE_FUNCTIONS  # functools.partial
-    if elementwise and target.shape != output.shape:
-        raise ValueError(
-            f"target has shape {list(target.shape)} and the model's output {list(output.shape)}: {_name(base)} would broadcast them against each other "
-            "and mix the samples. Give the target the output's shape, for example target[:, None]"
-        )
-    if target.dim() == 0 or target.shape[0] != output.shape[0]:
-        raise ValueError(
-            f"target has shape {list(target.shape)}, and the model's output {list(output.shape)}: expected one target per sample, [N, ...]. Where the model "
-            "pools rows to samples by a batch index (atoms to molecules), the target has one row per pooled sample"
-        )
-    if isinstance(base, nn.CrossEntropyLoss) and target.is_floating_point() and target.shape != output.shape:
-        raise ValueError(
-            f"target has shape {list(target.shape)} of {target.dtype} and the model's output {list(output.shape)}: "
-            "CrossEntropyLoss takes class labels as integers (target.long()), or probabilities of the output's shape"
-        )
-
-
-def _takes_one_tensor(base: Any, target: Any) -> str:
-    if hasattr(target, "__array_interface__"):
-        return f"target is an array of {type(target).__module__} of shape {list(target.shape)}: give a tensor, torch.as_tensor(target)"
-    keys = list(target) if isinstance(target, dict) else list(range(len(target)))
-    if not isinstance(target, dict) and target and not any(isinstance(part, Tensor) for part in target):
-        return f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of numbers: torch.tensor(target)"
-    made = f"nn.{type(base).__name__}()" if isinstance(base, nn.Module) else _name(base)
-    told = f"the base loss {_name(base)} takes one tensor as its target, got a {type(target).__name__} of {keys}: name the part that it takes, "
-    return f"{told}ig.OnTarget({next(iter(keys), 'key')!r}, {made}) + term"
-
-
-def _is_of_torch(base: Any) -> bool:
-    """Whether it is one of torch's losses, all of which need a target; a callable of the user's own may do without."""
-    return is_loss(base) or getattr(getattr(base, "func", base), "__module__", None) == F.__name__
-
-
-def _name(base: Any) -> str:
-    return getattr(base, "__name__", None) or type(base).__name__
