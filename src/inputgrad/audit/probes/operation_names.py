@@ -9,7 +9,8 @@ LINEAR = ADDING | {
 }  # fmt: skip
 AVERAGING = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss", "binary_cross_entropy", "kl_div",
              "binary_cross_entropy_with_logits"}  # fmt: skip
-SCALING = ADDING - JOINING | {"neg", "__neg__", "mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
+DIVIDING = {"div", "div_", "__truediv__", "__itruediv__", "true_divide"}
+SCALING = ADDING - JOINING | DIVIDING | {"neg", "__neg__", "mul", "__mul__", "__rmul__"}
 """What a mean may go through and still be one: sums, signs and factors."""
 FEEDING = {
     "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__",

@@ -147,7 +147,7 @@ class ProvenanceTracker:
         if call.name in ADDING | COMPARING and live and call.site is not None:
             dead += dead_terms.summands(call.name, call.args, call.noted, call.site, self.made_a_leaf)
         scaled = call.name in LINEAR and any(note.scaled for _, note in call.noted)
-        return TensorNote(origins, tuple(dead), reduced.mean_over, reduced.summed_outputs, scaled, unrecorded and not live)
+        return TensorNote(origins, tuple(dead), *reduced, scaled, unrecorded and not live)
 
     def _used(self, call: _Call, site: Site, result: Any) -> dict[int, Operation]:
         """Enter the operation with each input gradient that its arguments come from; it, by the gradient's identity."""

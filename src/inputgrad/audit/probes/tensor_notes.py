@@ -15,6 +15,7 @@ class TensorNote:
     dead: tuple[DeadTerm, ...] = ()
     mean_over: int | None = None
     summed_outputs: int | None = None
+    sum_of: tuple[int, ...] = ()
     scaled: bool = False
     unrecorded: bool = False
     """Whether it was computed while gradients were off, from what requires one."""

@@ -18,6 +18,8 @@ def of_the_sum(site: Site) -> str:
         return source.diff([source.replace(root, f"{source.text(root.func.value)}.sum()")])
     if isinstance(variable, (ast.List, ast.Tuple)) and variable.elts:
         variable = variable.elts[0]
+    if isinstance(root, ast.BinOp) and isinstance(root.op, ast.Div):
+        return source.diff([source.replace(root, source.text(root.left))])
     if not isinstance(root, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) or not isinstance(variable, (ast.Name, ast.Attribute)):
         return ""
     return source.diff([source.replace(root, f"len({source.text(variable)}) * {source.text(root)}")])
