@@ -52,7 +52,7 @@ def cell(row: Figures, name: str, form: str) -> str:
     if found is None:
         return "–"
     if "refused" in found:
-        return "refused"
+        return "not supported"
     shown = f"{found['ratio']:.2f}"
     if name == "jax" and "ratio" in row.get("jax_plain", {}):
         shown += f" [{row['jax_plain']['ratio']:.2f}]"
@@ -114,7 +114,7 @@ def _peak(cell: Figures) -> str:
 
 def memory(peaks: Mapping[str, Figures]) -> str:
     body = [
-        [title, f"{peaks[name]['megabytes']:.0f} MB", f"{peaks[name]['ratio']:.2f}"] if "megabytes" in peaks[name] else [title, "refused", "–"]
+        [title, f"{peaks[name]['megabytes']:.0f} MB", f"{peaks[name]['ratio']:.2f}"] if "megabytes" in peaks[name] else [title, "not supported", "–"]
         for name, title in WAYS_OF_MEMORY.items()
         if name in peaks
     ]
@@ -126,7 +126,7 @@ def first_step(workloads: Mapping[str, Mapping[str, Figures]]) -> str:
     ways = list(dict.fromkeys(way for row in workloads.values() for way in row))
 
     def shown(found: Figures | None) -> str:
-        return "–" if found is None else " / ".join(f"{megabytes:.0f}" for megabytes in found["megabytes"]) if "megabytes" in found else "refused"
+        return "–" if found is None else " / ".join(f"{megabytes:.0f}" for megabytes in found["megabytes"]) if "megabytes" in found else "not supported"
 
     return markdown(["way", *(f"`{name}`, MB" for name in workloads)], [[way, *(shown(row.get(way)) for row in workloads.values())] for way in ways])
 
@@ -139,7 +139,7 @@ def refusals(rows: Mapping[str, Figures]) -> str:
         for name in COLUMNS
         if "refused" in row.get(name, {})
     ]
-    return "\n".join(lines or ["Nothing was refused."])
+    return "\n".join(lines or ["Every method ran."])
 
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
@@ -160,6 +160,6 @@ def precision(rows: Mapping[str, Mapping[str, Figures]]) -> str:
 def _range(cells: list[Figures]) -> str:
     errors = sorted(cell["error"] for cell in cells if "error" in cell)
     if not errors:
-        return "refused"
+        return "not supported"
     shown = f"{errors[0]:.0e}" if len(errors) == 1 else f"{errors[0]:.0e} to {errors[-1]:.0e}"
-    return shown + (f"; {len(cells) - len(errors)} refused" if len(errors) < len(cells) else "")
+    return shown + (f"; {len(cells) - len(errors)} not supported" if len(errors) < len(cells) else "")

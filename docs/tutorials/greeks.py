@@ -188,4 +188,7 @@ for name, criterion in (("price alone", runs["price"]), ("with its shape", shape
 # Variants
 # --------
 # ``ig.recipes.differential_machine_learning`` standardises prices and deltas as its paper does.
+# If spot and time are separate inputs of your model, write ``ig.GradientMatch("delta", wrt="S")``
+# and ``ig.HessianMatch("gamma", wrt="S")``: labels then have the shapes of that input
+# (:doc:`/data_in_the_batch`).
 # ``ig.recipes.no_arbitrage`` has the conditions on a whole surface of prices.

@@ -171,6 +171,11 @@ right.set(xlabel="step", ylabel="mean slope at real images")
 # %%
 # Variants
 # --------
+# The non-saturating loss of the real images may be the base loss beside R1, so that both share one
+# forward pass: ``real_side = ig.InputGradientLoss(lambda score, _: softplus(-score).squeeze(1),
+# ig.recipes.lazy_r1(gamma=0.5, every=16))``, and the discriminator's loss is
+# ``real_side(discriminator, real) + softplus(discriminator(fake.detach())).mean()``.
+#
 # StyleGAN2 gives R1 an optimiser step of its own and corrects Adam's settings for it:
 # ``torch.optim.Adam(..., **ig.lazy_adam(16, lr=2e-3, betas=(0.0, 0.99)))``, see
 # ``ig.recipes.lazy_r1``. ``ig.recipes.path_length`` is its penalty on the generator.

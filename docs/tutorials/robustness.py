@@ -137,8 +137,19 @@ runs = {
     "FGSM training": nn.CrossEntropyLoss() + 1.0 * ig.Adversarial(ig.FGSM(EPSILON, bounds=(0, 1))),
     "TRADES": nn.CrossEntropyLoss() + ig.recipes.trades(epsilon=EPSILON, steps=4, bounds=(0, 1)),
 }
+models = {"plain": plain}
 for name, criterion in runs.items():
-    found[name] = report(name, train(criterion))
+    models[name] = train(criterion)
+    found[name] = report(name, models[name])
+
+# %%
+# Called with a trained model, an attack of the library gives the attacked images. Here one in an L2
+# ball, which none of the defences above was trained on:
+
+l2 = ig.PGD(0.6, norm="l2", steps=20, bounds=(0, 1))
+for name, model in models.items():
+    attacked = l2(model, test_images, test_labels, base="cross_entropy")
+    print(f"{name:28} under the L2 attack {accuracy(model, attacked, test_labels):.3f}")
 
 # %%
 # Weak and strong attack, side by side. A large gap between the two is a warning.

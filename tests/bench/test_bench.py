@@ -82,7 +82,7 @@ def test_what_an_engine_refuses_is_told() -> None:
     assert "refused" in rows["double_backward"]
     assert "ratio" in rows["central"]
     told = command.table(rows)
-    assert "refused" in told
+    assert "cannot run" in told
     assert f"double_backward: {rows['double_backward']['refused']}" in told
 
 

@@ -159,3 +159,12 @@ def test_a_hessian_penalty_of_rounding_says_so(activation, epsilon, warned):
         warnings.simplefilter("always")
         criterion(model, X), criterion(model, X)
     assert ["zero or rounding" in str(item.message) for item in caught] == [True] * warned
+
+
+def test_an_explanation_says_what_its_plain_step_is():
+    model, y = network(), X[:, :1]
+    alone, beside = (ig.InputGradientLoss(base, ig.GradientNorm()).explain(model, X, y) for base in (None, "mse"))
+    told, told_beside = (" ".join(str(found).split()) for found in (alone, beside))
+    assert "in plain steps (mean of the output, since there is no base loss" in told
+    assert "base loss alone" not in told
+    assert "in plain steps (base loss alone, which took" in told_beside

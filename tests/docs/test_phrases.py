@@ -83,11 +83,8 @@ ON_PAGES = {
 }
 """Gone from the pages. Docstrings and messages still have some."""
 
-OUTCOMES = {"benchmarks.md", "operations.md"}
-"""Pages that say what the outcome "refused" of a table means."""
-
 RULES = [(path, phrase, better) for phrase, better in EVERYWHERE.items() for path in (PAGES, SOURCES)] + [
-    ([path for path in PAGES if "refuse" not in phrase or path.name not in OUTCOMES], phrase, better) for phrase, better in ON_PAGES.items()
+    (PAGES, phrase, better) for phrase, better in ON_PAGES.items()
 ]
 
 

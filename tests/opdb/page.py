@@ -10,6 +10,7 @@ from typing import Any
 DOCS = Path(__file__).parents[2] / "docs"
 RECORD, ZOO, PAGE = DOCS / "operations.json", DOCS / "zoo.json", DOCS / "operations.md"
 OUTCOMES = ("right", "approximate", "refused", "wrong", "NaN", "raw error", "no reference")
+TITLES = tuple("not supported" if outcome == "refused" else outcome for outcome in OUTCOMES)
 SHOWN = 8
 """How many operations are named in a row."""
 
@@ -86,7 +87,7 @@ def zoo_tables(record: Mapping[str, Any]) -> dict[str, str]:
     return {
         "zoo run": _run(record) + sampled + _coarse(record.get("coarse reference", 0)) + _commits(record.get("commits", {})),
         "zoo packages": _rows(("package", "version", "architectures"), packages),
-        "zoo": _rows(("", "engine", *OUTCOMES), rows),
+        "zoo": _rows(("", "engine", *TITLES), rows),
         "zoo wrong": _listed(wrong),
         "zoo refused": _listed(refused),
         "zoo left out": _rows(("left out because", "architectures"), [(_plain(words), count) for words, count in record["left out"].items()]),
@@ -122,7 +123,7 @@ def totals(part: Mapping[str, Any]) -> dict[str, Counter[str]]:
 
 def _totals(part: Mapping[str, Any]) -> str:
     rows = [(f"`{engine}`", *(count[outcome] for outcome in OUTCOMES), _figure(part, engine)) for engine, count in totals(part).items()]
-    return f"{len(part['counts'])} tried.\n\n" + _rows(("", *OUTCOMES, "largest approximate misfit"), rows)
+    return f"{len(part['counts'])} tried.\n\n" + _rows(("", *TITLES, "largest approximate misfit"), rows)
 
 
 def _figure(part: Mapping[str, Any], engine: str) -> str:

@@ -48,7 +48,7 @@ def matrix(figures: Mapping[str, Any]) -> str:
 
 def _shown(row: Mapping[str, Any], reasons: dict[str, int]) -> str:
     if "refused" in row:
-        return f"refused ({reasons.setdefault(_reason(row['refused']), len(reasons) + 1)})"
+        return f"not supported ({reasons.setdefault(_reason(row['refused']), len(reasons) + 1)})"
     told = [_reason(text) for text in row["told"]]
     marks = "".join(f" ({reasons.setdefault(text, len(reasons) + 1)})" for text in told)
     return ("exact" if row["error"] < 1e-14 else f"{row['error']:.0e}") + marks

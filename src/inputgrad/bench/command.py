@@ -90,12 +90,12 @@ def loss_of(problem: Problem) -> str:
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """The rows in aligned columns, with the reasons of refusals below."""
+    """The rows in aligned columns, with the reasons of those that cannot run below."""
     lines = [f"{'way':22s}{'ms per step':>12s}{'to plain':>10s}{'error of the term':>20s}"]
     notes = []
     for name, row in rows.items():
         if "refused" in row:
-            lines.append(f"{name:22s}{'refused':>12s}")
+            lines.append(f"{name:22s}{'cannot run':>12s}")
             notes.append(f"{name}: {row['refused']}")
             continue
         error = row.get("error", "")

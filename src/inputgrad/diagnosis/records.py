@@ -49,7 +49,7 @@ class Explanation:
 
     engine: what the criterion was given; taken: the engine that runs, None where none works; why: in words.
     reference: the engine whose gradient the others are compared with; None where no exact one works.
-    plain_seconds: one plain step on this batch: the base loss alone, without terms.
+    plain_seconds: one plain step on this batch: the base loss alone, without terms; plain_step: that in words.
     warnings: what was warned of meanwhile, by torch or by the model.
     """
 
@@ -61,6 +61,7 @@ class Explanation:
     reference: str | None
     plain_seconds: float | None
     warnings: tuple[str, ...] = ()
+    plain_step: str = "base loss alone"
 
     @property
     def ok(self) -> bool:
@@ -123,7 +124,7 @@ class Explanation:
         plain = f", which took {self.plain_seconds * 1000:.3g} ms" if self.plain_seconds is not None else ""
         return (
             f"error: of the terms' own parameter gradient, relative, {against}. misfit: of that gradient against the change of the terms' value. "
-            f"time: one step on this batch, in plain steps (base loss alone{plain}); "
+            f"time: one step on this batch, in plain steps ({self.plain_step}{plain}); "
             "a single shot, so only its order counts. By arithmetic:"
         )
 

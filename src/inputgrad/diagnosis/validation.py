@@ -76,7 +76,8 @@ def _explanation(trials: Measurements, *, compile: bool) -> Explanation:
     by_auto, why_auto = _taken_by_auto(trials.model, verdicts)
     taken, why = (by_auto, why_auto) if isinstance(own, Auto) else _taken_by_name(own, verdicts, by_auto)
     everything = (_auto(verdicts, by_auto, why_auto), *verdicts)
-    return Explanation(type(trials.model).__name__, own.name, taken, why, everything, reference[0] if reference else None, plain)
+    step = "mean of the output, since there is no base loss" if trials.objective.base is None else Explanation.plain_step
+    return Explanation(type(trials.model).__name__, own.name, taken, why, everything, reference[0] if reference else None, plain, plain_step=step)
 
 
 def _verdict(name: str, result: Measurement | Exception | None, traits: Traits, reference: tuple[str, Measurement] | None, plain: float) -> Verdict:

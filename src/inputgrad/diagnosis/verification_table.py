@@ -43,7 +43,7 @@ class VerificationTable:
         rows = [f"{self.model}, {self.setting}: the parameter gradient of the terms against the change of their value", ""]
         for name, found in self.engines.items():
             if isinstance(found, str):
-                rows.append(f"  {name:<22} refused       {found}")
+                rows.append(f"  {name:<22} cannot run    {found}")
             else:
                 misfit = "" if found.misfit is None else f"{found.misfit:.0e}"
                 rows.append(f"  {name:<22} {found.status:<13} {misfit:<7} {found.reason}".rstrip())
