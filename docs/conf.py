@@ -1,9 +1,7 @@
 """Sphinx: furo, MyST, autodoc, sphinx-gallery, and MathJax from a package, so that no page needs anything from the network."""
 
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -12,7 +10,7 @@ from inputgrad import catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # for extensions/
 
-from extensions import catalogue_pages, listings, rule_pages, signatures, tutorials
+from extensions import catalogue_pages, docstrings, listings, raw_markup, rule_pages, signatures, tutorials
 
 project = "inputgrad"
 author = "the inputgrad developers"
@@ -44,35 +42,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # extensions/signatures.py puts the types into the headings
 maximum_signature_line_length = 90
 python_display_short_literal_types = True
-autodoc_default_options = {"members": True}
 default_role = "code"
-
-_SETTING = re.compile(r"[a-z]\w*(?:, [a-z]\w*)*: ")
-
-
-def as_restructured_text(_app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text: bars are bars, a line `name: what it is` begins an item of a list, and an indented line is a formula."""
-    result: list[str] = []
-    in_list = in_formula = False
-    for line in lines:
-        if not line.strip():
-            in_list = in_formula = False
-            result.append(line)
-        elif line.startswith("    ") and (in_formula or not result or not result[-1].strip()):
-            result += [line] if in_formula else [".. code-block:: text", "", line]
-            in_formula = True
-        elif _SETTING.match(line) and (in_list or not result or not result[-1]):
-            name, _, text = line.partition(": ")
-            in_list = True
-            result += ["", f"* **{name}**: {_plain(text)}"]
-        else:
-            result.append(_plain(f"  {line}" if in_list else line))
-    lines[:] = result
-
-
-def _plain(line: str) -> str:
-    """A line of text, in which bars are bars."""
-    return line.replace("|", "\\|")
 
 
 def with_every_term(page: str) -> str:
@@ -103,4 +73,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", expand)
     app.connect("source-read", tutorials.add_note)
     app.connect("autodoc-process-signature", signatures.with_types)
-    app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("autodoc-process-docstring", docstrings.as_restructured_text)
+    app.connect("build-finished", raw_markup.report)

@@ -42,9 +42,9 @@ def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
     _, symbols, remarks = definitions.of(entry)
     if symbols:
         yield "**Symbols**"
-        yield "\n".join(f"- {name}: {markdown.plain(text, homes_, family)}" for name, text in symbols.items())
+        yield "\n".join(f"- {_signs(names)}: {markdown.plain(text, homes_, family)}" for names, text in symbols.items())
     if remarks:
-        yield "**Remarks, and where paper and code differ**"
+        yield "**Remarks**"
         yield markdown.plain(remarks, homes_, family)
     for title, code in [("A complete call", calls.call(entry.name)), *further_calls.FURTHER.get(entry.name, ())]:
         yield f"**{title}**"
@@ -58,6 +58,11 @@ def section(entry: catalogue.Entry, homes_: dict[str, str]) -> Iterator[str]:
     shown = [markdown.to(name, homes_, family) for name in [*named, *others[:4]]]
     if shown:
         yield f"**See also:** {', '.join(shown)}"
+
+
+def _signs(names: str) -> str:
+    """Symbols as the formula above shows them."""
+    return ", ".join(f"{{math}}`{formulas.tex(name).strip()}`" for name in names.split(", "))
 
 
 def _by_name(entry: catalogue.Entry) -> str:

@@ -29,7 +29,7 @@ def of(entry: catalogue.Entry) -> tuple[dict[str, str], dict[str, str], str]:
             for name in names:
                 (parameters if name in known else symbols)[name] = _resolved(name, text)
         remarks += [] if said else [" ".join(paragraph.split())]
-    return parameters, _joined(symbols), " ".join(remarks)
+    return parameters, _joined(symbols), "\n\n".join(remarks)
 
 
 def _items(paragraph: str) -> Iterator[tuple[list[str], str]]:

@@ -73,7 +73,7 @@ def tex(text: str) -> str:
     text = unicodedata.normalize("NFD", text).replace("=\u0338", "≠").replace("``", "").replace("a sample", "per sample").replace("‖∞", "‖_{∞}")
     text = _FRACTION.sub(lambda found: rf"\frac{{{found[1]}}}{{{found[2]}}}", text)
     text = _ACCENTED.sub(lambda found: rf"\{ACCENTS[found[2]]}{{{found[1]}}}", text)
-    return _tall("".join(_signs(text)))
+    return _tall(re.sub(r"(\\text\{[^{}]*?) \}(?=[,;:.)])", r"\1}", "".join(_signs(text))))
 
 
 def _tall(formula: str) -> str:
@@ -117,7 +117,7 @@ def _signs(text: str) -> list[str]:
             made.append(token)
         elif token[0] in "_^" and len(token) > 1:
             inner = token[2:-1] if token[1] == "{" else token[1:]
-            made.append(f"{token[0]}{{{inner if re.fullmatch('[A-Za-z0-9]+', inner) else ''.join(_signs(inner))}}}")
+            made.append(f"{token[0]}{{{_index(inner)}}}")
         elif token.startswith("√"):
             made.append(rf"\sqrt{{{tex(token[1:].strip('()'))}}}")
         elif re.match("[A-Za-z]", token):
@@ -127,6 +127,11 @@ def _signs(text: str) -> list[str]:
         else:
             made.append(SIGNS.get(token, token))
     return made
+
+
+def _index(text: str) -> str:
+    """What stands low or high: letters as they are, signs as TeX."""
+    return text if re.fullmatch("[A-Za-z0-9]+", text) else "".join(_signs(text))
 
 
 def _words(token: str) -> str:
@@ -139,7 +144,7 @@ def _words(token: str) -> str:
                 made.append(rf"\text{{ {' '.join(prose)} }}")
                 prose = []
             shown = rf"\operatorname{{{name}}}" if len(name) > 1 else name
-            made.append(shown + (f"_{{{''.join(_signs(low))}}}" if low else ""))
+            made.append(shown + (f"_{{{_index(low)}}}" if low else ""))
         else:
             prose.append(word)
     if prose:

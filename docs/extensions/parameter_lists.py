@@ -4,10 +4,10 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from extensions import definitions, markdown
 from inputgrad import catalogue
@@ -28,17 +28,21 @@ TYPES: list[tuple[Any, str]] = [
     (TensorRef, "tensor, key of the target, or callable of the batch"),
     (Quantity, "number, tensor, or callable of the field"),
     (Names, 'one name per coordinate, such as `"xt"`'),
+    (tuple[float, float], "pair of numbers"),
+    (tuple[str, ...], "tuple of names"),
     (Place, "place, such as `ig.Given(points)`"),
     (float, "number"),
     (int, "whole number"),
     (bool, "`True` or `False`"),
     (str, "text"),
     (Tensor, "tensor"),
+    (nn.Module, "module"),
     (type(None), "`None`"),
 ]
-PART, PARTS = "key of the target", {"energy", "forces", "stress", "normals"}
-"""Labels that stand in the target under a name."""
-PARTS_OF_KEYS = {"mask": PART, "index": PART, "on_surface": PART, "output": "position or name of an output"}
+KEYS = {"output": "position or name of an output"} | dict.fromkeys(
+    ("energy", "forces", "stress", "normals", "mask", "index", "on_surface"), "key of the target"
+)
+"""What a whole number or a text stands for under these names, where it is not an input."""
 
 
 def parameters(entry: catalogue.Entry, homes: dict[str, str] | None = None, family: str = "") -> Iterator[str]:
@@ -67,15 +71,15 @@ def in_words(annotation: Any) -> str:
         return " or ".join(map(in_words, parts))
     if typing.get_origin(annotation) is Callable:
         return "callable"
+    if typing.get_origin(annotation) is Mapping:
+        return "dict"
     shown = getattr(annotation, "__name__", str(annotation)) if not typing.get_args(annotation) else str(annotation)
     return f"`{re.sub(r'[a-z_]+[.]', '', shown)}`"
 
 
 def _kind(name: str, annotation: Any) -> str:
-    words = in_words(annotation)
-    if name in PARTS:
-        return PART
-    return words.replace("position or name of an input", PARTS_OF_KEYS.get(name, "position or name of an input"))
+    words = in_words(annotation).replace("position or name of an input", KEYS.get(name, "position or name of an input"))
+    return words.replace('coordinate, such as `"xt"`', 'output, such as `"uv"`') if name == "outputs" else words
 
 
 def _default(value: Any) -> str:

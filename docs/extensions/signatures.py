@@ -5,7 +5,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,6 +17,8 @@ import inputgrad
 REFERENCE = Path(__file__).parents[1] / "reference.md"
 NAMED = {path.rpartition(".")[2]: path for path in re.findall(r"autoclass:: (inputgrad\.\S+)", REFERENCE.read_text(encoding="utf-8"))}
 """Classes that the reference has under a longer name than ``inputgrad.Name``."""
+MADE_BY_THE_LIBRARY = {"Batch", "Field", "Step", "Explanation", "Validation", "Verdict", "Finding"}
+"""What users get and do not make: their pages show no settings."""
 
 
 def spelled(obj: Any) -> dict[str, str]:
@@ -50,9 +52,35 @@ def _parsed(obj: Any) -> Any:
     return ast.parse(textwrap.dedent(inspect.getsource(obj))).body[0]
 
 
+def _made(obj: Any, parameter: inspect.Parameter) -> Any:
+    """The default: what its factory makes, where a dataclass has one; a function by its name."""
+    found = [field.default_factory for field in (fields(obj) if is_dataclass(obj) else ()) if field.name == parameter.name]
+    default = found[0]() if found and found[0] is not MISSING else parameter.default
+    return _Name(default.__name__) if inspect.isfunction(default) else default
+
+
+class _Name(str):
+    """A text that shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class _Unquoted(ast.NodeTransformer):
+    """Types in quotes without them; the values of a choice keep theirs."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        return node if isinstance(node.value, ast.Name) and node.value.id == "Literal" else self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return self.visit(ast.parse(node.value, mode="eval").body) if isinstance(node.value, str) else node
+
+
 def _text(annotation: ast.expr, owner: Any) -> str:
     """As it is spelled, with the values in place of the name of a choice, and classes named by where the reference has them."""
-    spelling = re.sub(r"'([A-Z]\w+)'", r"\1", ast.unparse(annotation))
+    spelling = ast.unparse(_Unquoted().visit(annotation))
     names = vars(inspect.getmodule(owner))
 
     def shown(name: re.Match[str]) -> str:
@@ -76,6 +104,9 @@ def with_types(_app: Sphinx, what: str, _name: str, obj: Any, _options: Any, sig
     kept = [parameter for parameter in known.parameters.values() if not (what == "method" and parameter.name in ("self", "cls"))]
     if what == "class":  # what a metaclass takes is no setting
         kept = [parameter for parameter in kept if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in written]
+    kept = [parameter.replace(default=_made(obj, parameter)) for parameter in kept]
+    if what == "class" and obj.__name__ in MADE_BY_THE_LIBRARY:
+        return "", ""
     typed = [parameter.replace(annotation=written[parameter.name]) if parameter.name in written else parameter for parameter in kept]
     returns = "" if what == "class" else written.get("return", "")
     return stringify_signature(known.replace(parameters=typed, return_annotation=inspect.Signature.empty), unqualified_typehints=True), returns

@@ -52,7 +52,7 @@ class Batch:
         self._source = source
         self._made: dict[Hashable, Any] = {}
         self.is_training_step = is_training_step
-        """Whether this is a step of training, at which a term's running statistics go on: gradients enabled, the criterion in training mode."""
+        """Whether this is a step of training, at which a term may update its running statistics: gradients enabled, the criterion in training mode."""
         self.gradient_leaves = 0
         """How many input gradients were handed out that lead on to the parameters."""
 
@@ -83,7 +83,7 @@ class Batch:
 
     @property
     def output(self) -> Tensor:
-        """The model's output ``[N, ...]``, detached from the model; what a term owes to it finds its way back to the parameters all the same."""
+        """The model's output ``[N, ...]``, detached from the model. A term may compute with it, and its parameter gradient is right."""
         return self._source.output()
 
     @property
@@ -94,8 +94,8 @@ class Batch:
     def gradient(self, of: Of = "output", wrt: Wrt = 0, at: Place | None = None, *, constant: bool = False) -> Any:
         """The input gradient ∂s/∂x of each sample's own score, ``[N, *input]`` (``[N, K, *input]`` for a head of K rows).
 
-        A tuple of such tensors where ``wrt`` names several inputs. With ``constant=True`` it is a constant for the parameter gradient (as in an
-        adversarial perturbation), which costs no second derivative.
+        of: the score s, a head. wrt: the input, or several in a tuple, and then the gradient is a tuple. at: the place; the batch's own inputs by default.
+        constant: True for a constant of the parameter gradient (as in an adversarial perturbation), which costs no second derivative.
         """
         check_hashable("of", of)
         check_hashable("at", at)
@@ -104,7 +104,9 @@ class Batch:
         return gradients if isinstance(wrt, (tuple, list)) else gradients[0]
 
     def gradient_at(self, value: Tensor, of: Of = "loss", wrt: Key = 0) -> Tensor:
-        """∂s/∂z ``[N, ...]`` at z = ``value``, another value of the variable ``wrt`` (an input, or an inner module's output): a constant.
+        """∂s/∂z ``[N, ...]`` at another value of an input: a constant.
+
+        value: z, of the shape of ``variable(wrt)``. of: the score s, a head. wrt: an input, or an inner module's output.
 
         For perturbations that take several steps. Each call is one pass, forward and backward, which keeps nothing.
         """
@@ -112,22 +114,26 @@ class Batch:
         return self._source.gradient_at(value, of, wrt)
 
     def variable(self, wrt: Key = 0) -> Tensor:
-        """The tensor with respect to which ``gradient(wrt=...)`` differentiates, detached: an input, or an inner module's output."""
+        """The tensor with respect to which ``gradient(wrt=...)`` differentiates, detached. wrt: an input, or an inner module's output."""
         return self._source.variable(wrt)
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        """The model's output, with its parameter graph, where the variables under the given keys have these values.
+        """The model's output at other values of some inputs, with its graph to the parameters.
 
-        The pass sees the step's own dropout masks and leaves no trace in running statistics. Where a value carries no graph, it is the DISPLACEMENT of the
-        variable that is constant: an encoder whose output is displaced learns from the result all the same.
+        values: by input, as in ``wrt``: ``{0: moved}``. For an inner module's output a value without a graph is a constant displacement of that output: what
+        computes it learns from the result too.
+
+        The pass sees the step's own dropout masks and does not change running statistics.
         """
         return self._source.output_with(values)
 
     def output_and_variables(self, wrt: Wrt = 0, at: Place | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The model's output and the variables ``wrt``, as one complete graph in them and in the parameters: for derivatives of any order in the input.
+        """The model's output and the inputs, in one graph, for derivatives of any order with respect to the inputs and the parameters.
 
-        A pass of its own, on the step's own dropout masks, without a trace in running statistics. `inputgrad.field` differentiates it by name, and the
-        operators (`inputgrad.laplacian`, …) take a batch in place of a model. They work alike with every engine, since none is asked.
+        wrt: the inputs. at: the place; the batch's own inputs by default.
+
+        A pass of its own, on the step's own dropout masks, which does not change running statistics. `inputgrad.field` differentiates it by name, and the
+        operators (`inputgrad.laplacian`, …) take a batch in place of a model. They use no engine.
         """
         check_hashable("at", at)
         return self._source.output_and_variables(wrt, at)
@@ -138,27 +144,29 @@ class Batch:
         return self._source.differentiable_pass(wrt, at)
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
-        """The inputs (tensor, tuple or dict) with those under the given keys replaced."""
+        """The inputs (tensor, tuple or dict), some of them replaced. values: by input, as in ``wrt``: ``{0: moved}``."""
         return self._source.inputs_with(values)
 
     def loss(self, output: Tensor | None = None) -> Tensor:
-        """Each sample's own base loss ``[N]`` of ``output`` (by default the batch's own) against the target."""
+        """Each sample's own base loss ``[N]``. output: what is compared with the target; the batch's own output by default."""
         return self._source.loss_of(output)
 
     def scores(self, output: Tensor, of: Of = "output", at: Place | None = None) -> Tensor:
-        """Each sample's own score of ``output`` ``[N, ...]`` by the head ``of``: ``[N]``, or ``[N, K]`` for a head of K rows.
+        """Each sample's own score of an output: ``[N]``, or ``[N, K]`` for a head of K rows.
 
-        For terms that differentiate the model themselves (`output_and_variables`). at: the place where the output was taken, whose target then counts.
+        output: ``[N, ...]``. of: the head. at: the place where the output was taken, whose target then counts.
+
+        For terms that differentiate the model themselves (`output_and_variables`).
         """
         check_hashable("of", of)
         return self._source.scores_of(of, output, at)
 
     def at(self, place: Place | None) -> "Batch":
-        """The batch at a place, such as `inputgrad.Given` samples without labels: its inputs there, and the target that the place has for them."""
+        """The batch at a place: its inputs there, and the target that the place has for them. place: such as `inputgrad.Given` samples without labels."""
         return self if place is None else self._source.batch_at(place)
 
     def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        """Each sample's own base loss ``[N]`` where the variables under the given keys have these values: ``loss(output_with(values))``.
+        """Each sample's own base loss ``[N]`` at other values of some inputs: ``loss(output_with(values))``. values: as in `output_with`.
 
         Where the model returns several outputs and the base loss is a callable of the user's, it sees them all.
         """

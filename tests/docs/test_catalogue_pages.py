@@ -65,6 +65,8 @@ def test_formulas_as_tex(pages: Any) -> None:
     assert pages.formulas.tex("(∂u/∂x − f(x))²") == r"\left(\frac{\partial u}{\partial x} - f(x)\right)^{2}"
     assert pages.formulas.tex("‖f(x)‖ h_δ") == r"\Vert f(x)\Vert  h_{\delta }"
     assert pages.formulas.tex("max_{k≠y} p_k") == r"\operatorname{max}_{k\ne y} p_{k}"
+    assert pages.formulas.tex("A_nd p_nc") == "A_{nd} p_{nc}"
+    assert pages.formulas.tex("with its sign, each map") == r"\text{ with its sign}, \text{ each map }"
     assert pages.formulas.tex("v ∈ {−1, 1}^D") == r"v \in  \{-1, 1\}^{D}"
 
 

@@ -73,6 +73,9 @@ def explained(name: str) -> bool:
 @pytest.mark.parametrize("path", sorted({*NAMED, *TERMS} - {"inputgrad.EngineError"}))
 def test_every_parameter_has_a_type_that_is_explained(signatures: Any, path: str) -> None:
     text = shown(signatures, path)
+    if path.rpartition(".")[2] in signatures.MADE_BY_THE_LIBRARY:
+        assert not text
+        return
     for name, parameter in inspect.signature(found(path)).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -88,6 +91,21 @@ def test_aliases_stay_and_choices_are_written_out(signatures: Any) -> None:
     text = shown(signatures, "inputgrad.GradientMatch")
     assert "of: Of = 'output', wrt: Wrt = 0, at: ~inputgrad.Place | None = None" in text
     assert "per: Literal['sample', 'batch'] = 'sample'" in text
+
+
+@pytest.mark.parametrize("path", sorted({*NAMED, *TERMS} - {"inputgrad.EngineError"}))
+def test_no_markup_and_no_quotes_around_types(signatures: Any, path: str) -> None:
+    """Once Sphinx has made links of `~inputgrad.Name`: in quotes, or in a choice, it would not."""
+    text = shown(signatures, path)
+    assert not re.search(r"<factory|<function|<lambda|at 0x", text)
+    assert not [quoted for quoted in re.findall(r"'[^']*'|\"[^\"]*\"", text) if "~" in quoted]
+
+
+def test_a_type_in_quotes_is_shown_without_them(signatures: Any) -> None:
+    assert "start: Literal['uniform', 'none'] | ~inputgrad.Perturbation | Callable[[~inputgrad.Batch], Tensor] = 'uniform'" in shown(
+        signatures, "inputgrad.PGD"
+    )
+    assert "head: ~inputgrad.heads.Head = EachOutput()" in shown(signatures, "inputgrad.heads.Inner")
 
 
 def test_an_unknown_type_is_seen() -> None:

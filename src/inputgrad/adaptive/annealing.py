@@ -14,8 +14,12 @@ class GradientAnnealing(AdaptiveWeights):
 
         λ_i ← β λ_i + (1 − β) max_θ |∂L_r/∂θ| / mean_θ |∂(λ_i L_i)/∂θ|        L_r: the equation's part, of weight 1;   i: every other part
 
-    equation: the name of the part L_r, such as "residual". ``weights(losses, shared)``: shared are the parameters θ; the authors take the weight matrices of
-    all layers. beta: β, 0.9 as in the authors' code. every: the weights learn at each so many-th call, 10 as there. The mean is that of the parameters' own
+    parts: the criterion, or the names of its parts, in their order.
+    equation: the name of the part L_r, such as "residual".
+    beta: β, 0.9 as in the authors' code.
+    every: k: the weights are updated at each k-th call, 10 as in the authors' code.
+
+    Call ``weights(losses, shared)``: shared are the parameters θ; the authors take the weight matrices of all layers. The mean is that of the parameters' own
     means, as in their code. Where a part has no gradient its weight stays. In a distributed run the processes take the mean of both sizes.
 
     When not: where a part goes to 0 exactly, for its weight then grows without bound.

@@ -15,7 +15,11 @@ class ReLoBRaLo(AdaptiveWeights):
         λ̂_i(t, t′) = P · softmax_i( L_i(t) / (T L_i(t′)) )                                         P: number of parts
         λ_i(t) = α (ρ λ_i(t − 1) + (1 − ρ) λ̂_i(t, 0)) + (1 − α) λ̂_i(t, t − 1),   ρ ~ Bernoulli(E[ρ])
 
-    temperature: T; 0 would be the worst part alone, ∞ equal weights. alpha: α. rho: E[ρ]; each lookback to the first losses has the probability 1 − rho.
+    parts: the criterion, or the names of its parts, in their order.
+    alpha: α, how much of the weights is kept from step to step.
+    temperature: T; 0 would be the worst part alone, ∞ equal weights.
+    rho: E[ρ]; each lookback to the first losses has the probability 1 − rho.
+
     Defaults as in common code; the authors' script has T = 1 and ρ = 1. The weights are constants, so no pass is added. At the first step all are 1.
 
     When not: where a loss may be 0 or negative, of which ratios say nothing.
@@ -64,7 +68,10 @@ class UncertaintyWeights(AdaptiveWeights):
         L = Σ_i L_i / (2 σ_i²) + log σ_i      (1/σ_i² for parts that are classification losses)
 
     The parameters are s_i = log σ_i², from 0: give them to the optimiser, ``Adam([*model.parameters(), *weights.parameters()])``. At the optimum
-    σ_i² = L_i (2 L_i for classification). classification: names of the parts that are cross entropies. The sum may become negative.
+    σ_i² = L_i (2 L_i for classification). The sum may become negative.
+
+    parts: the criterion, or the names of its parts, in their order.
+    classification: names of the parts that are cross entropies.
 
     When not: as a matter of principle for penalties, which are not likelihoods: the weight then is 1 / (2 L_i) and grows without bound as L_i → 0.
     Source: Kendall, Gal & Cipolla 2018, "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics", CVPR, eq. 7 and 10.

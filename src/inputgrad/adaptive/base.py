@@ -11,7 +11,7 @@ from inputgrad.step.active_terms import part_names as names_of
 
 
 class AdaptiveWeights(nn.Module, metaclass=Suggesting):
-    """The weights of the parts of a criterion; concrete classes say how they are set.
+    """The weights of the parts of a criterion; the classes below say how they are set.
 
     parts: the criterion, or the names of its parts, in their order.
     """
@@ -27,7 +27,7 @@ class AdaptiveWeights(nn.Module, metaclass=Suggesting):
             raise ValueError(f"{type(self).__name__} weighs parts against each other, and got {list(self.names)}: give a criterion of at least two parts")
 
     def by_name(self) -> dict[str, float]:
-        """The weights as they stand, for a log."""
+        """The current weights, for a log."""
         return dict(zip(self.names, self.weights.tolist(), strict=True))
 
     def stacked(self, losses: Mapping[str, Tensor]) -> Tensor:

@@ -15,12 +15,15 @@ class GradNorm(AdaptiveWeights):
         G_i = ‖∇_W w_i L_i‖,   r_i = (L_i / L_i(0)) / mean_j (L_j / L_j(0)),   L_grad = Σ_i |G_i − mean(G) r_i^α|
         w ← one step of Adam on ∂L_grad/∂w,   then scaled so that Σ_i w_i is the number of parts
 
-    ``weights(losses, shared)``: shared are the parameters W that all parts reach, such as those of the last hidden layer. The loss of a step has the weights
-    from before the step. alpha: α, how strongly slow parts are favoured. lr: the rate of Adam, 0.025 as published, with betas (0.9, 0.999) and 1e-8; a
-    common factor on all losses therefore changes nothing. L_i(0) are the losses of the first call; where one is 0 there, its rate cannot be told. Since G_i is
-    linear in w_i, the derivative is sign(…)·‖∇_W L_i‖: a first derivative per part, no second.
-    smallest: weights stay at least so large, after scaling too, which the paper leaves open. In a distributed run losses and norms are averaged over the
-    processes.
+    parts: the criterion, or the names of its parts, in their order.
+    alpha: α, how strongly slow parts are favoured.
+    lr: the learning rate of Adam, 0.025 as published, with betas (0.9, 0.999) and eps 1e-8.
+    smallest: the least that a weight can be, after scaling too, which the paper leaves open.
+
+    Call ``weights(losses, shared)``: shared are the parameters W that all parts reach, such as those of the last hidden layer. The loss of a step has the
+    weights from before the step. Because of Adam a common factor on all losses changes nothing. L_i(0) are the losses of the first call; where one is 0 there,
+    its rate is undefined. Since G_i is linear in w_i, the derivative is sign(…)·‖∇_W L_i‖: a first derivative per part, no second. In a distributed run losses
+    and norms are averaged over the processes.
 
     When not: with many parts, each of which costs a backward pass more; where a part is to vanish in the end, for it is then pushed ever harder.
     Source: Chen et al. 2018, "GradNorm: gradient normalization for adaptive loss balancing in deep multitask networks", ICML, algorithm 1 and section 5.1.

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def attribute(method: "Attribution | Callable[[Batch], Tensor]", model: Any, inputs: Any, target: Any = None, *, base: Any = None) -> Tensor:
     """The attributions of a model as it stands, ``[N, *input]``, detached: to look at, not to train with.
 
-    ``base``: the base loss, for ``of="loss"`` only. The model keeps the mode it is in, and nothing of it changes.
+    method: an attribution such as ``IntegratedGradients()``, or a callable ``batch -> [N, *input]``.
+    model: the module. inputs: a tensor, a tuple or a dict. target: what the method's head needs, such as labels.
+    base: the base loss, for ``of="loss"`` only.
+
+    The model keeps the mode it is in, and nothing of it changes.
 
     >>> from inputgrad.attributions import IntegratedGradients
     >>> model = torch.nn.Linear(3, 2)

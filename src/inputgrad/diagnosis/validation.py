@@ -37,12 +37,14 @@ def explain(objective: Objective, step_number: int, model: nn.Module, inputs: An
 def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
     """Check before training, on one batch, which engines work for this model, what prevents the others, and how to fix it.
 
-    The engines are tried with ``GradientNorm(power=2, of="output")``; for a criterion of your own see `InputGradientLoss.explain`. ``target`` is only
-    looked at for values that are not finite. Printed, the record is a page; it is true where some exact engine works.
+    model: the module. inputs: one batch, a tensor, a tuple or a dict. target: only looked at for values that are not finite.
 
-    Nothing is touched: gradients, buffers, random state and modes are afterwards what they were, warnings are collected in the record, and it works under
-    ``no_grad`` and ``inference_mode``. A model that is not supported raises nothing: the record says so. Raises `TypeError` for a ``model`` that is no
-    module, and for ``inputs`` that are no tensor, tuple or dict.
+    The engines are tried with ``GradientNorm(power=2, of="output")``; for a criterion of your own see `InputGradientLoss.explain`. Print the record to read
+    it; it is true where some exact engine works.
+
+    Gradients, buffers, random state and modes do not change, warnings are collected in the record, and it works under ``no_grad`` and ``inference_mode``. A
+    model that is not supported raises nothing: the record says so. Raises `TypeError` for a ``model`` that is not a module, and for ``inputs`` that are not a
+    tensor, tuple or dict.
     """
     given = ModelInputs.of(inputs)
     if not isinstance(model, nn.Module):

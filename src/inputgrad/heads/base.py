@@ -90,6 +90,7 @@ class EachOutput(Head):
 class RandomProjection(Head):
     """``n`` random directions u of the output per sample: s_k = ⟨u_k, f(x)⟩, drawn anew each step, uniform on the unit sphere of the C outputs.
 
+    n: how many directions per sample.
     scale: "unit" for unit directions; "isotropic" for √(C/n)·u_k, so that E Σ_k u_k u_kᵀ = 1 and Σ_k ‖∂s_k/∂x‖² estimates ‖∂f/∂x‖²_F as it stands.
 
     Since E‖∂⟨u, f⟩/∂x‖² = ‖∂f/∂x‖²_F / C for u uniform on the unit sphere of C outputs (Hoffman, Roberts & Yaida 2019,
@@ -117,7 +118,10 @@ class RandomProjection(Head):
 
 @dataclass(frozen=True, eq=False)
 class FixedProjection(Head):
-    """Given directions of the output: s_k = ⟨u_k, f(x)⟩ with ``directions`` ``[N, K, C]`` (C: outputs of a sample, flattened)."""
+    """Given directions of the output: s_k = ⟨u_k, f(x)⟩.
+
+    directions: u, ``[N, K, C]`` (C: outputs of a sample, flattened).
+    """
 
     directions: Tensor
 
@@ -130,7 +134,10 @@ class FixedProjection(Head):
 
 @dataclass(frozen=True)
 class OneOutput(Head):
-    """s = f_index(x): one output (the logit of one class), the same for every sample. Outputs ``[N, C]`` -> ``[N]``."""
+    """s = f_index(x): one output (the logit of one class), the same for every sample. Outputs ``[N, C]`` -> ``[N]``.
+
+    index: the number of the output, from 0.
+    """
 
     index: int
 
@@ -146,7 +153,10 @@ class OneOutput(Head):
 
 @dataclass(frozen=True)
 class CallableHead(Head):
-    """A head of the user's own: a callable ``(output, target) -> [N]`` (or ``[N, K]``)."""
+    """A head of your own, made of a function.
+
+    function: ``(output, target) -> [N]``, or ``[N, K]`` for K rows.
+    """
 
     function: Callable[[Tensor, Any], Tensor]
 

@@ -4,16 +4,19 @@ Knows autograd alone: no model, no batch and no engine. Samples are independent:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from inputgrad.devices import moved_once
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.errors import EngineError
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.input_gradient import written_over
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd_graph import is_fused_attention, is_without_derivative, nodes_of
+from inputgrad.variables import described
 
 
 def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[object] | None = None) -> tuple[Tensor, ...]:
@@ -118,3 +121,13 @@ def _told(error: RuntimeError) -> EngineError | None:
     if way is None:
         return None
     return EngineError(f"this model has no second derivative with respect to the input (torch: {str(error).splitlines()[0]!r}). {way}")
+
+
+def vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
+    """The directions, one for each variable, of its shape. Raises `ValueError` for others."""
+    if not isinstance(given, (tuple, list)) or len(given) != len(variables):
+        raise ValueError(f"vector must hold one tensor for each of the {len(variables)} inputs that wrt names, got {described(given)}")
+    for v, z in zip(given, variables, strict=True):
+        if not isinstance(v, Tensor) or v.shape not in (z.shape, z.shape[1:]):
+            raise ValueError(f"vector must be of the input's shape {list(z.shape)}, or of one sample's {list(z.shape[1:])}; got {described(v)}")
+    return [moved_once(v, z.device, z.dtype).expand_as(z) for v, z in zip(given, variables, strict=True)]

@@ -71,7 +71,7 @@ class Field(ToldInField):
 
     @in_any_mode
     def of(self, quantity: Tensor, *names: str) -> Tensor:
-        """A derivative of any quantity ``[N]`` that was made of this field, such as a flux or a residual: ``u.of(k(u.value) * u.d("x"), "x")``."""
+        """A derivative of a quantity that was made of this field: ``u.of(k(u.value) * u.d("x"), "x")``. quantity: ``[N]``, such as a flux or a residual."""
         if quantity.shape != self._value().shape[:1]:
             raise ValueError(f"of takes a quantity with one number per point, [N] = [{len(self._value())}], got shape {list(quantity.shape)}")
         for index in self._coordinates.order(names):
@@ -80,7 +80,7 @@ class Field(ToldInField):
 
     @in_any_mode
     def slopes(self, quantity: Tensor, names: Sequence[str] | None = None) -> tuple[Tensor, ...]:
-        """The first derivatives of a quantity ``[N]`` by the named coordinates, by all where none is named, in one backward pass."""
+        """All first derivatives of a quantity, in one backward pass. quantity: as in `of`. names: of the coordinates; all where none is named."""
         found = self._coordinates.gradient(quantity)
         return tuple(found[index] for index in self._coordinates.order(tuple(names or self.names)))
 
@@ -132,13 +132,13 @@ class Field(ToldInField):
 
     @in_any_mode
     def coordinate(self, name: str) -> Tensor:
-        """The values ``[N]`` of a coordinate."""
+        """The values ``[N]`` of a coordinate. name: of the coordinate, such as "t"."""
         (index,) = self._coordinates.order((name,))
         self._coordinates.source.ask(("coordinate", ()))
         return self._coordinates.values[index]
 
     def part(self, which: str | int) -> "Field":
-        """One of several outputs, by its name or its number, as a field of its own."""
+        """One of several outputs as a field of its own. which: its name or its number."""
         count, names = self._count(), self._outputs or ()
         which = names.index(str(which)) if which in names else which
         if isinstance(which, bool) or not isinstance(which, int) or not 0 <= which < count:

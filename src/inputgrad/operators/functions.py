@@ -5,7 +5,7 @@ results have no graph.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from inputgrad import heads
 from inputgrad.batch import Batch
-from inputgrad.devices import moved_once
 from inputgrad.errors import suggesting, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
@@ -34,7 +33,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.perturbations.gradient_paths import follow_gradient
 from inputgrad.places.base import Place
-from inputgrad.variables import Key, ModelInputs, Wrt, canonical, described, keys_of
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical, keys_of
 
 __all__ = ["divergence", "field", "follow_gradient", "gradient", "hessian_vector", "jacobian", "laplacian", "output_and_gradient"]
 
@@ -46,8 +45,11 @@ Opened = tuple[Tensor, tuple[Tensor, ...]]
 def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> tuple[Tensor, Any]:
     """The model's output ``[N, ...]`` and the input gradient ∂s/∂x ``[N, *input]``, both with their complete graph.
 
-    The gradient is a tuple where ``wrt`` names several inputs, and ``[N, K, *input]`` for a head of K rows. ``of="loss"`` needs a base loss and does
-    not work here: pass a callable ``(output, target) -> [N]``. Sets no ``.grad`` and no ``requires_grad`` on the caller's tensors.
+    model: the module. inputs: a tensor, a tuple (``model(*inputs)``) or a dict (``model(**inputs)``). target: what the head needs, such as labels.
+    of: the score s, a head; not "loss", which needs a base loss: pass a callable ``(output, target) -> [N]`` in its place.
+    wrt: the input, or several, and then the gradient is a tuple. For a head of K rows the gradient is ``[N, K, *input]``.
+
+    Sets no ``.grad`` and no ``requires_grad`` on your tensors.
     """
     check_head(of)
     check_model(model)
@@ -65,6 +67,8 @@ def output_and_gradient(model: nn.Module, inputs: Any, of: Of = "output", target
 def gradient(model: nn.Module, inputs: Any, of: Of = "output", target: Any = None, wrt: Wrt = 0) -> Any:
     """∇s: ∂s/∂x ``[N, *input]`` of each sample's own score, with its complete graph; the second of `output_and_gradient`.
 
+    model, inputs, of, target, wrt: as in `output_and_gradient`.
+
     >>> gradient(nn.Linear(3, 1), torch.rand(5, 3)).shape
     torch.Size([5, 3])
     """
@@ -78,10 +82,10 @@ def field(
 ) -> Field:
     """The model's output as a field u(x, t, …) of named coordinates: ``u.value``, ``u.d("t")``, ``u.d("xx")``, ``u.d("xt")`` (see `Field`).
 
-    inputs: a dict ``{"x": x, "t": t}``, whose names are used; or a tensor ``[N, D]``, or a tuple, with ``names=("x", "t")`` for its columns in order.
-    wrt: the inputs that are coordinates, where not all are. outputs: the names of the outputs: ``flow.part("p").d("x")``.
-
-    In a term the batch stands in place of model and inputs, ``field(batch, names="xt")``, and ``at`` is a place, such as `Given` collocation points.
+    model: the module, or in a term the batch, in place of model and inputs: ``field(batch, names="xt")``.
+    inputs: a dict ``{"x": x, "t": t}``, whose names are used; or a tensor ``[N, D]``, or a tuple, with ``names``.
+    names: of the coordinates, in the order of the columns, ``("x", "t")`` or ``"xt"``. outputs: names of the outputs: ``flow.part("p").d("x")``.
+    wrt: the inputs that are coordinates, where not all are. at: in a term, a place such as `Given` collocation points.
 
     >>> u = field(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 2), names="xt")
     >>> residual = u.d("t") + u.value * u.d("x") - 0.01 * u.d("xx")
@@ -103,6 +107,8 @@ def field(
 def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tensor:
     """∂f_c/∂x ``[N, C, *input]`` of every output (flattened to C), by one batched backward pass where the graph admits it, else by C.
 
+    model, inputs, wrt: as in `output_and_gradient`; in a term the batch in place of model and inputs.
+
     >>> jacobian(nn.Linear(3, 2), torch.rand(5, 3)).shape
     torch.Size([5, 2, 3])
     """
@@ -116,6 +122,7 @@ def jacobian(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0) -> Tens
 def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """div f = Σ_d ∂f_d/∂x_d ``[N]`` of a model whose output has the shape of its input, such as a flow or a score.
 
+    model, inputs, wrt: as in `jacobian`.
     probes: None for the exact sum, along D directions; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ (∂f/∂x) vₖ with E vvᵀ = 1, along n, unbiased.
     probe: the v are random signs ("rademacher", the smaller variance), normal ("gaussian"), or n different axes, the same for all samples ("coordinates").
 
@@ -134,6 +141,7 @@ def divergence(model: nn.Module | Batch, inputs: Any = None, wrt: Key = 0, *, pr
 def laplacian(model: nn.Module | Batch, inputs: Any = None, wrt: Wrt = 0, *, probes: int | None = None, probe: Probe = "rademacher") -> Tensor:
     """Δf_c = Σ_d ∂²f_c/∂x_d² of the output's shape, ``[N]`` or ``[N, C]``, over all features of the input; over several inputs where ``wrt`` names them.
 
+    model, inputs, wrt: as in `jacobian`.
     probes: None for the exact sum, along D directions; n for Hutchinson's estimate (1/n) Σ_k vₖᵀ H vₖ, along n, unbiased.
     probe: the v are random signs ("rademacher", the smaller variance), normal ("gaussian"), or n different axes, the same for all samples ("coordinates").
 
@@ -156,7 +164,7 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     """H v ``[N, *input]`` with H = ∂²s/∂x² of each sample's own score s, by two backward passes; H itself is not formed.
 
     vector: v, of the shape of the input (of one sample: the same for all); a tuple where ``wrt`` names several inputs, and then so is the result.
-    In a term: ``hessian_vector(batch, None, v)``, on the batch's own target.
+    model, inputs, of, target, wrt: as in `output_and_gradient`; in a term ``hessian_vector(batch, None, v)``, on the batch's own target.
 
     >>> hessian_vector(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3), torch.ones(3)).shape
     torch.Size([5, 3])
@@ -166,7 +174,7 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
     target = model.target if isinstance(model, Batch) else target
     with torch.inference_mode(False), torch.enable_grad():
         output, variables = opened_twice(model, inputs, wrt)
-        vectors = _vectors(without_inference_tensors(vector if several else (vector,)), variables)
+        vectors = differentiation.vectors(without_inference_tensors(vector if several else (vector,)), variables)
         scores = heads.Score(heads.resolve(of), output, without_inference_tensors(target))(output)
         if scores.dim() != 1:
             raise ValueError(f"hessian_vector needs one score per sample, and the head {of!r} gave {list(scores.shape)}; take one of them with of=")
@@ -238,12 +246,3 @@ def _warn_if_coupled(model: nn.Module) -> None:
             "batch's outputs. For each sample's own, use GroupNorm or LayerNorm, or put the module in evaluation mode"
         )
         return
-
-
-def _vectors(given: Any, variables: Sequence[Tensor]) -> list[Tensor]:
-    if not isinstance(given, (tuple, list)) or len(given) != len(variables):
-        raise ValueError(f"vector must hold one tensor for each of the {len(variables)} inputs that wrt names, got {described(given)}")
-    for v, z in zip(given, variables, strict=True):
-        if not isinstance(v, Tensor) or v.shape not in (z.shape, z.shape[1:]):
-            raise ValueError(f"vector must be of the input's shape {list(z.shape)}, or of one sample's {list(z.shape[1:])}; got {described(v)}")
-    return [moved_once(v, z.device, z.dtype).expand_as(z) for v, z in zip(given, variables, strict=True)]

@@ -21,7 +21,9 @@ from inputgrad.variables import Key
 def hessian(model: nn.Module | Batch, inputs: Any = None, of: Of = "output", target: Any = None, wrt: Key = 0) -> Tensor:
     """∂²s/∂x² ``[N, *input, *input]`` of each sample's own score s, by one backward pass for the gradient and one for each of its D entries.
 
-    In a term: ``hessian(batch)``, on the batch's own target. For H v alone `hessian_vector` is cheaper, for the trace `laplacian`.
+    model, inputs, of, target, wrt: as in `output_and_gradient`; in a term ``hessian(batch)``, on the batch's own target.
+
+    For H v alone `hessian_vector` is cheaper, for the trace `laplacian`.
 
     >>> hessian(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(5, 3)).shape
     torch.Size([5, 3, 3])
@@ -36,6 +38,8 @@ def hessian(model: nn.Module | Batch, inputs: Any = None, of: Of = "output", tar
 @as_asked
 def hessian_diagonal(model: nn.Module | Batch, inputs: Any = None, of: Of = "output", target: Any = None, wrt: Key = 0) -> Tensor:
     """∂²s/∂x_d² ``[N, *input]`` of each sample's own score s, for every entry d of its input: the diagonal of `hessian`, at the same cost.
+
+    model, inputs, of, target, wrt: as in `hessian`.
 
     Second derivatives of a trained model by name, such as the gammas of a price or the curvatures along each feature:
 

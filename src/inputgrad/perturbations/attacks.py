@@ -42,10 +42,11 @@ Norm = Literal["linf", "l2"]
 class Noise(Perturbation):
     """x̃ = clip(x + size·u), u drawn anew at each call.
 
+    size: the factor of u, in units of the input.
     draw: "uniform", each feature of u in U(−1, 1); "normal", each N(0, 1); "ball", uniform in the unit ball of ‖·‖₂ of a sample; "inscribed", each feature
-    in U(−1, 1)/√D, the cube inside that ball (D features; FreeLB's start).
-    bounds: (low, high) into which x̃ is clipped. mask: which positions move, ``[N, ...]`` as far as the input's shape goes, such as the mask of padding
-    ``[N, T]`` beside embeddings ``[N, T, E]``: a tensor, a name or position in the target, or a callable of the batch. D counts those that move.
+    in U(−1, 1)/√D, the cube inside that ball (D features that move; FreeLB's start).
+    bounds: (low, high) into which x̃ is clipped; None for no bounds. wrt: the input that is moved. mask: which positions move, ``[N, ...]`` as far as the
+    input's shape goes, such as the mask of padding ``[N, T]`` beside embeddings ``[N, T, E]``: a tensor, a name or position in the target, or a callable.
     """
 
     size: float
@@ -81,13 +82,19 @@ class Noise(Perturbation):
 class PGD(Perturbation):
     """Projected gradient steps up (or down) a score, in a ball of radius ε around x: x_{t+1} = Π(x_t ± step_size·d_t).
 
-    epsilon: ε. norm: of the ball, "linf" (d = sign(g) unless ``scaling`` says otherwise) or "l2" (d = g/‖g‖₂ per sample; a sample with g = 0 stays where it
-    is). steps: how many; 0 is the start alone. step_size: 2.5·ε/steps unless given (Madry et al. 2018).
+    epsilon: ε, the radius of the ball, in units of the input. steps: how many; 0 is the start alone.
+    step_size: the length of a step; 2.5·ε/steps by default (Madry et al. 2018).
+    norm: of the ball, "linf" (d = sign(g)) or "l2" (d = g/‖g‖₂ per sample; a sample with g = 0 stays where it is).
     start: "uniform" in the ball, "none" for x itself, or a perturbation such as ``Noise(0.001, "normal")``. From x itself, where a divergence is least,
     the first step follows the sign of rounding errors.
     of: the score: "loss", any head, or the divergence "kl", "reverse_kl", "symmetric_kl" or "mse" of the output from the output at x.
-    bounds: (low, high), such as (0, 1) for images. order: in an L2 ball, "project_first" and then clip (foolbox), or "clip_first" and then project (TRADES).
-    mask: which positions move, as in `Noise`. `path` gives every x_t. Costs one pass, forward and backward, a step.
+    move: "ascend" (+: up the score) or "descend" (−: down the score).
+    scaling: another d than that of the norm: "sign", "unit" (g/‖g‖₂), "max" (g/‖g‖∞ per sample) or "none" (g itself).
+    bounds: (low, high) to which x_t is clipped, such as (0, 1) for images; None for no bounds.
+    order: in an L2 ball, "project_first" and then clip (foolbox), or "clip_first" and then project (TRADES).
+    wrt: the input that is attacked. mask: which positions move, as in `Noise`.
+
+    Costs one pass per step, forward and backward. ``path(batch)`` gives every x_t.
 
     Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", ICLR.
     """
@@ -167,9 +174,11 @@ class VirtualAdversarial(Perturbation):
     """x̃ = x + ε·d, d the direction in which the output's distribution changes fastest: no labels are needed.
 
     Power iteration on the Hessian of D(p(f(x)), p(f(x + r))) at r = 0: from a random unit vector, d ← unit(∂D/∂r at r = ξ·d), ``iterations`` times.
-    epsilon: ε, in ‖·‖₂ of a sample. xi: ξ, the difference's step. The paper's 1e-6 is lost in float32, and popular ports take 10, which leaves the
-    neighbourhood of x: on digits, float32, one iteration found the true direction to a mean |cos| of 0.64 with 1e-6, 0.97 with 1e-3, 0.99 with 0.01 and 0.56
-    with 10. draw: the random vector's, "normal" or "uniform". A sample whose gradient is 0 stays where it is.
+    epsilon: ε, in ‖·‖₂ of a sample. xi: ξ, the step at which D is differentiated, likewise. iterations: the steps of the power iteration. divergence: D: "kl",
+    "reverse_kl", "symmetric_kl" or "mse", as in `Consistency`. draw: the first random vector: "normal" or "uniform". wrt: the input that is moved.
+
+    The paper's ξ = 1e-6 is lost in float32, and popular ports take 10, which leaves the neighbourhood of x: on digits, float32, one iteration found the true
+    direction to a mean |cos| of 0.64 with 1e-6, 0.97 with 1e-3, 0.99 with 0.01 and 0.56 with 10. A sample whose gradient is 0 stays where it is.
     """
 
     epsilon: float

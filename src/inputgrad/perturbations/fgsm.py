@@ -21,6 +21,7 @@ class FGSM(Perturbation):
     move: "ascend" (+ε: up the score) or "descend" (−ε: down the score).
     of: the score s. ``FGSM(ε)`` goes up each sample's own loss: adversarial training. ``FGSM(ε, of="output", move="descend")`` goes down the output.
     bounds: (low, high) into which x̃ is clipped, such as (0, 1) for images; None for no bounds.
+    wrt: the input that is moved.
     """
 
     epsilon: float

@@ -36,8 +36,13 @@ def follow_gradient(
 
         x_{t+1} = clip(x_t ± step_size · d_t),   d_t = g/‖g‖₂ per sample ("unit"), sign(g) ("sign") or g itself ("none"),   g = ∂s/∂x at x_t
 
-    move: "ascend" the score, or "descend" it. bounds: (low, high), such as (0, 1) for images. A sample whose gradient is zero stays where it is.
-    The model is used in the mode in which it stands; its parameters' ``.grad``, its buffers and the random state are left alone.
+    model, inputs, of, target: as in `output_and_gradient`. wrt: the input that moves.
+    steps: how many. step_size: the length of a step, in units of the input. move: "ascend" the score, or "descend" it.
+    scaling: of the gradient, "unit", "sign" or "none" as in the formula, or "max", g/‖g‖∞ per sample.
+    bounds: (low, high) to which the inputs are clipped, such as (0, 1) for images; None for no bounds.
+
+    A sample whose gradient is zero stays where it is. The model runs in its current mode; its parameters' ``.grad``, its buffers and the random state do not
+    change.
     """
     _check_steps(steps, step_size)
     check_move(move)

@@ -23,9 +23,14 @@ class PersistentPerturbation(Perturbation):
 
         δ ← clip(δ + step_size·sign(∂s/∂x at x + δ), −ε, ε)      after the step, so that the parameters see the old δ
 
-    epsilon: ε. step_size: ε unless given, as published. of: the score s. bounds: of x̃. δ starts at 0, one row a place in the batch: a smaller batch takes and
-    moves the first rows, a larger one gets zeros for the rest, and samples of another shape start anew.
-    δ goes on at steps of training only. One object belongs to one term, which keeps δ in the criterion's ``state_dict``.
+    epsilon: ε, the largest shift per feature, in units of the input.
+    step_size: the length of a step; ε by default, as published.
+    of: the score s, which δ climbs.
+    bounds: (low, high) to which x̃ is clipped, such as (0, 1) for images; None for no bounds.
+    wrt: the input that is moved.
+
+    δ starts at 0, with one row for each place in the batch: a smaller batch takes and moves the first rows, a larger one gets zeros for the rest, and samples
+    of another shape start again from 0. δ moves at steps of training only. One object belongs to one term, which keeps δ in the criterion's ``state_dict``.
     """
 
     epsilon: float
@@ -74,9 +79,12 @@ class PersistentPerturbation(Perturbation):
 class ExternalAttack(Perturbation):
     """x̃ = attack(model, x, target): what another attack library makes, such as foolbox or torchattacks, or a function of your own that runs the model.
 
-    attack: a callable ``(model, x, target) -> tensor`` of the shape of x. Such libraries call ``backward`` on the model, which would add to the parameters'
-    ``.grad`` in the middle of a step: while the attack runs the parameters require no gradient. evaluation: whether the model is in evaluation mode
-    meanwhile, which most of them ask for. Modes, buffers and ``.grad`` are as before afterwards. Not for the engine "compiled": it cannot be traced.
+    attack: a callable ``(model, x, target) -> tensor`` of the shape of x.
+    evaluation: whether the model is in evaluation mode meanwhile, which most attack libraries ask for.
+    wrt: the input that is moved.
+
+    Attack libraries call ``backward`` on the model, which would add to the parameters' ``.grad`` in the middle of a step: while the attack runs the parameters
+    require no gradient. Modes, buffers and ``.grad`` are as before afterwards. Not for the engine "compiled": it cannot be traced.
 
     >>> def attack(model, x, target):
     ...     import foolbox

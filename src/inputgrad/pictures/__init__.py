@@ -25,6 +25,7 @@ __all__ = ["field", "path", "saliency"]
 def saliency(model: nn.Module, images: Tensor, target: Any = None, *, of: Of = "output", method: Attribution | None = None, base: Any = None) -> "Figure":
     """The images, and below each its input gradient: blue below 0, red above, on one scale for all.
 
+    model: the module. of: the score that is differentiated, a head.
     images: ``[N, C, H, W]`` or ``[N, H, W]``; the gradient is added up over the channels. target: what the head needs, such as labels for ``of="label"``.
     method: an attribution of `inputgrad.attributions` in place of the input gradient. base: the base loss, for ``of="loss"`` only.
     """
@@ -42,8 +43,9 @@ def saliency(model: nn.Module, images: Tensor, target: Any = None, *, of: Of = "
 
 @suggesting
 def path(points: Tensor, *, names: Sequence[str] | None = None) -> "Figure":
-    """The points of `inputgrad.follow_gradient`, ``[steps + 1, N, *input]``: images in a row per sample, features as lines over the steps.
+    """The points of `inputgrad.follow_gradient`: images in a row per sample, features as lines over the steps.
 
+    points: ``[steps + 1, N, *input]``.
     names: of the features, for a legend.
     """
     points = points.detach().cpu()

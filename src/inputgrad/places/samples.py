@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Interpolate(Place):
     """x̂ = ε x + (1 − ε) x′ with one ε ~ U(0, 1) per sample: the place of the WGAN-GP penalty (Gulrajani et al. 2017, algorithm 1).
 
-    ``other``: the other samples x′, of the shape of the inputs: a tensor, a name or position of the target, or a callable of the batch (such as one that
-    returns ``batch.target``). ``wrt`` names the input that is mixed.
+    other: the other samples x′, of the shape of the inputs: a tensor, a name or position of the target, or a callable of the batch (such as one that
+    returns ``batch.target``).
+    wrt: the input that is mixed.
     """
 
     other: TensorRef

@@ -28,9 +28,10 @@ Bound = float | Tensor
 class Uniform(Place):
     """Points uniform in a box, drawn anew at each step: where a constraint should hold on the whole domain, not at the data alone.
 
-    low, high: the box: numbers, or tensors of the shape of one sample; equal where a feature does not vary. n: how many points; by default as many as the
-    batch has samples. Another number suits heads that need no target. wrt: the input that is drawn, or several in a tuple, which then all have n points;
-    bounds of their own stand in dicts.
+    low, high: the box: numbers, or tensors of the shape of one sample; equal where a feature does not vary. Several inputs can have bounds of
+    their own, in dicts.
+    n: how many points; by default as many as the batch has samples. Another number works with heads that need no target.
+    wrt: the input that is drawn, or several in a tuple, which then all have n points.
 
     >>> interior = Uniform({"x": -1.0, "t": 0.0}, 1.0, n=1000, wrt=("x", "t"))
     """
@@ -68,7 +69,10 @@ class Near(Place):
     """Each sample displaced by normal noise, x + σ·N(0, 1), followed by points uniform in a box: where IGR asks for the norm 1 (Gropp et al. 2020).
 
     sigma: σ, a number, or one per sample ``[N]``: a tensor, a name or a position of the target, or a callable of the batch; in the paper the distance of the
-    sample to its 50th neighbour. low, high: the box, as in `Uniform`. share: the number of uniform points as a share of the samples, rounded down.
+    sample to its 50th neighbour.
+    low, high: the box, as in `Uniform`.
+    share: the number of uniform points as a share of the samples, rounded down.
+    wrt: the input that is displaced.
     """
 
     sigma: TensorRef | float

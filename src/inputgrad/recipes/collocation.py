@@ -77,7 +77,7 @@ def rad_points(
 ) -> Tensor:
     """Residual-based adaptive distribution (RAD): ``n`` new points, drawn with a density that grows with the residual.
 
-        p(x) ∝ |r(x)|^k / mean |r|^k + c        over ``candidates`` points uniform in the box, without repetition
+        p(x) ∝ |r(x)|^k / mean |r|^k + c        over all candidates, points uniform in the box, without repetition
 
     residual: a `Residual` or a recipe for one; for several equations |r| is the root of their mean square.
     model: the network, called on the candidates.

@@ -47,7 +47,7 @@ def certified_monotone(
     wrt: as in `double_backpropagation`.
 
     The authors' script for COMPAS takes margin 0.2 and ``reduction="max"``. Their script for MNIST takes margin 0.1 and the mean over points and features,
-    1/F of the sum for F features. Both penalise the inner layers in the same way.
+    1/F of the sum for F features. Both scripts also penalise the inner layers in the same way.
 
     When not: where the data fill a small part of the box: most points then say nothing about them; use `Monotone` at the data too. Points are drawn, so that
     this is not a proof: the paper adds a certificate by mixed-integer programming.
@@ -78,7 +78,7 @@ def no_arbitrage(
     The authors divide prices by their mean vega and multiply the second term by another factor, which depend on their scaling of the data: choose yours. The
     first term is a `Monotone`, the second a `Convex`, which differentiates twice by itself (see there).
 
-    When not: for networks of ReLU units (no second derivative); for implied volatilities, whose conditions are others.
+    When not: for networks of ReLU units (no second derivative); for implied volatilities, which have other conditions.
     Source: Chataigner, Crépey & Dixon 2020, "Deep local volatility", Risks 8(3), the soft constraints.
 
     >>> from torch import nn

@@ -178,7 +178,10 @@ def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Ke
 def relativistic_pairing(output: Tensor, target: object = None) -> Tensor:
     """R3GAN's base loss of the critic, softplus(D(x̃) − D(x)) for each pair, of a batch that holds the real samples and then as many fake ones.
 
-    ``[2N, ...]`` -> ``[N, ...]``.
+    output: the critic's output for that batch, ``[2N, ...]``.
+    target: not used.
+
+    Returns ``[N, ...]``.
     """
     if output.shape[0] % 2:
         raise ValueError(f"relativistic_pairing: the inputs must be torch.cat([real, fake]), as many of either, got {output.shape[0]} samples")

@@ -35,7 +35,10 @@ def gradient_step_denoiser(weight: Weight = 1.0, *, sigma: TensorRef | float, re
 
 
 class Potential(nn.Module):
-    """g(x) = ½ ‖x − N(x)‖²₂ ``[N]`` of a network N that maps a sample to one of its shape; further arguments, such as a noise level, go to N."""
+    """A potential made of a denoising network: g(x) = ½ ‖x − N(x)‖²₂, ``[N]``. Further arguments of a call, such as a noise level, go to N.
+
+    network: N, a module that maps a sample to one of the same shape.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

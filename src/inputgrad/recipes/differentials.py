@@ -69,7 +69,18 @@ class Differentials:
 
         x̄ = (x − mean x)/σ_x,   ȳ = (y − mean y)/σ_y,   z̄ = dydx · σ_x/σ_y,   λ_j = 1/√(mean_n z̄_nj²)
 
-    x_mean, x_std: of the inputs, ``[*input]``. y_mean, y_std: of the values, 0-d. scale: λ_j ``[*input]``. Make it by `Differentials.of`.
+    x_mean, x_std: mean and standard deviation of the inputs, ``[*input]``.
+    y_mean, y_std: mean and standard deviation of the values, 0-d.
+    scale: λ_j, ``[*input]``.
+
+    Make it by `Differentials.of`. The methods' arguments:
+
+    x: raw inputs, ``[N, *input]``.
+    y: raw values, ``[N]`` or ``[N, 1]``.
+    dydx: raw derivatives, ``[N, *input]``; NaN is a missing one.
+    d2ydx2: raw second derivatives, ``[N, D, D]``.
+    output, gradient: of the model, in normalised units.
+    balance: λ of `differential_machine_learning`.
     """
 
     x_mean: Tensor

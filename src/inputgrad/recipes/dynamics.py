@@ -50,7 +50,7 @@ def neural_ode_regularization(kinetic: Weight = 0.01, *, jacobian: Weight = 0.01
 
     An integral over a trajectory is the mean over its points, times its duration. The authors draw one ε per solve, here per step.
 
-    When not: where the solver integrates these quantities with the state, as the authors' code does: then they come for the price of the solve.
+    When not: where the solver integrates these quantities with the state, as the authors' code does: then they cost nothing extra.
 
     Source: Finlay, Jacobsen, Nurbekyan & Oberman 2020, "How to train your neural ODE: the world of Jacobian and kinetic regularization", ICML.
 

@@ -99,7 +99,7 @@ def jacobian_regularization(weight: Weight = 0.01, *, projections: int | None = 
     weight: λ, 0.01 as published.
     projections: n, 1 as published, at the cost of n backward passes; None for the exact norm, at the cost of C.
     wrt: as in `double_backpropagation`.
-    at: where the gradient is taken, a place such as ``ig.Given(points)``; at the samples by default.
+    at: where the gradient is taken; at the samples by default.
     f: the model, with C outputs: logits, as in the paper.
 
     The estimate has no bias; its relative variance falls as 1/(n·N).

@@ -35,7 +35,7 @@ def poisson(
 
     The sum is over every coordinate.
 
-    When not: without a `condition`, which alone make the solution one; with ReLU units, whose second derivative is zero.
+    When not: without a `condition`, which alone makes the solution unique; with ReLU units, whose second derivative is zero.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4; the sign is that
     of Yu et al. 2022, section 3.
@@ -99,7 +99,8 @@ def wave(
 
     It needs two initial conditions: ``condition(value=u0, at=...)`` and ``condition(value=v0, derivative="t", at=...)``.
 
-    When not: for many periods at once, which networks of tanh units learn slowly, high frequencies last: give the model sines, or take time in pieces.
+    When not: for many periods at once, which networks of tanh units learn slowly, high frequencies last: use sine activations, or train on
+    one stretch of time after another.
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, eq. 3 and 4.
 
@@ -187,7 +188,7 @@ def gradient_enhanced(weight: Weight = 0.01, *, residual: Residual | Weighted) -
 
     Where the residual has a weight w already, the derivatives have w · w_g. `ResidualGradient` takes one coordinate with a weight of its own.
 
-    When not: at shocks and kinks of u; where steps are dear: it costs one more order of derivatives.
+    When not: at shocks and kinks of u; where steps are expensive: it takes one more order of derivatives.
 
     Source: Yu, Lu, Meng & Karniadakis 2022, "Gradient-enhanced physics-informed neural networks for forward and inverse PDE problems",
     Computer Methods in Applied Mechanics and Engineering 393, section 2.2.

@@ -86,7 +86,10 @@ class MisclassificationAware(PerturbedTerm):
 
         R_n = −log p_y(x̃) − log(1 − max_{k≠y} p_k(x̃)) + λ · KL(p(x) ‖ p(x̃)) · (1 − p_y(x))
 
-    p = softmax(f(·)), y = the target, integer classes ``[N]``, outputs ``[N, C]``. ``lambda_``: λ. Nothing is detached, as in the authors' code, which adds
+    perturbation: what gives x̃: ``PGD(epsilon)``, any other `Perturbation`, or a callable ``batch -> tensor``.
+    lambda_: λ, the weight of the divergence.
+
+    p = softmax(f(·)), y = the target, integer classes ``[N]``, outputs ``[N, C]``. Nothing is detached, as in the authors' code, which adds
     1e-4 inside the second logarithm; here it is taken by a log-sum-exp, which needs none.
 
     When not: as a term beside a base loss, which it replaces: `inputgrad.recipes.mart` is the whole criterion. And not for outputs other than one label.

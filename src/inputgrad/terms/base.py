@@ -62,16 +62,19 @@ class _Summand:
         return self * -1.0
 
     def scheduled(self, *, every: int | None = None, fraction: float | None = None) -> "TermSum | Weighted":
-        """The same, at each ``every``-th step only (its weight times ``every``), or on a random share ``fraction`` of the batch.
+        """The same, at some steps only, or on a random share of the batch.
 
-        Both are unbiased: the expectation over steps, or draws, is the full term. With momentum and adaptive optimisers a term at each k-th step is
-        still not the same trajectory; where it has an optimiser step of its own see `inputgrad.lazy_adam`.
-        What is scheduled already is scheduled further: the numbers multiply, and what is not given stays.
+        every: k: it is taken at each k-th step, with k times its weight. fraction: the share of the batch that it is taken on.
+
+        Both are unbiased: the expectation over steps, or draws, is the full term. With momentum or an adaptive optimiser the training still differs; where
+        the term has an optimiser step of its own see `inputgrad.lazy_adam`. A second call multiplies the numbers.
         """
         return _joined(part.thinned(1 if every is None else every, 1.0 if fraction is None else fraction) for part in self.weighted())
 
     def named(self, name: str) -> "Weighted":
-        """The same term under this name in ``step.parts``, ``criterion.losses``, logs and reports. Equal names in one loss are an error.
+        """The same term under another name in ``step.parts``, ``criterion.losses``, logs and reports. Equal names in one loss are an error.
+
+        name: the name.
 
         >>> import torch, inputgrad as ig
         >>> criterion = torch.nn.MSELoss() + 0.1 * ig.GradientNorm().named("smooth")
@@ -168,14 +171,17 @@ class Term(_Summand, metaclass=TermClass):
 
 @dataclass(frozen=True)
 class Weighted(_Summand):
-    """A term with its weight, ``0.01 * GradientNorm()``, and how often and on how much of the batch it is taken (`scheduled`)."""
+    """A term with its weight, ``0.01 * GradientNorm()``, and how often and on how much of the batch it is taken (`scheduled`).
+
+    term: the term; weight: its factor in the loss; every: it is taken at each so many-th step only; fraction: the share of the batch it is taken on;
+    label: the name that `named` gave it; sample_weights: what `sample_weight` was given.
+    """
 
     term: Term
     weight: Weight = 1.0
     every: int = 1
     fraction: float = 1.0
     label: str | None = None
-    """The name that `named` gave it."""
     sample_weights: tuple[str | int | Callable[[Batch], Tensor], ...] = ()
 
     def __post_init__(self) -> None:
@@ -225,7 +231,7 @@ class Weighted(_Summand):
 
 @dataclass(frozen=True)
 class TermSum(_Summand):
-    """Weighted terms added up, before a base loss joins them."""
+    """Weighted terms added up, before a base loss is added. parts: the terms."""
 
     parts: tuple[Weighted, ...]
 

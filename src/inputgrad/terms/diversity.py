@@ -63,6 +63,7 @@ class PairwiseCosine(Term):
 
     of: a head of one score per member, ``[N, M]``: `MemberLosses` (by default of the cross-entropy), `MemberLogOdds`, or for outputs ``[N, M]`` themselves
     `heads.EachOutput`. The model returns the members' outputs stacked, ``[N, M, ...]``. Its backward passes are M per step.
+    wrt, at: with respect to which input, and where.
     pairs: "log_sum_exp" as above; "sum", Σ_{i<j} cos^power; or "mean" over the pairs. power: 1, which asks for opposite directions; or 2, which asks for
     perpendicular ones. At g = 0 a cosine is 0, with the subgradient 0.
 

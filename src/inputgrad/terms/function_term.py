@@ -15,7 +15,12 @@ from inputgrad.variables import Key, Wrt, keys_of
 
 @dataclass(frozen=True)
 class FunctionTerm(Term):
-    """A term of the user's own, made of a function by `term`. Pickled by its name, where that names it in its module; else as its function is."""
+    """A term of your own, made of a function by `term`. Pickled by its name, where that names it in its module; else as its function is.
+
+    function: batch -> ``[N]``, or a 0-d tensor with ``per="batch"``.
+    per: "sample" for one number per sample, "batch" for a statistic of the batch.
+    wrt: the input that the function differentiates with respect to, where it is not the first; only spares a forward pass.
+    """
 
     function: Callable[[Batch], Tensor]
     per: Per = "sample"  # type: ignore[misc]  # a setting here, fixed by the class elsewhere
@@ -51,7 +56,10 @@ def term(*, per: Per = "sample", wrt: Wrt | None = None) -> Callable[[Callable[[
 def term(function: Callable[[Batch], Tensor] | None = None, /, *, per: Per = "sample", wrt: Wrt | None = None) -> Any:
     """Make a term of a function ``batch -> [N]`` (with ``per="batch"``: ``-> 0-d``), as a decorator, with or without arguments.
 
-    ``wrt``: what the function differentiates with respect to where it is not the first input; only spares a forward pass.
+    function: what is decorated; it takes a `Batch`.
+    per: "sample" for one number per sample, "batch" for a statistic of the batch.
+    wrt: what the function differentiates with respect to, where it is not the first input; only spares a forward pass.
+
     A criterion with such a term can be pickled where the function is decorated at the top of a module that can be imported; not where it is a lambda
     or made inside another function.
     """

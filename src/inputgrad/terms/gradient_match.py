@@ -31,14 +31,21 @@ class GradientMatch(Term):
         R_n = Σ_i |scale_i · (sign · g_ni − g*_ni)|²          g_n = ∂s_n/∂x_n
 
     wanted: g*, of the gradient's shape ``[N, *input]`` (``[N, K, *input]`` for a head of K rows), or of one sample's for all; None for zeros. NaN in it is a
-    missing label, which asks for nothing. sign: −1 where the labels are forces, F = −∂E/∂r. norm: "squared", as above; "absolute": Σ_i |·|; "euclidean": the
-    root of the squared sum; "vectors": Σ over the vectors along the last dimension of their length (atoms, points); "huber": Σ_i ½ |·|² where |·| ≤ δ, else δ
-    (|·| − ½ δ), with δ = ``delta``. reduction: "sum", or "mean" over what counts (inside the root). A sample in which nothing counts gives 0. mask: features
-    count where it is not 0: padding, or what must not matter. scale: a number or a tensor inside the norm. Both have the shape of the gradient or of one
-    sample's, with size 1 where they do not vary; a mask may lack the last dimension: ``[N, A]`` for positions ``[N, A, 3]``. index: for samples of
-    several rows each, such as atoms of many structures in one tensor ``[atoms, 3]``: the number of each row's sample, ``[atoms]``. per: "sample", or "batch"
-    for one sum or mean over all features of the batch, where large samples count more. Labels, mask, scale, delta and index: a tensor, a name or a position
-    of the target, or a callable of the batch (an integer scale is a number, no position).
+    missing label, which asks for nothing.
+    of, wrt, at: which scalar, with respect to what, and where, as in `GradientNorm`.
+    sign: −1 where the labels are forces, F = −∂E/∂r.
+    norm: "squared", as above; "absolute": Σ_i |·|; "euclidean": the root of the squared sum; "vectors": Σ over the vectors along the last dimension of their
+    length (atoms, points); "huber": Σ_i ½ |·|² where |·| ≤ δ, else δ (|·| − ½ δ).
+    reduction: "sum", or "mean" over what counts (inside the root). A sample in which nothing counts gives 0.
+    mask: features count where it is not 0: padding, or what must not matter. Of the shape of the gradient or of one sample's, with size 1 where it does not
+    vary; it may lack the last dimension: ``[N, A]`` for positions ``[N, A, 3]``.
+    scale: a number, or a tensor of such a shape, inside the norm.
+    index: for samples of several rows each, such as atoms of many structures in one tensor ``[atoms, 3]``: the number of each row's sample, ``[atoms]``.
+    per: "sample", or "batch" for one sum or mean over all features of the batch, where large samples count more.
+    delta: δ of "huber", in units of the gradient.
+
+    Labels, mask, scale, delta and index: a tensor, a name or a position of the target, or a callable of the batch (an integer scale is a number, not a
+    position).
 
     When not: where labels are noisy, or only their direction is known (`DirectionMatch`).
 

@@ -27,10 +27,10 @@ class HessianMatch(Term):
     wanted: H*, ``[N, *input, *input]``, or one sample's for all; NaN in it is a missing label: gammas alone are a diagonal with NaN beside it.
     rows: None for all rows of H, a tuple of numbers for these entries i of the input (flattened), or a number of rows drawn per sample and step, without
     repetition, whose mean estimates that over all. norm, reduction, mask, scale, delta: as in `GradientMatch`, of the shape of H.
-    of: a head of one score per sample. at: where; the samples themselves by default.
+    of: what is differentiated, a head of one score per sample. wrt: the input. at: where; the samples themselves by default.
 
-    Second derivatives in the input are no input gradient: the term differentiates the model twice itself, eagerly and exactly, whatever the engine: a backward
-    pass per row. The model must have third derivatives, and must not couple the samples.
+    Since it needs second derivatives with respect to the input, the term differentiates the model twice itself, eagerly and exactly, whatever the engine: one
+    backward pass per row. The model must have third derivatives, and must not couple the samples.
 
     When not: for networks of ReLU units, whose second derivative is 0: use smooth activations. Where labels of second derivatives are mostly noise.
 

@@ -31,7 +31,9 @@ class JacobianMatch(Term):
     of: the rows u. "label": the output of the true class; "largest": the teacher's largest output; ``heads.EachOutput()``: each of the C outputs;
     ``heads.OneOutput(i)``; ``heads.RandomProjection(n)``: n directions per sample, drawn once for both sides, of which the MEAN is taken (with
     ``scale="isotropic"`` the sum, which estimates ‖J − J*‖²_F).
+    unit: whether each row is divided by its length, as in the second formula.
     reduction: "sum" over the features of the input as in the papers, or "mean", 1/D of it.
+    wrt: the input.
     Where a row of either side is zero, its unit vector is 0, with derivative 0.
 
     When not: where the student's outputs are not the teacher's, in number or order; where labels are of one score only (`GradientMatch`).

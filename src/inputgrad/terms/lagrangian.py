@@ -23,10 +23,10 @@ class LagrangesEquations(Term):
         R_n = Σ_i |q̈_ni − q̈*_ni|²,   q̈ = (∂²L/∂q̇∂q̇)⁺ (∂L/∂q − (∂²L/∂q̇∂q) q̇)        ⁺: the pseudo-inverse
 
     The input is x = [q, q̇] ``[N, 2d]``, the model's output L, one number per sample. acceleration: q̈*, ``[N, d]``: the target itself by default (None), a
-    name or position in it, a tensor, or a callable of the batch; NaN is a missing one. norm, reduction: as in `GradientMatch`. of: the score that is L. wrt:
-    the input x.
+    name or position in it, a tensor, or a callable of the batch; NaN is a missing one. norm, reduction: as in `GradientMatch`. of: the score that is L.
+    wrt: the input x.
 
-    The term differentiates the model twice in the input itself, whatever the engine, by 1 + d backward passes.
+    The term itself differentiates the model twice with respect to the input, whatever the engine, by 1 + d backward passes.
 
     When not: for networks of ReLU units, whose second derivative is zero; near velocities at which ∂²L/∂q̇∂q̇ is singular the accelerations explode.
 

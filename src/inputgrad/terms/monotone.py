@@ -30,7 +30,9 @@ class Monotone(Term):
 
     features: {feature: sign}, with +1 where the output must rise with the feature and −1 where it must fall. The features are numbers of entries of one
     sample of the input ``wrt``, flattened, from 0 (from the end where negative); or names of inputs of the model, each as a whole, where the inputs are a dict.
-    margin: how much slope is asked for; 0 for the sign alone. power: 1 or 2. For a head of K rows the hinges of all rows are added up.
+    margin: how much slope is asked for; 0 for the sign alone. power: 1 or 2.
+    of: what must rise or fall; for a head of K rows the hinges of all rows are added up.
+    wrt: the input that holds the features.
     reduction: "sum" over the features, one number per sample; or "max": the worst of all features and samples, a statistic of the batch, which does not split
     into micro-batches. at: where; the samples themselves by default, `inputgrad.places.Uniform` for points of a whole box.
 
@@ -96,11 +98,12 @@ class Convex(Term):
 
         R_n = Σ_i max(0, margin − sign_i · ∂²s_n/∂x_ni²)^power
 
-    features: {feature: sign}, with +1 for convex and −1 for concave; numbers of entries of one sample of the input ``wrt``, flattened. margin: how much
-    curvature is asked for. power: 1 or 2. of: a head of one score per sample. at: where; the samples themselves by default.
+    features: {feature: sign}, with +1 for convex and −1 for concave; numbers of entries of one sample of the input ``wrt``, flattened.
+    margin: how much curvature is asked for. power: 1 or 2.
+    of: what is differentiated, a head of one score per sample. wrt: the input that holds the features. at: where; the samples themselves by default.
 
-    Second derivatives in the input are no input gradient: the term differentiates the model twice itself, eagerly and exactly, whatever the engine. It costs
-    one backward pass for the slope and one for each feature, and the parameter gradient goes back through all of them: the model must have third
+    Since it needs second derivatives with respect to the input, the term differentiates the model twice itself, eagerly and exactly, whatever the engine. It
+    costs one backward pass for the slope and one for each feature, and the parameter gradient goes back through all of them: the model must have third
     derivatives. The samples must not be coupled (no batch normalisation in training mode).
 
     When not: for linear models and networks of ReLU units, whose second derivative is 0 wherever it exists, so that the term trains nothing: use smooth

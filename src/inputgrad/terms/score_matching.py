@@ -29,8 +29,9 @@ class DenoisingScoreMatching(Term):
 
         R_n = σ^power · ½ ‖ψ(x̃_n) − (x_n − x̃_n)/σ²‖²₂          ψ = −∂E/∂x,   x̃_n = x_n + σ ε,   ε ~ N(0, 1)
 
-    E: the energy, the model's output summed over the sample's outputs (``of``); p ∝ exp(−E). Where the model gives the logarithm of a density, let ``of`` be
-    ``lambda output, target: -output.flatten(1).sum(1)``. x: the input ``wrt``, ``[N, *input]``; the norm is over all its features.
+    of: the energy E, by default the model's output, summed over the sample's outputs; p ∝ exp(−E). Where the model gives the logarithm of a density:
+    ``of=lambda output, target: -output.flatten(1).sum(1)``.
+    wrt: the input x, ``[N, *input]``; the norm is over all its features.
     sigma: σ, the standard deviation of the noise in units of the input; or one per sample ``[N]``: a name or position of the target, or a callable of
     the batch. power: 0 as published; 2 as in networks conditioned on σ (Song & Ermon 2019), 4 as in the public code of sliced score matching, which multiplies
     the vectors by σ². Only with several σ do they differ by more than a factor.
@@ -92,6 +93,7 @@ class SlicedScoreMatching(Term):
 
     f: the model, which gives the score ∂log p/∂x, as many outputs as inputs; the first term is a first derivative in the input, so every engine supports it.
     n: directions v per sample. directions: "rademacher" (signs), "gaussian", or "sphere" (uniform of length √D), all of which have E v vᵀ = 1.
+    wrt: the input x.
     form: "reduced" as above, of lower variance; "plain": ½ (vᵀ f)² in place of ½ ‖f‖². The public code draws from the UNIT sphere in its plain form,
     which is "sphere" divided by D; in the reduced form unit vectors would be wrong. Values may be negative: −½ E‖∂log p/∂x‖² is the best.
 
@@ -129,7 +131,10 @@ class SlicedEnergyMatching(Term):
 
         R_n = mean_v [ −vᵀ H v + ½ ‖∂E/∂x‖²₂ ]          H = ∂²E/∂x²,   E v vᵀ = 1
 
-    E: the energy, the model's output summed over the sample's outputs (``of``); p ∝ exp(−E). n, directions, form: as in `SlicedScoreMatching`.
+    n, directions, form: as in `SlicedScoreMatching`.
+    of: the energy E, by default the model's output, summed over the sample's outputs; p ∝ exp(−E).
+    wrt: the input x.
+
     H v is a second derivative in the input: it is taken by double backward, whatever the engine, and the parameter gradient is a third one. So the model
     needs derivatives of every order: ReLU networks have H = 0 and learn nothing from the first part.
 

@@ -25,15 +25,21 @@ class StressMatch(Term):
         R_n = (1/9) Σ_αβ |sign · σ_nαβ − σ*_nαβ|²          σ_n = (1/V_n) · ½ (W_n + W_nᵀ),   virial = −V σ
         W_nαβ = ∂E((1 + ε) r_n, (1 + ε) h_n)/∂ε_αβ at ε = 0 = Σ_a ∂E_n/∂r_aα · r_aβ + Σ_k ∂E_n/∂h_kα · h_kβ
 
-    ε: a virtual strain, which moves the atoms r and the lattice vectors h alike. Since W is linear in the gradients with respect to positions and cell, no
-    variable is added to the model, and every engine supports it. V = |det h|. A positive diagonal means that the structure is stretched (as in ASE, NequIP and
-    MACE); for labels of the other sign, as VASP prints them, sign=-1. Units are those of the energy over those of the length cubed. wanted: σ* ``[N, 3, 3]``,
-    or ``[N, 6]`` in the order that ``voigt`` names ("xx yy zz yz xz xy" is ASE's, "xx yy zz xy xz yz" LAMMPS's): laid out as the symmetric matrix, so that
-    components off the diagonal count twice. NaN is a missing label. A structure without volume has no stress and counts as missing. wrt: positions and cell,
-    in this order: ``[N, A, 3]`` (padding does no harm where the energy does not depend on it) or ``[atoms, 3]`` with ``index``, the number of each atom's
-    structure; lattice vectors as rows, ``[N, 3, 3]`` or ``[3 N, 3]``. The model must compute periodic shifts from the cell that it is given. For a virial
-    without a cell: positions alone. quantity: "stress" or "virial". norm, reduction, delta: as in `GradientMatch`. scale: a number or a tensor inside the
-    norm, such as one over the number of atoms ``[N, 1, 1]``, by which MACE divides virials.
+    ε: a virtual strain, which moves the atoms r and the lattice vectors h alike. V = |det h|.
+
+    wanted: the labels σ*, ``[N, 3, 3]``, or ``[N, 6]`` with ``voigt``; units are those of the energy over those of the length cubed. NaN is a missing label.
+    wrt: positions and cell, in this order: ``[N, A, 3]`` (padding does no harm where the energy does not depend on it) or ``[atoms, 3]`` with ``index``;
+    lattice vectors as rows, ``[N, 3, 3]`` or ``[3 N, 3]``. For a virial without a cell: positions alone.
+    of: the energy E_n; the output by default.
+    index: the number of each atom's structure, ``[atoms]``.
+    quantity: "stress" or "virial".
+    sign: 1 where a positive diagonal means that the structure is stretched (ASE, NequIP, MACE); −1 for labels of the other sign, as VASP prints them.
+    voigt: the order of the six numbers: "xx yy zz yz xz xy" is ASE's, "xx yy zz xy xz yz" LAMMPS's. Components off the diagonal count twice, as in the matrix.
+    norm, reduction, delta: as in `GradientMatch`.
+    scale: a number or a tensor inside the norm, such as one over the number of atoms, ``[N, 1, 1]``, by which MACE divides virials.
+
+    Since W is linear in the gradients with respect to positions and cell, no variable is added to the model, and every engine supports it. The model must
+    compute periodic shifts from the cell that it is given. A structure without volume has no stress and counts as missing.
 
     When not: where positions and cell are not given as such, but as edge vectors: the energy does not know the cell then.
 

@@ -24,8 +24,13 @@ class Pull(Term):
 
         R_n = ‖t_n − (q_n − f(q_n) ∇f(q_n)/‖∇f(q_n)‖₂)‖₂,   with squared=True its square
 
-    q: query points, the inputs ``[N, D]``. t: ``nearest``, the surface point nearest to each, ``[N, D]``: the target itself by default, a name or position in
-    it, a tensor, or a callable of the batch; NaN where it is not known, which gives 0. of: f, the signed distance. At ∇f = 0 the point stays where it is.
+    nearest: t, the surface point nearest to each query, ``[N, D]``: the target itself by default, a name or position in it, a tensor, or a callable of the
+    batch; NaN where it is not known, which gives 0.
+    squared: whether the distance is squared.
+    of: f, the signed distance; the output by default.
+    wrt: the query points q, ``[N, D]``.
+
+    At ∇f = 0 the point stays where it is.
 
     When not: where distances are known: fit them.
 
@@ -93,7 +98,9 @@ class NotOnSurface(_InSpace):
 
         R_n = exp(−α |f(x_n)|)
 
-    sharpness: α, 100 as in SIREN. at: the points, such as ``Uniform(-1.1, 1.1)``; the inputs themselves by default.
+    at: the points, such as ``Uniform(-1.1, 1.1)``; the inputs themselves by default.
+    wrt: the input that holds the points.
+    sharpness: α, 100 as in SIREN.
 
     When not: at points on the surface.
 
@@ -111,11 +118,14 @@ class NotOnSurface(_InSpace):
 
 @dataclass(frozen=True, eq=False)
 class UnitSlope(_InSpace):
-    """The gradient of a distance has length 1, at points that other terms of this file share.
+    """The gradient of a signed distance has length 1.
 
         R_n = |‖∇f(x_n)‖₂ − 1|
 
-    at: as in `NotOnSurface`. `GradientNorm(center=1, power=1)` is the same at points of its own, by any engine.
+    at, wrt: as in `NotOnSurface`.
+
+    ``GradientNorm(center=1, power=1, at=...)`` has the same value, and works with every engine. This term costs less beside `NotOnSurface` and
+    `SmallDivergence` at the same place: the points are drawn once, and the three share one pass.
 
     When not: by itself; see `inputgrad.recipes.eikonal`.
 
@@ -135,7 +145,9 @@ class SmallDivergence(_InSpace):
 
         R_n = clamp(|Δf(x_n)|, low, high),   with squared=True of its square
 
-    low, high: 0.1 and 50 as in the authors' code: outside them the term has no gradient. at: as in `NotOnSurface`.
+    at, wrt: as in `NotOnSurface`.
+    low, high: 0.1 and 50 as in the authors' code; outside them the term has no gradient.
+    squared: whether Δf is squared before it is clamped.
 
     When not: at the end of training, for detail is of high curvature: let the weight fall to 0.
 
@@ -161,6 +173,7 @@ class SingularHessian(_InSpace):
         R_n = |det ∂²f/∂x∂x|
 
     at: points near the surface, such as ``Near("sigma", share=0.0)``; the inputs themselves by default.
+    wrt: the input that holds the points.
 
     When not: for networks of ReLU units, whose second derivative is zero.
 

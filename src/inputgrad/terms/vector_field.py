@@ -38,6 +38,7 @@ class KineticEnergy(Term):
 
         R_n = ‖f(z_n)‖²₂,   with reduction="mean": 1/(2D) ‖f(z_n)‖²₂
 
+    reduction: "sum" over the D features, or "mean" with the factor ½.
     f: the model, which gives dz/dt at z, the input. No input gradient is taken: a companion of the penalties on ∂f/∂z.
 
     When not: for models whose output is not a velocity.
