@@ -20,6 +20,6 @@ def test_decoy_digits(tmp_path: Path) -> None:
     assert clean["test"] > 0.93  # 0.970
     assert fooled["test"] < clean["test"] - 0.12  # 0.746; other seeds 0.743 to 0.767
     assert reasoned["test"] > clean["test"] - 0.02  # 0.972
-    assert figures["decoys, λ₁ = 1000"]["test"] > fooled["test"] + 0.1  # 0.926, and slower to train
+    assert figures["decoys, λ₁ = 1000"]["test"] > fooled["test"] + 0.1  # 0.920 on one thread, 0.926 on others, and slower to train
     assert fooled["share"] > 1000 * reasoned["share"]
     assert picture.stat().st_size > 0
