@@ -40,9 +40,9 @@ class GradientSource(Protocol):
 class Batch:
     """One batch as a term sees it. N is the number of samples, the first dimension of the output.
 
-    model: the user's model, for terms that call it themselves.
-    inputs: the inputs as the user gave them: a tensor, a tuple, or a dict.
-    target: the target as the user gave it.
+    model: the model, for terms that call it themselves.
+    inputs: the inputs as the criterion was called with them: a tensor, a tuple, or a dict.
+    target: the target as the criterion was called with it.
     """
 
     def __init__(self, model: nn.Module, inputs: Any, target: Any, source: GradientSource, *, is_training_step: bool = False) -> None:
@@ -168,7 +168,7 @@ class Batch:
     def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         """Each sample's own base loss ``[N]`` at other values of some inputs: ``loss(output_with(values))``. values: as in `output_with`.
 
-        Where the model returns several outputs and the base loss is a callable of the user's, it sees them all.
+        Where the model returns several outputs and the base loss is a callable of your own, it sees them all.
         """
         return self._source.loss_with(values)
 

@@ -18,7 +18,7 @@ class Verdict:
 
     works: "exactly", "approximately", "not supported", "not tried" (``compiled``, which takes long), or "doubtful": an exact engine that gives another gradient
     than the first exact one does, where neither could be verified; "wrong": its gradient is not the derivative of the value.
-    reason: why it was refused, not tried or doubted, in one line; None where it works.
+    reason: why it does not work, was not tried or is doubtful, in one line; None where it works.
     needs, passes, memory: what the engine asks of a model and what a step costs by arithmetic, in words.
     difference: how far the parameter gradient of the terms, formed by themselves, is from that of the best exact engine that works, relative.
     misfit: how far that gradient is from the change of the terms' value when the parameters move, relative; None where this could not be verified, for the
@@ -134,7 +134,7 @@ class Finding:
     """Something about the model that you should know before you train it with an input gradient.
 
     what: its kind, in two or three words; text: where and how; way_out: what to do, empty where nothing need be done.
-    hinders: the engines that it keeps from serving.
+    hinders: the engines that it prevents from working.
     """
 
     what: str

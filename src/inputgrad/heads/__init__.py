@@ -1,7 +1,7 @@
 """Heads: which scalar of a sample's output is differentiated with respect to the input (``of=``).
 
 A head maps the output ``[N, ...]`` and the target to one score per sample, ``[N]``, or to K rows of scores, ``[N, K]``. It knows no model, no gradient
-and no engine. The head ``"loss"`` (the sample's own base loss) is bound by the loss, which alone knows the base loss.
+and no engine. The head ``"loss"`` is the sample's own base loss; the criterion, which has the base loss, fills it in.
 """
 
 from inputgrad.heads.base import NAMED as NAMED

@@ -1,6 +1,6 @@
 """Adversarial training: losses at a perturbed input, of one step or several, of a state that is carried on, and with or without labels.
 
-The attacks run on the model in the mode in which it stands; the authors of TRADES and MART put it in evaluation mode meanwhile. On a model with dropout or
+The attacks run on the model in its current mode; the authors of TRADES and MART put it in evaluation mode meanwhile. On a model with dropout or
 batch normalisation call ``model.eval()`` before the criterion to do as they do.
 """
 

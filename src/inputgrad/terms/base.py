@@ -171,9 +171,9 @@ class Term(_Summand, metaclass=TermClass):
 
 @dataclass(frozen=True)
 class Weighted(_Summand):
-    """A term with its weight, ``0.01 * GradientNorm()``, and how often and on how much of the batch it is taken (`scheduled`).
+    """A term with its weight, ``0.01 * GradientNorm()``. A term without a weight has the same methods.
 
-    term: the term; weight: its factor in the loss; every: it is taken at each so many-th step only; fraction: the share of the batch it is taken on;
+    term: the term; weight: its factor in the loss; every: k, it is taken at each k-th step; fraction: the share of the batch it is taken on;
     label: the name that `named` gave it; sample_weights: what `sample_weight` was given.
     """
 

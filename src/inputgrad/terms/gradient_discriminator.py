@@ -31,7 +31,7 @@ class GradientDiscriminator(Term):
         R_n = log(1 − sigmoid(D(g_n)))        g_n = ∂s_n/∂x_n
 
     discriminator: D, a module from a gradient ``[N, *input]`` to one logit per sample, ``[N]`` or ``[N, 1]``; high means "the teacher's". The term holds it
-    constant, and `loss` is what it is trained on, with an optimizer of its own. It runs in the mode in which it stands. of: s, by default the probability of
+    constant, and `loss` is what it is trained on, with an optimizer of its own. It runs in its current mode. of: s, by default the probability of
     the true class. wrt: which input.
 
     When not: on its own; the distributions of gradients may agree while no sample's gradient does. Add a `GradientMatch`, as `recipes.igam` does.

@@ -25,7 +25,7 @@ class JacobianMatch(Term):
         R_n = Σ_k ‖u_kᵀ J(x_n) − u_kᵀ J*(x_n)‖²₂          J = ∂f/∂x, the model's;   J* the teacher's
         R_n = Σ_k ‖u_kᵀ J/‖u_kᵀ J‖₂ − u_kᵀ J*/‖u_kᵀ J*‖₂‖²₂          with unit=True
 
-    wanted: the teacher, a module called on the same inputs in the mode in which it stands (mostly: ``teacher.eval()``); constant, so nothing in it learns.
+    wanted: the teacher, a module called on the same inputs in its current mode (call ``teacher.eval()`` first, as a rule); constant, so nothing in it learns.
     Or the Jacobian's labels ``[N, C, *input]``: a tensor, a name or position of the target, a callable of the batch; NaN is
     a missing one. C: outputs of a sample, flattened.
     of: the rows u. "label": the output of the true class; "largest": the teacher's largest output; ``heads.EachOutput()``: each of the C outputs;
