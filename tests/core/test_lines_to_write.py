@@ -168,3 +168,8 @@ def test_an_explanation_says_what_its_plain_step_is():
     assert "in plain steps (mean of the output, since there is no base loss" in told
     assert "base loss alone" not in told
     assert "in plain steps (base loss alone, which took" in told_beside
+
+
+def test_a_recipe_that_is_a_loss_of_output_and_target_is_a_base():
+    criterion = ig.InputGradientLoss(ig.recipes.relativistic_pairing, ig.GradientNorm())
+    assert criterion(network(), torch.cat([X, X + 1])).isfinite()
