@@ -15,6 +15,7 @@ from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.gradient_match import broadcast, root, shaped
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.terms.missing_labels import both, counted, known
 from inputgrad.variables import Key, described
 
 Method = Attribution | Callable[[Batch], Tensor]  # an attribution method, or any callable ``batch -> [N, *input]``
@@ -77,13 +78,12 @@ class AttributionMatch(OfAttributions):
 
     def __call__(self, batch: Batch) -> Tensor:
         phi = self.attributions(batch)
-        counts, gap = torch.ones_like(phi, dtype=torch.bool), phi
-        if self.wanted is not None:
-            wanted = shaped("AttributionMatch: wanted", resolve_tensor("AttributionMatch: wanted", self.wanted, batch), phi)
-            counts, gap = ~wanted.isnan(), phi - wanted.nan_to_num()
+        counts, wanted = None, None if self.wanted is None else resolve_tensor("AttributionMatch: wanted", self.wanted, batch)
+        if wanted is not None:
+            counts, wanted = known(shaped("AttributionMatch: wanted", wanted, phi))
         if self.mask is not None:
-            counts = counts & (broadcast("AttributionMatch: mask", resolve_tensor("AttributionMatch: mask", self.mask, batch), phi) != 0)
-        return torch.where(counts, gap, 0).square().flatten(1).sum(1)
+            counts = both(counts, broadcast("AttributionMatch: mask", resolve_tensor("AttributionMatch: mask", self.mask, batch), phi) != 0)
+        return counted(phi if wanted is None else phi - wanted, counts).square().flatten(1).sum(1)
 
 
 @dataclass(frozen=True, eq=False)

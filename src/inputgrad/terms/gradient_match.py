@@ -16,6 +16,7 @@ from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
+from inputgrad.terms.missing_labels import both, counted, known
 from inputgrad.torch_internals import messages
 from inputgrad.variables import Wrt, keys_of
 
@@ -90,19 +91,17 @@ class GradientMatch(Term):
         return cls(lambda batch: torch.ones_like(batch.variable(0)[0]))
 
     def __call__(self, batch: Batch) -> Tensor:
-        gradient = batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at)
-        gradient = widened(gradient)
-        counts, gap = torch.ones_like(gradient, dtype=torch.bool), self.sign * gradient
+        gradient = widened(batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at))
+        counts, gap = None, gradient if self.sign == 1 else self.sign * gradient
         if self.wanted is not None:
-            wanted = self._labels("wanted", batch, gradient)
-            counts = ~wanted.isnan()
-            gap = gap - wanted.nan_to_num()  # a NaN times zero would be one
+            counts, wanted = known(self._labels("wanted", batch, gradient))
+            gap = gap - wanted
         if self.mask is not None:
-            counts = counts & (self._mask(batch, gradient) != 0)
+            counts = both(counts, self._mask(batch, gradient) != 0)
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
         delta = self.delta if isinstance(self.delta, (int, float)) or self.norm != "huber" else self._labels("delta", batch, gradient)
-        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta)
+        return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta)
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"
@@ -139,17 +138,17 @@ def _check_rows(name: str, mask: Tensor, gradient: Tensor, size: int) -> None:
     )
 
 
-def distance(gap: Tensor, counts: Tensor, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0) -> Tensor:
+def distance(gap: Tensor, counts: Tensor | None, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0) -> Tensor:
     """The length of ``gap`` by the settings of `GradientMatch`: zero where it does not count; ``pooled`` adds up what belongs together."""
     if norm == "vectors":
-        parts, counts = torch.linalg.vector_norm(gap, dim=-1), counts.any(-1)
+        parts, counts = torch.linalg.vector_norm(gap, dim=-1), None if counts is None else counts.any(-1)
     elif norm == "huber":
         parts = huber(gap, delta)
     else:
         parts = gap.abs() if norm == "absolute" else gap.square()
     total = pooled(parts)
     if reduction == "mean":
-        total = total / pooled(counts.to(parts.dtype)).clamp(min=1)
+        total = total / pooled(torch.ones_like(parts) if counts is None else counts.to(parts.dtype)).clamp(min=1)
     return root(total) if norm == "euclidean" else total
 
 

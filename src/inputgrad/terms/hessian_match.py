@@ -15,6 +15,7 @@ from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, check_scale, distance, shaped
+from inputgrad.terms.missing_labels import both, counted, known
 from inputgrad.variables import Key, keys_of
 
 
@@ -94,13 +95,13 @@ class HessianMatch(Term):
         return constant([row % size for row in rows], x.device, torch.long).expand(n, -1)
 
     def _distance(self, hessian: Tensor, chosen: Tensor, batch: Batch) -> Tensor:
-        wanted = self._labels("wanted", batch, hessian, chosen)
-        counts, gap = ~wanted.isnan(), hessian - wanted.nan_to_num()
+        counts, wanted = known(self._labels("wanted", batch, hessian, chosen))
+        gap = hessian - wanted
         if self.mask is not None:
-            counts = counts & (self._labels("mask", batch, hessian, chosen) != 0)
+            counts = both(counts, self._labels("mask", batch, hessian, chosen) != 0)
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, hessian, chosen))
-        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1), self.delta)
+        return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1), self.delta)
 
     def _labels(self, which: str, batch: Batch, hessian: Tensor, chosen: Tensor) -> Tensor:
         """The chosen rows of labels ``[N, *input, *input]``, ``[N, R, *input]``."""

@@ -16,6 +16,7 @@ from inputgrad.places.base import Place
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_norm import flattened
+from inputgrad.terms.missing_labels import counted, known
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.draws import normal_like
 from inputgrad.variables import Key, Wrt, keys_of
@@ -80,8 +81,8 @@ class DirectionalDerivative(Term):
         if not several_rows:
             derivatives = derivatives[:, 0]
         wanted = self._wanted(batch, derivatives)
-        gap = derivatives - wanted if isinstance(wanted, float) else torch.where(wanted.isnan(), 0, derivatives - wanted.nan_to_num())
-        return gap.square().reshape(len(derivatives), -1).sum(1)
+        counts, wanted = (None, wanted) if isinstance(wanted, float) else known(wanted)
+        return counted(derivatives - wanted, counts).square().reshape(len(derivatives), -1).sum(1)
 
     def _wanted(self, batch: Batch, derivatives: Tensor) -> Tensor | float:
         if isinstance(self.wanted, (int, float)):

@@ -13,6 +13,7 @@ from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_match import Norm, Reduction, check_distance, distance, shaped
+from inputgrad.terms.missing_labels import counted, known
 from inputgrad.variables import Key
 
 
@@ -62,9 +63,8 @@ class LagrangesEquations(Term):
         if lagrangian.dim() != 1:
             raise ValueError(f"LagrangesEquations needs a head of one number per sample, and {self.of!r} gave {list(lagrangian.shape)}")
         predicted = accelerations(lagrangian, x, self.wrt, batch.model)
-        wanted = shaped("LagrangesEquations: acceleration", self._measured(batch), predicted)
-        counts = ~wanted.isnan()
-        return distance(torch.where(counts, predicted - wanted.nan_to_num(), 0), counts, self.norm, self.reduction, lambda parts: parts.sum(-1))
+        counts, wanted = known(shaped("LagrangesEquations: acceleration", self._measured(batch), predicted))
+        return distance(counted(predicted - wanted, counts), counts, self.norm, self.reduction, lambda parts: parts.sum(-1))
 
     def _measured(self, batch: Batch) -> Tensor:
         name = "LagrangesEquations: acceleration"

@@ -13,6 +13,7 @@ from inputgrad.passes.precision import widened
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Term
 from inputgrad.terms.gradient_match import Norm, Reduction, broadcast, check_distance, check_scale, distance, shaped, summed
+from inputgrad.terms.missing_labels import both, counted, known
 from inputgrad.variables import Wrt, keys_of
 
 _COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
@@ -94,7 +95,7 @@ class StressMatch(Term):
             volume = torch.linalg.det(cell).abs()[:, None, None]
         symmetric = (strained + strained.mT) / 2
         if self.quantity == "virial":
-            return self._distance(-symmetric, torch.ones_like(symmetric, dtype=torch.bool), batch)
+            return self._distance(-symmetric, None, batch)
         solid = volume > 0
         return self._distance(symmetric / torch.where(solid, volume, 1), solid, batch)
 
@@ -107,16 +108,17 @@ class StressMatch(Term):
             return gradient.mT @ positions
         return summed(gradient[:, :, None] * positions[:, None, :], resolve_tensor("StressMatch: index", self.index, batch), batch.size)
 
-    def _distance(self, quantity: Tensor, counts: Tensor, batch: Batch) -> Tensor:
+    def _distance(self, quantity: Tensor, counts: Tensor | None, batch: Batch) -> Tensor:
         wanted = resolve_tensor("StressMatch: wanted", self.wanted, batch)
         wanted = shaped("StressMatch: wanted", wanted if self.voigt is None else self._matrix(wanted), quantity)
-        gap = self.sign * quantity - wanted.nan_to_num()
+        there, wanted = known(wanted)
+        gap = self.sign * quantity - wanted
         if isinstance(self.scale, (int, float)):
             gap = gap * self.scale
         elif self.scale is not None:
             gap = gap * broadcast("StressMatch: scale", resolve_tensor("StressMatch: scale", self.scale, batch), quantity)
-        counts = counts & ~wanted.isnan()
-        return distance(torch.where(counts, gap, 0), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1), self.delta)
+        counts = both(counts, there)
+        return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1), self.delta)
 
     def _matrix(self, six: Tensor) -> Tensor:
         assert self.voigt is not None
