@@ -1,5 +1,6 @@
 """The way back: values whose backward pass hands on what was computed already. Knows autograd alone."""
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from inputgrad.torch_internals.gradient_hooks import are_heard
 from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
 
+_DTYPE = operator.attrgetter("dtype")
+
 
 class SurrogateGradient(torch.autograd.Function):
     """A value whose backward pass hands the given cotangents to the given tensors, and goes on into the value's own graph.
@@ -22,15 +25,15 @@ class SurrogateGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *tensors: Tensor) -> Tensor:
         ctx.cotangents = cotangents
-        ctx.dtypes = [tensor.dtype for tensor in tensors]
+        ctx.dtypes = list(map(_DTYPE, tensors))
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
-        owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
         if is_at_hand(grads[0]) and not is_tracing() and grads[0].item() == 1:  # on a device, looking would wait for it
-            return (grads[0], None, *[cotangent.to(dtype) for cotangent, dtype in owed])
+            return (grads[0], None, *map(Tensor.to, ctx.cotangents, ctx.dtypes))
+        owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
         return (grads[0], None, *[(widened(grads[0]) * widened(cotangent)).to(dtype) for cotangent, dtype in owed])
 
 
@@ -51,7 +54,7 @@ def _refuse_second_derivative(_gradient: Tensor | None = None) -> None:
 
 def with_gradients(value: Tensor, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
     """``value``, whose backward pass gives the named parameters these gradients."""
-    result: Tensor = SurrogateGradient.apply(value, list(gradients.values()), *[parameters[name] for name in gradients])
+    result: Tensor = SurrogateGradient.apply(value, list(gradients.values()), *map(parameters.__getitem__, gradients))
     return result
 
 

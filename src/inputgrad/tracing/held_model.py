@@ -1,6 +1,7 @@
 """A module as a program reads it: its parameters and buffers without a walk, and a test that all that a trace takes in is as it was."""
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from itertools import chain, compress
 from types import FunctionType
 from typing import Any
 
@@ -16,7 +17,7 @@ class HeldModel:
 
     def __init__(self, module: nn.Module, structure: ModelStructure) -> None:
         self._structure = structure
-        self._settings = [_Settings(part) for part in module.modules()]
+        self._settings = _Settings(list(module.modules()))
         self._parameters, self._buffers = _places(module, own_parameters), _places(module, own_buffers)
 
     @classmethod
@@ -27,7 +28,7 @@ class HeldModel:
 
     def holds(self) -> bool:
         """Whether the modules, their modes and their plain settings are as they were, and the tensors the same that are neither parameter nor buffer."""
-        return self._structure.holds() and all(map(_Settings.hold, self._settings, self._structure.modules() or ()))
+        return self._structure.holds() and self._settings.hold(self._structure.modules() or ())
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters by name, as ``named_parameters`` gives them; for a module that holds."""
@@ -58,18 +59,23 @@ def _tensors(places: Places) -> dict[str, Tensor]:
 
 
 class _Settings:
-    """The `settings` of one module, with a test at each step that mostly needs no loop in Python."""
+    """The `settings` of modules, with a test at each step that mostly needs no loop in Python."""
 
-    def __init__(self, module: nn.Module) -> None:
-        own = vars(module)
-        self._all = settings(module)
-        self._names, self._kinds = list(own), list(map(type, own.values()))
-        self._plain = [name for name, value in own.items() if isinstance(value, (bool, int, float, str))]
-        self._values = [own[name] for name in self._plain]
-        self._loose = any(isinstance(value, (Tensor, FunctionType)) for value in own.values())
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._all = list(map(settings, modules))
+        self._names, held = _names_and_values(modules)
+        self._kinds = list(map(type, held))
+        self._is_plain = [isinstance(value, (bool, int, float, str)) for value in held]
+        self._plain = list(compress(held, self._is_plain))
+        self._is_loose = any(isinstance(value, (Tensor, FunctionType)) for value in held)
 
-    def hold(self, module: nn.Module) -> bool:
+    def hold(self, modules: Sequence[nn.Module]) -> bool:
         """Whether they are as they were."""
-        own = vars(module)
-        is_alike = not self._loose and list(own) == self._names and list(map(type, own.values())) == self._kinds
-        return (is_alike and list(map(own.__getitem__, self._plain)) == self._values) or settings(module) == self._all
+        names, held = _names_and_values(modules)
+        is_alike = not self._is_loose and names == self._names and list(map(type, held)) == self._kinds
+        return (is_alike and list(compress(held, self._is_plain)) == self._plain) or list(map(settings, modules)) == self._all
+
+
+def _names_and_values(modules: Sequence[nn.Module]) -> tuple[list[str], list[Any]]:
+    own = list(map(vars, modules))
+    return list(chain.from_iterable(own)), list(chain.from_iterable(map(dict.values, own)))
