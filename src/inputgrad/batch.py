@@ -97,11 +97,16 @@ class Batch:
         of: the score s, a head. wrt: the input, or several in a tuple, and then the gradient is a tuple. at: the place; the batch's own inputs by default.
         constant: True for a constant of the parameter gradient (as in an adversarial perturbation), which costs no second derivative.
         """
-        check_hashable("of", of)
-        check_hashable("at", at)
+        if not isinstance(of, str):
+            check_hashable("of", of)
+        if at is not None:
+            check_hashable("at", at)
         gradients = self._source.gradient(of, wrt, at, constant=constant)
+        if not isinstance(wrt, (tuple, list)):
+            self.gradient_leaves += gradients[0].requires_grad
+            return gradients[0]
         self.gradient_leaves += sum(gradient.requires_grad for gradient in gradients)
-        return gradients if isinstance(wrt, (tuple, list)) else gradients[0]
+        return gradients
 
     def gradient_at(self, value: Tensor, of: Of = "loss", wrt: Key = 0) -> Tensor:
         """∂s/∂z ``[N, ...]`` at another value of an input: a constant.

@@ -29,7 +29,8 @@ from inputgrad.step.loss_arithmetic import LossArithmetic
 from inputgrad.step.objective import Call, WithObjective
 from inputgrad.step.one_step import StepCounter, in_one_step
 from inputgrad.step.parts import Parts, detached
-from inputgrad.step.plain_step import PlainStep, UnforeseenRequestError
+from inputgrad.step.plain_form import UnforeseenRequestError
+from inputgrad.step.plain_step import PlainStep
 from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
 from inputgrad.terms.base import register_loss
@@ -37,7 +38,7 @@ from inputgrad.torch_internals import messages
 from inputgrad.variables import ModelInputs
 
 
-class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
+class InputGradientLoss(LossArithmetic, WithObjective):
     """A training loss that depends on the input gradient: ``criterion(model, inputs, target)`` is a 0-d tensor, right in value and parameter gradient.
 
     base: the loss of output and target: a name ("mse", "cross_entropy", …), a torch loss, any callable, or None for a loss of terms alone.
@@ -196,9 +197,7 @@ class InputGradientLoss(LossArithmetic, WithObjective, nn.Module):
         if not self._forms.knows(model):
             return None
         given, target, objective = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target), self.objective
-        active = objective.constantly_active
-        if active is None:
-            active = active_terms(objective.terms, self.step_number, training=True)
+        active = objective.constantly_active or active_terms(objective.terms, self.step_number, training=True)
         step = self._forms.make(objective, model, given, target, active, verify=self.verify_first_step)
         if step is None:
             return None

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import math
 import pickle
 import sys
 import weakref
@@ -342,6 +343,39 @@ def test_where_our_derivatives_stand_for_torchs_the_loss_has_no_second_derivativ
     criterion, model = made(model=nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 1)).double())
     with pytest.raises(ig.EngineError, match="can be differentiated with respect to the parameters once, not twice"):
         criterion(model, X, Y).backward(create_graph=True)
+
+
+def test_ones_that_somebody_has_written_on_are_made_anew() -> None:
+    criterion, model = made()
+
+    wanted = by_hand(model)
+    x = X.clone().requires_grad_()
+    criterion(model, X, Y)
+    form = criterion._forms._models[model].forms[0].plain
+    assert form is not None
+    ones = form.ones(model(x))
+    ones.mul_(5)
+    for _ in range(2):
+        assert distance(parameter_gradients(model, criterion(model, X, Y)), wanted) < 1e-12
+
+
+@pytest.mark.parametrize("norm", ["squared", "absolute", "vectors", "huber", "euclidean"])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_label_that_is_missing_at_a_later_step_only_is_seen(norm: Any, reduction: Any, plain: Counted) -> None:
+    model = Net().double()
+    criterion = ig.OnTarget("y") + ig.GradientMatch("g", norm=norm, reduction=reduction, delta=0.1)
+    criterion += 0.3 * ig.DirectionalDerivative(torch.eye(3, dtype=torch.float64)[0], lambda batch: batch.target["g"][:, 0], of="output")
+    whole = torch.linspace(-1, 1, 18, dtype=torch.float64).reshape(6, 3)
+    missing = whole.clone()
+    missing[1, 2] = missing[4] = math.nan
+    for labels in (whole, whole, missing, whole, missing):
+        found = parameter_gradients(model, criterion(model, X, {"y": Y, "g": labels}))
+        again = ig.OnTarget("y") + ig.GradientMatch("g", mask="m", norm=norm, reduction=reduction, delta=0.1)
+        again += 0.3 * ig.DirectionalDerivative(torch.eye(3, dtype=torch.float64)[0], lambda batch: batch.target["g"][:, 0], of="output")
+        there = ~labels.isnan()
+        assert distance(found, parameter_gradients(model, again(model, X, {"y": Y, "g": labels, "m": there}))) < 1e-12
+        assert all(bool(g.isfinite().all()) for g in found.values() if g is not None)
+    assert len(plain) == 4
 
 
 def test_errors_are_those_of_the_first_step() -> None:

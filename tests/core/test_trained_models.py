@@ -155,7 +155,7 @@ def test_errors_show_the_line_to_write() -> None:
     model, x, y = network(), torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
     norm = ig.GradientNorm()
     assert "Write criterion(model, x, y), not criterion(model(x), y)" in line(lambda: (nn.MSELoss() + norm)(model(x), y))
-    assert "ig.OnTarget('y', nn.MSELoss()) + term" in line(lambda: (nn.MSELoss() + norm)(model, x, {"y": y}))
+    assert "write ig.OnTarget('y', nn.MSELoss()) in place of the base loss" in line(lambda: (nn.MSELoss() + norm)(model, x, {"y": y}))
     for term in (ig.recipes.r1(), 0.1 * norm, norm + norm):
         assert "ig.InputGradientLoss(None, term)" in line(lambda term=term: term(model, x, y))
     assert "terms stand second" in line(lambda: ig.InputGradientLoss(0.1 * norm))

@@ -43,6 +43,45 @@ def leaves() -> tuple[Tensor, Tensor]:
     return torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
 
 
+class Named(TorchFunctionMode):
+    """Keeps the names of the functions that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
+
+
+@canary("autograd.gradient_from")
+@missing("autograd.gradient_from")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gradient_is_that_of_torchs_own_call(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not there:
+        monkeypatch.delattr(torch.autograd.graph, "_engine_run_backward")
+    x, w = leaves()
+    found = autograd.gradient_from((x * w).exp() * 2, torch.tensor([1.0, 3.0]), [x, w, torch.ones(1, requires_grad=True)], create_graph=True)
+    wanted = torch.autograd.grad((x * w).exp() * 2, [x, w], torch.tensor([1.0, 3.0]), create_graph=True)
+    assert found[2] is None
+    for own, torchs in zip(found, wanted, strict=False):
+        assert own is not None
+        torch.testing.assert_close(own, torchs)
+        torch.testing.assert_close(*(torch.autograd.grad(g.sum(), [x, w], retain_graph=True) for g in (own, torchs)))
+    output = (x * w).exp()
+    first, again = (autograd.gradient_from(output, torch.ones(2), [x], create_graph=False) for _ in range(2))
+    assert torch.equal(first[0], again[0]), "the graph is kept"  # type: ignore[arg-type]  # a path leads there
+
+
+def test_a_function_mode_sees_the_gradient_being_taken() -> None:
+    x, w = leaves()
+    output = x * w
+    with Named() as mode:
+        autograd.gradient_from(output, torch.ones(2), [x], create_graph=False)
+    assert "grad" in mode.names
+
+
 @canary("autograd.engine_goes_on_to")
 def test_the_engine_tells_where_it_goes_on() -> None:
     x, w = leaves()

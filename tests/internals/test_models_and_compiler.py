@@ -105,6 +105,15 @@ def test_which_parameters_learn_is_seen() -> None:
     assert modules.running_facts([layer]) != before
 
 
+@canary("modules.held")
+@missing("modules.held")
+def test_what_a_module_holds_under_a_name_is_found() -> None:
+    layer = nn.Sequential(nn.Linear(2, 1))
+    layer.number = 3  # type: ignore[assignment]  # a plain value
+    assert (modules.held(layer, "0"), modules.held(layer, "number"), modules.held(layer, "nothing")) == (layer[0], 3, None)
+    assert modules.held(SimpleNamespace(base=3), "base") == 3  # type: ignore[arg-type]  # a module that keeps its parts elsewhere
+
+
 @canary("modules.own_parameters", "modules.own_buffers")
 def test_another_tensor_can_take_the_place_of_a_parameter_and_of_a_buffer() -> None:
     layer = nn.BatchNorm1d(2).eval()
@@ -411,6 +420,31 @@ def test_where_modes_cannot_be_told_there_may_be_one(monkeypatch: pytest.MonkeyP
         pass
 
 
+@canary("tracing.is_only_autograd")
+@missing("tracing.is_only_autograd")
+@pytest.mark.parametrize("missing", [[], ["_is_any_autocast_enabled"], ["_len_torch_dispatch_stack"]])
+def test_what_is_at_work_beside_autograd_is_seen(missing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in missing:
+        monkeypatch.delattr(torch._C, name)
+    found: list[bool] = []
+
+    def look(x: Tensor) -> Tensor:
+        found.append(tracing.is_only_autograd())
+        return 2 * x
+
+    assert tracing.is_only_autograd()
+    with torch.no_grad():
+        look(torch.ones(1))
+    with torch.inference_mode():
+        look(torch.ones(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        look(torch.ones(1))
+    torch.func.vmap(look)(torch.ones(2))
+    tracing.trace(look, torch.ones(1))
+    assert found == [False] * 5
+    assert tracing.is_only_autograd()
+
+
 @canary("autocast.is_autocast_on")
 @missing("autocast.is_autocast_on")
 @pytest.mark.parametrize("there", [True, False])
@@ -511,6 +545,20 @@ def test_a_stance_can_be_taken_inside_a_compiled_function() -> None:
     torch.testing.assert_close(torch.compile(taking, backend="eager")(torch.ones(2)), torch.ones(2).exp() + 1)
     with pytest.raises(AssertionError, match="forbidden callable"):
         torch.compile(torch.compiler.set_stance, backend="eager")("force_eager")
+
+
+@canary("compiler.has_compiled")
+def test_what_was_compiled_anywhere_in_the_process_is_known() -> None:
+    before = "import torch, torch._dynamo; from inputgrad.torch_internals.compiler import has_compiled; torch.optim.Adam([torch.ones(1)])"
+    program = f"{before}; before = has_compiled(); torch.compile(torch.sin, backend='eager'); print(before, has_compiled())"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+@missing("compiler.has_compiled")
+def test_where_it_cannot_be_told_something_may_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._dynamo.eval_frame, "cached_backends")
+    assert compiler.has_compiled()
 
 
 @canary("compiler.may_compile")

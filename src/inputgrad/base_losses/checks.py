@@ -39,7 +39,7 @@ def check_weight_name(weights: Any) -> None:
 
 def check_target(base: Any, output: Any, target: Any) -> None:
     """Raises for a target that a base loss of torch does not take, or would broadcast."""
-    if not isinstance(output, Tensor):
+    if not isinstance(output, Tensor) or (isinstance(target, Tensor) and target.dim() and target.shape == output.shape):
         return
     if not isinstance(target, Tensor):
         if target is None and is_of_torch(base):

@@ -27,9 +27,10 @@ class Head(metaclass=Suggesting):
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         """Scores ``[N]``, or ``[N, K]`` for K rows, of ``output`` ``[N, ...]``."""
 
-    def total(self, output: Tensor, target: Any) -> Tensor | None:
-        """Σ_n s_n, 0-d, where that is simpler than the sum of what a call gives, and has the same gradient to every order; None where it is not."""
-        return None
+    @property
+    def adds_all(self) -> bool:
+        """Whether Σ_n s_n is the sum of all numbers of the output: then its gradient with respect to the output is ones, and no score need be formed."""
+        return False
 
     def identity(self) -> Hashable:
         """What tells this head from others: small, without keeping anything of the user's alive, and the same again for a head made anew alike."""
@@ -47,8 +48,9 @@ class SumOfOutputs(Head):
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return output.flatten(1).sum(1) if output.dim() > 1 else output
 
-    def total(self, output: Tensor, target: Any) -> Tensor | None:
-        return output.sum() if type(self) is SumOfOutputs else None  # a head derived from this one may give other scores
+    @property
+    def adds_all(self) -> bool:
+        return type(self) is SumOfOutputs  # a head derived from this one may give other scores
 
 
 @dataclass(frozen=True)

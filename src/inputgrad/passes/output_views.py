@@ -48,8 +48,9 @@ class OnPart(Head):
     def __call__(self, output: Tensor, target: Any) -> Tensor:
         return self.of.head(output, target)
 
-    def total(self, output: Tensor, target: Any) -> Tensor | None:
-        return self.of.head.total(output, target)
+    @property
+    def adds_all(self) -> bool:
+        return self.of.head.adds_all
 
     def drawn(self, output: Tensor) -> Head:
         return self.of.head.drawn(output)

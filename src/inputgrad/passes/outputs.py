@@ -18,14 +18,15 @@ DEPENDS = "depends on its input"
 
 def check_output(output: Any) -> None:
     """Raises `TypeError` for what is no floating-point tensor, `ValueError` for one without samples."""
+    if isinstance(output, Tensor) and output.is_floating_point() and output.dim() and output.shape[0]:
+        return
     if not isinstance(output, Tensor) or not output.is_floating_point():
         got = f"a tensor of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
         raise TypeError(
             f"the model's output must be a floating-point tensor (or a tuple that starts with one, or an object with .logits), got {got}; "
             "pick it with InputGradientLoss(..., output=callable)"
         )
-    if output.dim() == 0 or output.shape[0] == 0:
-        raise ValueError(f"the model's output has shape {list(output.shape)}: expected [N, ...] with at least one sample")
+    raise ValueError(f"the model's output has shape {list(output.shape)}: expected [N, ...] with at least one sample")
 
 
 def check_graph(output: Tensor) -> None:

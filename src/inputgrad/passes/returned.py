@@ -1,28 +1,24 @@
 """What a model returned, with the tensor that is the output: one tensor, or several outputs. Must not know engines and terms."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from inputgrad.base_losses import OwnLoss, sees_everything
-from inputgrad.heads import Head, Output
+from inputgrad.heads import NAMED, Head, Output
 from inputgrad.passes.output_views import OfLosses, OnPart
 from inputgrad.passes.outputs import Part, check_one_output, check_output, tensors_in, with_tensors
 
 
-@dataclass
 class Returned:
     """output: what was picked of it. is_default: whether nobody has said which output is meant."""
 
-    everything: Any
-    output: Tensor
-    is_default: bool
+    __slots__ = ("are_several", "everything", "output")
 
-    @property
-    def are_several(self) -> bool:
+    def __init__(self, everything: Any, output: Tensor, is_default: bool) -> None:
+        self.everything, self.output = everything, output
+        self.are_several = is_default and not isinstance(everything, Tensor)
         """Whether the model returned no tensor, and nobody has said which output is meant."""
-        return self.is_default and not isinstance(self.everything, Tensor)
 
     def one(self) -> Tensor:
         """The output. Raises `TypeError` where there are several, of which none is the first."""
@@ -36,11 +32,14 @@ class Returned:
 
     def sizes(self) -> list[int]:
         """How many samples there may be: the rows of the output, or those of each of several."""
-        several = tensors_in(self.everything) if self.are_several else []
-        return [self.output.shape[0], *(tensor.shape[0] for tensor in several if tensor.dim())]
+        if not self.are_several:
+            return [self.output.shape[0]]
+        return [self.output.shape[0], *(tensor.shape[0] for tensor in tensors_in(self.everything) if tensor.dim())]
 
     def of(self, head: Head, target: Any) -> tuple[Head, Tensor]:
         """A head, and the tensor of which it takes its scores."""
+        if head is NAMED["output"]:
+            return head, self.one()
         if isinstance(head, Output):
             check_output(part := Part(head.key)(self.everything))
             return OnPart(head), part

@@ -3,6 +3,7 @@
 Must not know engines, terms, or what was found.
 """
 
+import operator
 import weakref
 from typing import Any
 
@@ -42,7 +43,7 @@ class ModelStructure:
 
     def modules(self) -> list[nn.Module] | None:
         """The modules; None where one of them is no more."""
-        modules: list[Any] = [reference() for reference in self._references]
+        modules: list[Any] = list(map(operator.call, self._references))
         return None if None in modules else modules
 
 

@@ -54,10 +54,9 @@ def constantly_active(terms: tuple[Weighted, ...]) -> list[ActiveTerm] | None:
 
 def evaluate_term(term: Term, batch: Batch) -> Any:
     """The term's numbers; told, once, where it asked for a gradient that trains the parameters and gave back a constant."""
-    before, batch.gradient_leaves = batch.gradient_leaves, 0
+    before = batch.gradient_leaves
     result = _on_one_device(term, batch)
-    asked, batch.gradient_leaves = batch.gradient_leaves, before + batch.gradient_leaves
-    if asked and isinstance(result, Tensor) and not result.requires_grad and not is_tracing() and memory(term).once("constant"):
+    if batch.gradient_leaves > before and isinstance(result, Tensor) and not result.requires_grad and not is_tracing() and memory(term).once("constant"):
         warn(
             f"the term {term.name} asked for the input gradient and returned a constant, so it trains nothing: it lost the graph on the way, by "
             ".detach(), .item(), .numpy(), torch.tensor(...) or no_grad. If that is meant, ask for it with batch.gradient(..., constant=True)"

@@ -11,16 +11,15 @@ from torch import nn
 from inputgrad.engines.choice import Auto
 from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
-from inputgrad.memory import memory
+from inputgrad.memory import Memory, memory
 from inputgrad.passes.structure import ModelStructure
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
 from inputgrad.step.objective import Call, Objective
-from inputgrad.step.plain_step import PlainForm, PlainStep
+from inputgrad.step.plain_form import PlainForm
+from inputgrad.step.plain_step import PlainStep
 from inputgrad.step.verification import SWITCH, is_verified
-from inputgrad.torch_internals.autocast import is_autocast_on
-from inputgrad.torch_internals.functorch import is_transforming
-from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.torch_internals.tracing import is_only_autograd
 from inputgrad.tracing.records import Program
 from inputgrad.variables import ModelInputs
 
@@ -49,8 +48,8 @@ class KnownForms:
         if isinstance(objective.engine, Compiled):
             program = next((item for item in known.programs if item.fits(objective, inputs, target, active)), None)
             return ProgramStep(program, inputs, target) if program and program.holds() and (program.verified or _is_off(verify)) else None
-        form = self._find(objective, model, inputs, active) if _takes_double_backward(objective, model) else None
-        if form is None or form.plain is None or not (form.verified or _is_off(verify)):
+        form = self._form(known, objective, model, inputs, active)
+        if form is None or form.plain is None or not _takes_double_backward(objective, known) or not (form.verified or _is_off(verify)):
             return None
         return PlainStep(form.plain, model, inputs, target)
 
@@ -80,18 +79,19 @@ class KnownForms:
             structure = ModelStructure(model)
             if not structure.is_python:
                 return
-            known = self._models[model] = _Known(structure)
+            known = self._models[model] = _Known(structure, memory(model))
         if program is not None:
             known.programs_seen.add(id(program))
             made = KnownProgram.of(call, program, verified=verified) if evaluation.state.placement.local else None
             known.programs = [*known.programs[1 - FORMS :], *([made] if made is not None else [])]
-        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known.structure))
+        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known))
         known.forms = [*(other for other in known.forms[1 - FORMS :] if other is not before), form]
 
     def _find(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
         known = self._models.get(model)
-        if known is None:
-            return None
+        return None if known is None else self._form(known, objective, model, inputs, active)
+
+    def _form(self, known: "_Known", objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
         if not known.structure.holds():
             self.forget(model)
             return None
@@ -102,14 +102,15 @@ class KnownForms:
         return None
 
 
-def _plain_form(call: Call, structure: ModelStructure) -> PlainForm | None:
+def _plain_form(call: Call, known: "_Known") -> PlainForm | None:
     """How the next step is made plainly; None where a plain step would not have given the same as this call."""
     objective, evaluation, primal = call.objective, call.evaluation, call.evaluation.primal_pass
     is_due = objective.base is not None or bool(call.active)
-    if not is_due or not evaluation.is_plain() or not _takes_double_backward(objective, evaluation.model) or not _is_ordinary(evaluation.inputs):
+    if not is_due or not evaluation.is_plain() or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
         return None
-    exchanged = primal.has_phase and not (structure.is_torchs_own and not primal.has_exchanged)
-    return PlainForm(objective, primal.wrt, exchanged, structure.is_torchs_own, any(item.term.further_passes for item in call.active))
+    is_torchs_own = known.structure.is_torchs_own
+    exchanged = primal.has_phase and not (is_torchs_own and not primal.has_exchanged)
+    return PlainForm(objective, primal.wrt, exchanged, is_torchs_own, any(item.term.further_passes for item in call.active))
 
 
 FORMS = 8
@@ -141,6 +142,7 @@ class _Form:
 @dataclass
 class _Known:
     structure: ModelStructure
+    memory: Memory
     forms: list[_Form] = field(default_factory=list)
     programs: list[KnownProgram] = field(default_factory=list)
     programs_seen: set[int] = field(default_factory=set)
@@ -155,21 +157,18 @@ def _kinds(inputs: ModelInputs) -> Kinds:
 
 def _is_ordinary(inputs: ModelInputs) -> bool:
     """Whether autograd alone is at work, on one process and in full precision."""
-    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled() or is_transforming() or is_tracing() or torch.compiler.is_compiling():
+    if not is_only_autograd() or (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return False
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return False
-    for _, z in inputs.tensors():
-        if not z.numel():
-            return False
-    return not is_autocast_on()
+    if inputs.bare:
+        return bool(inputs.args[0].numel())
+    return all(z.numel() for _, z in inputs.tensors())
 
 
-def _takes_double_backward(objective: Objective, model: nn.Module) -> bool:
+def _takes_double_backward(objective: Objective, known: "_Known") -> bool:
     engine = objective.engine
-    if isinstance(engine, DoubleBackward):
-        return not engine.recompute
-    return isinstance(engine, Auto) and memory(model).engine is None
+    if isinstance(engine, Auto):
+        return known.memory.engine is None
+    return isinstance(engine, DoubleBackward) and not engine.recompute
 
 
 def _is_off(verify: bool) -> bool:

@@ -23,6 +23,7 @@ from inputgrad.step.pull_back import PullBack
 from inputgrad.step.setting import Setting
 from inputgrad.terms.base import Weighted
 from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.modules import held
 from inputgrad.variables import ModelInputs
 
 
@@ -71,7 +72,7 @@ class Objective:
             evaluation.close()
 
 
-class WithObjective:
+class WithObjective(nn.Module):
     """A module that has the parts of an objective as its attributes, any of which may be set anew."""
 
     base: Any
@@ -88,9 +89,10 @@ class WithObjective:
     @property
     def objective(self) -> Objective:
         """What this loss is made of, as one frozen record: the same one until something is set."""
-        made: Objective | None = vars(self).get("_objective")
-        if made is None or made.base is not self.base:  # a module may be exchanged past __setattr__
-            made = vars(self)["_objective"] = Objective(self.base, self.terms, self.engine, self.output, self.base_weight)
+        own = self.__dict__
+        made: Objective | None = own.get("_objective")
+        if made is None or made.base is not held(self, "base"):  # a module may be exchanged past __setattr__
+            made = own["_objective"] = Objective(self.base, self.terms, self.engine, self.output, self.base_weight)
         return made
 
 
@@ -142,6 +144,9 @@ def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm], base_we
         if isinstance(weight, Tensor):
             value = (weight.to(value.dtype) if weight.device.type == "cpu" else weight.to(value)) * value  # a number of the CPU goes along with a kernel
         elif weight == 0:
+            continue
+        elif total is not None:
+            total = torch.add(total, value, alpha=weight)
             continue
         elif weight != 1:
             value = weight * value

@@ -5,18 +5,16 @@ that need it. The first step of a form is made in full and tells whether it did;
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from inputgrad import base_losses, heads
+from inputgrad import base_losses
 from inputgrad.batch import Batch
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
-from inputgrad.heads import Of, Score
+from inputgrad.heads import Head, Of, Score
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.changes import opened, seen
 from inputgrad.passes.outputs import check_output, representative
@@ -27,9 +25,11 @@ from inputgrad.places.base import Place
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.checks import check_finite, may_be_looked_at
-from inputgrad.step.objective import Objective, weighted_sum
+from inputgrad.step.objective import weighted_sum
+from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
+from inputgrad.torch_internals.autograd import gradient_from
 from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
@@ -41,44 +41,17 @@ Scale = Callable[[Tensor], Tensor]
 """What a gradient scaler does to a loss."""
 
 
-class UnforeseenRequestError(Exception):
-    """A term asks for what no earlier step of this form needed."""
-
-
-@dataclass(frozen=True)
-class PlainForm:
-    """How the steps of one form are made.
-
-    wrt: the inputs that are differentiated, in the form that passes use. keys: what terms call them -> that form.
-    exchanged: whether our own second derivatives may be needed in place of torch's.
-    is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
-    rewindable: whether the state before the pass is kept, for terms that may ask for another one.
-    costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
-    """
-
-    objective: Objective
-    wrt: tuple[Key, ...]
-    exchanged: bool
-    is_torchs_own: bool
-    rewindable: bool
-    keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
-    costs: list[int] = field(default_factory=list)
-
-
-@dataclass
 class PlainStep:
     """One step: what a batch is asked, and what came of it."""
 
-    form: PlainForm
-    model: nn.Module
-    inputs: ModelInputs
-    target: Any
-    variables: dict[Key, Tensor] = field(default_factory=dict)
-    values: dict[str, Tensor] = field(default_factory=dict)
-    total: Tensor | None = None
-    _returned: Returned | None = None
-    _is_output_asked: bool = False
-    _gradients: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict)
+    def __init__(self, form: PlainForm, model: nn.Module, inputs: ModelInputs, target: Any) -> None:
+        self.form, self.model, self.inputs, self.target = form, model, inputs, target
+        self.variables: dict[Key, Tensor] = {}
+        self.values: dict[str, Tensor] = {}
+        self.total: Tensor | None = None
+        self._returned: Returned | None = None
+        self._is_output_asked = False
+        self._gradients: dict[Any, tuple[Tensor, ...]] = {}
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
@@ -86,19 +59,19 @@ class PlainStep:
         if state is not None:
             state.remember()
         batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
+        objective, values = self.form.objective, self.values
         try:
-            if self.form.objective.base is not None:
-                self.values["base"] = base_losses.value(self.form.objective.base, self.for_base(None), self.target)
+            if objective.base is not None:
+                values["base"] = base_losses.value(objective.base, self.for_base(None), self.target)
             for item in active:
-                self.values[item.name] = value_of_term(item, batch, lambda: self._made().sizes())
+                values[item.name] = value_of_term(item, batch, self._sizes)
         except UnforeseenRequestError:
             if state is not None:
                 state.rewind()
             raise
-        total = weighted_sum(self.values, active, self.form.objective.base_weight)
+        self.total = total = weighted_sum(values, active, objective.base_weight)
         if may_be_looked_at(total) and not math.isfinite(total.item()):
-            check_finite(self.values, self.inputs, self.target)
-        self.total = total
+            check_finite(values, self.inputs, self.target)
 
     # what comes of it
 
@@ -139,7 +112,7 @@ class PlainStep:
     # what a batch asks for
 
     def output(self) -> Tensor:
-        output = self._made().one()
+        output = (self._returned or self._made()).one()
         self._is_output_asked = True
         return output
 
@@ -147,16 +120,17 @@ class PlainStep:
         return self._made().output.shape[0]
 
     def for_base(self, base: Any) -> Any:
-        made, base = self._made(), base or self.form.objective.base
-        return made.everything if made.is_seen_whole_by(base) else self.output()
+        made = self._returned or self._made()
+        if made.are_several and made.is_seen_whole_by(base or self.form.objective.base):
+            return made.everything
+        return self.output()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
-        keys = self._canonical(wrt)
-        if at is not None or isinstance(of, heads.Inner):
+        if at is not None:
             raise UnforeseenRequestError
-        if (asked := (of, keys, False)) not in self._gradients and (not constant or (asked := (of, keys, True)) not in self._gradients):
-            self._gradients[asked] = self._gradient(of, keys, create_graph=not constant)
-        parts = self._gradients[asked]
+        head, keys = self.form.head(of), self._canonical(wrt)
+        if (parts := self._gradients.get((of, keys, True))) is None and (not constant or (parts := self._gradients.get((of, keys, False))) is None):
+            parts = self._gradients[of, keys, not constant] = self._gradient(head, keys, create_graph=not constant)
         return tuple(part.detach() for part in parts) if constant else parts
 
     def variable(self, key: Key) -> Tensor:
@@ -186,53 +160,66 @@ class PlainStep:
             self.form.keys[called] = keys
         return keys
 
+    def _sizes(self) -> list[int]:
+        return (self._returned or self._made()).sizes()
+
     def _made(self) -> Returned:
         if self._returned is None:
             self._returned = self._pass()
         return self._returned
 
     def _pass(self) -> Returned:
-        handed: dict[Key, Tensor] = {}
-        for key in self.form.wrt:
-            z = self.inputs.variable(key)
-            self.variables[key] = leaf = opened(z) if z.requires_grad else z.clone().requires_grad_()  # a model that writes on it does not reach the user's
-            handed[key] = leaf.clone() if z.requires_grad else seen(leaf) if is_watched() else leaf
-        inputs = self.inputs.replaced(handed)
-        as_python = not compiler.is_loaded() or (self.form.is_torchs_own and not compiler.may_compile())
-        with nullcontext() if as_python else uncompiled():
-            returned = self._called(inputs)
-        output: Tensor = representative(self.form.objective.pick, returned)
+        form, inputs = self.form, self.inputs
+        if inputs.bare and form.wrt:
+            args, kwargs = (self._opened(0, inputs.args[0]),), inputs.kwargs
+        else:
+            inputs = inputs.replaced({key: self._opened(key, inputs.variable(key)) for key in form.wrt})
+            args, kwargs = inputs.args, inputs.kwargs
+        if (form.is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile():
+            returned = self._called(args, kwargs)
+        else:
+            with uncompiled():
+                returned = self._called(args, kwargs)
+        output: Tensor = representative(form.objective.pick, returned)
         check_output(output)
-        return Returned(returned, output, self.form.objective.output is None)
+        return Returned(returned, output, form.objective.output is None)
 
-    def _called(self, inputs: ModelInputs) -> Any:
+    def _opened(self, key: Key, z: Tensor) -> Tensor:
+        """The variable in the place of an input, as the model is handed it."""
+        if z.requires_grad:
+            self.variables[key] = leaf = opened(z)
+            return leaf.clone()
+        own = z if self.form.is_torchs_own else z.clone()  # a model that writes on it does not reach the user's
+        self.variables[key] = leaf = own.detach().requires_grad_()
+        return seen(leaf) if is_watched() else leaf
+
+    def _called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not self.form.exchanged:
-            return inputs.call(self.model)
+            return self.model(*args, **kwargs)
         self._target = BackwardTarget()
         with SecondDerivatives(self._target):
-            return inputs.call(self.model)
+            return self.model(*args, **kwargs)
 
-    def _gradient(self, of: Of, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
-        head = bound_head(of, self.form.objective.base)
-        head, output = self._made().of(head, self.target)
+    def _gradient(self, head: Head, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
+        head, output = (self._returned or self._made()).of(head, self.target)
         variables = [self.variables[key] for key in keys]
-        if (total := head.total(output, self.target)) is not None:
-            return self._row(total, variables, create_graph=create_graph)
+        if head.adds_all:
+            return self._row(output, variables, create_graph=create_graph)
         scores = Score(head, output, self.target)(output)
         batched = None if not scores.requires_grad else batched_rows(scores, variables, create_graph=create_graph)
         if batched is not None and all(part is not None for part in batched):
             return tuple(part.movedim(0, 1) for part in batched if part is not None)
         columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
-        rows = [self._row(column.sum(), variables, create_graph=create_graph) for column in columns]
+        rows = [self._row(column, variables, create_graph=create_graph) for column in columns]
         return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
 
-    def _row(self, total: Tensor, variables: list[Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-        if not total.requires_grad:  # a batch without a path from input to output, such as isolated atoms, of a model that is known to have one
+    def _row(self, scores: Tensor, variables: list[Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+        """∂ Σ scores / ∂z for each variable z."""
+        if not scores.requires_grad:  # a batch without a path from input to output, such as isolated atoms, of a model that is known to have one
             return tuple(torch.zeros_like(z, requires_grad=create_graph) for z in variables)
-        given: dict[str, Any] = {"create_graph": create_graph, "retain_graph": True, "allow_unused": True}
         if self.form.exchanged:
             with self._target.input_gradient():
-                found = torch.autograd.grad(total, variables, **given)
+                found = gradient_from(scores, self.form.ones(scores), variables, create_graph=create_graph)
         else:
-            found = torch.autograd.grad(total, variables, **given)
-        return tuple(torch.zeros_like(z, requires_grad=create_graph) if part is None else part for part, z in zip(found, variables, strict=True))
+            found = gradient_from(scores, self.form.ones(scores), variables, create_graph=create_graph)
+        return tuple([torch.zeros_like(z, requires_grad=create_graph) if part is None else part for part, z in zip(found, variables, strict=True)])

@@ -36,8 +36,20 @@ def may_compile() -> bool:
     """Whether Python that is called now may be compiled as it runs, as what a compiled function calls is. Read in torch 2.6 to 2.15. Missing: True."""
     if not is_loaded() or torch.compiler.is_compiling():
         return is_loaded()
-    callback = getattr(getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None), "get_eval_frame_callback", None)
-    return callback is None or callback() is not None
+    try:
+        return torch._C._dynamo.eval_frame.get_eval_frame_callback() is not None
+    except AttributeError:
+        return True
+
+
+def has_compiled() -> bool:
+    """Whether ``torch.compile`` has been applied to anything in this process, a function that the model may call included.
+
+    Once `torch._dynamo.reset` was called it no longer knows; compiled code then says itself that it has no second derivative.
+    Read in torch 2.6 to 2.15. Missing: True where the compiler is loaded.
+    """
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return frames is not None and any(getattr(frames, "cached_backends", {0: True}).values())  # to disable it leaves a None there
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.torch_internals import compiler
+from inputgrad.torch_internals.autocast import is_autocast_on
+from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.required import Required
 
 _TRACER = "torch.fx.experimental.proxy_tensor"
@@ -24,6 +27,24 @@ def is_watched() -> bool:
     """Whether a `TorchDispatchMode` is active. Read in torch 2.6 to 2.15. Missing: True."""
     depth = getattr(torch._C, "_len_torch_dispatch_stack", None)
     return depth is None or depth() > 0
+
+
+def is_only_autograd() -> bool:
+    """Whether autograd records and nothing else is at work: no inference mode, no transform, no trace, no compiler that reads along, no autocast.
+
+    Asked at every step, so without a call of Python's where nothing is. Read in torch 2.6 to 2.15. Missing: asked one after the other.
+    """
+    if (compiler.is_loaded() and torch.compiler.is_compiling()) or not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        return False
+    try:
+        if torch._C._is_any_autocast_enabled():
+            return False
+        is_bare = torch._C._functorch.peek_interpreter_stack() is None and not torch._C._len_torch_dispatch_stack()
+    except AttributeError:
+        is_bare = False
+        if is_autocast_on():
+            return False
+    return is_bare or not (is_transforming() or is_tracing())
 
 
 def watchers() -> int:

@@ -1,0 +1,60 @@
+"""How the steps of one form are made plainly, and what is the same in each of them."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from inputgrad import heads
+from inputgrad.heads import Head, Of
+from inputgrad.step.bound_head import bound_head
+from inputgrad.step.objective import Objective
+from inputgrad.torch_internals.tensors import times_written
+from inputgrad.torch_internals.tracing import is_watched
+from inputgrad.variables import Key
+
+
+class UnforeseenRequestError(Exception):
+    """A term asks for what no earlier step of this form needed."""
+
+
+@dataclass
+class PlainForm:
+    """How the steps of one form are made.
+
+    wrt: the inputs that are differentiated, in the form that passes use. keys: what terms call them -> that form.
+    exchanged: whether our own second derivatives may be needed in place of torch's.
+    is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
+    rewindable: whether the state before the pass is kept, for terms that may ask for another one.
+    costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
+    """
+
+    objective: Objective
+    wrt: tuple[Key, ...]
+    exchanged: bool
+    is_torchs_own: bool
+    rewindable: bool
+    keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
+    costs: list[int] = field(default_factory=list)
+    _heads: dict[str, Head] = field(default_factory=dict)
+    _ones: Tensor | None = None
+
+    def head(self, of: Of) -> Head:
+        """The head that ``of`` names. Raises `UnforeseenRequestError` for one of an inner module, which has a pass of its own."""
+        if isinstance(of, str):
+            if of not in self._heads:
+                self._heads[of] = bound_head(of, self.objective.base)
+            return self._heads[of]
+        if isinstance(of, heads.Inner):
+            raise UnforeseenRequestError
+        return bound_head(of, self.objective.base)
+
+    def ones(self, output: Tensor) -> Tensor:
+        """Where a backward pass starts from: ones like the output, the same ones at each step while nobody has written on them."""
+        ones = self._ones
+        if ones is None or ones.shape != output.shape or ones.dtype != output.dtype or ones.device != output.device or times_written(ones):
+            ones = torch.ones_like(output, memory_format=torch.contiguous_format)
+            if type(output) is Tensor and not is_watched():
+                self._ones = ones
+        return ones
