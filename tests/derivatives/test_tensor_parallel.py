@@ -3,10 +3,23 @@
 import threading
 
 import pytest
+import torch
 from torch.distributed.tensor import DTensor
 
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from tests import limits
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that is joined to others."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+
+
+def test_nothing_is_exchanged_where_no_processes_are_joined() -> None:
+    before = DTensor.from_local
+    with twice_differentiable_from_local():
+        assert DTensor.from_local is before
 
 
 def nested_and_broken_off() -> None:
@@ -18,6 +31,7 @@ def nested_and_broken_off() -> None:
         raise ZeroDivisionError
 
 
+@pytest.mark.usefixtures("joined")
 def test_nested_users_and_an_exception() -> None:
     before = DTensor.from_local
     with twice_differentiable_from_local():
@@ -27,6 +41,7 @@ def test_nested_users_and_an_exception() -> None:
     assert DTensor.from_local is before
 
 
+@pytest.mark.usefixtures("joined")
 def test_users_in_several_threads_that_overlap() -> None:
     before, both, seen = DTensor.from_local, threading.Barrier(2, timeout=limits.THREADS), []
 

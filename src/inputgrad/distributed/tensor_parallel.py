@@ -8,7 +8,7 @@ Must not know of models, engines or terms.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
 from typing import Any
 
@@ -34,12 +34,18 @@ _LOCK = RLock()
 _TORCHS: Any = None
 
 
+def twice_differentiable_from_local() -> AbstractContextManager[None]:
+    """While active, in any thread, ``DTensor.from_local`` is ours; its values are torch's. Nothing where no processes are joined: then there is no mesh."""
+    if "torch.distributed.tensor" not in sys.modules or not torch.distributed.is_initialized():
+        return _NOTHING
+    return _exchanged()
+
+
+_NOTHING = nullcontext()
+
+
 @contextmanager
-def twice_differentiable_from_local() -> Iterator[None]:
-    """While active, in any thread, ``DTensor.from_local`` is ours; its values are torch's."""
-    if "torch.distributed.tensor" not in sys.modules:
-        yield
-        return
+def _exchanged() -> Iterator[None]:
     _exchange(+1)
     try:
         yield
