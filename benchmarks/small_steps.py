@@ -48,7 +48,19 @@ def prices_and_deltas(model: nn.Module, x: Tensor, target: tuple[Tensor, Tensor]
     return F.mse_loss(output, target[0]) + WEIGHT * (g - target[1]).square().sum(1).mean()
 
 
-def row(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[..., Tensor], criterion: Callable[[str], ig.InputGradientLoss]) -> dict[str, Step]:
+class Network(nn.Module):
+    """The same layers in a module of the user's own, as most models are: its forward may do anything, so it is watched more closely."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.layers(x)
+        return output
+
+
+def row(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor], criterion: Callable[[str], ig.InputGradientLoss]) -> dict[str, Step]:
     def step(backward: Callable[[], Any]) -> Step:
         def made() -> None:
             model.zero_grad()
@@ -64,7 +76,9 @@ def row(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[..., Ten
         "compiled": step(lambda: compiled(model, x, target).backward()),
         "compiled, criterion.backward": step(lambda: compiled.backward(model, x, target)),
     }
-    return steps | jax_step(model, x, target, by_hand, steps["by hand"])
+    layers = model.layers if isinstance(model, Network) else model
+    assert isinstance(layers, nn.Sequential)
+    return steps | jax_step(layers, x, target, by_hand, steps["by hand"])
 
 
 def jax_step(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[..., Tensor], step: Step) -> dict[str, Step]:
@@ -84,8 +98,9 @@ def jax_step(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[...
     return {JAX: ways[JAX].step} if JAX in ways else {}
 
 
-def regression(size: int, inputs: int, *widths: int, activation: type[nn.Module] = nn.Tanh) -> dict[str, Step]:
-    model = network(inputs, *widths, activation=activation)
+def regression(size: int, inputs: int, *widths: int, activation: type[nn.Module] = nn.Tanh, of_a_class: bool = False) -> dict[str, Step]:
+    layers = network(inputs, *widths, activation=activation)
+    model = Network(layers) if of_a_class else layers
     x, y = torch.randn(size, inputs), torch.randn(size, 1)
     return row(model, x, y, penalised, lambda engine: ig.InputGradientLoss("mse", WEIGHT * ig.GradientNorm(power=2), engine=engine))
 
@@ -99,6 +114,7 @@ def greeks() -> dict[str, Step]:
 
 ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
     "tiny": ("2-12-12-1, tanh, 100 points", lambda: regression(100, 2, 12, 12)),
+    "tiny_class": ("the same as a class of one's own", lambda: regression(100, 2, 12, 12, of_a_class=True)),
     "small": ("2-50×4-1, tanh, 256 points", lambda: regression(256, 2, 50, 50, 50, 50)),
     "greeks": ("7-20×4-1, softplus, 256 prices and deltas", greeks),
     "pinn_like": ("3-64×5-1, tanh, 4000 points", lambda: regression(4000, 3, 64, 64, 64, 64, 64)),
