@@ -118,7 +118,7 @@ def test_energies_and_forces_of_a_model_that_returns_a_dict():
 @pytest.mark.parametrize(
     ("settings", "labels", "told"),
     [
-        ({}, {}, r"^the term gradient_match could not be evaluated: .* must return one number per sample, .*pass index= to the term"),
+        ({}, {}, r"^the term forces could not be evaluated: .* must return one number per sample, .*pass index= to the term"),
         ({"index": "atoms"}, {}, r"^GradientMatch: index='atoms' is not a part of the target; Known: 'batch', 'energy', 'forces'$"),
         ({"index": "batch"}, {"forces": torch.zeros(2, 3)}, r"^GradientMatch: wanted has shape \[2, 3\]; expected that of the input gradient, \[5, 3\]"),
         ({"index": "batch"}, {"batch": INDEX[:3]}, r"^index must hold the number of each row's sample, integers of shape \[5\]"),

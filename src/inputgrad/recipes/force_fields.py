@@ -8,7 +8,8 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.devices import constant
 from inputgrad.loss import InputGradientLoss
-from inputgrad.recipes.physics import EnergyError, check_parts
+from inputgrad.recipes.energies import EnergyError
+from inputgrad.recipes.physics import check_parts
 from inputgrad.tensor_refs import TensorRef, resolve_tensor
 from inputgrad.terms.base import Weighted
 from inputgrad.terms.gradient_match import GradientMatch, Norm

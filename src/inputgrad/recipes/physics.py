@@ -1,7 +1,7 @@
 """Physics: energies and forces, stress, Hamiltonian networks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.loss import InputGradientLoss
-from inputgrad.tensor_refs import TensorRef, check_names_part, check_tensor_ref, part_of_target, resolve_tensor
+from inputgrad.recipes.energies import EnergyError, RootOfWeights
+from inputgrad.tensor_refs import TensorRef, check_names_part, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Weighted
-from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, huber, shaped
+from inputgrad.terms.gradient_match import GradientMatch, Norm, Reduction, shaped
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
 
@@ -40,11 +41,12 @@ def force_matching(
     mask: 0 for padding and for atoms that do not count, ``[N, A]``, ``[N, A, 1]`` or ``[N, A, 3]``; with ``index``, ``[atoms]``, ``[atoms, 1]`` or ``[atoms,
       3]``.
     index: the number of each atom's structure, ``[atoms]``.
-    average: "components", 1/(3 n_n) as in the formula (NequIP, MACE's code); "atoms", 1/n_n (SchNet's paper); "sum", 1.
+    average: "components", 1/(3 n_n) as in the formula (NequIP, MACE's code); "atoms", three times that, 1/n_n (SchNet's paper); "sum", 1. The part that
+      is logged for "atoms" is the mean over components: the 3 belongs to the weight.
     norm: "squared" as in the formula; "absolute" for the mean absolute error; "vectors" with average="components" for the mean length of the atoms' errors
       (MACE's l1l2energyforces).
-    per: "sample" as in the formula; "batch" divides by the atoms of the whole batch in place of each structure's own, so that large structures weigh more, as
-      in code with flat graphs (MACE, NequIP).
+    per: "sample" as in the formula; "batch" divides by the force components with a label of the whole batch in place of each structure's own, so that large
+      structures weigh more, as in code with flat graphs (MACE, NequIP). With average="sum" it is the sum over the whole batch, without 1/N.
     E_n: the model's output, one energy per structure.
     n_n: the atoms of structure n that count; 3 n_n is the number of its force components that have a label.
 
@@ -78,6 +80,7 @@ def energy_and_forces(
     average: Average = "components",
     per: Per = "sample",
     output: str | int | Callable[[Any], Tensor] | None = None,
+    sample_weight: str | int | None = None,
 ) -> InputGradientLoss:
     """Energies and forces: the squared errors of energy and forces, with one weight each; the target is a dict or a tuple of both.
 
@@ -91,9 +94,15 @@ def energy_and_forces(
     wrt, average, per: as in `force_matching`.
     mask: the name or position in the target of what `force_matching` takes as ``mask``; mask padding only, and give NaN as the force of a real atom that is
       not to count.
-    index: the name or position in the target of the number of each atom's structure, ``[atoms]``.
+    index: the name or position in the target of the number of each atom's structure, ``[atoms]``; where the model takes it too, and without
+      energy_per_atom, ``index=lambda batch: batch.inputs["index"]``.
     output: the energy of a model that returns more, such as ``output="energy"`` of a dict, as in `InputGradientLoss`.
-    n_n: the atoms of structure n; of padded structures those that the mask counts.
+    sample_weight: the name or position in the target of one weight w_n ≥ 0 per structure, ``[N]``. It multiplies the squared errors of both parts,
+      mean_n w_n (…); with per="batch", those of all force components of the structure, before the division (MACE's weights of configurations).
+    n_n: the atoms of structure n; of padded structures those that the mask counts. In the forces' part, 3 n_n is the number of force components that
+      have a label.
+
+    ``step.parts`` has the energy's part as "base", with λ_E, and the forces' as "forces", without λ_F.
 
     Published settings: SchNet, energy_weight=0.01 with average="atoms" (ρ‖E − E*‖² + 1/n Σ‖F − F*‖²); SchNetPack's md17 experiment, 0.01 and 0.99; NequIP's
     EnergyForceLoss and MACE's WeightedEnergyForcesLoss, energy_per_atom=True with per="batch" (NequIP divides its two weights by their sum first).
@@ -109,9 +118,19 @@ def energy_and_forces(
     >>> criterion = energy_and_forces(energy_weight=0.01, average="atoms", wrt="positions")
     """
     check_parts("energy_and_forces", {"energy": energy, "forces": forces, "mask": mask, "index": index}, of_base=energy_per_atom)
-    base = EnergyError(energy, float(energy_weight), (forces, mask, index) if energy_per_atom else None)
-    match = force_matching(forces_weight, forces=forces, wrt=wrt, mask=mask, index=index, average=average, per=per)
+    check_names_part("energy_and_forces: sample_weight", sample_weight, whole=True)
+    base = EnergyError(energy, float(energy_weight), (forces, mask, index) if energy_per_atom else None, weights=sample_weight)
+    match = force_matching(forces_weight, forces=forces, wrt=wrt, mask=mask, index=index, average=average, per=per).named("forces")
+    if sample_weight is not None:
+        match = _weighted(match, sample_weight)
     return InputGradientLoss(base, match, output=output)
+
+
+def _weighted(match: Weighted, weights: str | int) -> Weighted:
+    """The forces' error with one weight per structure: of its number, or inside the square, where all structures share one number."""
+    term = match.term
+    assert isinstance(term, GradientMatch)
+    return match.sample_weight(weights) if term.per == "sample" else replace(match, term=replace(term, scale=RootOfWeights(weights, term.index, term.wrt)))
 
 
 def hamiltonian_network(
@@ -149,42 +168,6 @@ def check_parts(recipe: str, parts: Mapping[str, Any], *, of_base: bool) -> None
     """Raises `TypeError` for parts that are no names. of_base: whether the base loss takes all of them, and not the energy alone."""
     for name, part in parts.items():
         check_names_part(f"{recipe}: {name}", part, whole=of_base or name == "energy")
-
-
-@dataclass(frozen=True)
-class EnergyError:
-    """weight · (E − E*)² a structure ``[N]``; with ``per_atom``, the keys of forces, mask and index in the target, of the energy per atom."""
-
-    key: str | int
-    weight: float
-    per_atom: tuple[str | int, str | int | None, str | int | None] | None
-    delta: float | None = None
-    """Huber's loss with this δ in place of the square."""
-
-    def __call__(self, output: Tensor, target: Any) -> Tensor:
-        wanted = part_of_target("energy_and_forces: energy", self.key, target)
-        if wanted.numel() != output.shape[0] or output.numel() != output.shape[0]:
-            raise ValueError(
-                f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy per structure"
-            )
-        wanted = wanted.to(output).flatten()
-        gap = torch.where(wanted.isnan(), 0, output.flatten() - wanted)
-        gap = gap if self.per_atom is None else gap / self._atoms(output, target)
-        return self.weight * (gap.square() if self.delta is None else huber(gap, self.delta))
-
-    def _atoms(self, output: Tensor, target: Any) -> Tensor:
-        assert self.per_atom is not None
-        forces, mask, index = self.per_atom
-        if index is not None:
-            number = part_of_target("energy_and_forces: index", index, target).to(output.device)
-            return output.new_zeros(output.shape[0]).index_add(0, number, output.new_ones(len(number)))
-        if mask is not None:
-            counted = part_of_target("energy_and_forces: mask", mask, target) != 0
-            return (counted[..., 0] if counted.dim() == 3 else counted).sum(1).to(output)
-        labels = part_of_target("energy_and_forces: forces", forces, target)
-        if labels.dim() != 3:
-            raise ValueError(f"energy_and_forces: forces have shape {list(labels.shape)}; energy_per_atom needs [N, A, 3], or a mask, or an index")
-        return output.new_full((), labels.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

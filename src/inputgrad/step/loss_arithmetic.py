@@ -54,7 +54,8 @@ class LossArithmetic(metaclass=Suggesting):
         """What is said of a part, before it is added, and not of the whole loss; so are `named` and `scheduled`."""
         raise TypeError(
             "sample_weight, named and scheduled are said of one term before it is added: base + 0.1 * (term).sample_weight('w'). Weights per sample of the "
-            "base loss, from target['w'] beside target['y']: ig.OnTarget('y', base).sample_weight('w')"
+            "base loss, from target['w'] beside target['y']: ig.OnTarget('y', base).sample_weight('w'). Energies and forces: "
+            "ig.recipes.energy_and_forces(..., sample_weight='w'), whose parts are 'base' and 'forces'"
         )
 
     named = scheduled = sample_weight

@@ -24,7 +24,19 @@ def check_sample_weights(term: Any, weights: tuple[Any, ...]) -> None:
                 f"batch.target['w']; got {described(given)}"
             )
     if weights and term.per == "batch":
-        raise ValueError(f"the term {term.name} is a statistic of the batch: it has no number per sample that sample_weight could multiply")
+        raise ValueError(
+            f"the term {term.name} is a statistic of the batch: it has no number per sample that sample_weight could multiply{_weighted_otherwise(term)}"
+        )
+
+
+def _weighted_otherwise(term: Any) -> str:
+    """How a statistic of the batch is weighed, where it can be: by its own setting ``scale``, or per sample."""
+    if not hasattr(term, "scale"):
+        return ""
+    return (
+        '. Leave per at "sample", or put the weights inside the norm: scale=lambda batch: batch.target["w"].sqrt()[index][:, None] for squares. '
+        'For energies and forces: ig.recipes.energy_and_forces(per="batch", sample_weight="w")'
+    )
 
 
 def check_schedule(term: Any, every: Any, fraction: float) -> None:

@@ -140,6 +140,7 @@ def _check_rows(name: str, mask: Tensor, gradient: Tensor, size: int) -> None:
 
 def distance(gap: Tensor, counts: Tensor | None, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0) -> Tensor:
     """The length of ``gap`` by the settings of `GradientMatch`: zero where it does not count; ``pooled`` adds up what belongs together."""
+    counts = None if counts is None else counts.expand_as(gap)  # a mask may have size 1 where it does not vary, and the mean counts each component
     if norm == "vectors":
         parts, counts = torch.linalg.vector_norm(gap, dim=-1), None if counts is None else counts.any(-1)
     elif norm == "huber":
