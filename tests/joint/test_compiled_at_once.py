@@ -86,6 +86,32 @@ def test_each_later_step_is_one_run_of_the_program(way: str, at_once: list[Progr
     assert criterion.step_number == 5
 
 
+PARTS: dict[str, tuple[Any, Any, Any]] = {
+    "a tuple": ((Y, X.sin()), 0, 1),
+    "a dict": ({"value": Y, "slope": X.sin()}, "value", "slope"),
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_target_of_several_parts_runs_the_program(parts: str, at_once: list[ProgramStep]) -> None:
+    target, value, slope = PARTS[parts]
+    model = Net().double()
+    criterion = ig.InputGradientLoss(ig.OnTarget(value), 0.5 * ig.GradientMatch(slope), engine=Compiled(backend="aot_eager"))
+    later = {key: 2 * part for key, part in target.items()} if isinstance(target, dict) else tuple(2 * part for part in target)
+    for step, given in enumerate((target, target, later, target)):
+        x = X.clone().requires_grad_()
+        output = model(x)
+        (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+        wanted = nn.functional.mse_loss(output, given[value]) + 0.5 * (g - given[slope]).square().sum(1).mean()
+        assert distance(gradients(model, criterion(model, X, given)), gradients(model, wanted)) < 1e-12
+        assert len(at_once) == step
+    missing = X.sin().clone()
+    missing[2, 1] = float("nan")
+    given = {value: Y, slope: missing} if isinstance(target, dict) else (Y, missing)
+    exact = ig.InputGradientLoss(criterion.base, criterion.terms, engine="double_backward")
+    assert distance(gradients(model, criterion(model, X, given)), gradients(model, exact(model, X, given))) < 1e-12
+
+
 CHANGES: dict[str, Callable[[Any], object]] = {
     "nothing": lambda model: None,
     "a setting": lambda model: setattr(model, "scale", 2.0),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.base_losses import OnTarget
 from inputgrad.devices import number
 from inputgrad.engines.compiled import Compiled
 from inputgrad.step.active_terms import ActiveTerm
@@ -20,13 +21,15 @@ from inputgrad.step.checks import check_finite, may_be_looked_at
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import Scale
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients
+from inputgrad.torch_internals import pytree
 from inputgrad.torch_internals.modules import is_loss
 from inputgrad.tracing.guards import captured_state
 from inputgrad.tracing.held_model import HeldModel
 from inputgrad.tracing.records import Program, StepResult
 from inputgrad.variables import ModelInputs
 
-Leaf = tuple[Any, torch.Size, torch.dtype, torch.device]
+Leaves = tuple[Any, ...]
+"""The shape, type and device of each tensor in order, each other leaf as it is, and the containers around them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class KnownProgram:
     program: Program
     objective: Objective
     active: list[ActiveTerm]
-    leaves: tuple[Leaf, ...]
+    leaves: Leaves
     model: HeldModel
     base: HeldModel | None
     verified: bool
@@ -62,10 +65,11 @@ class KnownProgram:
         objective, evaluation = call.objective, call.evaluation
         leaves = _leaves(evaluation.inputs, evaluation.target)
         whole = all(item.fraction == 1 and _is_fixed(item.sample_weights) for item in call.active) and objective.output is None
-        if leaves is None or not whole or not (is_loss(objective.base) or _is_torchs_own(objective.base)):
+        loss = _of_one_part(objective.base)
+        if leaves is None or not whole or not (is_loss(loss) or _is_torchs_own(loss)):
             return None
-        model, base = HeldModel.of(evaluation.model), HeldModel.of(objective.base) if isinstance(objective.base, nn.Module) else None
-        if model is None or (base is None and isinstance(objective.base, nn.Module)):
+        model, base = HeldModel.of(evaluation.model), HeldModel.of(loss) if isinstance(loss, nn.Module) else None
+        if model is None or (base is None and isinstance(loss, nn.Module)):
             return None
         fixed = all(_is_fixed(item.term) for item in call.active)
         return cls(program, objective, call.active, leaves, model, base, verified, None if fixed else Captured.of(call.active))
@@ -86,8 +90,9 @@ class KnownProgram:
         if not inputs.bare or not isinstance(target, Tensor):
             return _leaves(inputs, target) == self.leaves
         x = inputs.args[0]
-        tensors = () if x.requires_grad or target.requires_grad else ((0, x.shape, x.dtype, x.device), ("target", target.shape, target.dtype, target.device))
-        return tensors == self.leaves
+        if x.requires_grad or target.requires_grad:
+            return False
+        return self.leaves == (_BARE, (x.shape, x.dtype, x.device), (target.shape, target.dtype, target.device))
 
     def holds(self) -> bool:
         """Whether model, base loss and terms are still as the trace took them in."""
@@ -141,12 +146,23 @@ def _is_same(a: ActiveTerm, b: ActiveTerm) -> bool:
     return a.term is b.term and a.name == b.name and a.fraction == b.fraction and a.sample_weights == b.sample_weights
 
 
-def _leaves(inputs: ModelInputs, target: Any) -> tuple[Leaf, ...] | None:
-    """What a program is made for, of inputs and target; None where one of them is no tensor, or requires grad."""
-    values = {**inputs.values(), "target": target} if target is not None else inputs.values()
-    if not all(isinstance(value, Tensor) and not value.requires_grad for value in values.values()):
+_BARE = "tensors by themselves"
+
+
+def _leaves(inputs: ModelInputs, target: Any) -> Leaves | None:
+    """What a program is made for, of inputs and target; None where one of them requires grad, or is neither a tensor nor a plain value."""
+    flat, structure = pytree.flatten((inputs.as_given(), target))
+    if not all(not value.requires_grad if isinstance(value, Tensor) else _is_fixed(value) for value in flat):
         return None
-    return tuple((key, value.shape, value.dtype, value.device) for key, value in values.items())
+    kinds = [(value.shape, value.dtype, value.device) if isinstance(value, Tensor) else (type(value), value) for value in flat]
+    return (_BARE if inputs.bare and isinstance(target, Tensor) else structure, *kinds)
+
+
+def _of_one_part(base: Any) -> Any:
+    """The loss of one part of the target, where the base loss is one; weights of its samples are parts of the target too."""
+    while type(base) is OnTarget:
+        base = base.base
+    return base
 
 
 def _is_fixed(value: Any) -> bool:
