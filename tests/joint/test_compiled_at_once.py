@@ -63,11 +63,11 @@ def gradients(model: nn.Module, loss: Tensor) -> Gradients:
     return dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
 
 
-def by_hand(model: nn.Module, weight: float = 0.5) -> Gradients:
+def by_hand(model: nn.Module, weight: float = 0.5, base: float = 1.0) -> Gradients:
     x = X.clone().requires_grad_()
     output = model(x)
     (g,) = torch.autograd.grad(output.sum(), x, create_graph=True)
-    return gradients(model, nn.functional.mse_loss(output, Y) + weight * g.square().sum(1).mean())
+    return gradients(model, base * nn.functional.mse_loss(output, Y) + weight * g.square().sum(1).mean())
 
 
 @pytest.mark.parametrize("way", ["call", "backward"])
@@ -110,6 +110,43 @@ def test_a_target_of_several_parts_runs_the_program(parts: str, at_once: list[Pr
     given = {value: Y, slope: missing} if isinstance(target, dict) else (Y, missing)
     exact = ig.InputGradientLoss(criterion.base, criterion.terms, engine="double_backward")
     assert distance(gradients(model, criterion(model, X, given)), gradients(model, exact(model, X, given))) < 1e-12
+
+
+SHARE = {"of the loss": 1.0}
+
+
+def test_a_base_loss_of_the_users_own_runs_the_program_until_it_holds_something_else(at_once: list[ProgramStep]) -> None:
+    held = torch.ones((), dtype=torch.float64)
+    model = Net().double()
+
+    def scaled(output: Tensor, target: Tensor) -> Tensor:
+        return SHARE["of the loss"] * held * nn.functional.mse_loss(output, target)
+
+    criterion = ig.InputGradientLoss(scaled, 0.5 * ig.GradientNorm(power=2), engine=Compiled(backend="aot_eager"))
+
+    for step in range(3):
+        assert distance(gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
+        assert len(at_once) == step
+    try:
+        SHARE["of the loss"] = 3.0
+        for _ in range(2):
+            assert distance(gradients(model, criterion(model, X, Y)), by_hand(model, base=3)) < 1e-12
+    finally:
+        SHARE["of the loss"] = 1.0
+
+
+class Two(Net):
+    def forward(self, x: Tensor) -> Any:
+        return {"other": x, "value": super().forward(x)}
+
+
+def test_one_of_several_outputs_runs_the_program(at_once: list[ProgramStep]) -> None:
+    model = Two().double()
+    criterion = ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2), engine=Compiled(backend="aot_eager"), output="value")
+    same = Net().double()
+    for step in range(3):
+        assert distance(gradients(model, criterion(model, X, Y)), by_hand(same)) < 1e-12
+        assert len(at_once) == step
 
 
 CHANGES: dict[str, Callable[[Any], object]] = {
@@ -176,8 +213,11 @@ def test_closures_of_lbfgs_run_the_program(at_once: list[ProgramStep]) -> None:
 
 
 def test_what_may_not_run_at_once_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, at_once: list[ProgramStep]) -> None:
-    """The program of a base loss that is a function of the user's is guarded in the full way; that this is so is found once."""
-    criterion, model = made(base=lambda output, target: (output - target).square().mean())
+    """The program of a model with hooks is guarded in the full way; that this is so is found once."""
+    criterion, model = made(steps=0)
+    model.second.register_forward_hook(lambda _module, _args, output: output * 1)
+    for _ in range(2):
+        criterion.backward(model, X, Y)
     monkeypatch.setattr(ModelStructure, "__init__", None)  # calling it would fail
     for _ in range(3):
         assert distance(gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12

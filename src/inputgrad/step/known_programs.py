@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inputgrad.base_losses import OnTarget
 from inputgrad.devices import number
@@ -34,14 +34,14 @@ Leaves = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Captured:
-    """What terms hold that a trace takes in: tensors by identity, kept so that no other one takes it, and all else by value."""
+    """What terms, and a base loss of the user's, hold that a trace takes in: tensors by identity, kept so that no other one takes it, and all else by value."""
 
     state: Hashable
     tensors: tuple[Tensor, ...] = field(compare=False)
 
     @classmethod
-    def of(cls, active: list[ActiveTerm]) -> "Captured":
-        tensors, others = captured_state(*(item.term for item in active))
+    def of(cls, holders: tuple[Any, ...]) -> "Captured":
+        tensors, others = captured_state(*holders)
         return cls((frozenset((key, z.requires_grad) for key, z in tensors.items()), others), tuple(tensors.values()))
 
 
@@ -56,23 +56,25 @@ class KnownProgram:
     model: HeldModel
     base: HeldModel | None
     verified: bool
+    holders: tuple[Any, ...] = ()
+    """The terms that hold something which may change, an equation's closure or the points of a place, and a base loss of the user's own."""
     captured: Captured | None = None
-    """What the terms held when the program was made, where it may change: an equation's closure, the points of a place."""
+    """What these held when the program was made."""
 
     @classmethod
     def of(cls, call: Call, program: Program, *, verified: bool) -> "KnownProgram | None":
         """None where something is held that may change unseen."""
         objective, evaluation = call.objective, call.evaluation
         leaves = _leaves(evaluation.inputs, evaluation.target)
-        whole = all(item.fraction == 1 and _is_fixed(item.sample_weights) for item in call.active) and objective.output is None
+        whole = all(item.fraction == 1 and _is_fixed(item.sample_weights) for item in call.active) and _is_fixed(objective.output)
+        if leaves is None or not whole:
+            return None
         loss = _of_one_part(objective.base)
-        if leaves is None or not whole or not (is_loss(loss) or _is_torchs_own(loss)):
+        model, base = HeldModel.of(evaluation.model), HeldModel.of(loss) if is_loss(loss) else None
+        if model is None or (base is None and is_loss(loss)):
             return None
-        model, base = HeldModel.of(evaluation.model), HeldModel.of(loss) if isinstance(loss, nn.Module) else None
-        if model is None or (base is None and isinstance(loss, nn.Module)):
-            return None
-        fixed = all(_is_fixed(item.term) for item in call.active)
-        return cls(program, objective, call.active, leaves, model, base, verified, None if fixed else Captured.of(call.active))
+        holders = tuple(item.term for item in call.active if not _is_fixed(item.term)) + (() if is_loss(loss) or _is_torchs_own(loss) else (loss,))
+        return cls(program, objective, call.active, leaves, model, base, verified, holders, Captured.of(holders) if holders else None)
 
     def fits(self, objective: Objective, inputs: ModelInputs, target: Any, active: list[ActiveTerm]) -> bool:
         """Whether this step is one that the program was made for; the model itself is looked at by `holds`."""
@@ -96,7 +98,7 @@ class KnownProgram:
 
     def holds(self) -> bool:
         """Whether model, base loss and terms are still as the trace took them in."""
-        captured = self.captured is None or Captured.of(self.active) == self.captured
+        captured = self.captured is None or Captured.of(self.holders) == self.captured
         return captured and self.model.holds() and (self.base is None or self.base.holds())
 
 
