@@ -20,6 +20,11 @@ Wrt = Key | tuple[Key, ...] | list[Key]
 MODULE = "module:"
 
 
+def is_module(key: Key) -> bool:
+    """Whether a key names the output of an inner module, not an input."""
+    return isinstance(key, str) and key.startswith(MODULE)
+
+
 def keys_of(wrt: Wrt) -> tuple[Key, ...]:
     """``wrt`` as a tuple of keys. Raises `TypeError` for anything but a position, a name, or several of them."""
     several = tuple(wrt) if isinstance(wrt, (tuple, list)) else (wrt,)
@@ -93,6 +98,10 @@ class ModelInputs:
         if value.dim() == 0 or value.numel() == 0:
             raise ValueError(f"inputs[{key!r}] has shape {list(value.shape)}: expected a batch [N, ...] of at least one sample")
         return value
+
+    def with_values(self, values: Mapping[Key, Tensor], model: nn.Module) -> "ModelInputs":
+        """The same call with the tensors under these keys, as a user writes them, replaced: also those that cannot be differentiated."""
+        return self.replaced({key if is_module(key) else self.key(key, model): value for key, value in values.items()})
 
     def replaced(self, values: Mapping[Key, Tensor]) -> "ModelInputs":
         """The same call with the tensors under the given keys replaced. Raises `ValueError` for a key that is no input."""

@@ -163,7 +163,7 @@ def test_errors_of_given_places_show_shapes_and_no_numbers() -> None:
     with pytest.raises(TypeError, match="a callable of the batch; got float"):
         ig.Given((x, 0.5))
     with pytest.raises(TypeError, match="leave it out"):
-        ig.Given((x, x), wrt=1)
+        ig.Given((x, x), wrt=2)
 
 
 def test_sums_and_multiples_of_losses() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from inputgrad.torch_internals.function_modes import unseen_by_modes
-from inputgrad.variables import MODULE, Key
+from inputgrad.variables import Key
 
 Change = Callable[[Tensor], Tensor]
 """What the model goes on with in place of a variable's own value."""
@@ -67,8 +67,3 @@ def opened(tensor: Tensor) -> Tensor:
 def seen(leaf: Tensor) -> Tensor:
     """A leaf as terms and losses see it, no leaf any more: torch's module tracker (`FlopCounterMode`) allows no gradient of a leaf that a module was given."""
     return leaf.view_as(leaf) if leaf.requires_grad else leaf
-
-
-def is_module(key: Key) -> bool:
-    """Whether a key names the output of an inner module, not an input."""
-    return isinstance(key, str) and key.startswith(MODULE)

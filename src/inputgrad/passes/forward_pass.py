@@ -18,7 +18,7 @@ from inputgrad.distributed.tensor_parallel import twice_differentiable_from_loca
 from inputgrad.memory import memory
 from inputgrad.passes.branches.kernels import DecidingKernels
 from inputgrad.passes.branches.tape import BranchTape
-from inputgrad.passes.changes import Change, is_module, module_hook, opened, unchanged
+from inputgrad.passes.changes import Change, module_hook, opened, unchanged
 from inputgrad.passes.outputs import DEPENDS, check_graph, check_output, default_output, representative, with_tensors
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.recomputed.saving import PRODUCTS, Recomputation
@@ -26,7 +26,7 @@ from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.torch_internals.tensors import times_written
-from inputgrad.variables import MODULE, Key, ModelInputs, inner_module
+from inputgrad.variables import MODULE, Key, ModelInputs, inner_module, is_module
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from inputgrad.errors import Suggesting
-from inputgrad.variables import Key, ModelInputs, canonical, described
+from inputgrad.variables import Key, ModelInputs, described, is_module
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -39,11 +39,24 @@ def check_place(at: Any) -> Place:
     raise TypeError(f"at must be a place, such as ig.Given(samples) or ig.Uniform(0.0, 1.0), or None for the batch's own inputs; got {described(at)}; {told}")
 
 
+def held_input(key: Key, batch: "Batch") -> Tensor:
+    """The batch's own tensor under a key, whether or not it can be differentiated. Raises `TypeError` for an input that is no tensor."""
+    if is_module(key):
+        return batch.variable(key)
+    called = ModelInputs.of(batch.inputs)
+    value = called.values()[called.key(key, batch.model)]
+    if not isinstance(value, Tensor):
+        raise TypeError(f"inputs[{key!r}] is no tensor but {described(value)}, so no samples can take its place: leave it out")
+    return value
+
+
 def check_rows(place: str, found: Mapping[Key, Tensor], batch: "Batch") -> None:
     """Raises `ValueError` where other inputs keep the batch's rows, and there are not as many."""
     called = ModelInputs.of(batch.inputs)
     inputs = dict(called.tensors())
-    found = {key: found[given] for given in found for key in canonical(given, called, batch.model)}
+    found = {called.key(given, batch.model): tensor for given, tensor in found.items() if tensor.dim() and not is_module(given)}
+    if not found:
+        return
     rows = next(iter(found.values())).shape[0]
     left = [key for key, z in inputs.items() if key not in found and z.dim() and z.shape[0] != rows]
     if left and any(inputs[key].shape[0] != rows for key in found):

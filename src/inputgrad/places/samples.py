@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inputgrad.places.base import Place, check_rows
+from inputgrad.places.base import Place, check_rows, held_input
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
-from inputgrad.variables import Key, ModelInputs, described
+from inputgrad.variables import MODULE, Key, ModelInputs, described
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -47,9 +47,11 @@ class Given(Place):
     """Other samples than the batch's own, such as a critic's fake ones: ``Given(fake)``, or ``Given("fake")`` where the target is a dict that holds them.
 
     other: a tensor of the shape of the inputs, another number of samples included; a name or position of the target; or a callable of the batch. For models
-    of several inputs a tuple, ``Given((xb, tb))``, or a dict, ``Given({"x": xb, "t": tb})``, of such; inputs that are not named stay the batch's.
-    wrt: the input that one tensor replaces. target: the target at these samples, where the head needs one (``of="loss"``, ``of="label"``, a callable), by
-    default the batch's own: a tensor, a tuple or dict of tensors, or a callable of the batch.
+    of several inputs a tuple, ``Given((xb, tb))``, or a dict, ``Given({"x": xb, "label": labels})``, of such; integers (class labels, tokens) keep their
+    type. Inputs that are not named stay the batch's.
+    wrt: the input that one tensor replaces; several say themselves which they are.
+    target: the target at these samples, where the head needs one (``of="loss"``, ``of="label"``, a callable), by default the batch's own: a tensor, a tuple or
+    dict of tensors, or a callable of the batch.
 
     >>> boundary = Given((torch.zeros(4, 1), torch.rand(4, 1)))
     """
@@ -60,10 +62,12 @@ class Given(Place):
 
     def __post_init__(self) -> None:
         several = isinstance(self.other, (tuple, list, Mapping))
-        if several and self.wrt != 0:
-            raise TypeError(f"Given: several inputs say themselves which they are, so wrt={self.wrt!r} has no meaning; leave it out")
         if several and not len(self.other):  # type: ignore[arg-type]  # several have a length
             raise ValueError("Given: other is empty: give the samples of at least one input")
+        if several and _is_none_of(self.wrt, self._parts(self.other)):
+            raise TypeError(
+                f"Given: several inputs say themselves which they are, and wrt={self.wrt!r} is none of {list(self._parts(self.other))}; leave it out"
+            )
         for key, part in self._parts(self.other).items():
             check_tensor_ref(f"Given: other[{key!r}]" if several else "Given: other", part)
 
@@ -72,12 +76,12 @@ class Given(Place):
         other = self.other(batch) if callable(self.other) and not isinstance(self.other, Tensor) else self.other
         for key, part in self._parts(other).items():
             name = f"Given: other[{key!r}]" if isinstance(other, (tuple, list, Mapping)) else "Given: other"
-            here, there = batch.variable(key), resolve_tensor(name, part, batch)
+            here, there = held_input(key, batch), resolve_tensor(name, part, batch)
             if there.shape[1:] != here.shape[1:]:
                 hint = _other_form(other, batch)
                 raise ValueError(f"{name} must be samples of the shape of inputs[{key!r}], {list(here.shape)}; got {described(there)} of {there.dtype}{hint}")
-            found[key] = there.detach().to(here)
-        if len({tensor.shape[0] for tensor in found.values()}) > 1:
+            found[key] = _as_the_input(name, there.detach(), here)
+        if len({tensor.shape[0] for tensor in found.values() if tensor.dim()}) > 1:
             shapes = ", ".join(f"{key!r}: {list(tensor.shape)}" for key, tensor in found.items())
             raise ValueError(f"Given: the inputs must have the same number of samples; got {shapes}")
         check_rows("Given", found, batch)
@@ -96,6 +100,22 @@ class Given(Place):
     def __repr__(self) -> str:
         settings = [shown(self.other), *([f"wrt={self.wrt!r}"] if self.wrt != 0 else []), *([] if self.target is None else [f"target={shown(self.target)}"])]
         return f"Given({', '.join(settings)})"
+
+
+def _is_none_of(wrt: Key, parts: Mapping[Key, Any]) -> bool:
+    """Whether it names none of several inputs, as far as that can be told without the model: a name of a tuple's may be a parameter's."""
+    if isinstance(wrt, int):
+        return not 0 <= wrt < len(parts)
+    return not wrt.startswith(MODULE) and wrt not in parts and not all(isinstance(key, int) for key in parts)
+
+
+def _as_the_input(name: str, given: Tensor, here: Tensor) -> Tensor:
+    """In the type of an input that can be differentiated; for integers, such as labels and tokens, the integers that were given, on its device."""
+    if here.is_floating_point() or here.is_complex():
+        return given.to(here)
+    if given.is_floating_point() or given.is_complex():
+        raise TypeError(f"{name} must be integers, as the batch's own input is {here.dtype}; got {given.dtype}: give {name.rpartition(' ')[2]}.long()")
+    return given.to(here.device)
 
 
 def _other_form(other: Any, batch: "Batch") -> str:

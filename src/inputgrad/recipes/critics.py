@@ -4,6 +4,8 @@ The critic is the model, the real samples are the inputs, and the fake ones come
 penalty holds them constant.
 """
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +19,9 @@ from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
+
+Samples = TensorRef | tuple[TensorRef, ...] | Mapping[str, TensorRef]
+"""Other samples: of one input, or of several in a tuple or dict."""
 
 
 def whole_target(batch: Batch) -> Tensor:
@@ -127,13 +132,14 @@ def r1(gamma: Weight = 10.0, *, half: bool = True, wrt: Key = 0) -> Weighted:
     return gamma * (_scale(half) * GradientNorm(power=2, wrt=wrt))
 
 
-def r2(gamma: Weight = 10.0, *, half: bool = True, fake: TensorRef = whole_target, wrt: Key = 0) -> Weighted:
+def r2(gamma: Weight = 10.0, *, half: bool = True, fake: Samples = whole_target, wrt: Key = 0) -> Weighted:
     """R2: the critic is flat at the fake samples.
 
         γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
 
     gamma, half: as in `r1`.
-    fake: as in `wgan_gp`; their number may differ from that of the real samples.
+    fake: as in `wgan_gp`; their number may differ from that of the real samples. Where the critic has other inputs, such as labels, and the fakes have their
+      own, a dict or tuple of such: ``{"x": "fake", "label": "fake_label"}`` for parts of the target.
     wrt: as in `wgan_gp`.
     D: the critic, before any sigmoid.
 
@@ -142,6 +148,9 @@ def r2(gamma: Weight = 10.0, *, half: bool = True, fake: TensorRef = whole_targe
 
     >>> import inputgrad as ig
     >>> penalty = ig.InputGradientLoss(None, r2())  # loss = softplus(critic(fake)).mean() + softplus(-critic(real)).mean() + penalty(critic, real, fake)
+
+    >>> own_labels = ig.InputGradientLoss(None, r2(fake={"x": "fake", "label": "fake_label"}, wrt="x"))
+    >>> # penalty = own_labels(critic, {"x": real, "label": label}, {"fake": fake, "fake_label": fake_label})
     """
     return gamma * (_scale(half) * GradientNorm(power=2, wrt=wrt, at=Given(fake, wrt)))
 
@@ -189,7 +198,7 @@ def relativistic_pairing(output: Tensor, target: object = None) -> Tensor:
     return F.softplus(fake - real)
 
 
-def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: TensorRef = whole_target, wrt: Key = 0) -> TermSum:
+def r3gan(gamma: Weight = 1.0, *, half: bool = True, fake: Samples = whole_target, wrt: Key = 0) -> TermSum:
     """R3GAN's pair of penalties: R1 and R2, the critic is flat at real and at fake samples.
 
         γ/2 · mean_n ‖∂D(x_n)/∂x_n‖²₂ + γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂

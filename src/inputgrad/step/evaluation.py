@@ -15,7 +15,7 @@ from inputgrad import base_losses, heads
 from inputgrad.batch import Batch
 from inputgrad.engines.base import GradientRequest, Linearization, constant_gradient
 from inputgrad.heads import Of, Score
-from inputgrad.passes.changes import displacement, is_module, seen, shaped
+from inputgrad.passes.changes import displacement, seen, shaped
 from inputgrad.passes.displaced import FrozenBranches
 from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.input_gradient import input_gradient
@@ -28,7 +28,7 @@ from inputgrad.step.paused_source import PausedSource
 from inputgrad.step.seen_outputs import SeenOutputs, rows_apart, sizes_of
 from inputgrad.step.setting import BaseLoss, Setting
 from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
-from inputgrad.variables import Key, ModelInputs, Wrt, canonical, sampled
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical, is_module, sampled
 
 Leaves = tuple[Tensor, ...]
 FULL_PRECISION = (torch.float32, torch.float64)
@@ -137,7 +137,7 @@ class Evaluation:
         return self._further_pass(tuple(changes)).run(changes)
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
-        return self.inputs.replaced({self._canonical(key)[0]: value for key, value in values.items()}).as_given()
+        return self.inputs.with_values(values, self.model).as_given()
 
     def loss_of(self, output: Tensor | None, base: BaseLoss | None = None) -> Tensor:
         seen = self.batch.source.for_base(base) if output is None else output

@@ -137,7 +137,7 @@ class PlainStep:
         return self.inputs.variable(self._canonical(key)[0]).detach()
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
-        return self.inputs.replaced({canonical(key, self.inputs, self.model)[0]: value for key, value in values.items()}).as_given()
+        return self.inputs.with_values(values, self.model).as_given()
 
     def loss_of(self, output: Tensor | None, base: Any = None) -> Tensor:
         return base_losses.per_sample(base or self.form.objective.base, self.for_base(base) if output is None else output, self.target)

@@ -15,11 +15,10 @@ from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
 from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
-from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
-from inputgrad.variables import Key
+from inputgrad.variables import Key, is_module
 
 MOST_KINDS = 64
 """How many kinds of fields are remembered of a model: more come from functions that are made anew at each step."""

@@ -10,11 +10,10 @@ from inputgrad.operators import differentiation
 from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.model_pass import Expansion, Seeds, expanded, given_directions, stacked, unit_directions
 from inputgrad.operators.taylor.trust import give_up, why_not
-from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
-from inputgrad.variables import Key
+from inputgrad.variables import Key, is_module
 
 Vectors = Sequence[Sequence[Tensor]]
 """For each direction its part for each variable."""

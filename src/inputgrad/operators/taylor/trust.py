@@ -14,7 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from inputgrad.devices import length, numbers, wide
 from inputgrad.memory import memory
 from inputgrad.operators.taylor.jet import NoRuleError
-from inputgrad.passes.changes import is_module
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.passes.second_derivative import model_fingerprint
@@ -23,7 +22,7 @@ from inputgrad.torch_internals.autocast import is_autocast_on
 from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks
 from inputgrad.torch_internals.tracing import without_dispatch_modes
-from inputgrad.variables import Key
+from inputgrad.variables import Key, is_module
 
 Ways = Callable[[ForwardPass], Sequence[Tensor]]
 """A pass of the model -> the derivatives that are asked for."""
