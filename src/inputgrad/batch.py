@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from inputgrad.heads import Of
 from inputgrad.identity import check_hashable
 from inputgrad.places.base import Place
+from inputgrad.tensor_refs import without_skipped
 from inputgrad.torch_internals import pytree
 from inputgrad.variables import Key, Wrt
 
@@ -53,6 +54,8 @@ class Batch:
         self._made: dict[Hashable, Any] = {}
         self.is_training_step = is_training_step
         """Whether this is a step of training, at which a term may update its running statistics: gradients enabled, the criterion in training mode."""
+        self.skipped: Tensor | None = None
+        """Which samples have the weight 0 in the term that sees this batch."""
         self.gradient_leaves = 0
         """How many input gradients were handed out that lead on to the parameters."""
 
@@ -168,7 +171,16 @@ class Batch:
 
     def at(self, place: Place | None) -> "Batch":
         """The batch at a place: its inputs there, and the target that the place has for them. place: such as `inputgrad.Given` samples without labels."""
-        return self if place is None else self._source.batch_at(place)
+        if place is None:
+            return self
+        there = self._source.batch_at(place)
+        return there if self.skipped is None else there.without(self.skipped)
+
+    def without(self, skipped: Tensor) -> "Batch":
+        """The same batch for a term that skips some samples, ``[N]``, whose labels may be NaN or infinite."""
+        own = Batch(self.model, self.inputs, without_skipped(self.target, skipped), self._source, is_training_step=self.is_training_step)
+        own.skipped = skipped
+        return own
 
     def loss_with(self, values: Mapping[Key, Tensor]) -> Tensor:
         """Each sample's own base loss ``[N]`` at other values of some inputs: ``loss(output_with(values))``. values: as in `output_with`.

@@ -5,6 +5,7 @@ Knows only what is remembered of a tensor (`memory`). Only public parts of torch
 
 import math
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from copy import deepcopy
 from itertools import islice
 from typing import Any
@@ -15,11 +16,25 @@ from torch import Tensor, nn
 from inputgrad.memory import memory
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.functorch import is_transforming
-from inputgrad.torch_internals.tensors import times_written
+from inputgrad.torch_internals.tensors import is_at_hand, times_written
 from inputgrad.torch_internals.tracing import is_tracing, is_watched
 
 _WITHOUT_A_STATE = ("cpu", "meta")
 """The generator of the CPU is asked for as such."""
+
+
+LOOKS: ContextVar[bool] = ContextVar("LOOKS", default=False)
+"""Whether the present call looks at numbers of a device too."""
+
+
+def may_be_looked_at(tensor: Tensor) -> bool:
+    """Whether a number is looked at for NaN and infinity: where that costs no wait, or the user has asked for it."""
+    return is_at_hand(tensor) or LOOKS.get() or torch.is_anomaly_enabled()
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Whether its numbers may be read now: an ordinary tensor, not traced or inside a transform, and no wait that was not asked for."""
+    return type(tensor) is Tensor and not is_tracing() and not is_transforming() and may_be_looked_at(tensor)
 
 
 def has_float64(device: torch.device) -> bool:

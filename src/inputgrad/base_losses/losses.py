@@ -17,7 +17,7 @@ from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
-from inputgrad.tensor_refs import part_of_target
+from inputgrad.tensor_refs import part_of_target, skipped_samples, times_weights, without_skipped
 from inputgrad.variables import described
 
 NAMED: dict[str, type[nn.Module]] = {
@@ -88,12 +88,17 @@ class OnTarget:
 
     def losses(self, output: Any, target: Any) -> Tensor:
         """One loss per sample, ``[N]``, with its weight."""
-        own = per_sample(self.base, output, part_of_target("OnTarget: key", self.key, target))
+        label, given = part_of_target("OnTarget: key", self.key, target), []
         for name in self.weights:
             weights = part_of_target("OnTarget: sample_weight", name, target)
+            skipped = skipped_samples(f"OnTarget: sample_weight={name!r}", weights) if isinstance(weights, Tensor) and weights.dim() == 1 else None
+            label = without_skipped(label, skipped)
+            given.append((name, weights, skipped))
+        own = per_sample(self.base, output, label)
+        for name, weights, skipped in given:
             if not isinstance(weights, Tensor) or weights.shape != own.shape:
                 raise ValueError(f"OnTarget: sample_weight={name!r} must be one weight per sample, a tensor {list(own.shape)}; got {described(weights)}")
-            own = own * weights.to(own)
+            own = times_weights(own, weights, skipped)
         return own
 
     def __add__(self, other: Any) -> Any:

@@ -13,7 +13,7 @@ from inputgrad.batch import Batch
 from inputgrad.errors import warn
 from inputgrad.heads.moved_tensors import MovedTensors
 from inputgrad.memory import memory
-from inputgrad.tensor_refs import resolve_tensor
+from inputgrad.tensor_refs import resolve_tensor, skipped_samples, times_weights
 from inputgrad.terms.base import Term, TermSum, Weighted
 from inputgrad.torch_internals import messages, pytree
 from inputgrad.torch_internals.tracing import is_tracing
@@ -165,17 +165,34 @@ def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
 
 def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]) -> Tensor:
     """The mean of a term's numbers, each times its sample's weights; or a statistic of the batch as it is."""
-    result = evaluate_term(item.term, batch)
     if not item.sample_weights:
-        return reduce_term(item.term, result, sizes())
+        return reduce_term(item.term, evaluate_term(item.term, batch), sizes())
+    name, every, given = f"sample_weight of {item.name}", None, []
+    for ref in item.sample_weights:
+        weights = resolve_tensor(name, ref, batch)
+        skipped = skipped_samples(name, weights) if weights.dim() == 1 else None
+        if skipped is not None:
+            every = skipped if every is None or every.shape != skipped.shape else every | skipped
+        given.append((weights, skipped))
+    result = _evaluated_without(every, item.term, batch)
     reduce_term(item.term, result, sizes())  # checks it
-    for given in item.sample_weights:
-        name = f"sample_weight of {item.name}"
-        weights = resolve_tensor(name, given, batch)
+    for weights, skipped in given:
         if weights.shape != result.shape:
             raise ValueError(f"{name} must be one weight per sample, {list(result.shape)}; got {list(weights.shape)}")
-        result = result * weights.to(result)
+        result = times_weights(result, weights, skipped)
     return result.mean()
+
+
+def _evaluated_without(skipped: Tensor | None, term: Term, batch: Batch) -> Any:
+    """The term's numbers; labels of the samples that are skipped are finite to it."""
+    if skipped is None:
+        return evaluate_term(term, batch)
+    own = batch.without(skipped)
+    try:
+        return evaluate_term(term, own)
+    finally:
+        batch.gradient_leaves += own.gradient_leaves
+        own.close()
 
 
 def reduce_term(term: Term, result: Any, sizes: list[int]) -> Tensor:

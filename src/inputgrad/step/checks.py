@@ -3,19 +3,17 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from inputgrad.devices import numbers
+from inputgrad.devices import LOOKS, may_be_looked_at, numbers
 from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.placement import Placement
 from inputgrad.errors import warn
 from inputgrad.memory import memory
 from inputgrad.passes.model_checks import coupled_modules
-from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
 
@@ -62,10 +60,6 @@ def warn_if_split(owner: nn.Module, model: nn.Module, terms: "Sequence[Weighted]
     )
 
 
-_LOOKS: ContextVar[bool] = ContextVar("_LOOKS", default=False)
-"""Whether the present call looks at numbers of a device too."""
-
-
 @contextmanager
 def looking_every(steps: Any, number: int) -> Iterator[None]:
     """Around the step of that number, at which a device is waited for and looked at where ``steps`` divides it. Raises `TypeError` and `ValueError`."""
@@ -73,16 +67,11 @@ def looking_every(steps: Any, number: int) -> Iterator[None]:
         raise TypeError(f"criterion.check_finite must be None or a number of steps, such as 100; got {type(steps).__name__}")
     if steps < 1:
         raise ValueError(f"criterion.check_finite must be None or a number of steps from 1 up, such as 100; got {steps}")
-    before = _LOOKS.set(number % steps == 0)
+    before = LOOKS.set(number % steps == 0)
     try:
         yield
     finally:
-        _LOOKS.reset(before)
-
-
-def may_be_looked_at(tensor: Tensor) -> bool:
-    """Whether a number is looked at for NaN and infinity: where that costs no wait, or the user has asked for it."""
-    return is_at_hand(tensor) or _LOOKS.get() or torch.is_anomaly_enabled()
+        LOOKS.reset(before)
 
 
 def check_finite(values: Mapping[str, Tensor], inputs: ModelInputs, target: Any) -> None:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from inputgrad.base_losses import OnTarget
-from inputgrad.devices import number
+from inputgrad.devices import may_be_looked_at, number
 from inputgrad.engines.compiled import Compiled
 from inputgrad.step.active_terms import ActiveTerm
-from inputgrad.step.checks import check_finite, may_be_looked_at
+from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_step import Scale
 from inputgrad.step.surrogate_gradient import accumulate, with_gradients

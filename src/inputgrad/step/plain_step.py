@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inputgrad import base_losses
 from inputgrad.batch import Batch
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
+from inputgrad.devices import may_be_looked_at
 from inputgrad.heads import Head, Of, Score
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.changes import opened, seen
@@ -24,7 +25,7 @@ from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.bound_head import bound_head
-from inputgrad.step.checks import check_finite, may_be_looked_at
+from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
