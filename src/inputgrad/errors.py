@@ -29,6 +29,10 @@ class MissingInternalError(EngineError):
     """This release of torch lacks a private part of torch that the library uses: the message names the part, what does not work, and what to do."""
 
 
+LOSS_AS_SCORE = "give the loss as the score, one number per sample: of=lambda output, target: F.cross_entropy(output, target, reduction='none'), with target=y"
+"""The line to write where an operator is asked for the gradient of the loss."""
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """The tail of a message about an unknown name: the nearest known one, and all of them.
 
@@ -195,7 +199,7 @@ def _mend(called: Any, name: str, args: tuple[Any, ...], settings: Mapping[str, 
     known = list(signature.parameters)
     if unknown := [setting for setting in settings if setting not in known]:
         told = nearest_setting(unknown[0], known)
-        line = "" if told.startswith("did you mean") else otherwise(unknown[0])
+        line = "" if told.startswith("did you mean") else LOSS_AS_SCORE if unknown[0] == "base" and "of" in known else otherwise(unknown[0])
         raise TypeError(f"{name} has no setting {unknown[0]!r}: {f'{line}. ' if line else ''}{told}") from None
     by_position = [key for key, parameter in signature.parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY]
     if len(args) > len(by_position):

@@ -145,7 +145,7 @@ def test_a_callable_that_only_gives_a_scalar_is_told_what_to_return() -> None:
         return (output - target).pow(2).mean()
 
     assert (scalar + ig.GradientNorm())(model, x, torch.zeros(N, C)).isfinite()  # of the output it is good enough
-    with pytest.raises(ValueError, match=r"scalar returned shape \[\], and a term asks for each sample's own loss: return one loss per sample, \[N\] = \[6\]"):
+    with pytest.raises(ValueError, match=r"scalar returned shape \[\], and each sample's own loss is needed .*: return one loss per sample, \[N\] = \[6\]"):
         (scalar + ig.GradientNorm(of="loss"))(model, x, torch.zeros(N, C))
 
 

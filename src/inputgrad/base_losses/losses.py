@@ -5,6 +5,7 @@ Knows torch's losses and their `reduction`; knows no model, no term and no engin
 
 import copy
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -100,6 +101,11 @@ class OnTarget:
                 raise ValueError(f"OnTarget: sample_weight={name!r} must be one weight per sample, a tensor {list(own.shape)}; got {described(weights)}")
             own = times_weights(own, weights, skipped)
         return own
+
+    def __mul__(self, factor: Any) -> Any:
+        return factor * sys.modules[__package__.partition(".")[0]].InputGradientLoss(self)
+
+    __rmul__ = __mul__
 
     def __add__(self, other: Any) -> Any:
         check_is_no_recipe(other)
@@ -200,8 +206,8 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
     size = output.shape[0] if isinstance(output, Tensor) else None
     if elements.dim() == 0 or (size is not None and elements.shape[0] != size):
         raise ValueError(
-            f"the base loss {name_of(base)} returned shape {list(elements.shape)}, and a term asks for each sample's own loss: return one loss per sample, "
-            f"[N]{'' if size is None else f' = [{size}]'} (the library takes the mean), or accept a `reduction` argument as torch's losses do"
+            f"the base loss {name_of(base)} returned shape {list(elements.shape)}, and each sample's own loss is needed (by sample_weight, a term, an attack): "
+            f"return one loss per sample, [N]{'' if size is None else f' = [{size}]'} (the library takes the mean), or accept `reduction` as torch's losses do"
         )
     if elements.dim() == 1:
         return elements

@@ -1,5 +1,6 @@
 """Coordinates: the columns of a model's inputs by name, and how a derivative is spelled with their names. Knows no model."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -51,7 +52,13 @@ class Coordinates:
         if len(ways) == 1:
             return ways[0]
         problem = "can be read in several ways" if ways else "is not spelled of the coordinates' names"
-        raise ValueError(f"the derivative {text!r} {problem}; {nearest(text, self.names)}. Give them one by one: d({', '.join(map(repr, self.names))})")
+        apart = [_spellings(part, self.names) for part in re.split(r"[^\w]+|_", text) if part]
+        meant = ways[0] if ways else [name for found in apart for name in found[0]] if apart and all(apart) else []
+        told = f"did you mean d({', '.join(map(repr, meant))})?" if meant else f"{nearest(text, self.names)}. A second derivative is d({self._pair()})"
+        raise ValueError(f"the derivative {text!r} {problem}; {told} Give the names one by one" if meant else f"the derivative {text!r} {problem}; {told}")
+
+    def _pair(self) -> str:
+        return f"{self.names[0]!r}, {self.names[-1]!r}"
 
 
 def names_of(argument: str, names: Any) -> tuple[str, ...]:

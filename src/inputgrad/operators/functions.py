@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad import heads
 from inputgrad.batch import Batch
-from inputgrad.errors import suggesting, warn
+from inputgrad.errors import LOSS_AS_SCORE, suggesting, warn
 from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
@@ -184,7 +184,7 @@ def hessian_vector(model: nn.Module | Batch, inputs: Any, vector: Any, of: Of = 
 
 def check_head(of: Of) -> None:
     if isinstance(of, str) and of == "loss":
-        raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N], or use InputGradientLoss')
+        raise ValueError('of="loss" needs a base loss: ' + LOSS_AS_SCORE)
 
 
 def opened(model: nn.Module | Batch, inputs: Any, wrt: Wrt) -> Opened:

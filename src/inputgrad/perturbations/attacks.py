@@ -13,19 +13,10 @@ from torch import Tensor
 
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
-from inputgrad.perturbations.base import (
-    Bounds,
-    Move,
-    Perturbation,
-    Scaling,
-    check_bounds,
-    check_move,
-    check_perturbation,
-    check_scaling,
-    lengths,
-    moved,
-    scaled,
-)
+from inputgrad.perturbations.base import Bounds, Move, Perturbation, Scaling, check_bounds, check_move, check_perturbation, check_scaling, lengths
+from inputgrad.perturbations.base import moved as moved
+from inputgrad.perturbations.base import scaled as scaled
+from inputgrad.perturbations.base import warn_if_outside as warn_if_outside
 from inputgrad.perturbations.divergences import DIVERGENCES, Divergence, check_divergence, divergence
 from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.torch_internals.draws import normal_like, uniform_like
@@ -63,6 +54,7 @@ class Noise(Perturbation):
 
     def __call__(self, batch: "Batch") -> Tensor:
         x = batch.variable(self.wrt)
+        warn_if_outside(self, x, self.bounds)
         step = masked(self._drawn(x), open_to := opened("Noise", self.mask, batch, x))
         if self.draw == "inscribed":
             step = step / lengths(torch.ones_like(x) if open_to is None else open_to, 2).clamp(min=1)
@@ -135,6 +127,7 @@ class PGD(Perturbation):
     def path(self, batch: "Batch") -> list[Tensor]:
         """x_0, the start, to x_steps."""
         x = batch.variable(self.wrt)
+        warn_if_outside(self, x, self.bounds)
         open_to = opened(type(self).__name__, self.mask, batch, x)
         size = 2.5 * self.epsilon / max(1, self.steps) if self.step_size is None else self.step_size
         scaling: Scaling = self.scaling or ("sign" if self.norm == "linf" else "unit")
@@ -155,7 +148,7 @@ class PGD(Perturbation):
         if self.start == "none":
             return x
         if isinstance(self.start, str):
-            return Noise(self.epsilon, "uniform" if self.norm == "linf" else "ball", self.bounds, self.wrt, self.mask)(batch)
+            return clipped(Noise(self.epsilon, "uniform" if self.norm == "linf" else "ball", None, self.wrt, self.mask)(batch), self.bounds)
         return self.start(batch).detach()
 
     def _projected(self, x: Tensor, point: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from inputgrad.errors import Suggesting, nearest
+from inputgrad.devices import is_readable
+from inputgrad.errors import Suggesting, nearest, warn
+from inputgrad.memory import memory
 from inputgrad.passes.precision import widened
 from inputgrad.variables import Key, described
 
@@ -117,6 +119,19 @@ def lengths(tensor: Tensor, p: float) -> Tensor:
     """‖·‖_p of each sample, in a shape that divides the tensor; half precision is widened, whose squares overflow."""
     wide = widened(tensor)
     return torch.linalg.vector_norm(wide, p, dim=tuple(range(1, wide.dim())), keepdim=True) if wide.dim() > 1 else wide.abs()
+
+
+def warn_if_outside(perturbation: Any, x: Tensor, bounds: Bounds) -> None:
+    """One warning where the samples themselves lie outside of ``bounds``, so that clipping moves them by more than the perturbation does."""
+    if bounds is None or not is_readable(x) or not x.numel():
+        return
+    low, high = x.min().item(), x.max().item()
+    if (low < bounds[0] or high > bounds[1]) and memory(perturbation).once("bounds"):
+        name = type(perturbation).__name__
+        warn(
+            f"{name}: bounds={tuple(bounds)} and the input lies between {low:.3g} and {high:.3g}: clipping into the bounds moves samples by more than {name} "
+            "does. Give the range of the data as the model gets them (after normalisation), or bounds=None"
+        )
 
 
 def check_move(move: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from inputgrad.heads import Of
-from inputgrad.perturbations.base import Bounds, Move, Perturbation, check_bounds, check_move, moved
+from inputgrad.perturbations.base import Bounds, Move, Perturbation, check_bounds, check_move, moved, warn_if_outside
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:
@@ -50,4 +50,5 @@ class FGSM(Perturbation):
         gradient = batch.gradient(of=self.of, wrt=self.wrt, constant=True)
         if gradient.shape != batch.variable(self.wrt).shape:
             raise ValueError(f"FGSM needs a head of one score per sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
+        warn_if_outside(self, batch.variable(self.wrt), self.bounds)
         return moved(batch.variable(self.wrt), gradient, self.epsilon, move=self.move, scaling="sign", bounds=self.bounds)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import heads
-from inputgrad.errors import suggesting
+from inputgrad.errors import LOSS_AS_SCORE, suggesting
 from inputgrad.heads import Of
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import input_gradient
@@ -50,7 +50,7 @@ def follow_gradient(
     check_bounds(bounds)
     check_model(model)
     if isinstance(of, str) and of == "loss":
-        raise ValueError('of="loss" needs a base loss: pass of=callable (output, target) -> [N]')
+        raise ValueError('of="loss" needs a base loss: ' + LOSS_AS_SCORE)
     with torch.inference_mode(False), torch.enable_grad():
         given, target = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target)
         key = _input_key(wrt, given, model)

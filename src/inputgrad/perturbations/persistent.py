@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from inputgrad.heads import Of
 from inputgrad.perturbations.attacks import check_radius, clipped
-from inputgrad.perturbations.base import Bounds, Perturbation, check_bounds
+from inputgrad.perturbations.base import Bounds, Perturbation, check_bounds, warn_if_outside
 from inputgrad.variables import Key
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class PersistentPerturbation(Perturbation):
 
     def __call__(self, batch: "Batch") -> Tensor:
         x = batch.variable(self.wrt)
+        warn_if_outside(self, x, self.bounds)
         carried = self._delta.to(x)
         if carried.shape[1:] != x.shape[1:] or not len(carried):
             carried = torch.zeros_like(x)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
 
+Samples = TensorRef | tuple[TensorRef, ...] | Mapping[str, TensorRef]
+"""Other samples: of one input, or of several in a tuple or dict."""
+
+
 @dataclass(frozen=True, eq=False)
 class Interpolate(Place):
     """x̂ = ε x + (1 − ε) x′ with one ε ~ U(0, 1) per sample: the place of the WGAN-GP penalty (Gulrajani et al. 2017, algorithm 1).
@@ -56,7 +60,7 @@ class Given(Place):
     >>> boundary = Given((torch.zeros(4, 1), torch.rand(4, 1)))
     """
 
-    other: TensorRef | tuple[TensorRef, ...] | Mapping[str, TensorRef]
+    other: Samples
     wrt: Key = 0
     target: Any = None
 

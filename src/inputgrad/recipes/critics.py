@@ -4,24 +4,19 @@ The critic is the model, the real samples are the inputs, and the fake ones come
 penalty holds them constant.
 """
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.perturbations.attacks import Noise
 from inputgrad.places.perturbed import Perturbed
-from inputgrad.places.samples import Given, Interpolate
+from inputgrad.places.samples import Given, Interpolate, Samples
 from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.base import TermSum, Weighted
 from inputgrad.terms.batchwise import BatchMean, BatchNoise
 from inputgrad.terms.gradient_norm import GradientNorm
 from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key
-
-Samples = TensorRef | tuple[TensorRef, ...] | Mapping[str, TensorRef]
-"""Other samples: of one input, or of several in a tuple or dict."""
 
 
 def whole_target(batch: Batch) -> Tensor:
@@ -138,8 +133,7 @@ def r2(gamma: Weight = 10.0, *, half: bool = True, fake: Samples = whole_target,
         γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
 
     gamma, half: as in `r1`.
-    fake: as in `wgan_gp`; their number may differ from that of the real samples. Where the critic has other inputs, such as labels, and the fakes have their
-      own, a dict or tuple of such: ``{"x": "fake", "label": "fake_label"}`` for parts of the target.
+    fake: as in `wgan_gp`, of any number; with labels of their own a dict or tuple, ``{"x": "fake", "label": "fake_label"}`` for parts of the target.
     wrt: as in `wgan_gp`.
     D: the critic, before any sigmoid.
 

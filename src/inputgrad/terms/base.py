@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from inputgrad.batch import Batch
-from inputgrad.terms.checks import TermClass, check_label, check_sample_weights, check_schedule, no_loss, snake_case
+from inputgrad.terms.checks import LOSS_VALUE, TermClass, check_label, check_sample_weights, check_schedule, no_loss, snake_case
 from inputgrad.terms.weights import Weight, at_step, is_weight, number, product
 from inputgrad.variables import Key, keys_of
 
@@ -120,6 +120,8 @@ class _Summand:
             return base + TermSum(self.weighted())
         if callable(base) or isinstance(base, str):
             return _loss_class()(base, self.weighted())
+        if isinstance(base, Tensor):
+            raise TypeError(LOSS_VALUE)
         return NotImplemented
 
     def __rsub__(self, base: Any) -> Any:

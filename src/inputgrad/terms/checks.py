@@ -53,6 +53,13 @@ def check_schedule(term: Any, every: Any, fraction: float) -> None:
         raise ValueError(f"the term {term.name} carries a state from step to step, for the rows of whole batches; leave fraction at 1")
 
 
+LOSS_VALUE = (
+    "a term is added to a loss function, not to the value of a loss, a tensor: write criterion = nn.MSELoss() + 0.1 * term once, then "
+    "loss = criterion(model, inputs, target) in place of the sum"
+)
+"""What is said where a term is added to a tensor."""
+
+
 def no_loss(term: Any, *_arguments: Any) -> NoReturn:
     """What is said where a weighted term is called as a loss."""
     raise TypeError(
