@@ -16,6 +16,11 @@ from inputgrad.errors import nearest
 Key = int | str
 """One variable: a position, a name, or ``"module:<name>"`` for the output of an inner module."""
 
+_UNPACKED = (
+    '. A model that takes one dict needs a wrapper whose forward is `def forward(self, **inputs): return self.model(inputs)`, or ["energy"] of that, and the '
+    'inputs as a dict: criterion(wrapper, {"positions": positions, ...}, target)'
+)
+
 Wrt = Key | tuple[Key, ...] | list[Key]
 MODULE = "module:"
 
@@ -60,7 +65,12 @@ class ModelInputs:
         raise TypeError(f"inputs must be a tensor, a tuple for model(*inputs) or a dict for model(**inputs), and not empty; got {described(inputs)}")
 
     def call(self, model: nn.Module) -> Any:
-        return model(*self.args, **self.kwargs)
+        try:
+            return model(*self.args, **self.kwargs)
+        except TypeError as error:
+            if self.kwargs and "unexpected keyword argument" in str(error) and len(_parameter_names(model)) == 1:
+                error.add_note(f"A dict of inputs is passed as model(**inputs){_UNPACKED}")
+            raise
 
     def values(self) -> dict[Key, Any]:
         if self.bare:
@@ -78,7 +88,8 @@ class ModelInputs:
         if isinstance(key, str) and key in (names := _parameter_names(model)) and names.index(key) < len(self.args):
             return names.index(key)
         known = [*values, *_parameter_names(model)[: len(self.args)]]
-        raise ValueError(f"wrt={key!r} is not an input of this call; {nearest(key, known)}, or 'module:<name>' for the output of an inner module")
+        told = f"wrt={key!r} is not an input of this call; {nearest(key, known)}, or 'module:<name>' for the output of an inner module"
+        raise ValueError(told + next((_UNPACKED for part in self.args if isinstance(part, Mapping) and key in part), ""))
 
     def variable(self, key: Key) -> Tensor:
         """The tensor under ``key``, checked: a floating-point tensor with at least one row."""

@@ -92,3 +92,67 @@ def test_a_mask_of_hessians_counts_each_component():
     term = ig.HessianMatch(torch.zeros(3, 3), mask=mask, reduction="mean")
     hessian = ig.hessian(model, x)
     torch.testing.assert_close(ig.InputGradientLoss(None, term)(model, x), hessian[:, [0, 2]].square().mean())
+
+
+def test_a_coefficient_that_was_computed_once_names_setting_and_line():
+    model, points = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)), torch.rand(6, 2)
+    log_d = nn.Parameter(torch.tensor(-1.0))
+    settings = {"heat": "diffusivity", "wave": "speed", "burgers": "viscosity", "poisson": "conductivity"}
+    for recipe, setting in settings.items():
+        criterion = ig.InputGradientLoss(None, getattr(ig.recipes, recipe)(names="xt", **{setting: log_d.exp()}))
+        criterion(model, points).backward()
+        with pytest.raises(ValueError, match=rf"{setting}: .* freed its graph.*{setting}=lambda u: log_D\.exp\(\)"):
+            criterion(model, points).backward()
+        at_each = ig.InputGradientLoss(None, getattr(ig.recipes, recipe)(names="xt", **{setting: lambda u: log_d.exp()}))
+        log_d.grad = None
+        for _ in range(3):
+            at_each(model, points).backward()
+        assert log_d.grad is not None
+    kept = ig.InputGradientLoss(None, ig.recipes.heat(names="xt", diffusivity=2 + log_d))
+    for _ in range(2):  # nothing that backward would free
+        kept(model, points).backward()
+
+
+class OneDict(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Atoms()
+
+    def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"energy": self.inner(data["positions"], data["batch"])}
+
+
+def test_models_of_one_dict_are_told_the_wrapper():
+    criterion = ig.recipes.energy_and_forces(wrt="positions", index="batch")
+    with pytest.raises(ValueError, match=r"def forward\(self, \*\*inputs\): return self\.model\(inputs\)"):
+        criterion(OneDict(), (INPUTS,), labels())
+    with pytest.raises(TypeError, match="unexpected keyword argument") as told:
+        criterion(OneDict(), INPUTS, labels())
+    assert "def forward(self, **inputs)" in "".join(told.value.__notes__)
+
+
+def test_points_columns_and_orders_of_derivatives_by_other_libraries_habits():
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    walls = ig.recipes.condition(value=lambda x: torch.sin(x[:, 0]), at=ig.Given(torch.rand(3, 2)), names="xt")
+    with pytest.raises(TypeError, match=r"write u\.coordinate\('x'\)"):
+        ig.InputGradientLoss(None, walls)(model, torch.rand(4, 2))
+    with pytest.raises(TypeError, match=r"write d\('x', 'x', 'x', 'x'\)"):
+        ig.field(model, torch.rand(4, 2), names="xt").d("x", 4)
+
+
+class Inverse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.D = nn.Parameter(torch.tensor(0.3))
+        self.body = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def test_a_parameter_of_the_model_that_a_compiled_term_holds_names_the_line():
+    model, points = Inverse(), torch.rand(6, 2)
+    engine = ig.engines.Compiled(backend="eager")
+    criterion = ig.InputGradientLoss(None, ig.recipes.heat(names="xt", diffusivity=model.D), engine=engine)
+    with pytest.warns(UserWarning, match=r"holds the parameter 'D' of the model as a tensor.*diffusivity=lambda u: model\.D"):
+        criterion.backward(model, points)

@@ -127,7 +127,7 @@ class Compiled(Engine):
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['(no message)'])[0]}"
         if reason is None:
             return compiled
-        self._refuse(model, reason)
+        self._refuse(model, reason + _held_parameters(model, held))
         return None
 
     def _refuse(self, model: nn.Module, reason: str) -> None:
@@ -179,6 +179,13 @@ def _frozen(compiled: "CompiledStep", model: nn.Module, held: dict[int, Tensor])
         if id(constant) not in known:
             return f"a tensor of shape {list(constant.shape)} enters the step from outside; hand it to the term, the place or the model as a field of theirs"
     return None
+
+
+def _held_parameters(model: nn.Module, held: dict[int, Tensor]) -> str:
+    """What to write where a term holds a parameter of the model as a tensor, which the program cannot tell from the model's own."""
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in held]
+    told = ". A term holds the parameter {0!r} of the model as a tensor: pass a callable that takes it from the model, such as diffusivity=lambda u: model.{0}"
+    return told.format(names[0]) if names else ""
 
 
 def _foreign(leaves: int) -> str | None:

@@ -41,6 +41,8 @@ class Coordinates:
 
     def order(self, names: tuple[str, ...]) -> list[int]:
         """The numbers of the coordinates that the names of a derivative spell."""
+        if len(names) == 2 and isinstance(names[0], str) and type(names[1]) is int and 0 < names[1] < 9:  # the order as a number
+            raise TypeError(f"a derivative of higher order repeats the coordinate's name: write d({', '.join([repr(names[0])] * names[1])}); got {names!r}")
         if not names or not all(isinstance(name, str) and name for name in names):
             raise TypeError(f'a derivative is named by its coordinates, such as "{self.names[0]}" or "{self.names[0] * 2}"; got {names!r}')
         return [self.names.index(part) for name in names for part in self._spelled(name)]

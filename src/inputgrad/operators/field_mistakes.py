@@ -8,6 +8,11 @@ class ToldInField:
 
     def __getitem__(self, which: str | int) -> Any:
         """``u["p"]``, ``u[2]``: one of several outputs, as `part`."""
+        if not isinstance(which, (str, int)):  # x[:, 0] of a function of the points
+            raise TypeError(
+                f"a callable is given the field, not the points: write u.coordinate({self.names[0]!r}) for the values [N] of a coordinate, in place of a "
+                "column such as x[:, 0]"
+            )
         return self.part(which)
 
     def __getattr__(self, name: str) -> Any:

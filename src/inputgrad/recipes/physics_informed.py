@@ -29,7 +29,7 @@ def poisson(
     source: f, a number, a tensor, or a callable of the field, such as ``lambda u: torch.sin(u.coordinate("x"))``.
     names: the names of the coordinates, in the order of the input's columns: "xy" or ("x", "y"); inputs in a dict bring their own.
     wrt: the inputs that are coordinates, where not all are.
-    at: the points, such as ``ig.Uniform(0.0, 1.0)``; the batch's inputs by default.
+    at: the points, such as ``ig.Uniform(0.0, 1.0)``, or with bounds per column ``ig.Uniform(torch.tensor([-1.0, 0.0]), 1.0)``; the batch's inputs by default.
     conductivity: k, a number, a tensor, or a callable of the field.
     u: the model, ``[N]`` or ``[N, 1]``.
 
@@ -61,7 +61,9 @@ def heat(
         weight · mean_n ( ∂u/∂t − α Σ_i ∂²u/∂x_i² − f )²        at the points (x_n, t_n)
 
     weight: the factor of the formula.
-    diffusivity: α, a number, a tensor (an `nn.Parameter` of yours is learned: the inverse problem) or a callable of the field.
+    diffusivity: α, a number, a tensor (an `nn.Parameter` of yours is learned: the inverse problem) or a callable of the field. What is computed from a
+      parameter must be computed at every step: ``lambda u: log_D.exp()``, not ``log_D.exp()``. Engine "compiled" needs ``lambda u: model.D``, with the
+      parameter in the model.
     source: f, likewise.
     time: the name of t; the Laplacian is over the other coordinates.
     names, wrt, at: as in `poisson`.
@@ -124,7 +126,8 @@ def burgers(
     names, wrt, at: as in `poisson`.
     u: the model, ``[N]`` or ``[N, 1]``.
 
-    When not: for ν → 0, where the residual at the shock grows like 1/ν² and points spread evenly miss it.
+    When not: for ν → 0, where the shock becomes a layer of width ν that points spread evenly miss; the terms of the residual r grow there like 1/ν, those
+    of r² like 1/ν².
 
     Source: Raissi, Perdikaris & Karniadakis 2019, "Physics-informed neural networks", Journal of Computational Physics 378, appendix A.1.
 

@@ -173,3 +173,15 @@ _INVERSE_DEVIATION = ("_saved_rstd", "_saved_save_invstd", "_saved_save_var")
 def is_reentrant(tensors: Iterable[Tensor]) -> bool:
     """Whether the graph holds a region that is checkpointed in the re-entrant way. Read in torch 2.6 to 2.15."""
     return any(node.name() == "CheckpointFunctionBackward" for node in nodes_of(tensors))
+
+
+def was_freed(tensor: Tensor) -> bool:
+    """Whether an earlier backward pass freed what the graph of a tensor keeps, so that another one cannot go through it."""
+    try:
+        for node in nodes_of([tensor]):
+            for name in dir(node):
+                if name.startswith("_saved_"):
+                    getattr(node, name)  # raises where it is gone
+    except RuntimeError as error:
+        return "second time" in str(error)
+    return False
