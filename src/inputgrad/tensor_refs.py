@@ -34,7 +34,8 @@ def check_names_part(name: str, part: Any, *, whole: bool) -> None:
         return
     setting = name.rpartition(" ")[2]
     raise TypeError(
-        f"{name} is the name, or the position, of a part of the target; got {described(part)}. Write {setting}={setting!r} and give the tensor in the target: "
+        f"{name} is the name, or the position, of a part of the target{'' if whole else ', or a callable of the batch'}; got {described(part)}. "
+        f"Write {setting}={setting!r} and give the tensor in the target: "
         f"criterion(model, inputs, {{..., {setting!r}: tensor}})"
     )
 

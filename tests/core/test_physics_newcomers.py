@@ -156,3 +156,14 @@ def test_a_parameter_of_the_model_that_a_compiled_term_holds_names_the_line():
     criterion = ig.InputGradientLoss(None, ig.recipes.heat(names="xt", diffusivity=model.D), engine=engine)
     with pytest.warns(UserWarning, match=r"holds the parameter 'D' of the model as a tensor.*diffusivity=lambda u: model\.D"):
         criterion.backward(model, points)
+
+
+def test_a_derivative_of_a_derivative_says_the_line():
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    with pytest.raises(AttributeError) as told:
+        ig.InputGradientLoss(None, ig.Residual(lambda u: u.d("t") - u.d("x").d("x"), "xt"))(model, torch.rand(4, 2))
+    assert "write u.d('xx') for u.d('x').d('x'), and u.of(quantity, 'x')" in "".join(told.value.__notes__)
+
+
+def test_validate_of_flat_atoms_points_to_explain():
+    assert "criterion.explain(model, inputs, target)" in " ".join(str(ig.validate(Atoms(), INPUTS)).split())

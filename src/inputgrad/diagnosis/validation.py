@@ -23,6 +23,12 @@ from inputgrad.variables import ModelInputs
 NOT_TRIED = "compiling takes from seconds to minutes; explain(..., compile=True) tries it"
 
 
+_TRIED_WITH = (
+    "no engine supports this model with GradientNorm, one number per sample, which validate tries. For terms of your own, such as with an index of flat atoms, "
+    "call criterion.explain(model, inputs, target)"
+)
+
+
 def explain(objective: Objective, step_number: int, model: nn.Module, inputs: Any, target: Any = None, *, compile: bool = False) -> Explanation:
     """See `InputGradientLoss.explain`, which hands in what it is made of and the number of its step."""
     check_model(model)
@@ -59,6 +65,8 @@ def validate(model: nn.Module, inputs: Any, target: Any = None) -> Validation:
             with trials.replayed():
                 findings += inspect_run(model, trials.inputs, default_output)
             explanation = _explanation(trials, compile=False)
+            if explanation.taken is None:
+                explanation = replace(explanation, why=_TRIED_WITH)
     except Exception as error:  # whatever a model may raise
         if messages.is_machine_error(error):
             raise

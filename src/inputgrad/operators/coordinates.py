@@ -39,7 +39,7 @@ class Coordinates:
         self.source.note(None if of_output else quantity, found)
         return tuple(column for part in found for column in _columns(part))
 
-    def order(self, names: tuple[str, ...]) -> list[int]:
+    def order(self, names: tuple[Any, ...]) -> list[int]:
         """The numbers of the coordinates that the names of a derivative spell."""
         if len(names) == 2 and isinstance(names[0], str) and type(names[1]) is int and 0 < names[1] < 9:  # the order as a number
             raise TypeError(f"a derivative of higher order repeats the coordinate's name: write d({', '.join([repr(names[0])] * names[1])}); got {names!r}")

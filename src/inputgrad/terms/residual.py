@@ -51,7 +51,13 @@ class OnField(Term):
 
     def equations(self, field: Field) -> list[Tensor]:
         """The residuals r ``[N]`` of each equation, checked."""
-        found = field.once(self.function)
+        try:
+            found = field.once(self.function)
+        except AttributeError as error:
+            if "'Tensor' object has no attribute 'd'" in str(error):
+                name = field.names[0]
+                error.add_note(f"u.d({name!r}) is a tensor: write u.d({name * 2!r}) for u.d({name!r}).d({name!r}), and u.of(quantity, {name!r}) for a product")
+            raise
         several = list(found) if isinstance(found, (tuple, list)) else [found]
         size = field.size
         for r in several:
