@@ -736,3 +736,12 @@ def test_without_the_number_of_a_pass_what_a_function_takes_is_received_too(monk
     with gradient_hooks.handed_over([w], lambda _, gradient: received.append(float(gradient)), [total := Nested.apply(x, w).sum()]):
         torch.autograd.grad(total, [w])
     assert len(received) == 2
+
+
+@canary("autograd_graph.was_freed")
+def test_a_graph_that_backward_freed_is_known() -> None:
+    parameter = torch.tensor(1.0, requires_grad=True)
+    computed = parameter.exp()
+    assert not autograd_graph.was_freed(computed)
+    computed.backward()
+    assert autograd_graph.was_freed(computed)
