@@ -1,14 +1,18 @@
 """The attributions of a model as it stands, without training. Must not know engines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from inputgrad.attributions.methods import Attribution, check_attribution
-from inputgrad.errors import suggesting
+from inputgrad.errors import suggesting, warn
 from inputgrad.loss import InputGradientLoss
+from inputgrad.memory import memory
+from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.terms.function_term import FunctionTerm
 
 if TYPE_CHECKING:
@@ -23,7 +27,8 @@ def attribute(method: "Attribution | Callable[[Batch], Tensor]", model: Any, inp
     model: the module. inputs: a tensor, a tuple or a dict. target: what the method's head needs, such as labels.
     base: the base loss, for ``of="loss"`` only.
 
-    The model keeps the mode it is in, and nothing of it changes.
+    The model keeps the mode it is in, and nothing of it changes, not even the running statistics of batch normalisation in training mode. There the samples
+    depend on each other: call ``model.eval()`` first.
 
     >>> from inputgrad.attributions import IntegratedGradients
     >>> model = torch.nn.Linear(3, 2)
@@ -37,6 +42,30 @@ def attribute(method: "Attribution | Callable[[Batch], Tensor]", model: Any, inp
         kept.append(method(batch).detach())
         return kept[-1].sum()
 
-    with torch.no_grad():
+    _warn_in_training(model)
+    with torch.no_grad(), _buffers_kept(model):
         InputGradientLoss(base, FunctionTerm(keep, per="batch", wrt=getattr(method, "wrt", 0)))(model, inputs, target)
     return kept[-1]
+
+
+def _warn_in_training(model: Any) -> None:
+    """Once per model, and in place of the criterion's own warning, which speaks to those who train."""
+    name, module = next(coupled_modules(model), (None, None)) if isinstance(model, nn.Module) else (None, None)
+    if module is not None and module.training and memory(model).once("coupled samples"):
+        warn(
+            f"module {name!r} ({type(module).__name__}) is in training mode and couples the samples of a batch by its statistics: each sample's result depends "
+            "on the others, and is not that of the model in use. To evaluate, call model.eval() first. The running statistics are left as they were"
+        )
+
+
+@contextmanager
+def _buffers_kept(model: Any) -> Iterator[None]:
+    """Buffers as before: a pass in training mode moves the running statistics and counts itself."""
+    modules = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    held = [(module, name, buffer, buffer.clone()) for module in modules for name, buffer in module.named_buffers(recurse=False) if not is_lazy(buffer)]
+    try:
+        yield
+    finally:
+        for module, name, buffer, before in held:
+            module._buffers[name] = buffer
+            buffer.copy_(before)

@@ -35,6 +35,17 @@ class _PerturbationClass(Suggesting):
             namespace["__call__"] = _of_batch_or_model(call)
         return super().__new__(mcs, name, bases, namespace, **keywords)
 
+    if not TYPE_CHECKING:  # type checkers read the constructors themselves
+
+        def __call__(cls, *args: Any, **settings: Any) -> Any:
+            wanted = next((name for name in settings if "restart" in name and name not in getattr(cls, "__dataclass_fields__", {})), None)
+            if wanted is None:
+                return super().__call__(*args, **settings)
+            raise TypeError(
+                f"{cls.__name__} has no setting {wanted!r}: each call draws a new start. Call it once per restart, and count a sample as robust only if it "
+                "withstands all: robust = torch.stack([model(attack(model, x, y)).argmax(1) == y for _ in range(5)]).all(0)"
+            )
+
 
 def _of_batch_or_model(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(call)
@@ -61,7 +72,8 @@ class Perturbation(metaclass=_PerturbationClass):
     """A rule that makes a perturbed input x̃ of a batch. Frozen; ``wrt`` names the input (or inner module's output) that is perturbed.
 
     In a term it is called with the batch. Called with a model it gives the perturbed inputs of the model as it stands: ``attack(model, inputs, target,
-    base="cross_entropy")``; base is the loss that it climbs, where its score is the loss.
+    base="cross_entropy")``; base is the loss that it climbs, where its score is the loss. To evaluate, call ``model.eval()`` first. In training mode batch
+    normalisation couples the samples (a warning says so), and its running statistics are left as they were.
 
     >>> from torch import nn
     >>> import inputgrad as ig
