@@ -87,8 +87,9 @@ print(f"float32: {exact:.2e}   float16 by hand: {half:.2e}   float16 in this lib
 # %%
 # The same in this library
 # ------------------------
-# ``lazy_r1`` includes the factor. Call it at every step; at 15 of 16 steps it costs nothing. In
-# float16 the library scales the inner gradient and scales it back.
+# ``lazy_r1`` includes the factor: do not write ``16 * ig.recipes.lazy_r1()``, which would count it
+# twice (256 times R1). Call it at every step; at 15 of 16 steps it costs nothing. In float16 the
+# library scales the inner gradient and scales it back.
 
 penalty = ig.InputGradientLoss(None, ig.recipes.lazy_r1(gamma=0.5, every=16))
 

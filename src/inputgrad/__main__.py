@@ -6,7 +6,7 @@ Without the package that the command line is written with, ``--help``, ``--versi
 import sys
 from importlib.util import find_spec
 
-_EXTRA = "pip install 'inputgrad[train]'"
+_EXTRA = "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
 _HELP = f"""Usage: inputgrad [-h | --help] [--version] [env [--json]]
 
 Losses that depend on the network's input gradient.

@@ -207,7 +207,7 @@ def test_a_missing_package_is_told_before_the_script_runs(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         assert missing in done.stderr
-        assert "pip install 'inputgrad[train]'" in done.stderr
+        assert "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout" in done.stderr
 
 
 def test_the_fixture(tmp_path):

@@ -217,7 +217,7 @@ def test_a_missing_package_is_one_line(missing, tmp_path):
     code = f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['inputgrad', *{SHORT!r}]\nfrom inputgrad.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'inputgrad[train]'" in done.stderr
+    assert "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -78,7 +78,7 @@ def test_these_need_no_other_package(arguments, told):
 def test_the_other_commands_say_what_to_install():
     done = without("typer", "audit", "train.py")
     assert done.returncode == 2
-    assert done.stderr == "inputgrad: the command line needs typer: pip install 'inputgrad[train]'\n"
+    assert done.stderr == "inputgrad: the command line needs typer: pip install 'inputgrad[train]', or pip install '.[train]' in a checkout\n"
 
 
 def test_the_environment_where_torch_cannot_be_imported():

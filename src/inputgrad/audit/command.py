@@ -17,6 +17,7 @@ from inputgrad.report import audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
 from inputgrad.report.plain_text import in_encoding, record_in
 
+_EXTRA = "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
 PAGE = Path("audit.html")
 FOUND, USAGE = 1, 2
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue", "place": "bold", "code": "cyan", "quiet": "dim"}
@@ -51,7 +52,7 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
         places = _ReportPlaces(options, launched.rank)
         main = prepare(script, arguments, module=module)
     except (ValueError, ImportError) as error:
-        extra = ": pip install 'inputgrad[train]'" if isinstance(error, ImportError) and "inputgrad[train]" not in str(error) else ""
+        extra = f": {_EXTRA}" if isinstance(error, ImportError) and "inputgrad[train]" not in str(error) else ""
         print(in_encoding(f"inputgrad audit: {error}{extra}", _encoding(sys.stderr)), file=sys.stderr)
         return USAGE
     if at_exit:

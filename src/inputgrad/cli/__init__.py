@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from inputgrad.command_help import add_examples, names_beginning_with
 
-EXTRA = "pip install 'inputgrad[train]'"
+EXTRA = "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
 
 try:
     import typer

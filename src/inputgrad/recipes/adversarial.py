@@ -155,6 +155,10 @@ def trades(
     point is clipped into the bounds first and then projected, as in the authors' script. A sample without a gradient stays where it is; in that script it
     takes a step of normal noise, not divided by its length.
 
+    The attack and the loss run in the model's current mode, and the running statistics of batch normalisation take the clean pass alone. The authors' code
+    attacks in evaluation mode and takes the loss in training mode. With dropout or batch normalisation, ``model.eval()`` before the criterion gives their
+    attack; the loss then runs in evaluation mode too.
+
     When not: for outputs that are not class logits. Needs no labels itself.
 
     Source: Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy", ICML, algorithm 1.

@@ -160,6 +160,9 @@ def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Ke
     wrt: as in `wgan_gp`.
     D, x: as in `r1`.
 
+    k is in the weight already: do not write ``16 * lazy_r1()``, which would weight the penalty 16 · 16 times. ``16 * r1()`` is for a loop that counts the
+    steps itself.
+
     The penalty is added to the loss of an ordinary step, so Adam's settings stay as they are. The authors give it an optimiser step of its OWN after each
     k-th ordinary step, with c = k / (k + 1), lr′ = c·lr and β′ = β^c. For that, call a criterion of ``every * r1()`` yourself and make the optimiser with
     `inputgrad.lazy_adam`, as the second example does.

@@ -22,8 +22,11 @@ def render(record: AuditRecord, width: int = 80, report: str = "") -> str:
 
 def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[Piece]:
     """Findings, notes, and the closing line, which always says how many steps were seen."""
+    shown: dict[str, str] = {}
     for finding in record.standing:
-        yield from _finding(finding, width)
+        yield from _finding(finding, width, shown.get(finding.write, ""))
+        if is_diff(finding.write):
+            shown.setdefault(finding.write, finding.code)
     for note in record.notes:
         yield "quiet", _wrapped(f"note: {note}", width, "      ")
     if record.standing or record.notes:
@@ -34,7 +37,8 @@ def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[P
     yield "", _wrapped(closing(record) + (f"; report: {report}" if report else ""), width, "  ")
 
 
-def _finding(finding: ReportedFinding, width: int) -> Iterator[Piece]:
+def _finding(finding: ReportedFinding, width: int, above: str) -> Iterator[Piece]:
+    """One finding. above: the code of the finding that has the same change, which need not be shown twice."""
     head = (("place", f"{_harmless(finding.place.shown)}  "), ("code", f"{finding.code}  "), (finding.severity, finding.severity))
     length = sum(len(text) for _, text in head)
     indent = length + 8 - len(finding.severity) if length <= NARROW else 8
@@ -43,7 +47,9 @@ def _finding(finding: ReportedFinding, width: int) -> Iterator[Piece]:
     yield "", _wrapped(finding.message, width, " " * indent, begun=True)
     if finding.measured:
         yield "", _labelled("measured:", finding.measured, width, indent)
-    if is_diff(finding.write):
+    if above:
+        yield "code", _labelled("write:   ", f"the change shown for {above} above, which mends both", width, indent)
+    elif is_diff(finding.write):
         yield "code", " " * min(indent, 8) + "write:\n" + "".join(_code(line, width) for line in finding.write.splitlines())
     elif finding.write:
         yield "code", _labelled("write:   ", finding.write, width, indent)

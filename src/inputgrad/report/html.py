@@ -18,7 +18,10 @@ try:
     from inputgrad.report import sections
     from inputgrad.report.charts import Run
 except ImportError as missing:
-    raise ImportError(f"the HTML report needs jinja2 and matplotlib, and {missing.name} is not installed: pip install 'inputgrad[train]'") from missing
+    raise ImportError(
+        f"the HTML report needs jinja2 and matplotlib, and {missing.name} is not installed: "
+        "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
+    ) from missing
 
 
 def render(records: Sequence[RunRecord]) -> str:

@@ -36,11 +36,21 @@ def without_graph(facts: Facts) -> Iterator[Finding]:
             "error",
             gradient.call.site,
             f"the input gradient computed here carries no graph ({how}); {_what(dead)} changes no parameter.",
-            ("‖∂loss/∂θ‖ through it = 0 now" if dead.residual else "‖∂term/∂θ‖ = 0 now") + ("" if math.isnan(effect) else f", {effect:.3g} with a graph"),
+            ("‖∂loss/∂θ‖ through it = 0 now" if dead.residual else "‖∂term/∂θ‖ = 0 now") + _with_one(gradient, effect),
             _with_graph(gradient.call),
             (dead.site,),
             effect=_relative(effect, call),
         )
+
+
+def _with_one(gradient: InputGradient, effect: float) -> str:
+    """The effect with a graph, and why it may look like nothing: the gradients of a mean are smaller than the samples' own, and a square is once more."""
+    if math.isnan(effect):
+        return ""
+    count = gradient.call.root.mean_over
+    small = count is not None and count == gradient.samples > 1
+    why = f" (small: what is differentiated is a mean over {count} samples, so each gradient is {count} times too small, see IG301)" if small else ""
+    return f", {effect:.3g} with a graph{why}"
 
 
 @rule("IG102", "graph cut on the way to the loss")

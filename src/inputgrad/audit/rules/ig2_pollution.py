@@ -32,8 +32,8 @@ def _foreign(step: OptimizerStep, call: GradientCall, later: list[GradientCall])
         "IG201",
         "error" if same else "warning",
         call.site,
-        f"this backward, whose input gradient is read, also fills the parameters' .grad; the step at {step.site.shown} goes along it as well as along "
-        f"{later[-1].site.shown}."
+        f"this backward is there for the input gradient, and also fills the parameters' .grad. The step at {step.site.shown} therefore follows the sum of two "
+        f"losses' gradients: this one's, and that of the training loss ({later[-1].site.shown})."
         + (
             " Both come from the same forward pass, so a part of the loss counts twice, or something that is not a loss at all."
             if same
