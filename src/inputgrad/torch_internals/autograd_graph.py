@@ -176,7 +176,7 @@ def is_reentrant(tensors: Iterable[Tensor]) -> bool:
 
 
 def was_freed(tensor: Tensor) -> bool:
-    """Whether an earlier backward pass freed what the graph of a tensor keeps, so that another one cannot go through it."""
+    """Whether an earlier backward pass freed what the graph of a tensor keeps, so that another one cannot. Read in torch 2.13."""
     try:
         for node in nodes_of([tensor]):
             for name in dir(node):
