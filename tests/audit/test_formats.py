@@ -162,3 +162,10 @@ def test_every_letter_of_the_text_can_be_shown(encoding):
     assert shown.encode(known).decode(known) == shown
     assert "||g||" in shown or "‖g‖" in shown
     assert record_in(record(told), "utf-8") == record(told)
+
+
+def test_a_change_that_two_findings_share_is_shown_once_and_one_that_reads_alike_elsewhere_again():
+    diff = "- g = x.grad.clone()\n+ g, = torch.autograd.grad(output.sum(), x, create_graph=True)"
+    shown = audit_text.render(record(finding(write=diff), finding("IG201", write=diff, place=place(13)), finding(write=diff, place=place(90))))
+    assert shown.count("- g = x.grad.clone()") == 2
+    assert " ".join(shown.split()).count("the change shown for IG101 above, which mends both") == 1

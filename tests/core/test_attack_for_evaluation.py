@@ -35,3 +35,11 @@ def test_restarts_are_a_loop(word):
     with pytest.raises(TypeError, match=r"once per restart.*\.all\(0\)") as caught:
         ig.PGD(0.1, **{word: 5})
     assert "did you mean" not in str(caught.value)
+
+
+def test_who_trains_after_an_evaluation_is_told_what_that_means_for_the_term():
+    model, x, y = normalised(), torch.rand(6, 4), torch.randint(3, (6,))
+    with pytest.warns(UserWarning, match=r"call model\.eval\(\) first"):
+        ig.FGSM(0.1)(model, x, y, base="cross_entropy")
+    with pytest.warns(UserWarning, match="couples the samples of a batch by its statistics, so the input gradient"):
+        (nn.CrossEntropyLoss() + ig.GradientNorm())(model, x, y)

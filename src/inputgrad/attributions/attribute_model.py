@@ -14,6 +14,7 @@ from inputgrad.loss import InputGradientLoss
 from inputgrad.memory import memory
 from inputgrad.passes.model_checks import coupled_modules
 from inputgrad.terms.function_term import FunctionTerm
+from inputgrad.torch_internals.modules import own_buffers
 
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
@@ -42,20 +43,29 @@ def attribute(method: "Attribution | Callable[[Batch], Tensor]", model: Any, inp
         kept.append(method(batch).detach())
         return kept[-1].sum()
 
-    _warn_in_training(model)
-    with torch.no_grad(), _buffers_kept(model):
+    with _told_of_training_mode(model), torch.no_grad(), _buffers_kept(model):
         InputGradientLoss(base, FunctionTerm(keep, per="batch", wrt=getattr(method, "wrt", 0)))(model, inputs, target)
     return kept[-1]
 
 
-def _warn_in_training(model: Any) -> None:
-    """Once per model, and in place of the criterion's own warning, which speaks to those who train."""
+@contextmanager
+def _told_of_training_mode(model: Any) -> Iterator[None]:
+    """One warning per model, in place of the criterion's own, which speaks to those who train and comes when they do."""
     name, module = next(coupled_modules(model), (None, None)) if isinstance(model, nn.Module) else (None, None)
-    if module is not None and module.training and memory(model).once("coupled samples"):
+    if module is None or not module.training:
+        yield
+        return
+    if memory(model).once("evaluated in training mode"):
         warn(
             f"module {name!r} ({type(module).__name__}) is in training mode and couples the samples of a batch by its statistics: each sample's result depends "
             "on the others, and is not that of the model in use. To evaluate, call model.eval() first. The running statistics are left as they were"
         )
+    is_first = memory(model).once("coupled samples")
+    try:
+        yield
+    finally:
+        if is_first:
+            memory(model).warned.discard("coupled samples")
 
 
 @contextmanager
@@ -67,5 +77,5 @@ def _buffers_kept(model: Any) -> Iterator[None]:
         yield
     finally:
         for module, name, buffer, before in held:
-            module._buffers[name] = buffer
+            own_buffers(module)[name] = buffer
             buffer.copy_(before)

@@ -134,11 +134,12 @@ def lengths(tensor: Tensor, p: float) -> Tensor:
 
 
 def warn_if_outside(perturbation: Any, x: Tensor, bounds: Bounds) -> None:
-    """One warning where the samples themselves lie outside of ``bounds``, so that clipping moves them by more than the perturbation does."""
+    """One warning where the samples themselves lie so far outside of ``bounds`` that clipping moves them by more than the perturbation's radius."""
     if bounds is None or not is_readable(x) or not x.numel():
         return
     low, high = x.min().item(), x.max().item()
-    if (low < bounds[0] or high > bounds[1]) and memory(perturbation).once("bounds"):
+    rounding = 1e-6 * (bounds[1] - bounds[0])
+    if max(bounds[0] - low, high - bounds[1]) > getattr(perturbation, "epsilon", 0) + rounding and memory(perturbation).once("bounds"):
         name = type(perturbation).__name__
         warn(
             f"{name}: bounds={tuple(bounds)} and the input lies between {low:.3g} and {high:.3g}: clipping into the bounds moves samples by more than {name} "

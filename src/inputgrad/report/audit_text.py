@@ -22,11 +22,11 @@ def render(record: AuditRecord, width: int = 80, report: str = "") -> str:
 
 def pieces(record: AuditRecord, width: int = 80, report: str = "") -> Iterator[Piece]:
     """Findings, notes, and the closing line, which always says how many steps were seen."""
-    shown: dict[str, str] = {}
+    shown: list[ReportedFinding] = []
     for finding in record.standing:
-        yield from _finding(finding, width, shown.get(finding.write, ""))
+        yield from _finding(finding, width, next((other.code for other in shown if _is_same_change(other, finding)), ""))
         if is_diff(finding.write):
-            shown.setdefault(finding.write, finding.code)
+            shown.append(finding)
     for note in record.notes:
         yield "quiet", _wrapped(f"note: {note}", width, "      ")
     if record.standing or record.notes:
@@ -53,6 +53,12 @@ def _finding(finding: ReportedFinding, width: int, above: str) -> Iterator[Piece
         yield "code", " " * min(indent, 8) + "write:\n" + "".join(_code(line, width) for line in finding.write.splitlines())
     elif finding.write:
         yield "code", _labelled("write:   ", finding.write, width, indent)
+
+
+def _is_same_change(one: ReportedFinding, other: ReportedFinding) -> bool:
+    """Whether two findings show one change, and not two that read alike: their lines are no further apart than the change is long."""
+    here, there = one.place, other.place
+    return one.write == other.write and here.file == there.file and abs(here.line - there.line) <= len(one.write.splitlines())
 
 
 def is_diff(text: str) -> bool:

@@ -176,7 +176,7 @@ def is_reentrant(tensors: Iterable[Tensor]) -> bool:
 
 
 def was_freed(tensor: Tensor) -> bool:
-    """Whether an earlier backward pass freed what the graph of a tensor keeps, so that another one cannot. Read in torch 2.13."""
+    """Whether an earlier backward pass freed what the graph of a tensor keeps, so that another one cannot. Read in torch 2.6 to 2.15."""
     try:
         for node in nodes_of([tensor]):
             for name in dir(node):
