@@ -1,7 +1,6 @@
 """Penalties on the critics of generative adversarial networks.
 
-The critic is the model, the real samples are the inputs, and the fake ones come as the target: ``penalty(critic, real, fake)``. Detached fakes or not: the
-penalty holds them constant.
+The critic is the model, the real samples are the inputs, and the fake ones come as the target: ``penalty(critic, real, fake)``. These are held constant.
 """
 
 import torch.nn.functional as F
@@ -160,8 +159,7 @@ def lazy_r1(gamma: Weight = 10.0, *, every: int = 16, half: bool = True, wrt: Ke
     wrt: as in `wgan_gp`.
     D, x: as in `r1`.
 
-    k is in the weight already: do not write ``16 * lazy_r1()``, which would weight the penalty 16 · 16 times. ``16 * r1()`` is for a loop that counts the
-    steps itself.
+    k is in the weight already: ``16 * lazy_r1()`` would weight the penalty 16 · 16 times. ``16 * r1()`` is for a loop that counts the steps itself.
 
     The penalty is added to the loss of an ordinary step, so Adam's settings stay as they are. The authors give it an optimiser step of its OWN after each
     k-th ordinary step, with c = k / (k + 1), lr′ = c·lr and β′ = β^c. For that, call a criterion of ``every * r1()`` yourself and make the optimiser with
@@ -239,7 +237,6 @@ def adversarial_motion_prior(weight: Weight = 10.0, *, wrt: Key = 0) -> Weighted
     critic, as in the popular code of GAIL (ikostrikov), take `wgan_gp` with expert pairs as the inputs.
 
     When not: for policies and values, which are not discriminators.
-
     Source: Peng, Ma, Abbeel, Levine & Kanazawa 2021, "AMP: adversarial motion priors for stylized physics-based character control", ACM Transactions on
     Graphics 40(4).
 
