@@ -242,7 +242,8 @@ class InputGradientLoss(LossArithmetic, WithObjective):
             item.term.load_state(state.get("terms", {}).get(name, {}))
 
     def extra_repr(self) -> str:
-        base = f"{self.base_weight:g} * base + " if self.base_weight != 1 else ""
+        shown = "base" if self.base is None or isinstance(self.base, nn.Module) else getattr(self.base, "__qualname__", None) or repr(self.base)
+        base = f"{self.base_weight:g} * {shown} + " if self.base_weight != 1 else f"{shown} + " if shown != "base" else ""
         return f"{base}{' + '.join(map(repr, self.terms))}, engine={self.engine}"
 
 

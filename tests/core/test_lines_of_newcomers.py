@@ -53,3 +53,19 @@ def test_bounds_that_the_data_leave(attack: Any) -> None:
         warnings.simplefilter("error")
         criterion(MODEL, torch.tensor([[-2.0, 3.0], [0.0, 1.0]]), torch.zeros(2, 1))
         ig.InputGradientLoss("mse", ig.Adversarial(attack(0.1, bounds=(0, 1))))(MODEL, X, Y)
+
+
+def test_a_criterion_shows_a_base_loss_that_is_no_module() -> None:
+    def own(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (output - target).abs().mean()
+
+    assert "own + GradientNorm" in repr(ig.InputGradientLoss(own, ig.GradientNorm()))
+    assert "OnTarget(key='y', base=MSELoss()" in repr(ig.InputGradientLoss(ig.OnTarget("y"), ig.GradientNorm()))
+    assert "own" not in repr(nn.MSELoss() + ig.GradientNorm())
+
+
+def test_a_penalty_that_is_not_due_is_shown_as_zero() -> None:
+    criterion = ig.InputGradientLoss(None, ig.recipes.lazy_r1(every=4))
+    critic, x = nn.Sequential(nn.Linear(2, 1)), torch.rand(3, 2)
+    nn.init.constant_(critic[0].bias, -9.0)  # type: ignore[arg-type]  # a tensor
+    assert [str(criterion(critic, x).item()) for _ in range(3)][1:] == ["0.0", "0.0"]

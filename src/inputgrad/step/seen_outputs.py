@@ -55,7 +55,7 @@ class SeenOutputs:
         """0, with a way back to the output; of several to the first one."""
         if self.leaf is None:
             self.leaf = self._opened(self._forward.values().output)
-        return self.leaf.sum() * 0
+        return self.leaf.sum() * 0 + 0.0  # -0.0 would be printed as such
 
     def detached(self) -> Any:
         """What was asked for, detached: the output, or else all that the model returned, or None."""
