@@ -14,6 +14,7 @@ from inputgrad import catalogue
 from inputgrad.heads import Of
 from inputgrad.operators.coordinates import Names
 from inputgrad.places.base import Place
+from inputgrad.places.samples import Samples
 from inputgrad.recipes.critics import whole_target
 from inputgrad.recipes.residuals import Quantity
 from inputgrad.tensor_refs import TensorRef
@@ -21,6 +22,7 @@ from inputgrad.terms.weights import Weight
 from inputgrad.variables import Key, Wrt
 
 TYPES: list[tuple[Any, str]] = [
+    (Samples, "tensor, key of the target, callable of the batch, or several in a tuple or dict"),
     (Weight, "number, or a callable of the step number"),
     (Of, "head: a name, an object of `ig.heads`, or a callable"),
     (Wrt, "position or name of an input, or a tuple of such"),

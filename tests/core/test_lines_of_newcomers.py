@@ -59,7 +59,7 @@ def test_a_criterion_shows_a_base_loss_that_is_no_module() -> None:
     def own(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return (output - target).abs().mean()
 
-    assert "own + GradientNorm" in repr(ig.InputGradientLoss(own, ig.GradientNorm()))
+    assert "own + 1 * GradientNorm" in repr(ig.InputGradientLoss(own, ig.GradientNorm()))
     assert "OnTarget(key='y', base=MSELoss()" in repr(ig.InputGradientLoss(ig.OnTarget("y"), ig.GradientNorm()))
     assert "own" not in repr(nn.MSELoss() + ig.GradientNorm())
 
