@@ -22,6 +22,24 @@ criterion = ig.InputGradientLoss(ig.recipes.relativistic_pairing, 1.0 * ig.Gradi
 loss = criterion(model, torch.cat([inputs, target]))
 loss.backward()
 """
+OWN_LABELS = """
+class Critic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.score = nn.Embedding(10, 8), nn.Linear(16, 1)
+
+    def forward(self, x, label):
+        return self.score(torch.tanh(torch.cat([x, self.embedding(label)], 1)))
+
+
+critic = Critic()
+real, label = torch.randn(16, 8), torch.randint(10, (16,))
+fake, fake_label = torch.randn(12, 8), torch.randint(10, (12,))  # another number of them
+
+penalty = ig.InputGradientLoss(None, ig.recipes.r2(fake={"x": "fake", "label": "fake_label"}, wrt="x"))
+loss = penalty(critic, {"x": real, "label": label}, {"fake": fake, "fake_label": fake_label})
+loss.backward()
+"""
 SOME_OUTPUTS = """
 model = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 3))  # u, v and p
 walls = ig.Given(torch.rand(16, 2).round())
@@ -75,6 +93,7 @@ for replay in range(4):  # the same batch, m = 4 times
 
 FURTHER: dict[str, list[tuple[str, str]]] = {
     "lazy_r1": [("With an optimiser step of its own", _of("real", OWN_STEP))],
+    "r2": [("Fake samples with labels of their own", f"{calls.IMPORTS}\n{OWN_LABELS.strip()}\n")],
     "r3gan": [("Real and fake samples in one batch, with the paper's base loss", _of("critic", ONE_BATCH))],
     "condition": [("For some outputs of a system", _of("plane", SOME_OUTPUTS)), ("As the base loss", _of("plane", AS_BASE_LOSS))],
     "igam": [("The discriminator's own step", _of("classes", DISCRIMINATOR))],

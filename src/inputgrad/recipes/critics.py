@@ -132,7 +132,7 @@ def r2(gamma: Weight = 10.0, *, half: bool = True, fake: Samples = whole_target,
         γ/2 · mean_n ‖∂D(x̃_n)/∂x̃_n‖²₂
 
     gamma, half: as in `r1`.
-    fake: as in `wgan_gp`, of any number; with labels of their own a dict or tuple, ``{"x": "fake", "label": "fake_label"}`` for parts of the target.
+    fake: as in `wgan_gp`; of any number, and with labels of their own a dict or tuple, ``{"x": "fake", "label": "fake_label"}`` for parts of the target.
     wrt: as in `wgan_gp`.
     D: the critic, before any sigmoid.
 
