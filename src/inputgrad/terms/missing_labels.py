@@ -5,9 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from inputgrad.torch_internals.functorch import is_transforming
-from inputgrad.torch_internals.tensors import is_at_hand
-from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.devices import is_readable
 
 
 def known(labels: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -15,8 +13,7 @@ def known(labels: Tensor) -> tuple[Tensor | None, Tensor]:
 
     None and the labels as they are where none is missing and one look tells so without a wait: a sum that is finite has no NaN in it.
     """
-    looks = type(labels) is Tensor and is_at_hand(labels) and not is_tracing() and not is_transforming()
-    if looks and math.isfinite(labels.detach().sum().item()):
+    if is_readable(labels) and math.isfinite(labels.detach().sum().item()):
         return None, labels
     return ~labels.isnan(), labels.nan_to_num()
 
