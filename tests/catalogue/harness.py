@@ -130,7 +130,7 @@ class Entry:
     inputs: Callable[[int], Any] | None = None
 
 
-ONE_IN = 6 if BACKEND == "eager" else 1
+ONE_IN = 10 if BACKEND == "eager" else 1
 """Which share of the entries is compiled too: a trace takes seconds, and ``make study`` makes that of each entry."""
 
 
