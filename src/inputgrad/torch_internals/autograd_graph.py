@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.required import Required
 
 _WITHOUT_DERIVATIVE = ("torch::autograd::NotImplemented", "torch::autograd::Error", "torch::autograd::DelayedError")
@@ -183,5 +184,7 @@ def was_freed(tensor: Tensor) -> bool:
                 if name.startswith("_saved_"):
                     getattr(node, name)  # raises where it is gone
     except RuntimeError as error:
+        if messages.is_machine_error(error):
+            raise
         return "second time" in str(error)
     return False
