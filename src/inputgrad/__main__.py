@@ -6,14 +6,15 @@ Without the package that the command line is written with, ``--help``, ``--versi
 import sys
 from importlib.util import find_spec
 
-_EXTRA = "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
+from inputgrad.report import EXTRA
+
 _HELP = f"""Usage: inputgrad [-h | --help] [--version] [env [--json]]
 
 Losses that depend on the network's input gradient.
 
 env   Print the versions and devices of this environment, for bug reports.
 
-The commands train, audit, bench and terms need more packages: {_EXTRA}
+The commands train, audit, bench and terms need more packages: {EXTRA}
 """
 
 
@@ -41,7 +42,7 @@ def _without_typer(arguments: list[str]) -> int:
 
             print(json.dumps(environment(), indent=2) if arguments[1:] else as_text(environment()).rstrip())
         case _:
-            print(f"inputgrad: the command line needs typer: {_EXTRA}", file=sys.stderr)
+            print(f"inputgrad: the command line needs typer: {EXTRA}", file=sys.stderr)
             return 2
     return 0
 

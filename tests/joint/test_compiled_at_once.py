@@ -4,8 +4,10 @@ import copy
 import sys
 from collections import Counter
 from collections.abc import Callable
+from enum import Enum
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,6 +135,71 @@ def test_a_base_loss_of_the_users_own_runs_the_program_until_it_holds_something_
             assert distance(gradients(model, criterion(model, X, Y)), by_hand(model, base=3)) < 1e-12
     finally:
         SHARE["of the loss"] = 1.0
+
+
+class Holding(nn.Module):
+    """What a module of the user's own may hold besides numbers: containers, objects, functions, classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers, self.named, self.pair = [1.0], {"scale": {"of": 1.0}}, (1.0, 2.0)
+        self.settings = SimpleNamespace(scale=1.0, more=[1.0])
+        self.function, self.part, self.several, self.kind = torch.tanh, partial(torch.mul, other=1.0), [torch.sin], nn.Tanh
+        self.dtype, self.mode = torch.float64, Mode.ONE
+
+    def scaled(self, z: Tensor) -> Tensor:
+        scale = self.numbers[0] * self.named["scale"]["of"] * self.pair[0] * self.settings.scale * self.settings.more[0] * self.mode.value
+        z = self.several[0](self.part(self.function(scale * z)))
+        return (z if self.kind is nn.Tanh else 2 * z).to(self.dtype)
+
+
+class Mode(Enum):
+    ONE, TWO = 1.0, 2.0
+
+
+class HoldingNet(Holding):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scaled(self.layer(x))
+
+
+class HoldingLoss(Holding):
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.scaled((output - target).abs().mean())
+
+
+HELD: dict[str, Callable[[Any], object]] = {
+    "a list": lambda own: own.numbers.__setitem__(0, 3.0),
+    "a dict in a dict": lambda own: own.named["scale"].__setitem__("of", 3.0),
+    "a tuple": lambda own: setattr(own, "pair", (3.0, 2.0)),
+    "an object": lambda own: setattr(own.settings, "scale", 3.0),
+    "a list in an object": lambda own: own.settings.more.__setitem__(0, 3.0),
+    "a function of torch": lambda own: setattr(own, "function", torch.sin),
+    "a part of a function": lambda own: setattr(own, "part", partial(torch.mul, other=3.0)),
+    "a function in a list": lambda own: own.several.__setitem__(0, torch.cos),
+    "a class": lambda own: setattr(own, "kind", nn.ReLU),
+    "a mode": lambda own: setattr(own, "mode", Mode.TWO),
+}
+
+
+@pytest.mark.parametrize("change", HELD)
+@pytest.mark.parametrize("where", ["model", "base loss"])
+def test_what_has_changed_in_what_a_module_holds_is_seen(where: str, change: str, at_once: list[ProgramStep]) -> None:
+    own: Any = HoldingNet().double() if where == "model" else HoldingLoss()
+    model: nn.Module = own if where == "model" else nn.Linear(3, 1).double()
+    base = "mse" if where == "model" else own
+    compiled, exact = (
+        ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2), engine=engine) for engine in (Compiled(backend="aot_eager"), "double_backward")
+    )
+    for step in range(5):
+        if step == 3:
+            assert len(at_once) == 2
+            HELD[change](own)
+        assert distance(gradients(model, compiled(model, X, Y)), gradients(model, exact(model, X, Y))) < 1e-12
 
 
 class Two(Net):

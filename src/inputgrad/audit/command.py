@@ -13,11 +13,10 @@ from inputgrad.audit.launcher import Launched, Word
 from inputgrad.audit.results import AuditResult, RuleSelection, make_record, split_codes
 from inputgrad.audit.script_runner import INTERRUPTED, Run, prepare, run
 from inputgrad.audit.suppressions import Baseline, write_baseline
-from inputgrad.report import audit_json, audit_sarif, audit_text
+from inputgrad.report import EXTRA, audit_json, audit_sarif, audit_text
 from inputgrad.report.audit_record import AuditRecord, closing
 from inputgrad.report.plain_text import in_encoding, record_in
 
-_EXTRA = "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
 PAGE = Path("audit.html")
 FOUND, USAGE = 1, 2
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue", "place": "bold", "code": "cyan", "quiet": "dim"}
@@ -52,7 +51,7 @@ def audit(script: str, arguments: Sequence[str], options: Options, *, module: bo
         places = _ReportPlaces(options, launched.rank)
         main = prepare(script, arguments, module=module)
     except (ValueError, ImportError) as error:
-        extra = f": {_EXTRA}" if isinstance(error, ImportError) and "inputgrad[train]" not in str(error) else ""
+        extra = f": {EXTRA}" if isinstance(error, ImportError) and "inputgrad[train]" not in str(error) else ""
         print(in_encoding(f"inputgrad audit: {error}{extra}", _encoding(sys.stderr)), file=sys.stderr)
         return USAGE
     if at_exit:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from inputgrad.command_help import add_examples, names_beginning_with
-
-EXTRA = "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
+from inputgrad.report import EXTRA
 
 try:
     import typer
@@ -18,7 +17,7 @@ except ModuleNotFoundError as error:
     print(f"inputgrad: the command line needs {error.name}: {EXTRA}", file=sys.stderr)
     sys.exit(2)
 
-from inputgrad.cli import training  # noqa: E402  # it needs typer too, which may be missing
+from inputgrad.cli import training  # it needs typer too, which may be missing
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(name="inputgrad", no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)

@@ -2,15 +2,14 @@
 
 from typing import Any
 
+from inputgrad.report import EXTRA
 from inputgrad.report.audit_record import AuditRecord, closing, hint, many
 from inputgrad.report.visible import seen
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 except ImportError as missing:
-    raise ImportError(
-        f"the HTML report needs jinja2, and {missing.name} is not installed: pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
-    ) from missing
+    raise ImportError(f"the HTML report needs jinja2, and {missing.name} is not installed: {EXTRA}") from missing
 
 MARK = '<meta name="generator" content="inputgrad audit">'
 """What tells a page of ours from another file of that name."""

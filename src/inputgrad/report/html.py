@@ -6,6 +6,7 @@ Knows the sections and the template. Knows neither torch nor the study. All text
 from collections.abc import Sequence
 from typing import Any
 
+from inputgrad.report import EXTRA
 from inputgrad.report.compare import comparable, decimals, duration, extremes, headline
 from inputgrad.report.record import RunRecord
 from inputgrad.report.sentences import sentences
@@ -18,10 +19,7 @@ try:
     from inputgrad.report import sections
     from inputgrad.report.charts import Run
 except ImportError as missing:
-    raise ImportError(
-        f"the HTML report needs jinja2 and matplotlib, and {missing.name} is not installed: "
-        "pip install 'inputgrad[train]', or pip install '.[train]' in a checkout"
-    ) from missing
+    raise ImportError(f"the HTML report needs jinja2 and matplotlib, and {missing.name} is not installed: {EXTRA}") from missing
 
 
 def render(records: Sequence[RunRecord]) -> str:

@@ -4,11 +4,13 @@ A trace takes all of it in as it was. So a program is used while none of it has 
 """
 
 import types
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from inputgrad.torch_internals.modules import forward_hooks, forward_pre_hooks
@@ -22,8 +24,9 @@ _LARGE = 1000
 
 def model_form(model: nn.Module) -> Hashable:
     """Everything about a model that a trace takes in and that can change: its modules, their modes, hooks, plain settings and loose tensors."""
+    looked: dict[int, Hashable] = {}
     return tuple(
-        (id(module), type(module), module.training, tuple(forward_hooks(module)), tuple(forward_pre_hooks(module)), settings(module))
+        (id(module), type(module), module.training, tuple(forward_hooks(module)), tuple(forward_pre_hooks(module)), settings(module, looked))
         for module in model.modules()
     )
 
@@ -84,21 +87,55 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def settings(module: nn.Module) -> Hashable:
-    """A module's own plain settings, functions and loose tensors, by name."""
-    own = vars(module)
-    return frozenset((name, _plain(own[name])) for name in own.keys() - _TORCHS_OWN if _matters(own[name]))
+def settings(module: nn.Module, looked: dict[int, Hashable] | None = None) -> Hashable:
+    """A module's own plain settings, functions and loose tensors, by name, and what its containers and objects hold of such.
+
+    looked: what was found in containers and objects already, by identity, since the modules of a model often share one.
+    """
+    own, looked = vars(module), {} if looked is None else looked
+    return frozenset((name, _setting(own[name], looked)) for name in own.keys() - TORCHS_OWN)
 
 
-def _plain(value: Any) -> Hashable:
-    """A setting by value, a function by its code, a tensor by its object."""
+def _setting(value: Any, looked: dict[int, Hashable]) -> Hashable:
+    """A loose tensor by its object; all else as in `held_settings`, a shared container or object looked at once."""
+    if isinstance(value, Tensor):
+        return id(value)
+    if not holds_settings(value):
+        return held_settings(value)
+    if id(value) not in looked:
+        looked[id(value)] = held_settings(value)
+    return looked[id(value)]
+
+
+def holds_settings(value: Any) -> bool:
+    """Whether it is a container, or an object such as a configuration; modules and tensors are looked at elsewhere, functions and classes never change."""
+    return isinstance(value, _CONTAINERS) or (hasattr(value, "__dict__") and not isinstance(value, (nn.Module, Tensor, *_FUNCTIONS, types.ModuleType)))
+
+
+def held_settings(value: Any, depth: int = 0) -> Hashable:
+    """What a container holds, or an object that is a module's own: numbers and texts by value, functions by their code, classes; of all else its type."""
+    if isinstance(value, (*_PLAIN, types.BuiltinFunctionType, type)):
+        return value
     if isinstance(value, types.FunctionType):
         return value.__code__
-    return id(value) if isinstance(value, Tensor) else value
+    inside = _inside(value, depth)
+    if inside is None or depth == _DEPTH or len(inside) > _LARGE:
+        return type(value)  # type: ignore[return-value]  # mypy takes a class for no Hashable
+    return (type(value), tuple(held_settings(part, depth + 1) for part in inside))
 
 
-def _matters(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str, Tensor, types.FunctionType))
+def _inside(value: Any, depth: int) -> Sequence[Any] | None:
+    if isinstance(value, partial):
+        return (value.func, *value.args, *value.keywords, *value.keywords.values())
+    if isinstance(value, dict):
+        return (*value, *value.values())
+    if isinstance(value, _CONTAINERS):
+        return tuple(value)
+    return (*vars(value), *vars(value).values()) if depth == 0 and holds_settings(value) else None
 
 
-_TORCHS_OWN = frozenset(vars(nn.Module()))
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, Enum)
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+TORCHS_OWN = frozenset(vars(nn.Module()))
+"""What torch itself keeps in each module."""

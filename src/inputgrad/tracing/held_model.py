@@ -1,6 +1,6 @@
 """A module as a program reads it: its parameters and buffers without a walk, and a test that all that a trace takes in is as it was."""
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from itertools import chain, compress
 from types import FunctionType
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inputgrad.passes.structure import ModelStructure
 from inputgrad.torch_internals.modules import own_buffers, own_parameters
-from inputgrad.tracing.guards import settings
+from inputgrad.tracing.guards import TORCHS_OWN, held_settings, settings
 
 
 class HeldModel:
@@ -67,13 +67,20 @@ class _Settings:
         self._kinds = list(map(type, held))
         self._is_plain = [isinstance(value, (bool, int, float, str)) for value in held]
         self._plain = list(compress(held, self._is_plain))
+        self._holds_more = [name not in TORCHS_OWN and not plain for name, plain in zip(self._names, self._is_plain, strict=True)]
+        self._more = self._held(held)
         self._is_loose = any(isinstance(value, (Tensor, FunctionType)) for value in held)
 
     def hold(self, modules: Sequence[nn.Module]) -> bool:
         """Whether they are as they were."""
         names, held = _names_and_values(modules)
         is_alike = not self._is_loose and names == self._names and list(map(type, held)) == self._kinds
-        return (is_alike and list(compress(held, self._is_plain)) == self._plain) or list(map(settings, modules)) == self._all
+        is_alike = is_alike and list(compress(held, self._is_plain)) == self._plain and self._held(held) == self._more
+        return is_alike or list(map(settings, modules)) == self._all
+
+    def _held(self, held: Sequence[Any]) -> list[Hashable]:
+        """What is no number or text holds of such, each once: the modules of a model often share a configuration."""
+        return list(map(held_settings, {id(value): value for value in compress(held, self._holds_more)}.values()))
 
 
 def _names_and_values(modules: Sequence[nn.Module]) -> tuple[list[str], list[Any]]:

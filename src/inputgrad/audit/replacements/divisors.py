@@ -141,11 +141,10 @@ def _number(source: Source, node: ast.expr, batch: Batch, depth: int = 0) -> _Nu
 
 
 def _of_two(operator: ast.operator, one: _Number, other: _Number) -> _Number:
-    known = one.rest is not None and other.rest is not None
     if isinstance(operator, ast.Mult):
-        return _Number(one.power + other.power, one.rest * other.rest if known else None)  # type: ignore[operator]  # both are known
+        return _Number(one.power + other.power, None if one.rest is None or other.rest is None else one.rest * other.rest)
     if isinstance(operator, ast.Div):
-        return _Number(one.power - other.power, one.rest / other.rest if known else None)  # type: ignore[operator]  # both are known
+        return _Number(one.power - other.power, None if one.rest is None or other.rest is None else one.rest / other.rest)
     if isinstance(operator, ast.Pow) and other.power == 0 and other.rest in (1.0, 2.0, 3.0):
         return _Number(one.power * int(other.rest), None if one.rest is None else one.rest**other.rest)
     return _Number()
