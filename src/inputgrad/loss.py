@@ -194,11 +194,11 @@ class InputGradientLoss(LossArithmetic, WithObjective):
 
     def _at_once(self, model: nn.Module, inputs: Any, target: Any) -> PlainStep | ProgramStep | None:
         """The step as one would write it by hand, or by its program; None where it is to be made in full."""
-        if not self._forms.knows(model):
+        if (known := self._forms.of(model)) is None:
             return None
         given, target, objective = ModelInputs.of(without_inference_tensors(inputs)), without_inference_tensors(target), self.objective
         active = objective.constantly_active or active_terms(objective.terms, self.step_number, training=True)
-        step = self._forms.make(objective, model, given, target, active, verify=self.verify_first_step)
+        step = self._forms.make(known, objective, model, given, target, active, verify=self.verify_first_step)
         if step is None:
             return None
         try:

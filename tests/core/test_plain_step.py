@@ -136,6 +136,57 @@ def test_what_has_changed_in_the_criterion_is_seen() -> None:
     assert 1e-14 < difference < 1e-6
 
 
+class Doubled(nn.MSELoss):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return 2 * super().forward(input, target)
+
+
+def _of_all(module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    return 2 * output if isinstance(module, nn.MSELoss) else output
+
+
+BASES: dict[str, tuple[Callable[[], Any], float]] = {
+    "as it stands": (nn.MSELoss, 1),
+    "a class of the user's": (Doubled, 2),
+    "a sum": (lambda: nn.MSELoss(reduction="sum"), float(Y.numel())),
+    "one number per element": (lambda: nn.MSELoss(reduction="none"), 1),
+    "on a part of the target": (lambda: ig.OnTarget(0), 1),
+}
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_torchs_losses_are_what_they_are_by_themselves(base: str, plain: Counted) -> None:
+    make, factor = BASES[base]
+    model, criterion = Net().double(), ig.InputGradientLoss(make(), 0.5 * ig.GradientNorm(power=2))
+    target: Any = (Y, X) if base == "on a part of the target" else Y
+    for _ in range(3):
+        found = parameter_gradients(model, criterion(model, X, target))
+        assert distance(found, by_hand(model, base=lambda output, y: factor * nn.functional.mse_loss(output, y))) < 1e-12
+    assert len(plain) == 2
+
+
+@pytest.mark.parametrize("hook", ["of the loss", "before the loss", "of all modules", "a forward of its own"])
+def test_a_hook_on_the_base_loss_is_heard(hook: str, plain: Counted) -> None:
+    criterion, model = made(steps=3)
+    assert isinstance(criterion.base, nn.MSELoss)
+    handle = None
+    if hook == "of the loss":
+        criterion.base.register_forward_hook(lambda _module, _args, output: 2 * output)
+    elif hook == "before the loss":
+        criterion.base.register_forward_pre_hook(lambda _module, args: tuple(math.sqrt(2) * arg for arg in args))
+    elif hook == "of all modules":
+        handle = nn.modules.module.register_module_forward_hook(_of_all)
+    else:
+        criterion.base.forward = lambda output, y: 2 * nn.functional.mse_loss(output, y)  # type: ignore[method-assign]  # what is tried
+    try:
+        found = parameter_gradients(model, criterion(model, X, Y))
+    finally:
+        if handle is not None:
+            handle.remove()
+    assert distance(found, by_hand(model, base=lambda output, y: 2 * nn.functional.mse_loss(output, y))) < 1e-12
+    assert len(plain) == 3
+
+
 def test_weights_that_follow_the_step_number() -> None:
     criterion, model = made((lambda step: 0.1 * (step + 1)) * ig.GradientNorm(power=2))
     for step in (2, 3, 4):

@@ -74,6 +74,61 @@ def test_a_gradient_is_that_of_torchs_own_call(there: bool, monkeypatch: pytest.
     assert torch.equal(first[0], again[0]), "the graph is kept"  # type: ignore[arg-type]  # a path leads there
 
 
+@canary("autograd.backward_from")
+@missing("autograd.backward_from")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_backward_pass_is_that_of_torchs_own_call(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not there:
+        monkeypatch.delattr(torch.autograd.graph, "_engine_run_backward")
+    x, w = leaves()
+    heard: list[Tensor] = []
+    w.register_post_accumulate_grad_hook(lambda leaf: heard.append(leaf))
+    for _ in range(2):  # the second time it is added
+        autograd.backward_from((x * w).exp(), torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(x.grad, 2 * torch.tensor([1.0, 3.0]) * torch.e)
+    assert x.grad is not None
+    assert not x.grad.requires_grad
+    assert (len(heard), heard[0] is w) == (2, True)
+    freed = (x * w).exp()
+    autograd.backward_from(freed, torch.ones(2))
+    with pytest.raises(RuntimeError, match="second time"):
+        autograd.backward_from(freed, torch.ones(2))
+    with Named() as mode:
+        autograd.backward_from(x * w, torch.ones(2))
+    assert "backward" in mode.names
+
+
+class Kept(torch.autograd.Function):
+    """Its argument; notes whether its backward pass keeps the graph."""
+
+    told: ClassVar[list[bool]] = []
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        Kept.told.append(autograd.keeps_graph())
+        return grads[0]
+
+
+@canary("autograd.keeps_graph")
+def test_a_backward_pass_tells_whether_it_keeps_its_graph() -> None:
+    Kept.told.clear()
+    x, _ = leaves()
+    loss = Kept.apply(x).sum()
+    loss.backward(retain_graph=True)
+    loss.backward()
+    assert Kept.told == [True, False]
+
+
+@missing("autograd.keeps_graph")
+def test_where_a_backward_pass_does_not_tell_the_graph_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C._autograd, "_get_current_graph_task_keep_graph")
+    assert autograd.keeps_graph()
+
+
 def test_a_function_mode_sees_the_gradient_being_taken() -> None:
     x, w = leaves()
     output = x * w

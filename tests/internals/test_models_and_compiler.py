@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from inputgrad.errors import MissingInternalError
-from inputgrad.torch_internals import autocast, compiler, kernels, modules, pytree, tensors, tracing
+from inputgrad.torch_internals import autocast, compiler, kernels, losses, modules, pytree, tensors, tracing
 from tests.internals.register import canary, missing
 
 # modules
@@ -71,14 +72,14 @@ def test_the_form_of_a_model_is_another_after_a_change(change: str) -> None:
     assert modules.module_forms(model) != before
 
 
-@canary("modules.running_facts")
+@canary("modules.running_facts", "modules.run_alike")
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_how_a_module_runs_is_seen(change: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2))
-    before = modules.running_facts(list(model.modules()))
-    assert modules.running_facts(list(model.modules())) == before
+    facts = list(map(modules.running_facts, model.modules()))
+    assert modules.run_alike(facts)
     CHANGES[change](model)
-    assert modules.running_facts(list(model.modules())) != before
+    assert not modules.run_alike(facts)
 
 
 @canary("modules.switches", "modules.is_torchs")
@@ -100,9 +101,82 @@ def test_what_a_users_module_switches_is_seen() -> None:
 @canary("modules.running_facts")
 def test_which_parameters_learn_is_seen() -> None:
     layer = nn.Linear(2, 2)
-    before = modules.running_facts([layer])
+    facts = [modules.running_facts(layer)]
     layer.bias.requires_grad_(False)
-    assert modules.running_facts([layer]) != before
+    assert not modules.run_alike(facts)
+
+
+@canary("modules.run_alike")
+@pytest.mark.parametrize("back", ["hook taken off", "part taken off", "parameter taken off", "own forward taken off", "module gone"])
+def test_that_something_is_taken_off_is_seen(back: str) -> None:
+    layer = nn.Sequential(nn.Linear(2, 2))
+    handle = layer.register_forward_hook(lambda *_: None)
+    layer.register_parameter("scale", nn.Parameter(torch.ones(1)))
+    layer.forward = layer[0].forward  # type: ignore[method-assign]  # what is tried
+    facts = [modules.running_facts(layer)]
+    assert modules.run_alike(facts)
+    taken_off = {
+        "hook taken off": handle.remove,
+        "part taken off": lambda: layer.__delitem__(0),
+        "parameter taken off": lambda: delattr(layer, "scale"),
+        "own forward taken off": lambda: delattr(layer, "forward"),
+    }
+    if back in taken_off:
+        taken_off[back]()
+    else:
+        del layer, handle, taken_off
+    assert not modules.run_alike(facts)
+
+
+@canary("modules.runs_its_class_alone")
+@pytest.mark.parametrize("change", ["nothing", *(name for name in CHANGES if "hook" in name), "forward of its own", "hook of all modules"])
+def test_whether_a_call_runs_the_class_alone(change: str) -> None:
+    layer, handle = nn.Linear(2, 2), None
+    if change == "forward of its own":
+        layer.forward = torch.sin  # type: ignore[method-assign]  # what is tried
+    elif change == "hook of all modules":
+        handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    elif change != "nothing":
+        CHANGES[change](layer)  # type: ignore[arg-type]  # any module takes hooks
+    try:
+        assert modules.runs_its_class_alone(layer) == (change == "nothing")
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+@missing("modules.runs_its_class_alone")
+def test_a_module_that_keeps_its_hooks_elsewhere_does_not_run_its_class_alone() -> None:
+    assert not modules.runs_its_class_alone(SimpleNamespace())  # type: ignore[arg-type]  # stands for it
+
+
+@canary("losses.mean_by_kernel")
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss()])
+def test_a_loss_by_its_kernel_is_the_loss(loss: nn.Module) -> None:
+    output, target = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, dtype=torch.float64)
+    for y in (target, target.float(), target.half()):
+        found, wanted = losses.mean_by_kernel(loss, output, y), loss(output, y)
+        assert found is not None
+        assert (found.dtype, found.item()) == (wanted.dtype, wanted.item())
+        assert torch.equal(*(torch.autograd.grad(value, output)[0] for value in (found, wanted)))
+
+
+@missing("losses.mean_by_kernel")
+def test_other_losses_and_tensors_have_no_kernel_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.ones(4, 1)
+    for loss in (nn.MSELoss(reduction="sum"), nn.HuberLoss(), nn.functional.mse_loss, None):
+        assert losses.mean_by_kernel(loss, x, x) is None
+    for output, target in ((x, x[:, 0]), (x, None), (nn.Parameter(x), x), ((x,), (x,))):
+        assert losses.mean_by_kernel(nn.MSELoss(), output, target) is None
+    with FunctionMode():
+        assert losses.mean_by_kernel(nn.MSELoss(), x, x) is None
+    monkeypatch.delattr(torch._C._nn, "mse_loss")
+    assert losses.mean_by_kernel(nn.MSELoss(), x, x) is None
+
+
+class FunctionMode(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 @canary("modules.held")
@@ -149,7 +223,7 @@ FIELDS = ["forward_hooks", "forward_pre_hooks", "backward_hooks", "running_facts
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_module_without_the_field_gives_one_error(name: str) -> None:
     with pytest.raises(MissingInternalError, match=r"private part of torch that inputgrad uses: .* does not work"):
-        getattr(modules, name)([SimpleNamespace()] if name == "running_facts" else SimpleNamespace())
+        getattr(modules, name)(SimpleNamespace())
 
 
 NORMS = (nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2))

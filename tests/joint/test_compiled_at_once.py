@@ -242,6 +242,32 @@ def test_what_has_changed_in_the_model_is_seen(change: str) -> None:
         assert distance(gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
 
 
+def test_a_loss_is_differentiated_again_where_its_graph_is_kept() -> None:
+    criterion, model = made()
+    wanted = by_hand(model)
+    loss = criterion(model, X, Y)
+    loss.backward(retain_graph=True)
+    loss.backward()
+    assert (
+        distance({name: parameter.grad for name, parameter in model.named_parameters()}, {name: 2 * g for name, g in wanted.items() if g is not None}) < 1e-12
+    )
+    with pytest.raises(RuntimeError, match=r"retain_graph=True"):
+        loss.backward()
+
+
+def test_the_gradients_of_a_step_are_the_parameters_own(at_once: list[ProgramStep]) -> None:
+    criterion, model = made()
+    wanted = by_hand(model)
+    for way in ("call", "backward"):
+        model.zero_grad()
+        criterion(model, X, Y).backward() if way == "call" else criterion.backward(model, X, Y)
+        for parameter in model.parameters():
+            parameter.grad.mul_(3)  # what clipping does must not reach another one's
+        found = {name: parameter.grad for name, parameter in model.named_parameters()}
+        assert distance(found, {name: 3 * g for name, g in wanted.items() if g is not None}) < 1e-12
+    assert len(at_once) == 3
+
+
 def test_weights_change_without_another_program(at_once: list[ProgramStep]) -> None:
     criterion, model = made((lambda step: 0.1 * (step + 1)) * ig.GradientNorm(power=2))
     for step in (2, 3, 4):

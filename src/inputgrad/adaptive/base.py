@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.errors import Suggesting
 from inputgrad.loss import InputGradientLoss
 from inputgrad.step.active_terms import part_names as names_of
@@ -51,7 +52,7 @@ class AdaptiveWeights(nn.Module, metaclass=Suggesting):
 
 def agreed(value: Tensor) -> Tensor:
     """The mean over the processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_joined():
         value = value.clone()
         torch.distributed.all_reduce(value)
         value /= torch.distributed.get_world_size()
@@ -60,7 +61,7 @@ def agreed(value: Tensor) -> Tensor:
 
 def of_the_first_process(value: Tensor) -> Tensor:
     """The value of the first process, on all of them."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_joined():
         torch.distributed.broadcast(value, 0)
     return value
 

@@ -65,6 +65,15 @@ def check_target(base: Any, output: Any, target: Any) -> None:
         )
 
 
+def note_what_was_given(error: Exception, base: Any, output: Any) -> None:
+    """Add to an error of a base loss that it was given all that the model returned, where it was."""
+    if not isinstance(output, Tensor):
+        error.add_note(
+            f"The base loss {name_of(base)} was given what the model returned, whole, a {type(output).__name__}. For one output of it write "
+            "InputGradientLoss(..., output=key)"
+        )
+
+
 def _takes_one_tensor(base: Any, target: Any) -> str:
     if hasattr(target, "__array_interface__"):
         return f"target is an array of {type(target).__module__} of shape {list(target.shape)}: give a tensor, torch.as_tensor(target)"

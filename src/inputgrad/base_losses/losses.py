@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputgrad.base_losses.checks import check_is_no_recipe, check_target, check_weight_name, is_of_torch, name_of
+from inputgrad.base_losses.checks import check_is_no_recipe, check_target, check_weight_name, is_of_torch, name_of, note_what_was_given
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target, skipped_samples, times_weights, without_skipped
+from inputgrad.torch_internals.losses import mean_by_kernel
 from inputgrad.variables import described
 
 NAMED: dict[str, type[nn.Module]] = {
@@ -164,25 +165,19 @@ def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tenso
     """
     if isinstance(base, (OnTarget, SumOfBases)):
         return base(output, target)
+    if (mean := mean_by_kernel(base, output, target)) is not None:
+        return mean
     check_target(base, output, target)
-    result = _of_several(base, output, target)
+    try:
+        result = base(output, target)
+    except RuntimeError as error:
+        result = on_one_device(error, lambda: base(output, target), f"the base loss {name_of(base)}", output, target)
+    except (TypeError, AttributeError) as error:
+        note_what_was_given(error, base, output)
+        raise
     if not isinstance(result, Tensor):
         raise TypeError(f"the base loss {name_of(base)} must return a tensor, got {type(result).__name__}")
     return result if result.dim() == 0 else result.mean()
-
-
-def _of_several(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Any:
-    try:
-        return base(output, target)
-    except RuntimeError as error:
-        return on_one_device(error, lambda: base(output, target), f"the base loss {name_of(base)}", output, target)
-    except (TypeError, AttributeError) as error:
-        if not isinstance(output, Tensor):
-            error.add_note(
-                f"The base loss {name_of(base)} was given what the model returned, whole, a {type(output).__name__}. For one output of it write "
-                "InputGradientLoss(..., output=key)"
-            )
-        raise
 
 
 def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: Any) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.torch_internals.checkpoints import recomputed_in
 from inputgrad.torch_internals.functorch import is_transforming
@@ -56,12 +57,12 @@ class SecondDerivatives(TorchFunctionMode):
         self._substitutes = OF_ANY_ORDER if any_order else SUBSTITUTES
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func not in self._substitutes and func not in BEFORE:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        self._phase.has_exchanged = True
         if func in BEFORE:
-            self._phase.has_exchanged = True
             BEFORE[func](*args, **(kwargs or {}))
         substitute = self._substitutes.get(func)
-        if substitute is not None:
-            self._phase.has_exchanged = True
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
             result = substitute(self._phase, *args, **(kwargs or {}))
             if result is not NotImplemented:
@@ -69,14 +70,16 @@ class SecondDerivatives(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def __enter__(self) -> "SecondDerivatives":
-        self._held = twice_differentiable_from_local()
-        self._held.__enter__()
+        self._held = twice_differentiable_from_local() if is_joined() else None
+        if self._held is not None:
+            self._held.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)
-        self._held.__exit__(*raised)
+        if self._held is not None:
+            self._held.__exit__(*raised)
 
     def _again(self) -> "SecondDerivatives":
         return SecondDerivatives(self._phase, any_order=self._any_order)

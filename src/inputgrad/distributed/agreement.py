@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad.devices import wide
 from inputgrad.distributed.fsdp import tensor_parallel_mesh
+from inputgrad.distributed.joined import is_joined
 from inputgrad.errors import warn
 from inputgrad.memory import memory
 from inputgrad.torch_internals import pytree
@@ -44,7 +45,7 @@ def check_agreement(model: nn.Module, inputs: ModelInputs, target: Any) -> Itera
 
 def _unasked(model: nn.Module) -> Any:
     """The mesh to compare over: at the first step of a model among several processes, where they split it."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized() or not memory(model).once("agreement of processes"):
+    if not is_joined() or not memory(model).once("agreement of processes"):
         return None
     return tensor_parallel_mesh(model)
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.torch_internals import ddp
 from inputgrad.torch_internals.autograd_graph import leaves_of
 
@@ -132,14 +133,14 @@ def without_wrapper_branches(held: Sequence[DistributedDataParallel], sharded: S
 
 def replicas(model: nn.Module) -> list[DistributedDataParallel]:
     """The replicas in the model, itself among them."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not is_joined():
         return []
     return [module for module in model.modules() if isinstance(module, DistributedDataParallel)]
 
 
 def active_ddp(model: nn.Module) -> DistributedDataParallel | None:
     """The replica in whose own forward pass this call is made, a training step that is wrapped whole; None where none holds the model."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not is_joined():
         return None
     active = ddp.active_replica()
     held = {id(parameter) for parameter in active.parameters()} if active is not None else set()
@@ -153,7 +154,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 def is_fsdp1(model: nn.Module) -> bool:
     """Whether it is sharded by ``FullyShardedDataParallel`` (FSDP1), which makes flat parameters. By name: few processes have that module loaded."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not is_joined():
         return False
     return any(kind.__name__ == "FullyShardedDataParallel" for module in model.modules() for kind in type(module).__mro__)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.errors import EngineError
 from inputgrad.torch_internals import fsdp, pytree
 from inputgrad.torch_internals.checkpoints import recomputed_in
@@ -94,7 +95,7 @@ class _RecomputedIn(TorchFunctionMode):
 
 def fsdp_modules(model: nn.Module) -> list[Any]:
     """The modules in the model that ``fully_shard`` was applied to."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not is_joined():
         return []
     from torch.distributed.fsdp import FSDPModule
 
@@ -103,7 +104,7 @@ def fsdp_modules(model: nn.Module) -> list[Any]:
 
 def tensor_parallel_mesh(model: nn.Module) -> Any:
     """The mesh of the processes that split the model's layers between them (tensor parallelism); None where each has its layers whole."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not is_joined():
         return None
     from torch.distributed.tensor import DTensor
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inputgrad.devices import wide
 from inputgrad.distributed import ddp, fsdp
+from inputgrad.distributed.joined import is_joined
 
 
 class Placement:
@@ -20,7 +21,7 @@ class Placement:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.local = not torch.distributed.is_available() or not torch.distributed.is_initialized()
+        self.local = not is_joined()
 
     @cached_property
     def replicas(self) -> list[Any]:

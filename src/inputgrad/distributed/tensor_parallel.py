@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.torch_internals.function_modes import unseen_by_modes
 
 
@@ -36,7 +37,7 @@ _TORCHS: Any = None
 
 def twice_differentiable_from_local() -> AbstractContextManager[None]:
     """While active, in any thread, ``DTensor.from_local`` is ours; its values are torch's. Nothing where no processes are joined: then there is no mesh."""
-    if "torch.distributed.tensor" not in sys.modules or not torch.distributed.is_initialized():
+    if "torch.distributed.tensor" not in sys.modules or not is_joined():
         return _NOTHING
     return _exchanged()
 

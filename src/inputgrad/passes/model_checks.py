@@ -36,7 +36,7 @@ def without_inference_tensors(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_inference_tensors(item) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(without_inference_tensors(item) for item in value)
+        return type(value)([without_inference_tensors(item) for item in value])
     return value
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from inputgrad.torch_internals import compiler
-from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks, is_torchs, running_facts, switches
+from inputgrad.torch_internals.modules import backward_hooks, forward_hooks, forward_pre_hooks, is_torchs, run_alike, running_facts
 
 
 class ModelStructure:
@@ -25,21 +25,14 @@ class ModelStructure:
         self._references = [weakref.ref(module) for module in modules]
         self.is_python = not any(isinstance(module, torch.jit.ScriptModule) or compiler.is_compiled(module) for module in modules)
         """Whether every module runs as Python: none is scripted or compiled, which may change unseen."""
-        self._facts = running_facts(modules) if self.is_python else None
-        self._switches = [(weakref.ref(module), switches(module)) for module in modules if not is_torchs(module)]
+        self._facts = list(map(running_facts, modules)) if self.is_python else None
         self.has_hooks = any(len(forward_hooks(module)) + len(forward_pre_hooks(module)) + backward_hooks(module) for module in modules)
         self.is_torchs_own = self.is_python and not self.has_hooks and all(map(_is_torchs_own, modules))
         """Whether every module is one of ``torch.nn`` as it stands, without a hook: then the same operations run at each step."""
 
     def holds(self) -> bool:
         """Whether the model is still made so."""
-        modules = self.modules()
-        if self._facts is None or modules is None or running_facts(modules) != self._facts:
-            return False
-        for reference, before in self._switches:  # noqa: SIM110  # as all(...) it would be one line that nobody reads
-            if (module := reference()) is None or switches(module) != before:
-                return False
-        return True
+        return self._facts is not None and run_alike(self._facts)
 
     def modules(self) -> list[nn.Module] | None:
         """The modules; None where one of them is no more."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.engines.choice import Auto
 from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
@@ -30,7 +31,7 @@ Kinds = tuple[tuple[Any, int, torch.dtype], ...]
 class KnownForms:
     """By model: its structure, and the forms of step that were made with it. Not copied with the criterion, since it is learnt again in one step."""
 
-    _models: "weakref.WeakKeyDictionary[nn.Module, _Known]" = field(default_factory=weakref.WeakKeyDictionary)
+    _models: "weakref.WeakKeyDictionary[nn.Module, KnownModel]" = field(default_factory=weakref.WeakKeyDictionary)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "KnownForms":
         return KnownForms()
@@ -39,11 +40,10 @@ class KnownForms:
         return KnownForms, ()
 
     def make(
-        self, objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], *, verify: bool
+        self, known: "KnownModel", objective: Objective, model: nn.Module, inputs: ModelInputs, target: Any, active: list[ActiveTerm], *, verify: bool
     ) -> PlainStep | ProgramStep | None:
-        """A step to be run, where this form is known and nothing that decides has changed."""
-        known = self._models.get(model)
-        if known is None or not _is_ordinary(inputs):
+        """A step to be run, where its form is among those known of the model and nothing that decides has changed."""
+        if not _is_ordinary(inputs):
             return None
         if isinstance(objective.engine, Compiled):
             program = next((item for item in known.programs if item.fits(objective, inputs, target, active)), None)
@@ -53,9 +53,9 @@ class KnownForms:
             return None
         return PlainStep(form.plain, model, inputs, target)
 
-    def knows(self, model: Any) -> bool:
-        """Whether a form of this model is known at all."""
-        return isinstance(model, nn.Module) and model in self._models
+    def of(self, model: Any) -> "KnownModel | None":
+        """What is known of this model, if anything is."""
+        return self._models.get(model) if isinstance(model, nn.Module) else None
 
     def forget(self, model: nn.Module) -> None:
         """Make the next step with this model in full."""
@@ -79,7 +79,7 @@ class KnownForms:
             structure = ModelStructure(model)
             if not structure.is_python:
                 return
-            known = self._models[model] = _Known(structure, memory(model))
+            known = self._models[model] = KnownModel(structure, memory(model))
         if program is not None:
             known.programs_seen.add(id(program))
             made = KnownProgram.of(call, program, verified=verified) if evaluation.state.placement.local else None
@@ -91,7 +91,7 @@ class KnownForms:
         known = self._models.get(model)
         return None if known is None else self._form(known, objective, model, inputs, active)
 
-    def _form(self, known: "_Known", objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
+    def _form(self, known: "KnownModel", objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
         if not known.structure.holds():
             self.forget(model)
             return None
@@ -102,7 +102,7 @@ class KnownForms:
         return None
 
 
-def _plain_form(call: Call, known: "_Known") -> PlainForm | None:
+def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
     """How the next step is made plainly; None where a plain step would not have given the same as this call."""
     objective, evaluation, primal = call.objective, call.evaluation, call.evaluation.primal_pass
     is_due = objective.base is not None or bool(call.active)
@@ -140,7 +140,9 @@ class _Form:
 
 
 @dataclass
-class _Known:
+class KnownModel:
+    """A model's structure, and the forms of step and programs that were made with it."""
+
     structure: ModelStructure
     memory: Memory
     forms: list[_Form] = field(default_factory=list)
@@ -157,14 +159,14 @@ def _kinds(inputs: ModelInputs) -> Kinds:
 
 def _is_ordinary(inputs: ModelInputs) -> bool:
     """Whether autograd alone is at work, on one process and in full precision."""
-    if not is_only_autograd() or (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not is_only_autograd() or is_joined():
         return False
     if inputs.bare:
         return bool(inputs.args[0].numel())
     return all(z.numel() for _, z in inputs.tensors())
 
 
-def _takes_double_backward(objective: Objective, known: "_Known") -> bool:
+def _takes_double_backward(objective: Objective, known: "KnownModel") -> bool:
     engine = objective.engine
     if isinstance(engine, Auto):
         return known.memory.engine is None

@@ -85,6 +85,11 @@ class StepCounter:
             if last and not self._depth:
                 self._open = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no step of several calls is open or may be told from the calls around this one."""
+        return not self._depth and not _RUNNING and self._of_closure is None
+
     def current(self) -> _OneStep | None:
         """The step of several calls that a call made now belongs to; None for a step of its own."""
         if self._depth:
@@ -105,6 +110,8 @@ def in_one_step(method: Method) -> Method:
 
     @functools.wraps(method)
     def called(criterion: Any, model: nn.Module, inputs: Any, target: Any = None, **settings: Any) -> Any:
+        if criterion.steps.is_idle and criterion.check_finite is None:
+            return method(criterion, model, inputs, target, **settings) if settings else method(criterion, model, inputs, target)
         if criterion.check_finite is not None:
             with looking_every(criterion.check_finite, criterion.step_number):
                 return in_step(criterion, model, inputs, target, **settings)

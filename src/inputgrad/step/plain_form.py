@@ -38,7 +38,7 @@ class PlainForm:
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)
     _heads: dict[str, Head] = field(default_factory=dict)
-    _ones: Tensor | None = None
+    _ones: dict[torch.Size, Tensor] = field(default_factory=dict)
 
     def head(self, of: Of) -> Head:
         """The head that ``of`` names. Raises `UnforeseenRequestError` for one of an inner module, which has a pass of its own."""
@@ -52,9 +52,9 @@ class PlainForm:
 
     def ones(self, output: Tensor) -> Tensor:
         """Where a backward pass starts from: ones like the output, the same ones at each step while nobody has written on them."""
-        ones = self._ones
-        if ones is None or ones.shape != output.shape or ones.dtype != output.dtype or ones.device != output.device or times_written(ones):
+        ones = self._ones.get(output.shape)
+        if ones is None or ones.dtype != output.dtype or ones.device != output.device or times_written(ones):
             ones = torch.ones_like(output, memory_format=torch.contiguous_format)
             if type(output) is Tensor and not is_watched():
-                self._ones = ones
+                self._ones = {shape: kept for shape, kept in self._ones.items() if not shape or not output.dim()} | {output.shape: ones}
         return ones

@@ -30,7 +30,7 @@ from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals import compiler
-from inputgrad.torch_internals.autograd import gradient_from
+from inputgrad.torch_internals.autograd import backward_from, gradient_from
 from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical
@@ -50,6 +50,7 @@ class PlainStep:
         self.variables: dict[Key, Tensor] = {}
         self.values: dict[str, Tensor] = {}
         self.total: Tensor | None = None
+        self._target = BackwardTarget()
         self._returned: Returned | None = None
         self._is_output_asked = False
         self._gradients: dict[Any, tuple[Tensor, ...]] = {}
@@ -89,7 +90,7 @@ class PlainStep:
         if not total.requires_grad:
             return self.total
         if sum(z.numel() for z in own) <= SMALL_INPUT and self._cost(total, own) <= SMALL_INPUT:
-            torch.autograd.backward(total)
+            backward_from(total, self.form.ones(total))
         elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:
             torch.autograd.backward(total, inputs=leaves)
         return self.total.detach()
@@ -197,7 +198,6 @@ class PlainStep:
     def _called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not self.form.exchanged:
             return self.model(*args, **kwargs)
-        self._target = BackwardTarget()
         with SecondDerivatives(self._target):
             return self.model(*args, **kwargs)
 
@@ -218,9 +218,11 @@ class PlainStep:
         """∂ Σ scores / ∂z for each variable z."""
         if not scores.requires_grad:  # a batch without a path from input to output, such as isolated atoms, of a model that is known to have one
             return tuple(torch.zeros_like(z, requires_grad=create_graph) for z in variables)
-        if self.form.exchanged:
-            with self._target.input_gradient():
-                found = gradient_from(scores, self.form.ones(scores), variables, create_graph=create_graph)
-        else:
+        self._target.only_input = True  # on one process: there is no more to `BackwardTarget.input_gradient`
+        try:
             found = gradient_from(scores, self.form.ones(scores), variables, create_graph=create_graph)
+        finally:
+            self._target.only_input = False
+        if len(found) == 1 and (only := found[0]) is not None:
+            return (only,)
         return tuple([torch.zeros_like(z, requires_grad=create_graph) if part is None else part for part, z in zip(found, variables, strict=True)])

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inputgrad.distributed.joined import is_joined
 from inputgrad.errors import EngineError
 from inputgrad.passes.precision import widened
+from inputgrad.torch_internals.autograd import keeps_graph
 from inputgrad.torch_internals.gradient_hooks import are_heard
 from inputgrad.torch_internals.tensors import is_at_hand
 from inputgrad.torch_internals.tracing import is_tracing
@@ -24,16 +26,22 @@ class SurrogateGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, cotangents: list[Tensor], *tensors: Tensor) -> Tensor:
-        ctx.cotangents = cotangents
-        ctx.dtypes = list(map(_DTYPE, tensors))
+        ctx.cotangents, ctx.dtypes = cotangents, list(map(_DTYPE, tensors))
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
+        cotangents = ctx.cotangents
+        if cotangents is None:
+            raise RuntimeError("this loss was differentiated before and its graph is freed: write loss.backward(retain_graph=True) for all passes but the last")
+        if not keeps_graph():
+            ctx.cotangents = None  # autograd copies a gradient that anyone else holds
         if is_at_hand(grads[0]) and not is_tracing() and grads[0].item() == 1:  # on a device, looking would wait for it
-            return (grads[0], None, *map(Tensor.to, ctx.cotangents, ctx.dtypes))
-        owed = zip(ctx.cotangents, ctx.dtypes, strict=True)
+            if list(map(_DTYPE, cotangents)) != ctx.dtypes:
+                cotangents = list(map(Tensor.to, cotangents, ctx.dtypes))
+            return (grads[0], None, *cotangents)
+        owed = zip(cotangents, ctx.dtypes, strict=True)
         return (grads[0], None, *[(widened(grads[0]) * widened(cotangent)).to(dtype) for cotangent, dtype in owed])
 
 
@@ -63,7 +71,7 @@ def accumulate(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
 
     Where nothing listens they are handed over as they are; autograd would copy each.
     """
-    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()  # wrappers listen at places that cannot be seen from here
+    is_distributed = is_joined()  # wrappers listen at places that cannot be seen from here
     named = [parameters[name] for name in gradients]
     listened = []
     for name, parameter, is_heard in zip(gradients, named, [True] * len(named) if is_distributed else are_heard(named), strict=True):

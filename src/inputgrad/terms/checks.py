@@ -91,10 +91,12 @@ def _of_a_batch(call: Callable[..., Any]) -> Callable[..., Any]:
     """The term's formula, which takes a batch and nothing else: ``term(model, inputs, target)`` raises an error that says what to write."""
 
     @functools.wraps(call)
-    def checked(self: Any, *arguments: Any, **named: Any) -> Any:
-        if len(arguments) + len(named) != 1:
+    def checked(self: Any, /, batch: Any = None, *further: Any, **named: Any) -> Any:
+        if batch is not None and not further and not named:
+            return call(self, batch)
+        if batch is not None or further or len(named) != 1:
             no_loss(self)
-        return call(self, *arguments, **named)
+        return call(self, **named)
 
     return checked
 

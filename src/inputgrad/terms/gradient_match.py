@@ -91,7 +91,8 @@ class GradientMatch(Term):
         return cls(lambda batch: torch.ones_like(batch.variable(0)[0]))
 
     def __call__(self, batch: Batch) -> Tensor:
-        gradient = widened(batch.gradient(of=self.of, wrt=keys_of(self.wrt)[0], at=self.at))
+        wrt = self.wrt if isinstance(self.wrt, (int, str)) else self.wrt[0]
+        gradient = widened(batch.gradient(of=self.of, wrt=wrt, at=self.at))
         counts, gap = None, gradient if self.sign == 1 else self.sign * gradient
         if self.wanted is not None:
             counts, wanted = known(self._labels("wanted", batch, gradient))
@@ -123,7 +124,7 @@ class GradientMatch(Term):
         """The sum over what belongs together: ``[N]``, or 0-d for the whole batch."""
         if self.per == "batch":
             return parts.sum()
-        rows = parts.flatten(1).sum(1) if parts.dim() > 1 else parts
+        rows = (parts if parts.dim() == 2 else parts.flatten(1)).sum(1) if parts.dim() > 1 else parts
         return rows if self.index is None else summed(rows, resolve_tensor("GradientMatch: index", self.index, batch), batch.size)
 
 

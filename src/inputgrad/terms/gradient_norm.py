@@ -74,6 +74,8 @@ class GradientNorm(Term):
 
 def flattened(gradient: Tensor | tuple[Tensor, ...]) -> Tensor:
     """One row per sample, ``[N, D]``; half precision is widened, so that squares neither overflow nor vanish."""
+    if not isinstance(gradient, tuple) and gradient.dim() == 2:
+        return widened(gradient)
     parts = gradient if isinstance(gradient, tuple) else (gradient,)
     rows = [part.flatten(1) if part.dim() > 1 else part[:, None] for part in parts]
     joined = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)

@@ -13,7 +13,7 @@ def known(labels: Tensor) -> tuple[Tensor | None, Tensor]:
 
     None and the labels as they are where none is missing and one look tells so without a wait: a sum that is finite has no NaN in it.
     """
-    if is_readable(labels) and math.isfinite(labels.detach().sum().item()):
+    if is_readable(labels) and math.isfinite((labels.detach() if labels.requires_grad else labels).sum().item()):
         return None, labels
     return ~labels.isnan(), labels.nan_to_num()
 

@@ -23,6 +23,12 @@ def engine_goes_on_to(node: Any) -> bool | None:
         return True if messages.LEAF_ASKED_FOR.is_in(error) else None
 
 
+def keeps_graph() -> bool:
+    """Whether the backward pass that runs keeps its graph, as ``retain_graph=True`` asks for. Read in torch 2.6 to 2.15. Missing: True."""
+    asked = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return asked is None or bool(asked())
+
+
 def after_backward(callback: Callable[[], None]) -> None:
     """Call it when the running backward pass is over.
 
@@ -44,6 +50,15 @@ def gradient_from(output: Tensor, start: Tensor, variables: Sequence[Tensor], *,
         return torch.autograd.grad(output, variables, start, retain_graph=True, create_graph=create_graph, allow_unused=True)
     found: tuple[Tensor | None, ...] = engine((output,), (start,), True, create_graph, tuple(variables), True, accumulate_grad=False)
     return found
+
+
+def backward_from(output: Tensor, start: Tensor) -> None:
+    """``output.backward(start)``, with the engine called at once likewise. Read in torch 2.6 to 2.15. Missing: `torch.autograd.backward`."""
+    engine = getattr(torch.autograd.graph, "_engine_run_backward", None)
+    if engine is None or type(output) is not Tensor or torch._C._len_torch_function_stack():
+        torch.autograd.backward(output, start)
+    else:
+        engine((output,), (start,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 _CALLBACKS = Required(

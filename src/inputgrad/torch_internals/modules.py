@@ -1,8 +1,9 @@
 """What an ``nn.Module`` keeps in its private fields, and kinds of modules that have no public base class."""
 
 import operator
-from collections.abc import MutableMapping, Sequence
-from itertools import chain, compress, repeat
+import weakref
+from collections.abc import Iterable, Mapping, MutableMapping
+from itertools import compress, repeat
 from typing import Any
 
 import torch
@@ -29,22 +30,65 @@ def backward_hooks(module: nn.Module) -> int:
         return len(module._backward_hooks) + len(module._backward_pre_hooks)
 
 
-def running_facts(modules: Sequence[nn.Module]) -> list[object]:
-    """What of modules decides how they run and can change: kind, mode, numbers of hooks, forward of its own, parts, which parameters learn.
+def running_facts(module: nn.Module) -> tuple[Any, ...]:
+    """What of a module decides how it runs and can change: kind, mode, numbers of hooks, forward of its own, parts, which parameters learn, switches.
 
-    Asked at every step, and so without a loop in Python. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
+    For `run_alike`; the module itself is held weakly. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
-    owns = list(map(vars, modules))
+    with _HOOKS:
+        counts, parts = _hook_counts(module), list(map(id, module._modules.values()))
+        learns = list(map(getattr, module._parameters.values(), _LEARNS, _NONE))
+    switched = None if is_torchs(module) else switches(module)
+    return weakref.ref(module), type(module), module.training, counts, _replaced(vars(module)), parts, learns, switched
+
+
+def run_alike(facts: Iterable[tuple[Any, ...]]) -> bool:
+    """Whether the modules of these facts still run as they did.
+
+    Asked at every step: it looks into what modules keep, without a call where there is nothing to compare. Read in torch 2.6 to 2.15.
+    """
+    for reference, kind, mode, counts, replaced, parts, learns, switched in facts:
+        module = reference()
+        if type(module) is not kind:  # None, where it is no more
+            return False
+        own = module.__dict__
+        hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+        if own["training"] is not mode or ((hooked or counts) and _hook_counts(module) != counts):
+            return False
+        if (replaced or "forward" in own or "_compiled_call_impl" in own) and _replaced(own) != replaced:
+            return False
+        if ((held := own["_modules"]) or parts) and list(map(id, held.values())) != parts:
+            return False
+        if ((held := own["_parameters"]) or learns) and list(map(getattr, held.values(), _LEARNS, _NONE)) != learns:
+            return False
+        if switched is not None and switches(module) != switched:
+            return False
+    return True
+
+
+def runs_its_class_alone(module: nn.Module) -> bool:
+    """Whether a call of it runs its class's forward and nothing else: no hook of its own or of all modules, no forward of its own.
+
+    Read in torch 2.6 to 2.15. Missing: False.
+    """
+    own, of_all = module.__dict__, nn.modules.module
     try:
-        modes, forward, forward_pre, backward, backward_pre, parts, parameters = zip(*map(_FIELDS, owns), strict=True)
-    except KeyError as error:
-        with _HOOKS:
-            raise AttributeError(error.args[0]) from error
-    facts: list[object] = [*map(type, modules), *modes, *map(len, chain(forward, forward_pre, backward, backward_pre))]
-    facts += map(dict.get, chain(owns, owns), chain(repeat("forward", len(owns)), repeat("_compiled_call_impl")))
-    facts += map(id, chain.from_iterable(map(dict.values, parts)))
-    facts += map(getattr, chain.from_iterable(map(dict.values, parameters)), repeat("requires_grad"), repeat(None))
-    return facts
+        hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+        hooked_all = of_all._global_forward_hooks or of_all._global_forward_pre_hooks or of_all._global_backward_hooks or of_all._global_backward_pre_hooks
+    except (KeyError, AttributeError):
+        return False
+    return not (hooked or hooked_all or _replaced(own))
+
+
+def _hook_counts(module: nn.Module) -> tuple[int, ...]:
+    """How many hooks of each kind; empty where there is none."""
+    counts = (len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks), len(module._backward_pre_hooks))
+    return counts if any(counts) else ()
+
+
+def _replaced(own: Mapping[str, Any]) -> tuple[int, ...]:
+    """What runs in place of the class's forward; empty where nothing does."""
+    return tuple(id(own[name]) for name in ("forward", "_compiled_call_impl") if own.get(name) is not None)
 
 
 def switches(module: nn.Module) -> list[bool]:
@@ -133,7 +177,7 @@ def _is_from(home: str, module: nn.Module) -> bool:
     return any(kind.__module__ == home for kind in type(module).__mro__)
 
 
-_FIELDS = operator.itemgetter("training", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_modules", "_parameters")
+_LEARNS, _NONE = repeat("requires_grad"), repeat(None)
 _OWNER = Required(
     "torch.ScriptMethod.owner and torch.jit.ScriptModule._c", "a scripted module under engine 'reverse_over_forward'", "Use engine='double_backward'"
 )

@@ -32,8 +32,11 @@ def stored_values(tensor: Tensor) -> Tensor:
 
 def times_written(tensor: Tensor) -> int:
     """How often it was written in place. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`."""
-    with _VERSION:
+    try:
         return tensor._version
+    except AttributeError:
+        with _VERSION:
+            raise
 
 
 def is_at_hand(tensor: Tensor) -> bool:
