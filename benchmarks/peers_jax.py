@@ -59,6 +59,29 @@ def prices_and_deltas(weight: float) -> Callable[..., Array]:
     return loss
 
 
+def heat(weight: float) -> Callable[..., Array]:
+    """The mean square of u_t − weight · u_xx; x first, t second."""
+
+    def loss(network: Any, p: Any, x: Array, _target: None) -> Array:
+        first = jax.grad(lambda z: network(p, z)[0])
+        second = jax.vmap(lambda z: jax.jvp(first, (z,), (jnp.array([1.0, 0.0]),)))  # u_z and its derivative by x
+        slope, curvature = second(x)
+        return ((slope[:, 1] - weight * curvature[:, 0]) ** 2).mean()
+
+    return loss
+
+
+def critic(weight: float) -> Callable[..., Array]:
+    """WGAN-GP's loss of real samples, the first half, and fakes, with its penalty at given points between them."""
+
+    def loss(network: Any, p: Any, x: Array, between: Array) -> Array:
+        real, fake = jnp.split(network(p, x), 2)
+        _, gradient = _output_and_gradient(network, p, between)
+        return fake.mean() - real.mean() + weight * ((jnp.linalg.norm(gradient, axis=1) - 1) ** 2).mean()
+
+    return loss
+
+
 def nested(u: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The trace of `jax.hessian`: forward mode over reverse mode."""
     return lambda x: jnp.trace(jax.hessian(u)(x))

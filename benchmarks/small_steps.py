@@ -48,6 +48,22 @@ def prices_and_deltas(model: nn.Module, x: Tensor, target: tuple[Tensor, Tensor]
     return F.mse_loss(output, target[0]) + WEIGHT * (g - target[1]).square().sum(1).mean()
 
 
+def heat(model: nn.Module, x: Tensor, _target: None) -> Tensor:
+    """The mean square of u_t − 0.1 u_xx; x first, t second."""
+    x = x.detach().requires_grad_()
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    (h,) = torch.autograd.grad(g[:, 0].sum(), x, create_graph=True)
+    return (g[:, 1] - WEIGHT * h[:, 0]).square().mean()
+
+
+def critic(model: nn.Module, x: Tensor, between: Tensor) -> Tensor:
+    """WGAN-GP's loss of real samples, the first half of x, and fakes, with its penalty at given points between them."""
+    real, fake = model(x).chunk(2)
+    z = between.detach().requires_grad_()
+    (g,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+    return fake.mean() - real.mean() + WEIGHT * (g.norm(dim=1) - 1).square().mean()
+
+
 class Network(nn.Module):
     """The same layers in a module of the user's own, as most models are: its forward may do anything, so it is watched more closely."""
 
@@ -112,11 +128,32 @@ def greeks() -> dict[str, Step]:
     return row(model, x, target, prices_and_deltas, lambda engine: ig.InputGradientLoss(ig.OnTarget(0), term, engine=engine))
 
 
+def equation() -> dict[str, Step]:
+    model, x = Network(network(2, 32, 32, 32)), torch.rand(500, 2)
+    term = ig.Residual(lambda u: u.d("t") - WEIGHT * u.d("xx"), names="xt")
+    return row(model, x, None, heat, lambda engine: ig.InputGradientLoss(None, term, engine=engine))
+
+
+def wasserstein(output: Tensor, _between: Tensor) -> Tensor:
+    real, fake = output.chunk(2)
+    return fake.mean() - real.mean()
+
+
+def gan() -> dict[str, Step]:
+    model = network(2, 64, 64, activation=nn.Softplus)
+    x = torch.randn(256, 2)
+    between = (x[:128] + x[128:]) / 2
+    term = WEIGHT * ig.GradientNorm(center=1, power=2, at=ig.Given(between))
+    return row(model, x, between, critic, lambda engine: ig.InputGradientLoss(wasserstein, term, engine=engine))
+
+
 ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
     "tiny": ("2-12-12-1, tanh, 100 points", lambda: regression(100, 2, 12, 12)),
     "tiny_class": ("the same as a class of one's own", lambda: regression(100, 2, 12, 12, of_a_class=True)),
     "small": ("2-50×4-1, tanh, 256 points", lambda: regression(256, 2, 50, 50, 50, 50)),
     "greeks": ("7-20×4-1, softplus, 256 prices and deltas", greeks),
+    "equation": ("3×32, tanh, a class; heat equation on 500 points", equation),
+    "critic": ("2-64-64-1, softplus, WGAN-GP, 256 samples", gan),
     "pinn_like": ("3-64×5-1, tanh, 4000 points", lambda: regression(4000, 3, 64, 64, 64, 64, 64)),
     "discriminator": ("2-512-256-1, ReLU, 4096 samples", lambda: regression(4096, 2, 512, 256, activation=nn.ReLU)),
 }

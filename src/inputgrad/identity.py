@@ -3,7 +3,7 @@
 import functools
 import weakref
 from collections.abc import Callable, Hashable
-from types import CellType, CodeType
+from types import CellType, CodeType, FunctionType, NoneType
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +14,8 @@ def identity_of(function: Callable[..., Any]) -> Hashable:
 
     A weak reference for other objects, where it can be had.
     """
+    if type(function) is FunctionType and function.__closure__ is None and function.__defaults__ is None:
+        return (function.__code__, NoneType)  # as below, at once
     if isinstance(function, functools.partial):
         return (identity_of(function.func), *map(sketch, function.args), *((name, sketch(value)) for name, value in function.keywords.items()))
     if not isinstance(code := getattr(function, "__code__", None), CodeType):

@@ -52,6 +52,9 @@ class ModelInputs:
     bare: bool = False
     """Whether a tensor by itself was given, not a tuple of one."""
 
+    def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], bare: bool = False) -> None:
+        self.__dict__.update(args=args, kwargs=kwargs, bare=bare)  # made several times a step, and frozen: one call in place of three
+
     @classmethod
     def of(cls, inputs: Any) -> "ModelInputs":
         if isinstance(inputs, ModelInputs):
@@ -93,7 +96,7 @@ class ModelInputs:
 
     def variable(self, key: Key) -> Tensor:
         """The tensor under ``key``, checked: a floating-point tensor with at least one row."""
-        value = self.values()[key]
+        value = self.args[0] if self.bare and key == 0 else self.values()[key]
         if not isinstance(value, Tensor):
             raise TypeError(f"wrt={key!r} must name a tensor of the inputs, got {type(value).__name__}; choose another with wrt=")
         if value.is_complex():

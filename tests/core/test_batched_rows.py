@@ -58,9 +58,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return found
 
     from inputgrad.operators import differentiation
-    from inputgrad.step import plain_step
+    from inputgrad.step import plain_gradient
 
-    for module in (differentiation, plain_step):
+    for module in (differentiation, plain_gradient):
         monkeypatch.setattr(module, "batched_rows", counted)
     return made
 

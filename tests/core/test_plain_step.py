@@ -390,7 +390,8 @@ def _curvature(model: nn.Module, loss: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(sum(gradient.sum() for gradient in gradients), parameters)
 
 
-def test_where_our_derivatives_stand_for_torchs_the_loss_has_no_second_derivative() -> None:
+def test_where_our_derivatives_stand_for_torchs_the_loss_has_no_second_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inputgrad.derivatives.twice_differentiable.LEAST", 0)  # the size from which they do
     criterion, model = made(model=nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 1)).double())
     with pytest.raises(ig.EngineError, match="can be differentiated with respect to the parameters once, not twice"):
         criterion(model, X, Y).backward(create_graph=True)

@@ -13,7 +13,7 @@ from tests import limits
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that is joined to others."""
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed.distributed_c10d, "is_initialized", lambda: True)
 
 
 def test_nothing_is_exchanged_where_no_processes_are_joined() -> None:

@@ -20,6 +20,7 @@ from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target, skipped_samples, times_weights, without_skipped
 from inputgrad.torch_internals.losses import mean_by_kernel
+from inputgrad.torch_internals.modules import is_torchs
 from inputgrad.variables import described
 
 NAMED: dict[str, type[nn.Module]] = {
@@ -212,8 +213,9 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
 
 def _unreduced(base: Callable[[Tensor, Any], Tensor], output: Tensor, target: Any) -> tuple[Tensor, str]:
     if isinstance(getattr(base, "reduction", None), str):
-        unreduced = copy.copy(base)
-        unreduced.reduction = "none"  # type: ignore[attr-defined]  # a shallow copy: the user's object keeps its own
+        unreduced: Any = object.__new__(type(base)) if isinstance(base, nn.Module) and is_torchs(base) else copy.copy(base)
+        vars(unreduced).update(vars(base))  # a shallow copy: the user's object keeps its own
+        unreduced.reduction = "none"
         return unreduced(output, target), base.reduction  # type: ignore[attr-defined]  # it has one, as was just seen
     parameters = _signature(base)
     if "reduction" in parameters:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.derivatives.normalisation import dimensions_of_batch
@@ -19,11 +20,12 @@ from inputgrad.derivatives.twice_differentiable import Tensors, without_autocast
 from inputgrad.torch_internals.autograd_graph import SavedNormalisation, nodes_of, saved_normalisation, saves_statistics
 
 
-def differentiable_to_any_order(outputs: Iterable[Tensor]) -> None:
-    """Make every normalisation in the outputs' graph differentiable to any order; doing so twice changes nothing."""
-    for node in nodes_of(outputs):
-        if saves_statistics(node):
-            node.register_hook(_written_out)
+def differentiable_to_any_order(outputs: Iterable[Tensor]) -> bool:
+    """Make every normalisation in the outputs' graph differentiable to any order, and tell whether there is one; doing so twice changes nothing."""
+    found = [node for node in nodes_of(outputs) if saves_statistics(node)]
+    for node in found:
+        node.register_hook(_written_out)
+    return bool(found)
 
 
 def before_differentiating() -> dict[Any, Callable[..., None]]:
@@ -32,7 +34,18 @@ def before_differentiating() -> dict[Any, Callable[..., None]]:
     def grad(outputs: Any, *_args: Any, **_kwargs: Any) -> None:
         differentiable_to_any_order([outputs] if isinstance(outputs, Tensor) else [output for output in outputs if isinstance(output, Tensor)])
 
-    return {torch.autograd.grad: grad}
+    return {torch.autograd.grad: grad, **dict.fromkeys(_NORMALISING, _nothing)}
+
+
+def _nothing(*_args: Any, **_kwargs: Any) -> None:
+    """That such a function was called is enough to know."""
+
+
+_NORMALISING = (
+    *(F.layer_norm, torch.layer_norm, torch.native_layer_norm, F.batch_norm, torch.batch_norm, torch.native_batch_norm),
+    *(F.instance_norm, torch.instance_norm, torch.cudnn_batch_norm, torch.miopen_batch_norm),
+)
+"""Functions whose nodes save statistics."""
 
 
 def _written_out(gradients: Tensors, cotangents: Tensors) -> Tensors | None:

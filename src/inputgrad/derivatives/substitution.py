@@ -27,7 +27,9 @@ class BackwardTarget:
     def __init__(self) -> None:
         self.only_input = False
         self.has_exchanged = False
-        """Whether an operation was called that has a substitute."""
+        """Whether an operation was called that has a substitute, but those that were left to torch for their size alone."""
+        self.left_small = False
+        """Whether a tensor was too small for a substitute to gain anything."""
 
     @contextmanager
     def input_gradient(self) -> Iterator[None]:
@@ -59,15 +61,21 @@ class SecondDerivatives(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func not in self._substitutes and func not in BEFORE:
             return func(*args, **kwargs) if kwargs else func(*args)
-        self._phase.has_exchanged = True
+        phase, kwargs = self._phase, kwargs or {}
         if func in BEFORE:
-            BEFORE[func](*args, **(kwargs or {}))
+            phase.has_exchanged = True
+            BEFORE[func](*args, **kwargs)
         substitute = self._substitutes.get(func)
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
-            result = substitute(self._phase, *args, **(kwargs or {}))
+            before, phase.left_small = phase.left_small, False
+            result = substitute(phase, *args, **kwargs)
+            phase.has_exchanged |= result is not NotImplemented or not phase.left_small
+            phase.left_small |= before
             if result is not NotImplemented:
                 return result
-        return func(*args, **(kwargs or {}))
+        elif substitute is not None:
+            phase.has_exchanged = True
+        return func(*args, **kwargs)
 
     def __enter__(self) -> "SecondDerivatives":
         self._held = twice_differentiable_from_local() if is_joined() else None

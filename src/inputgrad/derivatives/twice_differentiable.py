@@ -62,7 +62,10 @@ def run(operation: Operation, phase: BackwardTarget, settings: Any, *tensors: Te
     rescue: torch's own will not do, whatever the size.
     """
     assert tensors[0] is not None
-    if not differentiated(*tensors[: operation.inputs]) or not (rescue or large(tensors[0])):
+    if not differentiated(*tensors[: operation.inputs]):
+        return NotImplemented
+    if not (rescue or large(tensors[0])):
+        phase.left_small = True
         return NotImplemented
     with without_autocast(tensors[0]):
         return _Value.apply(_Call(operation, phase, settings, len(tensors)), *tensors)

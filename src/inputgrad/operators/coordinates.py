@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +13,20 @@ from inputgrad.operators.taylor.field_source import FieldSource
 
 Names = str | Sequence[str]
 """Names of coordinates or outputs: ("x", "t"), or in one string where each is one letter, "xt"."""
+
+
+class Columns:
+    """The columns of tensors, counted through all of them, each ``[N]`` and taken when it is first asked for: a gradient of many coordinates has one graph."""
+
+    def __init__(self, parts: Sequence[Tensor]) -> None:
+        self._parts = [(part, place) for part in parts for place in ([None] if part.dim() == 1 else range(part.shape[1]))]
+        self._taken: dict[int, Tensor] = {}
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index not in self._taken:
+            part, place = self._parts[index]
+            self._taken[index] = part if place is None else part.select(1, place)
+        return self._taken[index]
 
 
 class Coordinates:
@@ -33,38 +47,49 @@ class Coordinates:
         """The values ``[N]`` of each coordinate."""
         return tuple(column for z in self.source.variables for column in _columns(z))
 
-    def gradient(self, quantity: Tensor, *, of_output: bool = False) -> tuple[Tensor, ...]:
+    def gradient(self, quantity: Tensor, *, of_output: bool = False) -> "Columns":
         """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
         found = gradients(quantity, self.source.variables, self.source.keys if of_output else None)
         self.source.note(None if of_output else quantity, found)
-        return tuple(column for part in found for column in _columns(part))
+        return Columns(found)
 
     def order(self, names: tuple[Any, ...]) -> list[int]:
         """The numbers of the coordinates that the names of a derivative spell."""
-        if len(names) == 2 and isinstance(names[0], str) and type(names[1]) is int and 0 < names[1] < 9:  # the order as a number
-            raise TypeError(f"a derivative of higher order repeats the coordinate's name: write d({', '.join([repr(names[0])] * names[1])}); got {names!r}")
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise TypeError(f'a derivative is named by its coordinates, such as "{self.names[0]}" or "{self.names[0] * 2}"; got {names!r}')
-        return [self.names.index(part) for name in names for part in self._spelled(name)]
+        known = _order if all(type(name) is str for name in names) else _order.__wrapped__  # what cannot be hashed is wrong
+        return list(known(self.names, names))
 
-    def _spelled(self, text: str) -> list[str]:
-        if text in self.names:
-            return [text]
-        ways = _spellings(text, self.names)
-        if len(ways) == 1:
-            return ways[0]
-        problem = "can be read in several ways" if ways else "is not spelled of the coordinates' names"
-        apart = [_spellings(part, self.names) for part in re.split(r"[^\w]+|_", text) if part]
-        meant = ways[0] if ways else [name for found in apart for name in found[0]] if apart and all(apart) else []
-        told = f"did you mean d({', '.join(map(repr, meant))})?" if meant else f"{nearest(text, self.names)}. A second derivative is d({self._pair()})"
-        raise ValueError(f"the derivative {text!r} {problem}; {told} Give the names one by one" if meant else f"the derivative {text!r} {problem}; {told}")
 
-    def _pair(self) -> str:
-        return f"{self.names[0]!r}, {self.names[-1]!r}"
+@lru_cache(maxsize=1024)
+def _order(known: tuple[str, ...], names: tuple[Any, ...]) -> tuple[int, ...]:
+    """Asked for at every step: each way of asking is read once."""
+    if len(names) == 2 and isinstance(names[0], str) and type(names[1]) is int and 0 < names[1] < 9:  # the order as a number
+        raise TypeError(f"a derivative of higher order repeats the coordinate's name: write d({', '.join([repr(names[0])] * names[1])}); got {names!r}")
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f'a derivative is named by its coordinates, such as "{known[0]}" or "{known[0] * 2}"; got {names!r}')
+    return tuple(known.index(part) for name in names for part in _spelled(name, known))
+
+
+def _spelled(text: str, known: tuple[str, ...]) -> list[str]:
+    if text in known:
+        return [text]
+    ways = _spellings(text, known)
+    if len(ways) == 1:
+        return ways[0]
+    problem = "can be read in several ways" if ways else "is not spelled of the coordinates' names"
+    apart = [_spellings(part, known) for part in re.split(r"[^\w]+|_", text) if part]
+    meant = ways[0] if ways else [name for found in apart for name in found[0]] if apart and all(apart) else []
+    pair = f"{known[0]!r}, {known[-1]!r}"
+    told = f"did you mean d({', '.join(map(repr, meant))})?" if meant else f"{nearest(text, known)}. A second derivative is d({pair})"
+    raise ValueError(f"the derivative {text!r} {problem}; {told} Give the names one by one" if meant else f"the derivative {text!r} {problem}; {told}")
 
 
 def names_of(argument: str, names: Any) -> tuple[str, ...]:
     """Names as a tuple: one string is a name a letter."""
+    return _names_of(argument, names) if type(names) is str else _names_of.__wrapped__(argument, names)
+
+
+@lru_cache(maxsize=1024)
+def _names_of(argument: str, names: Any) -> tuple[str, ...]:
     found = tuple(names) if isinstance(names, (str, tuple, list)) else ()
     if not found or not all(isinstance(name, str) and name for name in found) or len(set(found)) != len(found):
         raise ValueError(f'{argument} must be different names, such as ("x", "t"), or "xt" where each is one letter; got {names!r}')

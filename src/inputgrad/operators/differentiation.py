@@ -15,6 +15,7 @@ from inputgrad.errors import EngineError
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.input_gradient import written_over
 from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.autograd import gradient_from
 from inputgrad.torch_internals.autograd_graph import is_fused_attention, is_without_derivative, nodes_of
 from inputgrad.variables import described
 
@@ -26,7 +27,8 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
     """
     try:
         with twice_differentiable_from_local():
-            found = torch.autograd.grad(quantity.sum(), variables, create_graph=True, allow_unused=True) if quantity.requires_grad else [None] * len(variables)
+            start = torch.ones_like(quantity)
+            found = gradient_from(quantity, start, variables, create_graph=True) if quantity.requires_grad else (None,) * len(variables)
     except RuntimeError as error:
         if messages.is_machine_error(error):
             raise

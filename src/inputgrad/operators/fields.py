@@ -14,7 +14,7 @@ from inputgrad.batch import Batch
 from inputgrad.errors import nearest
 from inputgrad.identity import check_hashable
 from inputgrad.operators.as_asked import in_any_mode
-from inputgrad.operators.coordinates import Coordinates, Names, names_or_none
+from inputgrad.operators.coordinates import Columns, Coordinates, Names, names_or_none
 from inputgrad.operators.field_mistakes import ToldInField
 from inputgrad.operators.taylor.field_source import FieldSource
 from inputgrad.passes.forward_pass import ForwardPass
@@ -41,7 +41,7 @@ class Field(ToldInField):
         self._coordinates = coordinates
         self._outputs, self._column = outputs, column
         self._known: dict[tuple[int, ...], Tensor] = {}
-        self._first: dict[tuple[int, ...], tuple[Tensor, ...]] = {}
+        self._first: dict[tuple[int, ...], Columns] = {}
         self._parts: dict[int, Field] = {}
         self._made: dict[int, tuple[Any, Any]] = {}
 

@@ -62,6 +62,11 @@ class AttributeState:
             restore()
 
 
+def users_attributes(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes of a module of the user's; none of one of torch's."""
+    return _own(module) if _is_users(module) else {}
+
+
 def _own(module: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in _TORCHS}
 

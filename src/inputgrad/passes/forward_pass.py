@@ -6,7 +6,6 @@ same random draws and buffers (`RandomAndBufferState`), and none touches the use
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,19 +22,11 @@ from inputgrad.passes.outputs import DEPENDS, check_graph, check_output, default
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.recomputed.saving import PRODUCTS, Recomputation
 from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.run import Run as Run
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import MODULE, Key, ModelInputs, inner_module, is_module
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: the output ``[N, ...]`` with its graph, the variables in that graph, and what the model returned, whole."""
-
-    output: Tensor
-    variables: Mapping[Key, Tensor]
-    returned: Any = None
 
 
 class ForwardPass:
@@ -64,7 +55,9 @@ class ForwardPass:
         self._output_module = output_module
         self.takes_default_output = pick is default_output and output_module is None
         """Whether nobody has said which output is meant, should the model return several."""
-        self._tape, self._phase, self._any_order = (watch := watch or PassOptions()).tape, watch.phase, watch.any_order
+        self._tape, self.any_order = (watch := watch or PassOptions()).tape, watch.any_order
+        self.phase = BackwardTarget() if watch.any_order else watch.phase
+        """What our own derivatives look at, where the first run is made with them in place."""
         self._recomputation = Recomputation(_held_anyway(model, inputs), PRODUCTS) if watch.recompute else None
         if watch.whole:
             replay.gather()
@@ -76,6 +69,8 @@ class ForwardPass:
         """Whether the model worked in place on a variable that it was handed."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
+        self.proven: set[Any] = set()
+        """What was checked of the model as it is now, where that is known."""
 
     @property
     def reentrant(self) -> bool:
@@ -92,14 +87,9 @@ class ForwardPass:
         return self._primal is not None
 
     @property
-    def has_phase(self) -> bool:
-        """Whether the first run is made with our own second derivatives in place."""
-        return self._phase is not None
-
-    @property
-    def has_exchanged(self) -> bool:
-        """Whether the first run called an operation that our own derivatives are for."""
-        return self._phase is not None and self._phase.has_exchanged
+    def may_normalise(self) -> bool:
+        """Whether the graph of the first run may hold a normalisation."""
+        return True
 
     def primal(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
@@ -108,8 +98,8 @@ class ForwardPass:
         if self._primal is None or self._spent:
             with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
-            if self._any_order:
-                differentiable_to_any_order([self._primal.output])
+            if self.any_order and self.may_normalise and differentiable_to_any_order([self._primal.output]) and self.phase:
+                self.phase.has_exchanged = True
             if self.wrt and DEPENDS not in memory(self.model).checked:
                 check_graph(self._primal.output)
         return self._primal
@@ -117,8 +107,7 @@ class ForwardPass:
     @contextmanager
     def own_derivatives(self) -> Iterator[None]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
-        phase = BackwardTarget() if self._any_order else self._phase
-        with self._graph(), SecondDerivatives(phase, any_order=self._any_order) if phase else nullcontext():
+        with self._graph(), SecondDerivatives(self.phase, any_order=self.any_order) if self.phase else nullcontext():
             yield
 
     def _graph(self, *, backward: bool = False) -> AbstractContextManager[None]:
@@ -170,7 +159,7 @@ class ForwardPass:
     @contextmanager
     def input_gradient_phase(self) -> Iterator[None]:
         """Around the backward pass that gives the input gradient alone."""
-        with self._graph(backward=True), self._phase.input_gradient() if self._phase else twice_differentiable_from_local():
+        with self._graph(backward=True), self.phase.input_gradient() if self.phase and not self.any_order else twice_differentiable_from_local():
             yield
 
     def run(self, changes: Mapping[Key, Change]) -> Run:

@@ -18,6 +18,7 @@ from inputgrad.memory import memory
 from inputgrad.passes.attributes import AttributeState
 from inputgrad.passes.random_state import RandomState, random_state, set_random_state
 from inputgrad.passes.traced_draws import TracedDraws
+from inputgrad.passes.traces import look, snapshot
 from inputgrad.passes.written_parameters import WrittenParameters, frozen_parameters
 from inputgrad.torch_internals.modules import own_buffers
 from inputgrad.torch_internals.tracing import is_tracing
@@ -116,15 +117,34 @@ class RandomAndBufferState:
     def _replayed(self, *, program: bool) -> Iterator[None]:
         if self._random is None:
             self.remember()
+            assert self._random is not None
+            before = snapshot(self._model, self._random) if self.placement.local else None
             with self._draws(), self.placement.first_pass(self._remember_buffers), self._written or nullcontext():
                 yield
             self._note_draws()
+            if before is not None:
+                look(self._model, before)
             return
         self._refuse_draws_in_a_graph()
-        before = replayed(self._model, self._random, self._buffers)
+        put_back = replayed(self._model, self._random, self._buffers)
         written = self._written.replayed(watched=not program) if self._written else nullcontext()
-        with before, self._attributes.replayed(), written, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
+        with put_back, self._attributes.replayed(), written, self._draws(), self.placement.further_pass(), _without_renormalising(self._renormalising):
             yield
+
+
+class Live(RandomAndBufferState):
+    """Stands for the state of a step whose passes run as they are: of a model whose passes leave no trace, or of a step that makes one pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model, self._gathered = model, None
+        self.placement, self.reentrant, self.output = Placement(model), False, None
+
+    def gather(self) -> None:
+        pass
+
+    @contextmanager
+    def run(self, *, program: bool = False) -> Iterator[None]:
+        yield
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from inputgrad.torch_internals.tracing import is_tracing
 
 SAMPLES = 2
 TOLERANCE = {torch.float64: 1e-3, torch.float32: 5e-2}
+_KEY = "second derivative in the inputs"
 _FINER = 3.0
 _CAUSES = (
     "A backward that detaches, runs under torch.no_grad(), leaves torch, or uses an intermediate result that its forward has saved does this: write it in "
@@ -33,7 +34,13 @@ _CAUSES = (
 
 def check_second_input_derivative(forward: ForwardPass) -> None:
     """Raises `EngineError` where it is not; once for each form of a model that holds a custom Function."""
-    key, checked = ("second derivative in the inputs", model_fingerprint(forward.model), forward.wrt), memory(forward.model).checked
+    if (known := (_KEY, forward.wrt)) not in forward.proven:
+        _check(forward)
+        forward.proven.add(known)
+
+
+def _check(forward: ForwardPass) -> None:
+    key, checked = (_KEY, model_fingerprint(forward.model), forward.wrt), memory(forward.model).checked
     if is_tracing() or not forward.placement.local or key in checked:
         return
     output = forward.primal().output

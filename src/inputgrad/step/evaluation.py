@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses, heads
@@ -22,8 +21,10 @@ from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.output_views import OfLosses, scored
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.traces import leaves_no_trace
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.bound_head import bound_head
+from inputgrad.step.by_hand import is_as_by_hand
 from inputgrad.step.paused_source import PausedSource
 from inputgrad.step.seen_outputs import SeenOutputs, rows_apart, sizes_of
 from inputgrad.step.setting import BaseLoss, Setting
@@ -31,7 +32,6 @@ from inputgrad.step.shared_base_loss import SharedBaseLoss, as_multiple
 from inputgrad.variables import Key, ModelInputs, Wrt, canonical, is_module, sampled
 
 Leaves = tuple[Tensor, ...]
-FULL_PRECISION = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -198,14 +198,14 @@ class Evaluation:
         return own
 
     def is_plain(self) -> bool:
-        """Whether all that was asked for came of one pass and its backward pass: a step as one would write it by hand."""
-        setting, primal = self.setting, self.primal_pass
-        if not setting.differentiable or setting.frozen or self._has_further_passes or self._subsets or self.shared_base or len(self._passes) > 1:
-            return False
-        if not primal.made or primal.reentrant or primal.writes_on_inputs or not primal.placement.local or any(map(is_module, primal.wrt)):
-            return False
-        tensors, linear = (primal.values().output, *primal.values().variables.values()), (group.linearization for group in self._gradients.values())
-        return all(z.dtype in FULL_PRECISION for z in tensors) and all(part.constant or part.extra_passes is None for part in linear)
+        """Whether all that was asked for came of passes as by hand: of one, or of several of a model that they leave as it is."""
+        setting, passes, linear = self.setting, self.passes(), [group.linearization for group in self._gradients.values()]
+        more = setting.frozen or self._has_further_passes or self._subsets or self.shared_base or any(p.extra_passes and not p.constant for p in linear)
+        return setting.differentiable and not more and all(map(is_as_by_hand, passes)) and (len(passes) == 1 or bool(passes and leaves_no_trace(self.model)))
+
+    def passes(self) -> list[ForwardPass]:
+        """The passes that were made."""
+        return [forward for forward in self._passes.values() if forward.made or forward is not self.primal_pass]
 
     def close(self) -> None:
         """Let go of every pass, so that nothing waits for the garbage collector; what is still needed hangs on the loss."""

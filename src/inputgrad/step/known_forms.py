@@ -14,6 +14,7 @@ from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.memory import Memory, memory
 from inputgrad.passes.structure import ModelStructure
+from inputgrad.passes.traces import leaves_no_trace
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
 from inputgrad.step.objective import Call, Objective
@@ -50,6 +51,9 @@ class KnownForms:
             return ProgramStep(program, inputs, target) if program and program.holds() and (program.verified or _is_off(verify)) else None
         form = self._form(known, objective, model, inputs, active)
         if form is None or form.plain is None or not _takes_double_backward(objective, known) or not (form.verified or _is_off(verify)):
+            return None
+        if form.plain.most is not None and _numbers(inputs) > form.plain.most:
+            self.forget(model)  # what was too small for a derivative of our own may be no longer
             return None
         return PlainStep(form.plain, model, inputs, target)
 
@@ -104,13 +108,27 @@ class KnownForms:
 
 def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
     """How the next step is made plainly; None where a plain step would not have given the same as this call."""
-    objective, evaluation, primal = call.objective, call.evaluation, call.evaluation.primal_pass
+    objective, evaluation = call.objective, call.evaluation
     is_due = objective.base is not None or bool(call.active)
     if not is_due or not evaluation.is_plain() or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
         return None
-    is_torchs_own = known.structure.is_torchs_own
-    exchanged = primal.has_phase and not (is_torchs_own and not primal.has_exchanged)
-    return PlainForm(objective, primal.wrt, exchanged, is_torchs_own, any(item.term.further_passes for item in call.active))
+    is_torchs_own, no_trace = known.structure.is_torchs_own, leaves_no_trace(evaluation.model)
+    phases = [forward for forward in evaluation.passes() if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
+    small = any(forward.phase is not None and forward.phase.left_small for forward in evaluation.passes())
+    return PlainForm(
+        objective,
+        evaluation.primal_pass.wrt,
+        exchanged=any(not forward.any_order for forward in phases),
+        exchanged_at_any_order=any(forward.any_order for forward in phases),
+        is_torchs_own=is_torchs_own,
+        leaves_no_trace=no_trace,
+        rewindable=not no_trace and any(item.term.further_passes for item in call.active),
+        most=_numbers(evaluation.inputs) if small and not phases else None,
+    )
+
+
+def _numbers(inputs: ModelInputs) -> int:
+    return sum(z.numel() for _, z in inputs.tensors())
 
 
 FORMS = 8

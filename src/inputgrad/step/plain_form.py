@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,19 +25,28 @@ class PlainForm:
     """How the steps of one form are made.
 
     wrt: the inputs that are differentiated, in the form that passes use. keys: what terms call them -> that form.
-    exchanged: whether our own second derivatives may be needed in place of torch's.
+    exchanged: whether our own second derivatives may be needed in place of torch's. exchanged_at_any_order: likewise in passes that terms differentiate
+    themselves.
     is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
+    leaves_no_trace: whether a pass of the model leaves generators, buffers and attributes as they are, so that a step may make several.
     rewindable: whether the state before the pass is kept, for terms that may ask for another one.
+    shared: the variables of the pass that a term differentiates itself, where the output may be taken of that pass.
+    most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
     """
 
     objective: Objective
     wrt: tuple[Key, ...]
     exchanged: bool
+    exchanged_at_any_order: bool
     is_torchs_own: bool
+    leaves_no_trace: bool
     rewindable: bool
+    most: int | None
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)
+    shared: tuple[Key, ...] | None = None
+    proven: set[Any] = field(default_factory=set)
     _heads: dict[str, Head] = field(default_factory=dict)
     _ones: dict[torch.Size, Tensor] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ that need it. The first step of a form is made in full and tells whether it did;
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -16,28 +16,31 @@ from inputgrad.batch import Batch
 from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.devices import may_be_looked_at
 from inputgrad.heads import Head, Of, Score
-from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.changes import opened, seen
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.outputs import check_output, representative
+from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
-from inputgrad.places.base import Place
+from inputgrad.places.base import Place, check_place
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
+from inputgrad.step.plain_gradient import input_gradient
+from inputgrad.step.plain_pass import PlainPass, PlainPasses, runs_as_written
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
-from inputgrad.torch_internals import compiler
-from inputgrad.torch_internals.autograd import backward_from, gradient_from
+from inputgrad.torch_internals.autograd import backward_from
 from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
 from inputgrad.torch_internals.tracing import is_watched
-from inputgrad.variables import Key, ModelInputs, Wrt, canonical
+from inputgrad.variables import Key, ModelInputs, Wrt, canonical, is_module
 
 SMALL_INPUT = 1 << 16
 """Numbers of an input, and of what is computed for it alone, up to which its gradient, which nobody asked for, is cheaper than to look for the leaves."""
 
+_AS_IT_IS, _ANY_ORDER = PassOptions(), PassOptions(any_order=True)
 Scale = Callable[[Tensor], Tensor]
 """What a gradient scaler does to a loss."""
 
@@ -54,13 +57,14 @@ class PlainStep:
         self._returned: Returned | None = None
         self._is_output_asked = False
         self._gradients: dict[Any, tuple[Tensor, ...]] = {}
+        self._passes = PlainPasses(form, model)
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
         state = RandomAndBufferState(self.model, self.inputs) if self.form.rewindable else None
         if state is not None:
             state.remember()
-        batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
+        self._batch = batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
         objective, values = self.form.objective, self.values
         try:
             if objective.base is not None:
@@ -71,6 +75,11 @@ class PlainStep:
             if state is not None:
                 state.rewind()
             raise
+        finally:
+            batch.close()
+            del self._batch  # which knows this step
+        if self.form.shared is None and self._returned is not None:
+            self.form.shared = self._passes.differentiated()
         self.total = total = weighted_sum(values, active, objective.base_weight)
         if may_be_looked_at(total) and not math.isfinite(total.item()):
             check_finite(values, self.inputs, self.target)
@@ -86,7 +95,7 @@ class PlainStep:
         """The backward pass to every leaf; not to the inputs, where that would cost something. Gives the total, detached."""
         assert self.total is not None
         total = scaled(self.total) if scaled else self.total
-        own = [z for z in self.variables.values() if z.is_leaf]
+        own = [z for z in (*self.variables.values(), *self._passes.leaves()) if z.is_leaf]
         if not total.requires_grad:
             return self.total
         if sum(z.numel() for z in own) <= SMALL_INPUT and self._cost(total, own) <= SMALL_INPUT:
@@ -106,7 +115,8 @@ class PlainStep:
 
     @property
     def detached_output(self) -> Any:
-        made = self._made()
+        if (made := self._returned) is None:
+            return None
         if self._is_output_asked:
             return made.output.detach()
         return made.detached() if made.is_seen_whole_by(self.form.objective.base) else None
@@ -128,15 +138,13 @@ class PlainStep:
         return self.output()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
-        if at is not None:
-            raise UnforeseenRequestError
-        head, keys = self.form.head(of), self._canonical(wrt)
-        if (parts := self._gradients.get((of, keys, True))) is None and (not constant or (parts := self._gradients.get((of, keys, False))) is None):
-            parts = self._gradients[of, keys, not constant] = self._gradient(head, keys, create_graph=not constant)
+        head, keys = self.form.head(of), self._canonical(wrt, at)
+        if (parts := self._gradients.get((of, keys, at, True))) is None and (not constant or (parts := self._gradients.get((of, keys, at, False))) is None):
+            parts = self._gradients[of, keys, at, not constant] = self._gradient(head, keys, at, create_graph=not constant)
         return tuple(part.detach() for part in parts) if constant else parts
 
     def variable(self, key: Key) -> Tensor:
-        return self.inputs.variable(self._canonical(key)[0]).detach()
+        return self.inputs.variable(self._canonical(key, None, free=True)[0]).detach()
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.with_values(values, self.model).as_given()
@@ -148,22 +156,38 @@ class PlainStep:
         """What needs another pass of the model."""
         raise UnforeseenRequestError
 
-    loss_with = further_run = output_with = batch_at = gradient_at = output_and_variables = differentiable_pass = _unforeseen
+    loss_with = further_run = output_with = batch_at = gradient_at = _unforeseen
+
+    def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        forward, keys = self.differentiable_pass(wrt, at)
+        return (here := forward.primal()).output, tuple(here.variables[key] for key in keys)
+
+    def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]]:
+        keys = self._canonical(wrt, at, free=True)
+        return self._pass_at(at, keys, keys, _ANY_ORDER if self.form.exchanged_at_any_order else _AS_IT_IS), keys
 
     def scores_of(self, of: Of, output: Tensor, at: Place | None) -> Tensor:
-        return Score(bound_head(of, self.form.objective.base), output, self.target)(output) if at is None else self._unforeseen()
+        return Score(bound_head(of, self.form.objective.base), output, self._target_at(at))(output)
 
-    def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
+    def _target_at(self, at: Place | None) -> Any:
+        return self.target if at is None else at.target_at(self._batch)
+
+    def _pass_at(self, at: Place | None, kind: Hashable, keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
+        inputs = self.inputs
+        return self._passes.find(at, kind, lambda: inputs if at is None else ModelInputs.of(check_place(at).inputs(self._batch)), keys, options)
+
+    def _canonical(self, wrt: Wrt, at: Place | None, *, free: bool = False) -> tuple[Key, ...]:
+        """free: whether a pass of its own is made for these variables."""
         called = tuple(wrt) if isinstance(wrt, list) else wrt
         if (keys := self.form.keys.get(called)) is None:
-            keys = canonical(wrt, self.inputs, self.model)
-            if not set(keys) <= set(self.form.wrt):
-                raise UnforeseenRequestError
-            self.form.keys[called] = keys
-        return keys
+            keys = self.form.keys[called] = canonical(wrt, self.inputs, self.model)
+        if at is None and not free and not set(keys) <= set(self.form.wrt):
+            raise UnforeseenRequestError
+        return keys if not any(map(is_module, keys)) else self._unforeseen()
 
     def _sizes(self) -> list[int]:
-        return (self._returned or self._made()).sizes()
+        here = [*(() if self._returned is None else self._returned.sizes()), *self._passes.sizes()]
+        return here or self._made().sizes()
 
     def _made(self) -> Returned:
         if self._returned is None:
@@ -172,19 +196,26 @@ class PlainStep:
 
     def _pass(self) -> Returned:
         form, inputs = self.form, self.inputs
+        if form.shared is not None and not form.wrt:
+            forward, _ = self.differentiable_pass(form.shared, None)
+            return self._as_returned(forward.primal().returned)
+        self._passes.begin()
         if inputs.bare and form.wrt:
             args, kwargs = (self._opened(0, inputs.args[0]),), inputs.kwargs
         else:
             inputs = inputs.replaced({key: self._opened(key, inputs.variable(key)) for key in form.wrt})
             args, kwargs = inputs.args, inputs.kwargs
-        if (form.is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile():
+        if runs_as_written(is_torchs_own=form.is_torchs_own):
             returned = self._called(args, kwargs)
         else:
             with uncompiled():
                 returned = self._called(args, kwargs)
-        output: Tensor = representative(form.objective.pick, returned)
+        return self._as_returned(returned)
+
+    def _as_returned(self, returned: Any) -> Returned:
+        output: Tensor = representative(self.form.objective.pick, returned)
         check_output(output)
-        return Returned(returned, output, form.objective.output is None)
+        return Returned(returned, output, self.form.objective.output is None)
 
     def _opened(self, key: Key, z: Tensor) -> Tensor:
         """The variable in the place of an input, as the model is handed it."""
@@ -196,33 +227,20 @@ class PlainStep:
         return seen(leaf) if is_watched() else leaf
 
     def _called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if not self.form.exchanged:
+        if not self.form.exchanged or not self.form.wrt:
             return self.model(*args, **kwargs)
         with SecondDerivatives(self._target):
             return self.model(*args, **kwargs)
 
-    def _gradient(self, head: Head, keys: tuple[Key, ...], *, create_graph: bool) -> tuple[Tensor, ...]:
-        head, output = (self._returned or self._made()).of(head, self.target)
-        variables = [self.variables[key] for key in keys]
-        if head.adds_all:
-            return self._row(output, variables, create_graph=create_graph)
-        scores = Score(head, output, self.target)(output)
-        batched = None if not scores.requires_grad else batched_rows(scores, variables, create_graph=create_graph)
-        if batched is not None and all(part is not None for part in batched):
-            return tuple(part.movedim(0, 1) for part in batched if part is not None)
-        columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
-        rows = [self._row(column, variables, create_graph=create_graph) for column in columns]
-        return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
+    def _gradient(self, head: Head, keys: tuple[Key, ...], at: Place | None, *, create_graph: bool) -> tuple[Tensor, ...]:
+        if at is None:
+            returned, known, target = self._returned or self._made(), self.variables, self.target
+        else:
+            (returned, known), target = self._there(at, keys), self._target_at(at)
+        return input_gradient(self.form, self._target, head, returned, target, [known[key] for key in keys], create_graph=create_graph)
 
-    def _row(self, scores: Tensor, variables: list[Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-        """∂ Σ scores / ∂z for each variable z."""
-        if not scores.requires_grad:  # a batch without a path from input to output, such as isolated atoms, of a model that is known to have one
-            return tuple(torch.zeros_like(z, requires_grad=create_graph) for z in variables)
-        self._target.only_input = True  # on one process: there is no more to `BackwardTarget.input_gradient`
-        try:
-            found = gradient_from(scores, self.form.ones(scores), variables, create_graph=create_graph)
-        finally:
-            self._target.only_input = False
-        if len(found) == 1 and (only := found[0]) is not None:
-            return (only,)
-        return tuple([torch.zeros_like(z, requires_grad=create_graph) if part is None else part for part, z in zip(found, variables, strict=True)])
+    def _there(self, at: Place, keys: tuple[Key, ...]) -> tuple[Returned, dict[Key, Tensor]]:
+        """What the model returns at a place, and the variables there."""
+        forward = self._pass_at(at, None, keys, PassOptions(phase=self._target) if self.form.exchanged else _AS_IT_IS)
+        run = forward.primal()
+        return Returned(run.returned, run.output, forward.takes_default_output), dict(run.variables)

@@ -87,14 +87,17 @@ class TermClass(Suggesting):
     __mul__ = __rmul__ = __truediv__ = __add__ = __radd__ = __sub__ = __rsub__ = _not_an_instance
 
 
+_NOT_GIVEN = object()
+
+
 def _of_a_batch(call: Callable[..., Any]) -> Callable[..., Any]:
     """The term's formula, which takes a batch and nothing else: ``term(model, inputs, target)`` raises an error that says what to write."""
 
     @functools.wraps(call)
-    def checked(self: Any, /, batch: Any = None, *further: Any, **named: Any) -> Any:
-        if batch is not None and not further and not named:
+    def checked(self: Any, /, batch: Any = _NOT_GIVEN, *further: Any, **named: Any) -> Any:
+        if batch is not _NOT_GIVEN and not further and not named:
             return call(self, batch)
-        if batch is not None or further or len(named) != 1:
+        if batch is not _NOT_GIVEN or further or len(named) != 1:
             no_loss(self)
         return call(self, **named)
 

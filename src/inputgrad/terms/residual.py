@@ -111,7 +111,7 @@ class Residual(OnField):
     def __call__(self, batch: Batch) -> Tensor:
         field = self.field(batch)
         equations = self.proven(self.equations(field), batch, field)
-        return torch.stack([r.square() for r in equations]).mean(0)
+        return equations[0].square() if len(equations) == 1 else torch.stack([r.square() for r in equations]).mean(0)
 
 
 @dataclass(frozen=True)

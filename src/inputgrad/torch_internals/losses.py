@@ -16,7 +16,7 @@ def mean_by_kernel(loss: object, output: object, target: object) -> Tensor | Non
     Broadcasting and the call of a module take longer than the kernel on a small batch. Read in torch 2.6 to 2.15. Missing: None.
     """
     kernel = getattr(torch._C._nn, _KERNELS.get(type(loss), ""), None)
-    if kernel is None or type(output) is not Tensor or type(target) is not Tensor or output.shape != target.shape:
+    if kernel is None or type(output) is not Tensor or type(target) is not Tensor or output.shape != target.shape or output.device != target.device:
         return None
     if loss.reduction != "mean" or not runs_its_class_alone(loss) or torch._C._len_torch_function_stack():  # type: ignore[attr-defined, arg-type]  # a module of _KERNELS
         return None

@@ -12,8 +12,8 @@ from torch import Tensor
 from inputgrad.memory import memory
 from inputgrad.operators.taylor import reference
 from inputgrad.operators.taylor.layout import Index
-from inputgrad.operators.taylor.model_pass import Expansion, expanded, unit_directions
-from inputgrad.operators.taylor.plan import Learnt, Plan, Request, planned
+from inputgrad.operators.taylor.model_pass import NUMBERS, Expansion, expanded, unit_directions
+from inputgrad.operators.taylor.plan import SMALL, Learnt, Plan, Request, is_worth, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_input_derivative import check_second_input_derivative
@@ -65,7 +65,7 @@ class FieldSource:
             return
         plan = planned(expected or frozenset((request,)))  # the first field of its kind has its first request to go by
         with self._forward.outside():
-            if plan is not None and self._by_taylor(self._forward, plan):
+            if plan is not None and self._is_worth(plan) and self._by_taylor(self._forward, plan):
                 return
         self._here = self._open()
 
@@ -126,6 +126,15 @@ class FieldSource:
         assert self._here is not None
         return self._here
 
+    def _is_worth(self, plan: Plan) -> bool:
+        """Whether jets are quicker, as far as is known before a first pass on them."""
+        known = memory(self._forward.model).measured
+        if (numbers := known.get(NUMBERS)) is None:
+            return True
+        worth = is_worth(plan.passes, numbers * len(self._forward.inputs.variable(self.keys[0])))
+        known[SMALL, plan] = not worth
+        return worth
+
     def _by_taylor(self, forward: ForwardPass, plan: Plan) -> bool:
         def taylor(few: ForwardPass) -> list[Tensor]:
             return reference.read(expanded(few, self.keys, plan.layout, unit_directions(plan.coordinates)), plan)
@@ -134,7 +143,7 @@ class FieldSource:
             here = few.primal()
             return reference.nested(here.output, tuple(here.variables[key] for key in self.keys), plan)
 
-        if why_not(forward, self.keys, ("field", plan), plan.layout.order, taylor, nested) is not None:
+        if why_not(forward, self.keys, ("field", plan), plan.layout.order, taylor, nested) is not None or not self._is_worth(plan):
             return False
         try:
             expansion = expanded(forward, self.keys, plan.layout, unit_directions(plan.coordinates))

@@ -38,6 +38,8 @@ class TaylorPass:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.operations = self.numbers = 0
+        """How many rules were applied, and how many numbers the values hold that came of them."""
         self.is_open = True
         self.obstacle: str | None = None
 
@@ -80,7 +82,11 @@ class Jet(Tensor):
             raise run.refuse("a checkpointed region runs again in the backward pass")
         rule = RULES.get(func)
         if rule is not None:
-            return rule(func, *args, **kwargs)
+            result = rule(func, *args, **kwargs)
+            if isinstance(result, Jet):
+                run.operations += 1
+                run.numbers += result.value.numel()
+            return result
         body = own_body(func) if is_formula(func) else None
         if body is None:
             raise run.refuse(f"{named(func)} has no rule")

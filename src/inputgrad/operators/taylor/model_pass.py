@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.memory import memory
 from inputgrad.operators.taylor import rules
 from inputgrad.operators.taylor.algebra import full
 from inputgrad.operators.taylor.jet import Jet, NoRuleError, TaylorPass, jets_in, value_of
@@ -17,6 +18,7 @@ from inputgrad.variables import Key
 
 __all__ = ["Expansion", "Seeds", "expanded", "rules", "unit_directions"]
 
+NUMBERS = "numbers per point that the result of an operation holds"
 Seeds = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
 """The variables -> for each of them the directions ``[K, *z]``; their second dimension is 1 where they are the same for all samples."""
 
@@ -67,6 +69,8 @@ def expanded(forward: ForwardPass, keys: Sequence[Key], layout: Layout, seeds: S
         keeping = _made_plain(forward.model)
     if keeping is not None:
         raise NoRuleError(f"module {keeping!r} keeps a tensor of its forward pass")
+    if run.operations:
+        memory(forward.model).measured[NUMBERS] = run.numbers / run.operations / max(1, next(iter(variables.values())).shape[0])
     if run.obstacle is not None:
         raise NoRuleError(run.obstacle)
     if not isinstance(output, Jet):

@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import nn
 
-from inputgrad.operators.taylor.plan import Plan
+from inputgrad.memory import memory
+from inputgrad.operators.taylor.plan import SMALL, Plan
 from inputgrad.operators.taylor.trust import remembered
 
 
@@ -20,7 +21,13 @@ def how_computed(model: nn.Module) -> dict[str, str]:
     >>> operators.how_computed(model)
     {'laplacian': 'Taylor arithmetic'}
     """
-    return {_named(asked): "Taylor arithmetic" if why is None else f"nested reverse mode: {why}" for asked, why in remembered(model).items()}
+    return {_named(asked): _told(model, asked, why) for asked, why in remembered(model).items()}
+
+
+def _told(model: nn.Module, asked: Any, why: str | None) -> str:
+    if why is None and isinstance(asked, tuple) and memory(model).measured.get((SMALL, asked[-1])):
+        why = "the batch is small, and so it is quicker"
+    return "Taylor arithmetic" if why is None else f"nested reverse mode: {why}"
 
 
 def _named(asked: Any) -> str:

@@ -112,7 +112,7 @@ class Values:
         if any(isinstance(leaf, Tensor) and not is_plain(leaf) for leaf in leaves):
             return
         leaves = [self.of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        for number, result in enumerate([results] if isinstance(results, Tensor) else results):
+        for number, result in enumerate(results if isinstance(results, (tuple, list)) else [results]):
             if isinstance(result, Tensor) and is_plain(result):
                 recipe = Recipe(operation, leaves, structure, None if result is results else number)
                 same = [value for value in recipe.arguments() if value.place == geometry(result)]  # detach

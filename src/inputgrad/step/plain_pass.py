@@ -1,0 +1,99 @@
+"""A pass of a plain step that is not the one at the batch's own inputs for the engine: at a place, or one that a term differentiates itself."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+
+from inputgrad.derivatives import SecondDerivatives
+from inputgrad.passes.changes import Change, opened, seen, unchanged
+from inputgrad.passes.forward_pass import ForwardPass, Run
+from inputgrad.passes.outputs import check_output, default_output, one_output, representative
+from inputgrad.passes.pass_options import PassOptions
+from inputgrad.passes.replay import Live
+from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.places.base import Place
+from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
+from inputgrad.step.seen_outputs import sizes_of
+from inputgrad.torch_internals import compiler
+from inputgrad.torch_internals.tracing import is_watched
+from inputgrad.variables import Key, ModelInputs
+
+
+class PlainPass(ForwardPass):
+    """The model run as by hand: live, with nothing put back before or after it."""
+
+    def __init__(self, passes: "PlainPasses", inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], options: PassOptions) -> None:
+        super().__init__(passes.model, inputs, wrt, pick, Live(passes.model), options)
+        self._passes, self.proven, self._is_torchs_own = passes, passes.form.proven, passes.form.is_torchs_own
+
+    @property
+    def may_normalise(self) -> bool:
+        """An earlier step has looked into the graph; since then a function that normalises would have been seen on the way."""
+        return self.phase is not None and self.phase.has_exchanged
+
+    @contextmanager
+    def own_derivatives(self) -> Iterator[None]:
+        yield  # put in place around the call of the model alone
+
+    def run(self, changes: Mapping[Key, Change]) -> Run:
+        self._passes.begin()
+        default = unchanged if changes else self._opened
+        variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
+        handed = self.inputs.replaced({key: z.clone() if changes or not z.is_leaf else seen(z) if is_watched() else z for key, z in variables.items()})
+        with nullcontext() if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
+            if self.phase is None or changes:
+                returned = self.model(*handed.args, **handed.kwargs)
+            else:
+                with SecondDerivatives(self.phase, any_order=self.any_order):
+                    returned = self.model(*handed.args, **handed.kwargs)
+        check_output(output := representative(self._pick, returned))
+        return Run(output, variables, returned)
+
+    def _opened(self, z: Tensor) -> Tensor:
+        """The variable that the model is handed: no tensor of the user's, should the model write to it where no graph is made."""
+        return opened(z) if z.requires_grad else (z if self._is_torchs_own else z.clone()).detach().requires_grad_()
+
+
+def runs_as_written(*, is_torchs_own: bool) -> bool:
+    """Whether a call of the model runs as Python by itself: none of it is compiled, and nothing compiles what is called now."""
+    return (is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile()
+
+
+class PlainPasses:
+    """The passes of one step, each made once for all that is asked at one place."""
+
+    def __init__(self, form: PlainForm, model: nn.Module) -> None:
+        self.form, self.model = form, model
+        self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
+        self._begun = 0
+
+    def begin(self) -> None:
+        """Called before each run of the model. Raises `UnforeseenRequestError` at the second one where the first may have left a trace."""
+        if self._begun and not self.form.leaves_no_trace:
+            raise UnforeseenRequestError
+        self._begun += 1
+
+    def find(self, at: Place | None, kind: Hashable, inputs: Callable[[], ModelInputs], keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
+        """The pass at a place. kind: None for the engine's, else the variables, which a term differentiates itself; inputs: drawn once."""
+        known = self._made.get((at, kind))
+        if known is None:
+            pick = self.form.objective.pick
+            pick = one_output if kind is not None and pick is default_output else pick
+            known = self._made[at, kind] = PlainPass(self, inputs(), keys, pick, options)
+        if not set(keys) <= set(known.wrt):
+            raise UnforeseenRequestError
+        return known
+
+    def leaves(self) -> list[Tensor]:
+        """The variables."""
+        return [z for forward in self._made.values() for z in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))]
+
+    def sizes(self) -> list[int]:
+        """How many samples there may be at each of them."""
+        return sizes_of(self._made.values()) if self._made else []
+
+    def differentiated(self) -> tuple[Key, ...] | None:
+        """The variables of the pass at the batch's own inputs that a term has differentiated itself, if there is one."""
+        return next((forward.wrt for (at, kind), forward in self._made.items() if at is None and kind is not None and forward.made), None)

@@ -1,0 +1,268 @@
+"""Steps of several passes that are made as by hand: at places, of fields, beside a base loss. Judged by plain torch in float64."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.operators.taylor import plan
+from inputgrad.passes.traces import leaves_no_trace
+from inputgrad.step.plain_step import PlainStep
+from tests.textbook import Gradients, distance
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What became of each plain step that was begun: "made", or the error that sent it the full way."""
+    found: list[str] = []
+    run = PlainStep.run
+
+    def noted(step: PlainStep, *args: Any, **kwargs: Any) -> None:
+        try:
+            run(step, *args, **kwargs)
+        except Exception as error:
+            found.append(type(error).__name__)
+            raise
+        found.append("made")
+
+    monkeypatch.setattr(PlainStep, "run", noted)
+    return found
+
+
+class Net(nn.Module):
+    """A network of one's own."""
+
+    def __init__(self, inputs: int = 2, activation: Callable[[Tensor], Tensor] = torch.tanh) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.last = nn.Linear(inputs, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.activation(self.second(self.activation(self.first(x)))))
+
+
+def layers(inputs: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(inputs, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {"torch's": layers, "the user's": Net}
+X, Y = torch.rand(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), torch.ones(12, 1, dtype=torch.float64)
+OTHER = torch.rand(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+EDGE = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def gradients(model: nn.Module, loss: Tensor) -> Gradients:
+    named = dict(model.named_parameters())
+    return dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
+
+
+def first(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    z = x.clone().requires_grad_()
+    u = model(z)
+    return z, u, torch.autograd.grad(u.sum(), z, create_graph=True)[0]
+
+
+def burgers(model: nn.Module, x: Tensor) -> Tensor:
+    z, u, g = first(model, x)
+    uxx = torch.autograd.grad(g[:, 0].sum(), z, create_graph=True)[0][:, 0]
+    return (g[:, 1] + u[:, 0] * g[:, 0] - 0.1 * uxx).square().mean()
+
+
+def residual(at: ig.Place | None = None) -> ig.terms.Residual:
+    return ig.Residual(lambda u: u.d("t") + u.value * u.d("x") - 0.1 * u.d("xx"), names="xt", at=at)
+
+
+LOSSES: dict[str, tuple[Callable[[], ig.InputGradientLoss], Callable[[nn.Module], Tensor]]] = {
+    "an equation": (lambda: ig.InputGradientLoss(None, residual()), lambda model: burgers(model, X)),
+    "an equation beside data": (lambda: ig.InputGradientLoss("mse", residual()), lambda model: F.mse_loss(model(X), Y) + burgers(model, X)),
+    "an equation elsewhere": (
+        lambda: ig.InputGradientLoss("mse", [residual(), 2.0 * residual(ig.Given(EDGE)).named("edge")]),
+        lambda model: F.mse_loss(model(X), Y) + burgers(model, X) + 2 * burgers(model, EDGE),
+    ),
+    "a critic's penalty": (
+        lambda: ig.InputGradientLoss(None, 10.0 * ig.GradientNorm(center=1, power=2, at=ig.Given(OTHER))),
+        lambda model: 10 * (first(model, OTHER)[2].norm(dim=1) - 1).square().mean(),
+    ),
+    "two places beside data": (
+        lambda: ig.InputGradientLoss("mse", [ig.GradientNorm(power=2), ig.GradientNorm(power=2, at=ig.Given(OTHER)).named("there")]),
+        lambda model: F.mse_loss(model(X), Y) + first(model, X)[2].square().sum(1).mean() + first(model, OTHER)[2].square().sum(1).mean(),
+    ),
+    "the label's gradient elsewhere": (
+        lambda: ig.InputGradientLoss("mse", ig.GradientNorm(power=2, of="loss", at=ig.Given(OTHER))),
+        lambda model: F.mse_loss(model(X), Y) + (2 * (model(OTHER) - Y) * first(model, OTHER)[2]).square().sum(1).mean(),
+    ),
+}
+
+
+@pytest.mark.parametrize("jets", [False, True])
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_step_of_several_passes_is_the_textbooks(loss: str, kind: str, jets: bool, plain: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if jets:
+        monkeypatch.setattr(plan, "LEAST_NUMBERS", {})
+    make, by_hand = LOSSES[loss]
+    criterion, model = make(), MODELS[kind]().double()
+    wanted = gradients(model, by_hand(model))
+    for _ in range(3):
+        assert distance(gradients(model, criterion(model, X, Y)), wanted) < 1e-12
+    model.zero_grad()
+    step = criterion.backward(model, X, Y)
+    assert distance({name: parameter.grad for name, parameter in model.named_parameters()}, wanted) < 1e-12
+    torch.testing.assert_close(step.loss, by_hand(model).detach())
+    assert plain == ["made"] * 3
+
+
+def test_no_input_of_the_users_is_written_or_gets_a_gradient(plain: list[str]) -> None:
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                x.clamp_(0.2, 0.8)
+            return super().forward(x)
+
+    model, x, before = Writes().double(), X.clone(), X.clone()
+    criterion = ig.InputGradientLoss("mse", [residual(), ig.GradientNorm(at=ig.Given(other := OTHER.clone()))])
+    for _ in range(4):
+        criterion(model, x, Y).backward()
+    assert torch.equal(x, before)
+    assert torch.equal(other, OTHER)
+    assert x.grad is None
+
+
+class Draws(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * F.dropout(torch.ones(len(x), 1, dtype=x.dtype), 0.5)
+
+
+class Counts(Net):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return super().forward(x)
+
+
+class Keeps(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.append(len(x))
+        return super().forward(x)
+
+
+class Shuffles(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 + 0 * random.random())
+
+
+class Holds(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = type("State", (), {"n": 0})()
+
+
+class Scaled(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor([1.0, 2.0]))
+        self.shift, self.widths = torch.ones(2), [8, 8]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * self.scale + self.shift)
+
+
+TRACES = {
+    **{kind.__name__: (kind, kind in (Net, Scaled)) for kind in (Net, Scaled, Draws, Counts, Keeps, Shuffles, Holds)},
+    "dropout": (lambda: nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)), False),
+    "dropout in evaluation": (lambda: nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)).eval(), True),
+    "spectral norm": (lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 8)), nn.Tanh(), nn.Linear(8, 1)), False),
+    "spectral norm in evaluation": (lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 8)), nn.Tanh(), nn.Linear(8, 1)).eval(), True),
+}
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_models_whose_passes_leave_a_trace_are_known(name: str, plain: list[str]) -> None:
+    make, leaves_none = TRACES[name]
+    model = make().double()  # type: ignore[operator]  # a class or a function
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, at=ig.Given(OTHER)))
+    for _ in range(3):
+        criterion(model, X, Y).backward()
+    assert leaves_no_trace(model) == leaves_none
+    assert plain == (["made"] * 2 if leaves_none else [])
+
+
+def test_a_model_that_counts_its_passes_counts_one_a_step() -> None:
+    model = Counts().double()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, at=ig.Given(OTHER)), verify=False)
+    for _ in range(4):
+        criterion(model, X, Y).backward()
+    assert model.calls == 4
+
+
+def test_after_a_change_of_the_mode_the_trace_is_looked_for_anew(plain: list[str]) -> None:
+    model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)).double().eval()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, at=ig.Given(X)))
+    for _ in range(3):
+        criterion(model, X, Y).backward()
+    assert plain == ["made"] * 2
+    model.train()
+    for _ in range(3):
+        model.zero_grad()
+        torch.manual_seed(0)
+        step = criterion.evaluate(model, X, Y)
+        torch.manual_seed(0)
+        z = X.clone().requires_grad_()
+        (g,) = torch.autograd.grad(model(z).sum(), z)
+        torch.testing.assert_close(step.parts["gradient_norm"], g.square().sum(1).mean())  # on the same mask as the base loss
+    assert plain == ["made"] * 2
+
+
+@pytest.mark.parametrize(("coordinates", "points", "jets"), [(2, 64, False), (2, 1 << 14, True), (3, 64, False), (3, 1 << 12, True), (5, 64, True)])
+def test_small_batches_are_differentiated_by_nesting(coordinates: int, points: int, jets: bool) -> None:
+    model, names = layers(coordinates), "xyzwt"[:coordinates]
+    x = torch.rand(points, coordinates)
+    for _ in range(3):
+        u = ig.field(model, x, names=names)
+        r = u.d(names[0]) - u.laplacian(*names[1:])
+    assert u._coordinates.source.by_taylor == jets
+    z = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+    second = sum(torch.autograd.grad(g[:, k].sum(), z, create_graph=True)[0][:, k] for k in range(1, coordinates))
+    torch.testing.assert_close(r, g[:, 0] - second, atol=1e-5, rtol=1e-4)
+
+
+class Grows(nn.Module):
+    """SiLU, whose second derivative is ours where it is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("model", [Grows(), nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 1))])
+def test_a_batch_that_grows_gets_derivatives_of_our_own(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inputgrad.derivatives import activations
+
+    ours: list[int] = []
+    monkeypatch.setattr("inputgrad.derivatives.twice_differentiable.LEAST", 64 * 64)
+    real = activations.run
+    monkeypatch.setattr(activations, "run", lambda *args: ours.append(0 if (found := real(*args)) is NotImplemented else len(found)) or found)
+    criterion = ig.InputGradientLoss("mse", 0.1 * ig.GradientNorm(power=2))
+    for size in (8, 8, 64, 64, 64):
+        x, y = torch.randn(size, 2), torch.zeros(size, 1)
+        ours.clear()
+        found = gradients(model, criterion(model, x, y))
+        _, u, g = first(model, x)
+        assert distance(found, gradients(model, F.mse_loss(u, y) + 0.1 * g.square().sum(1).mean())) < 1e-5
+        assert (max(ours, default=0) > 0) == (size == 64)
