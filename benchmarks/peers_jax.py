@@ -74,9 +74,9 @@ def heat(weight: float) -> Callable[..., Array]:
 def critic(weight: float) -> Callable[..., Array]:
     """WGAN-GP's loss of real samples, the first half, and fakes, with its penalty at given points between them."""
 
-    def loss(network: Any, p: Any, x: Array, between: Array) -> Array:
+    def loss(network: Any, p: Any, x: Array, target: tuple[Array]) -> Array:
         real, fake = jnp.split(network(p, x), 2)
-        _, gradient = _output_and_gradient(network, p, between)
+        _, gradient = _output_and_gradient(network, p, target[0])
         return fake.mean() - real.mean() + weight * ((jnp.linalg.norm(gradient, axis=1) - 1) ** 2).mean()
 
     return loss

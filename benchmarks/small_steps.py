@@ -56,10 +56,10 @@ def heat(model: nn.Module, x: Tensor, _target: None) -> Tensor:
     return (g[:, 1] - WEIGHT * h[:, 0]).square().mean()
 
 
-def critic(model: nn.Module, x: Tensor, between: Tensor) -> Tensor:
+def critic(model: nn.Module, x: Tensor, target: tuple[Tensor]) -> Tensor:
     """WGAN-GP's loss of real samples, the first half of x, and fakes, with its penalty at given points between them."""
     real, fake = model(x).chunk(2)
-    z = between.detach().requires_grad_()
+    z = target[0].detach().requires_grad_()
     (g,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
     return fake.mean() - real.mean() + WEIGHT * (g.norm(dim=1) - 1).square().mean()
 
@@ -134,7 +134,7 @@ def equation() -> dict[str, Step]:
     return row(model, x, None, heat, lambda engine: ig.InputGradientLoss(None, term, engine=engine))
 
 
-def wasserstein(output: Tensor, _between: Tensor) -> Tensor:
+def wasserstein(output: Tensor, _target: tuple[Tensor]) -> Tensor:
     real, fake = output.chunk(2)
     return fake.mean() - real.mean()
 
@@ -142,9 +142,9 @@ def wasserstein(output: Tensor, _between: Tensor) -> Tensor:
 def gan() -> dict[str, Step]:
     model = network(2, 64, 64, activation=nn.Softplus)
     x = torch.randn(256, 2)
-    between = (x[:128] + x[128:]) / 2
-    term = WEIGHT * ig.GradientNorm(center=1, power=2, at=ig.Given(between))
-    return row(model, x, between, critic, lambda engine: ig.InputGradientLoss(wasserstein, term, engine=engine))
+    target = ((x[:128] + x[128:]) / 2,)
+    term = WEIGHT * ig.GradientNorm(center=1, power=2, at=ig.Given(0))
+    return row(model, x, target, critic, lambda engine: ig.InputGradientLoss(wasserstein, term, engine=engine))
 
 
 ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {

@@ -629,6 +629,23 @@ def test_what_was_compiled_anywhere_in_the_process_is_known() -> None:
     assert done.stdout.split() == ["False", "True"]
 
 
+@canary("compiler.has_compiled")
+def test_what_the_library_compiled_itself_is_left_out() -> None:
+    program = """
+import torch, inputgrad as ig
+from inputgrad.torch_internals.compiler import has_compiled
+model, x, y = torch.nn.Linear(2, 1), torch.ones(3, 2), torch.ones(3, 1)
+criterion = ig.InputGradientLoss("mse", 0.1 * ig.GradientNorm(), engine=ig.engines.Compiled(backend="aot_eager"))
+for _ in range(2):
+    criterion(model, x, y).backward()
+ours = has_compiled()
+torch.compile(torch.sin, backend="aot_eager")
+print(ours, has_compiled())
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 @missing("compiler.has_compiled")
 def test_where_it_cannot_be_told_something_may_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch._dynamo.eval_frame, "cached_backends")

@@ -102,7 +102,7 @@ class GradientMatch(Term):
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
         delta = self.delta if isinstance(self.delta, (int, float)) or self.norm != "huber" else self._labels("delta", batch, gradient)
-        return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta)
+        return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta, even=self.index is None)
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"
@@ -139,8 +139,13 @@ def _check_rows(name: str, mask: Tensor, gradient: Tensor, size: int) -> None:
     )
 
 
-def distance(gap: Tensor, counts: Tensor | None, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0) -> Tensor:
-    """The length of ``gap`` by the settings of `GradientMatch`: zero where it does not count; ``pooled`` adds up what belongs together."""
+def distance(
+    gap: Tensor, counts: Tensor | None, norm: Norm, reduction: Reduction, pooled: Callable[[Tensor], Tensor], delta: Any = 1.0, *, even: bool = True
+) -> Tensor:
+    """The length of ``gap`` by the settings of `GradientMatch`: zero where it does not count.
+
+    pooled: adds up what belongs together; even: as many numbers each time.
+    """
     counts = None if counts is None else counts.expand_as(gap)  # a mask may have size 1 where it does not vary, and the mean counts each component
     if norm == "vectors":
         parts, counts = torch.linalg.vector_norm(gap, dim=-1), None if counts is None else counts.any(-1)
@@ -149,7 +154,9 @@ def distance(gap: Tensor, counts: Tensor | None, norm: Norm, reduction: Reductio
     else:
         parts = gap.abs() if norm == "absolute" else gap.square()
     total = pooled(parts)
-    if reduction == "mean":
+    if reduction == "mean" and counts is None and even:
+        total = total / max(1, parts.numel() // max(1, total.numel()))
+    elif reduction == "mean":
         total = total / pooled(torch.ones_like(parts) if counts is None else counts.to(parts.dtype)).clamp(min=1)
     return root(total) if norm == "euclidean" else total
 

@@ -43,13 +43,23 @@ def may_compile() -> bool:
 
 
 def has_compiled() -> bool:
-    """Whether ``torch.compile`` has been applied to anything in this process, a function that the model may call included.
+    """Whether ``torch.compile`` has been applied to anything of the user's in this process, a function that the model may call included.
 
     Once `torch._dynamo.reset` was called it no longer knows; compiled code then says itself that it has no second derivative.
     Read in torch 2.6 to 2.15. Missing: True where the compiler is loaded.
     """
+    return any(backend is not None and _OWN.get(key) is not backend for key, backend in _backends().items())  # to disable it leaves a None there
+
+
+def _backends() -> dict[int, Any]:
+    """What the compiler remembers of its calls."""
     frames = sys.modules.get("torch._dynamo.eval_frame")
-    return frames is not None and any(getattr(frames, "cached_backends", {0: True}).values())  # to disable it leaves a None there
+    found: dict[int, Any] = {} if frames is None else getattr(frames, "cached_backends", {0: True})
+    return found
+
+
+_OWN: dict[int, Any] = {}
+"""What it remembers of the library's own; held, so that no other object takes the identity of one."""
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -68,7 +78,9 @@ class KernelsFor:
     """
 
     def __init__(self, graph: torch.fx.GraphModule, tensors: Sequence[Tensor], backend: str, mode: str | None) -> None:
+        before = set(_backends())
         self._with_guards = torch.compile(graph, dynamic=False, backend=backend, mode=mode)
+        _OWN.update((key, made) for key, made in _backends().items() if key not in before)
         self._kind = _kind(tensors)
         self._alone: Callable[..., Any] | None = None
         inductor: Any = getattr(torch, "_inductor", None)
