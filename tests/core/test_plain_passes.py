@@ -225,6 +225,35 @@ def test_after_a_change_of_the_mode_the_trace_is_looked_for_anew(plain: list[str
     assert plain == ["made"] * 2
 
 
+class Noisy(Net):
+    noise = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.noise * torch.randn_like(x) if self.noise else x)
+
+
+def test_a_model_that_begins_to_draw_sees_the_same_numbers_in_all_passes(plain: list[str]) -> None:
+    model = Noisy().double()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, at=ig.Given(X)))
+    for _ in range(3):
+        criterion(model, X, Y).backward()
+    assert plain == ["made"] * 2
+    model.noise = 0.5
+    for _ in range(3):
+        torch.manual_seed(0)
+        step = criterion.evaluate(model, X, Y)
+        torch.manual_seed(0)
+        z = X.clone().requires_grad_()
+        u = model(z)
+        torch.testing.assert_close(step.parts["base"], F.mse_loss(u, Y).detach())
+        torch.testing.assert_close(step.parts["gradient_norm"], torch.autograd.grad(u.sum(), z)[0].square().sum(1).mean())
+        drawn = torch.get_rng_state()
+        torch.manual_seed(0)
+        torch.randn_like(X)
+        assert torch.equal(drawn, torch.get_rng_state()), "one pass's numbers are drawn"
+    assert plain == ["made"] * 2 + ["UnforeseenRequestError"]
+
+
 @pytest.mark.parametrize(("coordinates", "points", "jets"), [(2, 64, False), (2, 1 << 14, True), (3, 64, False), (3, 1 << 12, True), (5, 64, True)])
 def test_small_batches_are_differentiated_by_nesting(coordinates: int, points: int, jets: bool) -> None:
     model, names = layers(coordinates), "xyzwt"[:coordinates]

@@ -4,14 +4,14 @@ Where none of the passes that were looked at has left one, each pass of a step f
 Must not know engines and terms.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from inputgrad.devices import generator_state
+from inputgrad.devices import generator_state, set_generator_state
 from inputgrad.memory import memory
 from inputgrad.passes.attributes import users_attributes
 from inputgrad.passes.random_state import RandomState, random_state
@@ -46,6 +46,25 @@ def look(model: nn.Module, before: Snapshot) -> None:
     with without_dispatch_modes():
         alike = None not in contents and _same(state, random_state(state.devices)) and contents == list(_contents(model))
     known[key] = known.get(key, 0) + 1 if alike else None
+
+
+class Draws:
+    """The state of torch's generators before the first pass of a step that is to make several: whether that pass has drawn from them after all."""
+
+    def __init__(self, devices: Iterable[torch.device]) -> None:
+        self._cpu = torch.get_rng_state()
+        self._of_devices = {device: generator_state(device) for device in devices if device.type != "cpu"}
+
+    def are_made(self, model: nn.Module) -> bool:
+        """Whether they are others now. Then later steps of the model take it for one that leaves a trace, and the state is put back."""
+        others = ((state, generator_state(device)) for device, state in self._of_devices.items())
+        if torch.equal(self._cpu, torch.get_rng_state()) and all(a is None or b is None or torch.equal(a, b) for a, b in others):
+            return False
+        memory(model).measured[_key(model)] = None
+        torch.set_rng_state(self._cpu)
+        for device, state in self._of_devices.items():
+            set_generator_state(device, state)
+        return True
 
 
 def _key(model: nn.Module) -> tuple[str, int]:

@@ -122,6 +122,7 @@ def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
         exchanged_at_any_order=any(forward.any_order for forward in phases),
         is_torchs_own=is_torchs_own,
         leaves_no_trace=no_trace,
+        are_several=len(evaluation.passes()) > 1,
         rewindable=not no_trace and any(item.term.further_passes for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,
     )

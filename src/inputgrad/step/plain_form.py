@@ -28,7 +28,8 @@ class PlainForm:
     exchanged: whether our own second derivatives may be needed in place of torch's. exchanged_at_any_order: likewise in passes that terms differentiate
     themselves.
     is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
-    leaves_no_trace: whether a pass of the model leaves generators, buffers and attributes as they are, so that a step may make several.
+    leaves_no_trace: whether a pass of the model leaves generators, buffers and attributes as they are, so that a step may make several. are_several: whether
+    it does.
     rewindable: whether the state before the pass is kept, for terms that may ask for another one.
     shared: the variables of the pass that a term differentiates itself, where the output may be taken of that pass.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
@@ -41,6 +42,7 @@ class PlainForm:
     exchanged_at_any_order: bool
     is_torchs_own: bool
     leaves_no_trace: bool
+    are_several: bool
     rewindable: bool
     most: int | None
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import Live
+from inputgrad.passes.traces import Draws
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
 from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
@@ -38,7 +39,7 @@ class PlainPass(ForwardPass):
         yield  # put in place around the call of the model alone
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
-        self._passes.begin()
+        self._passes.begin(self.inputs)
         default = unchanged if changes else self._opened
         variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
         handed = self.inputs.replaced({key: z.clone() if changes or not z.is_leaf else seen(z) if is_watched() else z for key, z in variables.items()})
@@ -48,6 +49,7 @@ class PlainPass(ForwardPass):
             else:
                 with SecondDerivatives(self.phase, any_order=self.any_order):
                     returned = self.model(*handed.args, **handed.kwargs)
+        self._passes.end()
         check_output(output := representative(self._pick, returned))
         return Run(output, variables, returned)
 
@@ -68,12 +70,21 @@ class PlainPasses:
         self.form, self.model = form, model
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
         self._begun = 0
+        self._draws: Draws | None = None
 
-    def begin(self) -> None:
+    def begin(self, inputs: ModelInputs) -> None:
         """Called before each run of the model. Raises `UnforeseenRequestError` at the second one where the first may have left a trace."""
         if self._begun and not self.form.leaves_no_trace:
             raise UnforeseenRequestError
+        if not self._begun and self.form.are_several:
+            self._draws = Draws({z.device for _, z in inputs.tensors()})
         self._begun += 1
+
+    def end(self) -> None:
+        """Called after each. Raises `UnforeseenRequestError` where a model has begun to draw random numbers: several passes are to see the same ones."""
+        draws, self._draws = self._draws, None
+        if draws is not None and draws.are_made(self.model):
+            raise UnforeseenRequestError
 
     def find(self, at: Place | None, kind: Hashable, inputs: Callable[[], ModelInputs], keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
         """The pass at a place. kind: None for the engine's, else the variables, which a term differentiates itself; inputs: drawn once."""

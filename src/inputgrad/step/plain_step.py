@@ -199,7 +199,7 @@ class PlainStep:
         if form.shared is not None and not form.wrt:
             forward, _ = self.differentiable_pass(form.shared, None)
             return self._as_returned(forward.primal().returned)
-        self._passes.begin()
+        self._passes.begin(inputs)
         if inputs.bare and form.wrt:
             args, kwargs = (self._opened(0, inputs.args[0]),), inputs.kwargs
         else:
@@ -210,6 +210,7 @@ class PlainStep:
         else:
             with uncompiled():
                 returned = self._called(args, kwargs)
+        self._passes.end()
         return self._as_returned(returned)
 
     def _as_returned(self, returned: Any) -> Returned:
