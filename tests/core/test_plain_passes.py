@@ -1,6 +1,8 @@
 """Steps of several passes that are made as by hand: at places, of fields, beside a base loss. Judged by plain torch in float64."""
 
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -172,6 +174,7 @@ class Holds(Net):
 class Scaled(Net):
     def __init__(self) -> None:
         super().__init__()
+        self.config = None
         self.register_buffer("scale", torch.tensor([1.0, 2.0]))
         self.shift, self.widths = torch.ones(2), [8, 8]
 
@@ -295,3 +298,131 @@ def test_a_batch_that_grows_gets_derivatives_of_our_own(model: nn.Module, monkey
         _, u, g = first(model, x)
         assert distance(found, gradients(model, F.mse_loss(u, y) + 0.1 * g.square().sum(1).mean())) < 1e-5
         assert (max(ours, default=0) > 0) == (size == 64)
+
+
+class Normalised(nn.Module):
+    """By an operation that no function mode sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(2, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.ops.aten.layer_norm(torch.tanh(self.first(x)), [8]))
+
+
+def test_a_normalisation_that_no_mode_sees_is_differentiated_rightly_at_each_step(plain: list[str]) -> None:
+    model, criterion = Normalised().double(), ig.InputGradientLoss(None, ig.Residual(lambda u: u.d("xxt"), names="xt"))
+    first = criterion(model, X).detach()
+    for _ in range(3):
+        torch.testing.assert_close(criterion(model, X).detach(), first, rtol=1e-12, atol=0)
+    assert plain == ["made"] * 3
+
+
+def test_a_dropout_that_is_switched_on_later_has_one_mask_a_step(plain: list[str]) -> None:
+    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), dropout := nn.Dropout(0.0), nn.Linear(8, 1)).double()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, at=ig.Given(X)), verify=False)
+    for _ in range(4):
+        criterion(model, X, Y).backward()
+    assert plain == ["made"] * 3
+    dropout.p = 0.5
+    for _ in range(3):
+        torch.manual_seed(5)
+        found = criterion(model, X, Y)
+        torch.manual_seed(5)
+        z = X.clone().requires_grad_()
+        u = model(z)
+        (g,) = torch.autograd.grad(u.sum(), z, create_graph=True)
+        torch.testing.assert_close(found, F.mse_loss(u, Y) + g.square().sum(1).mean())
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.layers(torch.cat([x, t], 1))
+
+
+@pytest.mark.filterwarnings("ignore:.*couples the samples.*")
+def test_running_statistics_move_once_a_step_where_a_pass_is_made_again_for_another_input() -> None:
+    model, at = TwoInputs().double(), ig.Given((X, OTHER))
+    terms = [ig.GradientNorm(power=2, at=at), ig.GradientNorm(power=2, wrt=1, at=at).named("second")]
+    criterion = ig.InputGradientLoss(None, terms, verify=False)
+    for step in range(4):
+        criterion(model, (OTHER, X), Y).backward()
+        assert int(model.layers[1].num_batches_tracked) == step + 1  # type: ignore[arg-type]  # a tensor
+
+
+def test_a_head_of_an_inner_module_leaves_random_places_as_they_are(plain: list[str]) -> None:
+    def make() -> ig.InputGradientLoss:
+        return ig.InputGradientLoss(
+            "mse", [ig.GradientNorm(power=2, at=ig.Uniform(0.0, 1.0)), ig.GradientNorm(of=ig.heads.Inner("0")).named("inner")], verify=False
+        )
+
+    model, criterion = layers().double(), make()
+    for _ in range(3):
+        torch.manual_seed(1)
+        found = criterion(model, X, Y)
+        torch.manual_seed(1)
+        torch.testing.assert_close(found, make()(model, X, Y), rtol=1e-12, atol=0)
+    assert plain == []
+
+
+class Asks(ig.terms.Term):
+    """Asks for a further pass once it is told to, after a place that is drawn."""
+
+    more = False
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        g = batch.gradient(at=ig.Uniform(0.0, 1.0))
+        return g.square().sum(1) + (batch.output_with({0: X + 0.1}).square().sum(1) if self.more else 0)
+
+
+def test_what_places_have_drawn_is_put_back_where_the_full_way_draws_it_again(plain: list[str]) -> None:
+    model, term = layers().double(), Asks()
+    criterion = ig.InputGradientLoss("mse", term, verify=False)
+    for step in range(4):
+        term.more = step >= 2
+        torch.manual_seed(1)
+        found = criterion(model, X, Y)
+        torch.manual_seed(1)
+        torch.testing.assert_close(found, ig.InputGradientLoss("mse", term, verify=False)(model, X, Y), rtol=1e-12, atol=0)
+    assert plain[:2] == ["made", "UnforeseenRequestError"]
+
+
+class WritesByData(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x.data.clamp_(0.3, 0.6)
+        return super().forward(x)
+
+
+def test_coordinates_are_those_that_were_given_though_the_model_writes_on_them_unseen() -> None:
+    model, x = WritesByData().double(), X.clone()
+    criterion = ig.InputGradientLoss(None, ig.Residual(lambda u: u.d("x") + u.coordinate("x") * u.value, names="xt"), verify=False)
+    first = criterion(model, x).detach()
+    for _ in range(3):
+        torch.testing.assert_close(criterion(model, x).detach(), first, rtol=1e-12, atol=0)
+    assert torch.equal(x, X)
+
+
+@pytest.mark.parametrize("way", ["call", "backward"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_graph_waits_for_the_garbage_collector(loss: str, way: str) -> None:
+    model, criterion = layers().double(), LOSSES[loss][0]()
+    criterion(model, X, Y).backward()
+    outputs: list[Any] = []
+    model.register_forward_hook(lambda _module, _args, output: outputs.append(weakref.ref(output)))
+    for _ in range(2):  # hooks were added
+        criterion(model, X, Y).backward()
+    gc.collect()
+    gc.disable()
+    try:
+        outputs.clear()
+        criterion(model, X, Y).backward() if way == "call" else criterion.backward(model, X, Y)
+        assert outputs
+        assert all(output() is None for output in outputs)
+    finally:
+        gc.enable()

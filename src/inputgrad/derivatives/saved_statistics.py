@@ -22,7 +22,7 @@ from inputgrad.torch_internals.autograd_graph import SavedNormalisation, nodes_o
 
 def differentiable_to_any_order(outputs: Iterable[Tensor]) -> bool:
     """Make every normalisation in the outputs' graph differentiable to any order, and tell whether there is one; doing so twice changes nothing."""
-    found = [node for node in nodes_of(outputs) if saves_statistics(node)]
+    found = list(filter(saves_statistics, nodes_of(outputs)))
     for node in found:
         node.register_hook(_written_out)
     return bool(found)

@@ -52,7 +52,7 @@ class ForwardPass:
         self.wrt = wrt
         self._pick, self._replay = pick, replay
         self.placement = replay.placement
-        self._output_module = output_module
+        self.output_module = output_module
         self.takes_default_output = pick is default_output and output_module is None
         """Whether nobody has said which output is meant, should the model return several."""
         self._tape, self.any_order = (watch := watch or PassOptions()).tape, watch.any_order
@@ -86,11 +86,6 @@ class ForwardPass:
         """Whether the run at the variables' own values has been made."""
         return self._primal is not None
 
-    @property
-    def may_normalise(self) -> bool:
-        """Whether the graph of the first run may hold a normalisation."""
-        return True
-
     def primal(self) -> Run:
         """The run at the variables' own values, made once and shared by all heads."""
         if self._primal is not None and self._replay.whole and not self._whole:
@@ -98,7 +93,7 @@ class ForwardPass:
         if self._primal is None or self._spent:
             with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
-            if self.any_order and self.may_normalise and differentiable_to_any_order([self._primal.output]) and self.phase:
+            if self.any_order and differentiable_to_any_order([self._primal.output]) and self.phase:
                 self.phase.has_exchanged = True
             if self.wrt and DEPENDS not in memory(self.model).checked:
                 check_graph(self._primal.output)
@@ -175,7 +170,7 @@ class ForwardPass:
         eager = uncompiled() if self.wrt else nullcontext()
         with eager, twice_differentiable_from_local(), self._replay.run(), self._module_variables(variables, changes), self._taped():
             returned = self._returned(self.inputs.replaced(handed))
-        check_output(output := representative(self._pick, returned) if self._output_module is None else returned)
+        check_output(output := representative(self._pick, returned) if self.output_module is None else returned)
         with unseen_by_modes():
             self.writes_on_inputs |= any(map(times_written, handed.values()))
         if self._replay.output is None and not self.placement.local:
@@ -194,17 +189,17 @@ class ForwardPass:
             yield
 
     def _returned(self, inputs: ModelInputs) -> Any:
-        if self._output_module is None:
+        if self.output_module is None:
             return inputs.call(self.model)
         caught: dict[Key, Tensor] = {}
-        key = f"{MODULE}{self._output_module}"
+        key = f"{MODULE}{self.output_module}"
         handle = inner_module(self.model, key).register_forward_hook(module_hook(key, caught, unchanged))
         try:
             inputs.call(self.model)
         finally:
             handle.remove()
         if not caught:
-            raise ValueError(f"heads.Inner({self._output_module!r}): this module was not called in the model's forward pass")
+            raise ValueError(f"heads.Inner({self.output_module!r}): this module was not called in the model's forward pass")
         return caught[key]
 
     def at(self, values: Mapping[Key, Tensor]) -> "ForwardPass":

@@ -4,7 +4,7 @@ Where none of the passes that were looked at has left one, each pass of a step f
 Must not know engines and terms.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from inputgrad.passes.random_state import RandomState, random_state
 from inputgrad.torch_internals.modules import module_forms
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_tracing, without_dispatch_modes
+from inputgrad.variables import ModelInputs
 
 LOOKS = 3
 """How many passes of a form of a model are looked at."""
@@ -44,27 +45,31 @@ def look(model: nn.Module, before: Snapshot) -> None:
     state, contents = before
     known, key = memory(model).measured, _key(model)
     with without_dispatch_modes():
-        alike = None not in contents and _same(state, random_state(state.devices)) and contents == list(_contents(model))
+        alike = _UNSEEN not in contents and _same(state, random_state(state.devices)) and contents == list(_contents(model))
     known[key] = known.get(key, 0) + 1 if alike else None
 
 
 class Draws:
-    """The state of torch's generators before the first pass of a step that is to make several: whether that pass has drawn from them after all."""
+    """The state of torch's generators before a step: whether its first pass, of several, has drawn from them after all."""
 
-    def __init__(self, devices: Iterable[torch.device]) -> None:
+    def __init__(self, inputs: ModelInputs) -> None:
+        devices = {z.device for _, z in inputs.tensors()}
         self._cpu = torch.get_rng_state()
         self._of_devices = {device: generator_state(device) for device in devices if device.type != "cpu"}
 
     def are_made(self, model: nn.Module) -> bool:
-        """Whether they are others now. Then later steps of the model take it for one that leaves a trace, and the state is put back."""
+        """Whether they are others now. Then later steps of the model take it for one that leaves a trace."""
         others = ((state, generator_state(device)) for device, state in self._of_devices.items())
         if torch.equal(self._cpu, torch.get_rng_state()) and all(a is None or b is None or torch.equal(a, b) for a, b in others):
             return False
         memory(model).measured[_key(model)] = None
+        return True
+
+    def rewind(self) -> None:
+        """Put the state back."""
         torch.set_rng_state(self._cpu)
         for device, state in self._of_devices.items():
             set_generator_state(device, state)
-        return True
 
 
 def _key(model: nn.Module) -> tuple[str, int]:
@@ -76,7 +81,7 @@ def _same(a: RandomState, b: RandomState) -> bool:
     return (
         torch.equal(a.torchs, b.torchs)
         and a.pythons == b.pythons
-        and _numpys(a) == _numpys(b)
+        and (a.numpys is None or _numpys(a) == _numpys(b))  # None: the pass has loaded numpy
         and all(before is not None and now is not None and torch.equal(before, now) for before, now in devices)
     )
 
@@ -86,7 +91,7 @@ def _numpys(state: RandomState) -> Any:
 
 
 def _contents(model: nn.Module) -> Iterator[Any]:
-    """The identities of what modules keep, and how often tensors were written; None for what may change unseen."""
+    """The identities of what modules keep, and how often tensors were written; `_UNSEEN` for what may change unseen."""
     for module in model.modules():
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             yield id(tensor), times_written(tensor)
@@ -95,6 +100,8 @@ def _contents(model: nn.Module) -> Iterator[Any]:
             yield from _content(value)
 
 
+_UNSEEN = object()
+"""Stands for what may change without being seen."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, nn.Module)
 
@@ -111,4 +118,4 @@ def _content(value: Any, depth: int = 3) -> Iterator[Any]:
         for item in value.values() if isinstance(value, dict) else value:
             yield from _content(item, depth - 1)
     else:
-        yield None
+        yield _UNSEEN

@@ -64,8 +64,7 @@ class Evaluation:
         self.outputs = SeenOutputs(self.primal_pass)
         self._base_value: Tensor | None = None
         self._subsets: dict[float | Place, Evaluation] = {}
-        self._has_further_passes = False
-        source = PausedSource(self, setting.frozen) if setting.frozen else self
+        self._has_further_passes, source = False, PausedSource(self, setting.frozen) if setting.frozen else self
         self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)
 
     # what a batch asks for
@@ -224,10 +223,11 @@ class Evaluation:
         if known is not None and set(keys) <= set(known.wrt):
             return known
         inputs = known.inputs if known is not None else self.inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
+        self._has_further_passes |= known is not None and known.made  # replaced by one with more variables
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
         pick = self.setting.pick_one if plain else self.setting.pick
-        self._passes[at, kind] = ForwardPass(self.model, inputs, wider, pick, self.state, self._options(plain=plain), output_module)
-        return self._passes[at, kind]
+        self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, pick, self.state, self._options(plain=plain), output_module)
+        return made
 
     def _options(self, *, plain: bool = False) -> PassOptions:
         if self.setting.frozen is not None:

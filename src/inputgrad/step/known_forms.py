@@ -124,6 +124,7 @@ def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
         leaves_no_trace=no_trace,
         are_several=len(evaluation.passes()) > 1,
         rewindable=not no_trace and any(item.term.further_passes for item in call.active),
+        may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,
     )
 

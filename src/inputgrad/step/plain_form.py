@@ -32,6 +32,7 @@ class PlainForm:
     it does.
     rewindable: whether the state before the pass is kept, for terms that may ask for another one.
     shared: the variables of the pass that a term differentiates itself, where the output may be taken of that pass.
+    may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
     """
@@ -44,6 +45,7 @@ class PlainForm:
     leaves_no_trace: bool
     are_several: bool
     rewindable: bool
+    may_draw: bool
     most: int | None
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from inputgrad.derivatives import SecondDerivatives
-from inputgrad.passes.changes import Change, opened, seen, unchanged
+from inputgrad.passes.changes import Change, opened, unchanged
 from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
-from inputgrad.passes.replay import Live
+from inputgrad.passes.replay import Live, RandomAndBufferState
 from inputgrad.passes.traces import Draws
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
@@ -29,20 +29,16 @@ class PlainPass(ForwardPass):
         super().__init__(passes.model, inputs, wrt, pick, Live(passes.model), options)
         self._passes, self.proven, self._is_torchs_own = passes, passes.form.proven, passes.form.is_torchs_own
 
-    @property
-    def may_normalise(self) -> bool:
-        """An earlier step has looked into the graph; since then a function that normalises would have been seen on the way."""
-        return self.phase is not None and self.phase.has_exchanged
-
     @contextmanager
     def own_derivatives(self) -> Iterator[None]:
         yield  # put in place around the call of the model alone
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         self._passes.begin(self.inputs)
-        default = unchanged if changes else self._opened
+        default = unchanged if changes else opened
         variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
-        handed = self.inputs.replaced({key: z.clone() if changes or not z.is_leaf else seen(z) if is_watched() else z for key, z in variables.items()})
+        as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
+        handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
         with nullcontext() if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
             if self.phase is None or changes:
                 returned = self.model(*handed.args, **handed.kwargs)
@@ -53,14 +49,19 @@ class PlainPass(ForwardPass):
         check_output(output := representative(self._pick, returned))
         return Run(output, variables, returned)
 
-    def _opened(self, z: Tensor) -> Tensor:
-        """The variable that the model is handed: no tensor of the user's, should the model write to it where no graph is made."""
-        return opened(z) if z.requires_grad else (z if self._is_torchs_own else z.clone()).detach().requires_grad_()
-
 
 def runs_as_written(*, is_torchs_own: bool) -> bool:
     """Whether a call of the model runs as Python by itself: none of it is compiled, and nothing compiles what is called now."""
     return (is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile()
+
+
+def state_before(form: PlainForm, model: nn.Module, inputs: ModelInputs) -> RandomAndBufferState | Draws | None:
+    """The state before a step, as much of it as may have to be put back."""
+    if form.rewindable:
+        state = RandomAndBufferState(model, inputs)
+        state.remember()
+        return state
+    return Draws(inputs) if form.may_draw else None
 
 
 class PlainPasses:
@@ -77,7 +78,7 @@ class PlainPasses:
         if self._begun and not self.form.leaves_no_trace:
             raise UnforeseenRequestError
         if not self._begun and self.form.are_several:
-            self._draws = Draws({z.device for _, z in inputs.tensors()})
+            self._draws = Draws(inputs)
         self._begun += 1
 
     def end(self) -> None:
@@ -97,9 +98,11 @@ class PlainPasses:
             raise UnforeseenRequestError
         return known
 
-    def leaves(self) -> list[Tensor]:
-        """The variables."""
-        return [z for forward in self._made.values() for z in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))]
+    def close(self) -> list[Tensor]:
+        """Let go of them: each knows these passes. Gives their variables."""
+        variables = [z for forward in self._made.values() for z in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))]
+        self._made.clear()
+        return variables
 
     def sizes(self) -> list[int]:
         """How many samples there may be at each of them."""

@@ -20,7 +20,6 @@ from inputgrad.passes.changes import opened, seen
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.outputs import check_output, representative
 from inputgrad.passes.pass_options import PassOptions
-from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place, check_place
@@ -30,7 +29,7 @@ from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
 from inputgrad.step.plain_gradient import input_gradient
-from inputgrad.step.plain_pass import PlainPass, PlainPasses, runs_as_written
+from inputgrad.step.plain_pass import PlainPass, PlainPasses, runs_as_written, state_before
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals.autograd import backward_from
 from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
@@ -57,13 +56,11 @@ class PlainStep:
         self._returned: Returned | None = None
         self._is_output_asked = False
         self._gradients: dict[Any, tuple[Tensor, ...]] = {}
-        self._passes = PlainPasses(form, model)
+        self._passes, self._own = PlainPasses(form, model), list[Tensor]()
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
-        state = RandomAndBufferState(self.model, self.inputs) if self.form.rewindable else None
-        if state is not None:
-            state.remember()
+        state = state_before(self.form, self.model, self.inputs)
         self._batch = batch = Batch(self.model, self.inputs.as_given(), self.target, self, is_training_step=is_training_step)
         objective, values = self.form.objective, self.values
         try:
@@ -71,15 +68,16 @@ class PlainStep:
                 values["base"] = base_losses.value(objective.base, self.for_base(None), self.target)
             for item in active:
                 values[item.name] = value_of_term(item, batch, self._sizes)
-        except UnforeseenRequestError:
+            if self.form.shared is None and self._returned is not None:
+                self.form.shared = self._passes.differentiated()
+        except (UnforeseenRequestError, RuntimeError, ValueError, TypeError):  # the step is made in full
             if state is not None:
                 state.rewind()
             raise
         finally:
             batch.close()
+            self._own += self._passes.close()
             del self._batch  # which knows this step
-        if self.form.shared is None and self._returned is not None:
-            self.form.shared = self._passes.differentiated()
         self.total = total = weighted_sum(values, active, objective.base_weight)
         if may_be_looked_at(total) and not math.isfinite(total.item()):
             check_finite(values, self.inputs, self.target)
@@ -95,7 +93,7 @@ class PlainStep:
         """The backward pass to every leaf; not to the inputs, where that would cost something. Gives the total, detached."""
         assert self.total is not None
         total = scaled(self.total) if scaled else self.total
-        own = [z for z in (*self.variables.values(), *self._passes.leaves()) if z.is_leaf]
+        own = [z for z in (*self.variables.values(), *self._own) if z.is_leaf]
         if not total.requires_grad:
             return self.total
         if sum(z.numel() for z in own) <= SMALL_INPUT and self._cost(total, own) <= SMALL_INPUT:

@@ -26,13 +26,13 @@ def leaves_of(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 def nodes_of(tensors: Iterable[Tensor]) -> set[Any]:
     """All nodes of the tensors' graph. Read in torch 2.6 to 2.15."""
-    seen: set[Any] = set()
-    waiting = [tensor.grad_fn for tensor in tensors]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting.extend(following for following, _ in node.next_functions)
+    waiting: list[Any] = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
+    seen = set(waiting)
+    for node in waiting:  # which grows; in one loop, for it is asked at each step of some terms
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
     return seen
 
 
@@ -150,7 +150,8 @@ class SavedNormalisation:
 
 def saves_statistics(node: Any) -> bool:
     """Whether it belongs to a layer or batch normalisation (instance normalisation is one of these), on any device. Read in torch 2.6 to 2.15."""
-    return "LayerNorm" in node.name() or "BatchNorm" in node.name()
+    name = node.name()
+    return "LayerNorm" in name or "BatchNorm" in name
 
 
 def saved_normalisation(gradient: Tensor | None) -> SavedNormalisation | None:

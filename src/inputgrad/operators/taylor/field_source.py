@@ -18,6 +18,7 @@ from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, is_module
 
 MOST_KINDS = 64
@@ -131,7 +132,7 @@ class FieldSource:
         known = memory(self._forward.model).measured
         if (numbers := known.get(NUMBERS)) is None:
             return True
-        worth = is_worth(plan.passes, numbers * len(self._forward.inputs.variable(self.keys[0])))
+        worth = is_tracing() or is_worth(plan.passes, numbers * len(self._forward.inputs.variable(self.keys[0])))  # a compiled rule costs no Python
         known[SMALL, plan] = not worth
         return worth
 
