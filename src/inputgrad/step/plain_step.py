@@ -70,11 +70,10 @@ class PlainStep:
                 values[item.name] = value_of_term(item, batch, self._sizes)
             if self.form.shared is None and self._returned is not None:
                 self.form.shared = self._passes.differentiated()
-        except (UnforeseenRequestError, RuntimeError, ValueError, TypeError):  # the step is made in full
-            if state is not None:
-                state.rewind()
-            raise
+            state = None
         finally:
+            if state is not None:  # the step is made in full, or not at all
+                state.rewind()
             batch.close()
             self._own += self._passes.close()
             del self._batch  # which knows this step
