@@ -372,7 +372,7 @@ def test_a_head_of_an_inner_module_leaves_random_places_as_they_are(plain: list[
 
 
 class Asks(ig.terms.Term):
-    """Asks for a further pass once it is told to, after a place that is drawn."""
+    """Takes the gradient at random points, and runs the model once more while ``more`` is set."""
 
     more = False
 

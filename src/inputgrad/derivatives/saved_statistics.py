@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from inputgrad.derivatives.normalisation import dimensions_of_batch
@@ -34,18 +33,7 @@ def before_differentiating() -> dict[Any, Callable[..., None]]:
     def grad(outputs: Any, *_args: Any, **_kwargs: Any) -> None:
         differentiable_to_any_order([outputs] if isinstance(outputs, Tensor) else [output for output in outputs if isinstance(output, Tensor)])
 
-    return {torch.autograd.grad: grad, **dict.fromkeys(_NORMALISING, _nothing)}
-
-
-def _nothing(*_args: Any, **_kwargs: Any) -> None:
-    """That such a function was called is enough to know."""
-
-
-_NORMALISING = (
-    *(F.layer_norm, torch.layer_norm, torch.native_layer_norm, F.batch_norm, torch.batch_norm, torch.native_batch_norm),
-    *(F.instance_norm, torch.instance_norm, torch.cudnn_batch_norm, torch.miopen_batch_norm),
-)
-"""Functions whose nodes save statistics."""
+    return {torch.autograd.grad: grad}
 
 
 def _written_out(gradients: Tensors, cotangents: Tensors) -> Tensors | None:

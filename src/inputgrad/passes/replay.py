@@ -132,21 +132,6 @@ class RandomAndBufferState:
             yield
 
 
-class Live(RandomAndBufferState):
-    """Stands for the state of a step whose passes run as they are: of a model whose passes leave no trace, or of a step that makes one pass."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model, self._gathered = model, None
-        self.placement, self.reentrant, self.output = Placement(model), False, None
-
-    def gather(self) -> None:
-        pass
-
-    @contextmanager
-    def run(self, *, program: bool = False) -> Iterator[None]:
-        yield
-
-
 @contextmanager
 def _without_renormalising(embeddings: list[tuple[Any, float]]) -> Iterator[None]:
     """Around a later pass, which finds the rows renormalised already."""

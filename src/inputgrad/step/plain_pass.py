@@ -11,7 +11,7 @@ from inputgrad.passes.changes import Change, opened, unchanged
 from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
-from inputgrad.passes.replay import Live, RandomAndBufferState
+from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.traces import Draws
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
@@ -26,7 +26,7 @@ class PlainPass(ForwardPass):
     """The model run as by hand: live, with nothing put back before or after it."""
 
     def __init__(self, passes: "PlainPasses", inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], options: PassOptions) -> None:
-        super().__init__(passes.model, inputs, wrt, pick, Live(passes.model), options)
+        super().__init__(passes.model, inputs, wrt, pick, RandomAndBufferState(passes.model), options)
         self._passes, self.proven, self._is_torchs_own = passes, passes.form.proven, passes.form.is_torchs_own
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""An ordinary step as one would write it by hand: one pass, its input gradients with their graph, the terms' formulas, a sum.
+"""An ordinary step as one would write it by hand: its passes, their input gradients with their graph, the terms' formulas, a sum.
 
 What else the library does for a step (checks, the state that further passes start from, cotangents of their own) is there for models, terms and engines
 that need it. The first step of a form is made in full and tells whether it did; then each later one is made here, while nothing that decides has changed.

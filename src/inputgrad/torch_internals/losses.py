@@ -7,7 +7,7 @@ from inputgrad.torch_internals.modules import runs_its_class_alone
 
 _KERNELS: dict[type, str] = {nn.MSELoss: "mse_loss", nn.L1Loss: "l1_loss"}
 _MEAN = 1
-"""How kernels are told ``reduction="mean"``."""
+"""torch's number for ``reduction="mean"``."""
 
 
 def mean_by_kernel(loss: object, output: object, target: object) -> Tensor | None:
