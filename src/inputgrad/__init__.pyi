@@ -9,6 +9,7 @@ from inputgrad import perturb as perturb
 from inputgrad import pictures as pictures
 from inputgrad import places as places
 from inputgrad import recipes as recipes
+from inputgrad import terms as terms
 from inputgrad.base_losses.losses import OnTarget as OnTarget
 from inputgrad.batch import Batch as Batch
 from inputgrad.batch import Step as Step

@@ -372,13 +372,13 @@ def test_a_head_of_an_inner_module_leaves_random_places_as_they_are(plain: list[
 
 
 class Asks(ig.terms.Term):
-    """Takes the gradient at random points, and runs the model once more while ``more`` is set."""
+    """Takes the gradient at random points, and that of an inner module while ``more`` is set."""
 
     more = False
 
     def __call__(self, batch: ig.Batch) -> Tensor:
         g = batch.gradient(at=ig.Uniform(0.0, 1.0))
-        return g.square().sum(1) + (batch.output_with({0: X + 0.1}).square().sum(1) if self.more else 0)
+        return g.square().sum(1) + (batch.gradient(of=ig.heads.Inner("0")).flatten(1).square().sum(1) if self.more else 0)
 
 
 def test_what_places_have_drawn_is_put_back_where_the_full_way_draws_it_again(plain: list[str]) -> None:

@@ -162,6 +162,8 @@ class ForwardPass:
         variables: dict[Key, Tensor] = {}
         handed: dict[Key, Tensor] = {}
         default = unchanged if changes else opened
+        if not self.wrt:
+            handed = {key: z.clone() for key, z in self.inputs.tensors()}
         for key in self.wrt:
             if not is_module(key):
                 changed = changes.get(key, default)(self.inputs.variable(key))

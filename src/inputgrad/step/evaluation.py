@@ -21,10 +21,9 @@ from inputgrad.passes.input_gradient import input_gradient
 from inputgrad.passes.output_views import OfLosses, scored
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.traces import leaves_no_trace
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.bound_head import bound_head
-from inputgrad.step.by_hand import is_as_by_hand
+from inputgrad.step.by_hand import FurtherRuns
 from inputgrad.step.paused_source import PausedSource
 from inputgrad.step.seen_outputs import SeenOutputs, rows_apart, sizes_of
 from inputgrad.step.setting import BaseLoss, Setting
@@ -63,8 +62,8 @@ class Evaluation:
         self._gradients: dict[Any, SharedGradient] = {}
         self.outputs = SeenOutputs(self.primal_pass)
         self._base_value: Tensor | None = None
-        self._subsets: dict[float | Place, Evaluation] = {}
-        self._has_further_passes, source = False, PausedSource(self, setting.frozen) if setting.frozen else self
+        self.subsets: dict[float | Place, Evaluation] = {}
+        self.further, source = FurtherRuns(), PausedSource(self, setting.frozen) if setting.frozen else self
         self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)
 
     # what a batch asks for
@@ -115,6 +114,7 @@ class Evaluation:
         forward = self._further_pass((key,)).at({key: leaf})
         forward.may_free_graph = True
         (gradient,) = input_gradient(*self._scored(of, forward), (key,), create_graph=False)
+        self.further.note(forward)
         return self._constant(gradient.detach())
 
     def variable(self, key: Key) -> Tensor:
@@ -133,7 +133,9 @@ class Evaluation:
 
     def further_run(self, values: Mapping[Key, Tensor]) -> Run:
         changes = {self._canonical(key)[0]: displacement(key, z, self.variable(key), frozen=bool(self.setting.frozen)) for key, z in values.items()}
-        return self._further_pass(tuple(changes)).run(changes)
+        run = (forward := self._further_pass(tuple(changes))).run(changes)
+        self.further.note(forward)
+        return run
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.with_values(values, self.model).as_given()
@@ -153,7 +155,7 @@ class Evaluation:
 
     def sizes(self) -> list[int]:
         """How many samples there are: at the batch's own inputs, and at each place where a gradient was taken."""
-        return [*sizes_of(self._passes.values()), *chain(*(part.sizes() for key, part in self._subsets.items() if isinstance(key, Place)))]
+        return [*sizes_of(self._passes.values()), *chain(*(part.sizes() for key, part in self.subsets.items() if isinstance(key, Place)))]
 
     def rows_apart(self) -> str | None:
         return rows_apart(self._passes.values())
@@ -168,14 +170,14 @@ class Evaluation:
         """The evaluation of a random share of the batch, drawn once a call; itself for the whole."""
         if fraction == 1:
             return self
-        if fraction not in self._subsets:
-            self._subsets[fraction] = self._of(*sampled(self.inputs, self.target, fraction))
-        return self._subsets[fraction]
+        if fraction not in self.subsets:
+            self.subsets[fraction] = self._of(*sampled(self.inputs, self.target, fraction))
+        return self.subsets[fraction]
 
     def batch_at(self, place: Place) -> Batch:
-        if place not in self._subsets:
-            self._subsets[place] = self._of(ModelInputs.of(check_place(place).inputs(self.batch)), place.target_at(self.batch))
-        return self._subsets[place].batch
+        if place not in self.subsets:
+            self.subsets[place] = self._of(ModelInputs.of(check_place(place).inputs(self.batch)), place.target_at(self.batch))
+        return self.subsets[place].batch
 
     def _of(self, inputs: ModelInputs, target: Any) -> "Evaluation":
         return Evaluation(self.model, inputs, target, replace(self.setting, is_training_step=False, immediate=False, single_term=False), state=self.state)
@@ -183,7 +185,7 @@ class Evaluation:
     # what the way back asks for
 
     def with_subsets(self) -> tuple["Evaluation", ...]:
-        return (self, *(part for subset in self._subsets.values() for part in subset.with_subsets()))
+        return (self, *(part for subset in self.subsets.values() for part in subset.with_subsets()))
 
     def trained_gradients(self) -> list[SharedGradient]:
         """The input gradients that lead on to the parameters."""
@@ -196,21 +198,15 @@ class Evaluation:
             own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))}
         return own
 
-    def is_plain(self) -> bool:
-        """Whether all that was asked for came of passes as by hand: of one, or of several of a model that they leave as it is."""
-        setting, passes, linear = self.setting, self.passes(), [group.linearization for group in self._gradients.values()]
-        more = setting.frozen or self._has_further_passes or self._subsets or self.shared_base or any(p.extra_passes and not p.constant for p in linear)
-        return setting.differentiable and not more and all(map(is_as_by_hand, passes)) and (len(passes) == 1 or bool(passes and leaves_no_trace(self.model)))
-
     def passes(self) -> list[ForwardPass]:
         """The passes that were made."""
         return [forward for forward in self._passes.values() if forward.made or forward is not self.primal_pass]
 
     def close(self) -> None:
         """Let go of every pass, so that nothing waits for the garbage collector; what is still needed hangs on the loss."""
-        for subset in self._subsets.values():
+        for subset in self.subsets.values():
             subset.close()
-        for held in (self._subsets, self._passes, self._gradients):
+        for held in (self.subsets, self._passes, self._gradients):
             held.clear()
         self.batch.close()
         del self.batch, self.primal_pass, self.outputs
@@ -223,7 +219,7 @@ class Evaluation:
         if known is not None and set(keys) <= set(known.wrt):
             return known
         inputs = known.inputs if known is not None else self.inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch))
-        self._has_further_passes |= known is not None and known.made  # replaced by one with more variables
+        self.further.are_as_by_hand &= known is None or not known.made  # else replaced by one with more variables
         wider = tuple(dict.fromkeys((*(known.wrt if known else ()), *keys)))
         pick = self.setting.pick_one if plain else self.setting.pick
         self._passes[at, kind] = made = ForwardPass(self.model, inputs, wider, pick, self.state, self._options(plain=plain), output_module)
@@ -236,7 +232,6 @@ class Evaluation:
 
     def _further_pass(self, wrt: tuple[Key, ...]) -> ForwardPass:
         """A pass of its own, which no term shares."""
-        self._has_further_passes = True
         return ForwardPass(self.model, self.inputs, wrt, self.setting.pick, self.state, self._options() if self.setting.frozen else None)
 
     def _constant(self, value: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from inputgrad.memory import Memory, memory
 from inputgrad.passes.structure import ModelStructure
 from inputgrad.passes.traces import leaves_no_trace
 from inputgrad.step.active_terms import ActiveTerm
+from inputgrad.step.by_hand import is_plain, runs
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
 from inputgrad.step.objective import Call, Objective
 from inputgrad.step.plain_form import PlainForm
@@ -110,11 +111,12 @@ def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
     """How the next step is made plainly; None where a plain step would not have given the same as this call."""
     objective, evaluation = call.objective, call.evaluation
     is_due = objective.base is not None or bool(call.active)
-    if not is_due or not evaluation.is_plain() or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
+    if not is_due or not is_plain(evaluation) or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
         return None
     is_torchs_own, no_trace = known.structure.is_torchs_own, leaves_no_trace(evaluation.model)
-    phases = [forward for forward in evaluation.passes() if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
-    small = any(forward.phase is not None and forward.phase.left_small for forward in evaluation.passes())
+    passes = [forward for part in evaluation.with_subsets() for forward in part.passes()]
+    phases = [forward for forward in passes if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
+    small = any(forward.phase is not None and forward.phase.left_small for forward in passes)
     return PlainForm(
         objective,
         evaluation.primal_pass.wrt,
@@ -122,7 +124,7 @@ def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
         exchanged_at_any_order=any(forward.any_order for forward in phases),
         is_torchs_own=is_torchs_own,
         leaves_no_trace=no_trace,
-        are_several=len(evaluation.passes()) > 1,
+        are_several=runs(evaluation) > 1,
         rewindable=not no_trace and any(item.term.further_passes for item in call.active),
         may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,

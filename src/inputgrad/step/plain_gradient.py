@@ -10,7 +10,7 @@ from inputgrad.derivatives import BackwardTarget
 from inputgrad.heads import Head, Score
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.returned import Returned
-from inputgrad.step.plain_form import PlainForm
+from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
 from inputgrad.torch_internals.autograd import gradient_from
 
 Gradient = tuple[Tensor, ...]
@@ -33,6 +33,18 @@ def input_gradient(
     columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
     rows = [_row(form, phase, column, variables, create_graph=create_graph) for column in columns]
     return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
+
+
+def constant_gradient(form: PlainForm, head: Head, returned: Returned, target: Any, variable: Tensor) -> Tensor:
+    """∂s/∂z ``[N, ...]``, without a graph, of what the model gave of a variable for this alone. Raises `UnforeseenRequestError` for a head of several rows."""
+    head, output = returned.of(head, target)
+    scores = output if head.adds_all else Score(head, output, target)(output)
+    if scores.dim() != 1 and not head.adds_all:
+        raise UnforeseenRequestError
+    if not scores.requires_grad:
+        return torch.zeros_like(variable)
+    (found,) = gradient_from(scores, form.ones(scores), [variable], create_graph=False, keep_graph=False)
+    return torch.zeros_like(variable) if found is None else found
 
 
 def _row(form: PlainForm, phase: BackwardTarget, scores: Tensor, variables: Sequence[Tensor], *, create_graph: bool) -> Gradient:

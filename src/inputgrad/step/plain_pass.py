@@ -21,6 +21,8 @@ from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs
 
+_AS_IT_IS = PassOptions()
+
 
 class PlainPass(ForwardPass):
     """The model run as by hand: live, with nothing put back before or after it."""
@@ -67,15 +69,20 @@ def state_before(form: PlainForm, model: nn.Module, inputs: ModelInputs) -> Rand
 class PlainPasses:
     """The passes of one step, each made once for all that is asked at one place."""
 
-    def __init__(self, form: PlainForm, model: nn.Module) -> None:
-        self.form, self.model = form, model
+    def __init__(self, form: PlainForm, model: nn.Module, outer: "PlainPasses | None" = None) -> None:
+        """outer: those of the whole step, where these are of the samples at a place."""
+        self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
         self._begun = 0
         self._draws: Draws | None = None
 
     def begin(self, inputs: ModelInputs) -> None:
-        """Called before each run of the model. Raises `UnforeseenRequestError` at the second one where the first may have left a trace."""
-        if self._begun and not self.form.leaves_no_trace:
+        """Called before each run of the model. Raises `UnforeseenRequestError` at the second one where the first may have left a trace, or was thought to be
+        the only one.
+        """
+        if self._outer is not None:
+            return self._outer.begin(inputs)
+        if self._begun and not (self.form.leaves_no_trace and self.form.are_several):
             raise UnforeseenRequestError
         if not self._begun and self.form.are_several:
             self._draws = Draws(inputs)
@@ -83,6 +90,8 @@ class PlainPasses:
 
     def end(self) -> None:
         """Called after each. Raises `UnforeseenRequestError` where a model has begun to draw random numbers: several passes are to see the same ones."""
+        if self._outer is not None:
+            return self._outer.end()
         draws, self._draws = self._draws, None
         if draws is not None and draws.are_made(self.model):
             raise UnforeseenRequestError
@@ -97,6 +106,10 @@ class PlainPasses:
         if not set(keys) <= set(known.wrt):
             raise UnforeseenRequestError
         return known
+
+    def further(self, inputs: ModelInputs, keys: tuple[Key, ...]) -> PlainPass:
+        """A pass of its own, which no term shares, to be run at other values of these variables."""
+        return PlainPass(self, inputs, keys, self.form.objective.pick, _AS_IT_IS)
 
     def close(self) -> list[Tensor]:
         """Let go of them: each knows these passes. Gives their variables."""

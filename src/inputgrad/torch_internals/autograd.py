@@ -39,16 +39,16 @@ def after_backward(callback: Callable[[], None]) -> None:
     queue(callback)
 
 
-def gradient_from(output: Tensor, start: Tensor, variables: Sequence[Tensor], *, create_graph: bool) -> tuple[Tensor | None, ...]:
-    """Σ start · ∂output/∂z for each variable z, None where no path leads to it; the graph is kept. ``start`` has the output's shape and type.
+def gradient_from(output: Tensor, start: Tensor, variables: Sequence[Tensor], *, create_graph: bool, keep_graph: bool = True) -> tuple[Tensor | None, ...]:
+    """Σ start · ∂output/∂z for each variable z, None where no path leads to it. ``start`` has the output's shape and type.
 
     What `torch.autograd.grad` gives, but the engine is called at once: its checks of shapes and kinds take longer than the backward pass of a small network.
     Where tensors of a kind of their own or a function mode are to see the call, it is made there. Read in torch 2.6 to 2.15. Missing: made there too.
     """
     engine = getattr(torch.autograd.graph, "_engine_run_backward", None)
     if engine is None or type(output) is not Tensor or torch._C._len_torch_function_stack():
-        return torch.autograd.grad(output, variables, start, retain_graph=True, create_graph=create_graph, allow_unused=True)
-    found: tuple[Tensor | None, ...] = engine((output,), (start,), True, create_graph, tuple(variables), True, accumulate_grad=False)
+        return torch.autograd.grad(output, variables, start, retain_graph=keep_graph, create_graph=create_graph, allow_unused=True)
+    found: tuple[Tensor | None, ...] = engine((output,), (start,), keep_graph, create_graph, tuple(variables), True, accumulate_grad=False)
     return found
 
 
