@@ -1,9 +1,11 @@
 """Steps of several passes that are made as by hand: at places, of fields, beside a base loss. Judged by plain torch in float64."""
 
+import copy
 import gc
 import random
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.operators.taylor import plan
-from inputgrad.passes.traces import leaves_no_trace
+from inputgrad.passes.traces import Traces, traces_of
 from inputgrad.step.plain_step import PlainStep
 from tests.textbook import Gradients, distance
 
@@ -171,6 +173,18 @@ class Holds(Net):
         self.state = type("State", (), {"n": 0})()
 
 
+class Averages(Net):
+    """Running statistics in plain attributes, which torch's kernel writes on without counting it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.var = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        F.batch_norm(x.detach(), self.mean, self.var, training=True)
+        return super().forward(x - self.mean)
+
+
 class Scaled(Net):
     def __init__(self) -> None:
         super().__init__()
@@ -182,24 +196,67 @@ class Scaled(Net):
         return super().forward(x * self.scale + self.shift)
 
 
-TRACES = {
-    **{kind.__name__: (kind, kind in (Net, Scaled)) for kind in (Net, Scaled, Draws, Counts, Keeps, Shuffles, Holds)},
-    "dropout": (lambda: nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)), False),
-    "dropout in evaluation": (lambda: nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)).eval(), True),
-    "spectral norm": (lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 8)), nn.Tanh(), nn.Linear(8, 1)), False),
-    "spectral norm in evaluation": (lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 8)), nn.Tanh(), nn.Linear(8, 1)).eval(), True),
+def dropped() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 1))
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def spectral() -> nn.Module:
+    return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 8)), nn.Tanh(), nn.Linear(8, 1))
+
+
+NONE, OTHERS = Traces(1), Traces(1, others=True)
+RUNNING = frozenset(("1", name) for name in ("running_mean", "running_var", "num_batches_tracked"))
+TRACES: dict[str, tuple[Callable[[], nn.Module], Traces]] = {
+    **{kind.__name__: (kind, NONE) for kind in (Net, Scaled)},
+    **{kind.__name__: (kind, OTHERS) for kind in (Counts, Keeps, Shuffles, Holds, Averages)},
+    "Draws": (Draws, Traces(1, draws=True)),
+    "dropout": (dropped, Traces(1, draws=True)),
+    "dropout in evaluation": (lambda: dropped().eval(), NONE),
+    "running statistics": (normed, Traces(1, buffers=RUNNING)),
+    "running statistics in evaluation": (lambda: normed().eval(), NONE),
+    "spectral norm": (spectral, Traces(1, buffers=frozenset(("0.parametrizations.weight.0", name) for name in ("_u", "_v")))),
+    "spectral norm in evaluation": (lambda: spectral().eval(), NONE),
 }
 
 
+@pytest.mark.filterwarnings("ignore:module '1' .BatchNorm1d. couples")
 @pytest.mark.parametrize("name", TRACES)
-def test_models_whose_passes_leave_a_trace_are_known(name: str, plain: list[str]) -> None:
-    make, leaves_none = TRACES[name]
-    model = make().double()  # type: ignore[operator]  # a class or a function
+def test_what_passes_leave_behind_is_known(name: str, plain: list[str]) -> None:
+    make, traces = TRACES[name]
+    model = make().double()
     criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2, at=ig.Given(OTHER)))
     for _ in range(3):
         criterion(model, X, Y).backward()
-    assert leaves_no_trace(model) == leaves_none
-    assert plain == (["made"] * 2 if leaves_none else [])
+    assert replace(traces_of(model), looks=1) == traces
+    assert plain == (["made"] * 2 if traces.can_be_undone else [])
+
+
+@pytest.mark.filterwarnings("ignore:module '1' .BatchNorm1d. couples")
+@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("loss", ["an equation", "two places beside data"])
+def test_every_pass_starts_from_what_the_first_one_did_and_only_that_leaves_a_trace(name: str, loss: str) -> None:
+    """Judged by the way in full, and by what one pass of a copy by itself leaves."""
+    torch.manual_seed(0)
+    make, _ = TRACES[name]
+    model, criterion = make().double(), LOSSES[loss][0]()
+    for step in range(4):
+        fresh, alone = LOSSES[loss][0](), copy.deepcopy(model)
+        fresh.verify_first_step = False
+        torch.manual_seed(step)
+        wanted = gradients(other := copy.deepcopy(model), fresh(other, X, Y))
+        torch.manual_seed(step)
+        found = gradients(model, criterion(model, X, Y))
+        after = torch.rand(())
+        assert distance(found, wanted) < 1e-10
+        torch.manual_seed(step)
+        alone(X)  # the first pass of either loss
+        assert torch.equal(after, torch.rand(()))
+        for key, buffer in alone.named_buffers():
+            torch.testing.assert_close(model.get_buffer(key), buffer, rtol=1e-12, atol=0)
 
 
 def test_a_model_that_counts_its_passes_counts_one_a_step() -> None:
@@ -225,7 +282,7 @@ def test_after_a_change_of_the_mode_the_trace_is_looked_for_anew(plain: list[str
         z = X.clone().requires_grad_()
         (g,) = torch.autograd.grad(model(z).sum(), z)
         torch.testing.assert_close(step.parts["gradient_norm"], g.square().sum(1).mean())  # on the same mask as the base loss
-    assert plain == ["made"] * 2
+    assert plain == ["made"] * 4
 
 
 class Noisy(Net):
@@ -254,7 +311,7 @@ def test_a_model_that_begins_to_draw_sees_the_same_numbers_in_all_passes(plain: 
         torch.manual_seed(0)
         torch.randn_like(X)
         assert torch.equal(drawn, torch.get_rng_state()), "one pass's numbers are drawn"
-    assert plain == ["made"] * 2 + ["UnforeseenRequestError"]
+    assert plain == ["made"] * 2 + ["UnforeseenRequestError", "made", "made"]
 
 
 @pytest.mark.parametrize(("coordinates", "points", "jets"), [(2, 64, False), (2, 1 << 14, True), (3, 64, False), (3, 1 << 12, True), (5, 64, True)])

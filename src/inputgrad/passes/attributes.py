@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from inputgrad.devices import is_readable
+from inputgrad.torch_internals.functorch import is_transforming
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_tracing
 
@@ -147,6 +149,11 @@ def _of_tensor(value: Tensor) -> Restore | None:
     def restore() -> None:
         if times_written(value) != version:
             value.detach().copy_(content)
+        elif is_readable(value):  # written on by a kernel that does not count it, such as that of running statistics
+            if not torch.equal(value.detach(), content):
+                value.detach().copy_(content)
+        elif not is_tracing() and not is_transforming():
+            value.data.copy_(content)
 
     return restore
 

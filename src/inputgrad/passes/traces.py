@@ -1,10 +1,11 @@
-"""Whether a pass of a model leaves a trace: in a generator of random numbers, in a buffer, in an attribute of the user's.
+"""Which traces a pass of a model leaves: in torch's generators of random numbers, in buffers, elsewhere (in attributes of the user's, in other generators).
 
-Where none of the passes that were looked at has left one, each pass of a step finds what the first one found, and nothing need be put back between them.
-Must not know engines and terms.
+Where none of the passes that were looked at has left one, each pass of a step finds what the first one found, and nothing need be put back between them;
+where it is generators and buffers alone, no more than these. Must not know engines and terms.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from inputgrad.devices import generator_state, set_generator_state
 from inputgrad.memory import memory
-from inputgrad.passes.attributes import users_attributes
+from inputgrad.passes.attributes import LARGE, users_attributes
 from inputgrad.passes.random_state import RandomState, random_state
-from inputgrad.torch_internals.modules import module_forms
+from inputgrad.torch_internals.modules import module_forms, own_buffers
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_tracing, without_dispatch_modes
 from inputgrad.variables import ModelInputs
@@ -25,79 +26,143 @@ LOOKS = 3
 MANY = 100
 """How many entries of a list or a dict are looked at; where there are more it is taken for one that changes."""
 
-Snapshot = tuple[RandomState, list[Any]]
+BufferNames = frozenset[tuple[str, str]]
+"""Buffers, each by the name of its module in the model and its own."""
 
 
-def leaves_no_trace(model: nn.Module) -> bool:
-    """Whether passes of the model, made as it is now, have been looked at and have left none."""
-    looks = memory(model).measured.get(_key(model), 0)
-    return isinstance(looks, int) and looks > 0
+@dataclass(frozen=True)
+class Traces:
+    """What was seen of the passes of a model, made as it is now.
+
+    looks: how many were looked at. draws: whether one drew from torch's generators. buffers: those that one wrote on, or put another in the place of.
+    others: whether one left a trace of another kind.
+    """
+
+    looks: int = 0
+    draws: bool = False
+    buffers: BufferNames = frozenset()
+    others: bool = False
+
+    @property
+    def are_none(self) -> bool:
+        """Whether it is known that there are none."""
+        return self.can_be_undone and not self.draws and not self.buffers
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Whether it is known that generators and buffers are all that need be put back."""
+        return self.looks > 0 and not self.others
+
+
+def traces_of(model: nn.Module) -> Traces:
+    """What is known of passes of the model as it is now."""
+    found: Traces = memory(model).measured.get(_key(model), Traces())
+    return found
+
+
+def note_draws(model: nn.Module) -> None:
+    """Remember that a pass of the model drew from torch's generators."""
+    memory(model).measured[_key(model)] = replace(traces_of(model), draws=True)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a pass may leave a trace in, before it is made."""
+
+    generators: RandomState
+    buffers: "dict[tuple[str, str], _Seen]"
+    others: list[Any]
 
 
 def snapshot(model: nn.Module, before: RandomState) -> Snapshot | None:
-    """What a pass may leave a trace in, before it is made; None where it is known already. before: the state of the generators."""
-    looks = 0 if is_tracing() else memory(model).measured.get(_key(model), 0)
-    return None if is_tracing() or looks is None or looks >= LOOKS else (before, list(_contents(model)))
+    """What there is before a pass; None where its traces are known already. before: the state of the generators."""
+    if is_tracing() or (known := traces_of(model)).others or known.looks >= LOOKS:
+        return None
+    return Snapshot(before, _buffers(model, copy=True), list(_contents(model, copy=True)))
 
 
 def look(model: nn.Module, before: Snapshot) -> None:
     """Compare with what is there after the pass, and remember what was found."""
-    state, contents = before
-    known, key = memory(model).measured, _key(model)
+    known = traces_of(model)
     with without_dispatch_modes():
-        alike = _UNSEEN not in contents and _same(state, random_state(state.devices)) and contents == list(_contents(model))
-    known[key] = known.get(key, 0) + 1 if alike else None
+        draws, others = _compared(before.generators, random_state(before.generators.devices))
+        buffers = _buffers(model, copy=False)
+        others |= _UNSEEN in before.others or before.others != list(_contents(model, copy=False)) or buffers.keys() != before.buffers.keys()
+    written = {name for name, seen in buffers.items() if before.buffers.get(name) != seen}
+    memory(model).measured[_key(model)] = Traces(known.looks + 1, known.draws or draws, known.buffers | written, others)
 
 
-class Draws:
-    """The state of torch's generators before a step: whether its first pass, of several, has drawn from them after all."""
+class Generators:
+    """torch's generators, of the CPU and of the devices of some inputs, as they are now."""
 
     def __init__(self, inputs: ModelInputs) -> None:
         devices = {z.device for _, z in inputs.tensors()}
         self._cpu = torch.get_rng_state()
         self._of_devices = {device: generator_state(device) for device in devices if device.type != "cpu"}
 
-    def are_made(self, model: nn.Module) -> bool:
-        """Whether they are others now. Then later steps of the model take it for one that leaves a trace."""
+    def have_moved(self) -> bool:
+        """Whether they are others now."""
         others = ((state, generator_state(device)) for device, state in self._of_devices.items())
-        if torch.equal(self._cpu, torch.get_rng_state()) and all(a is None or b is None or torch.equal(a, b) for a, b in others):
-            return False
-        memory(model).measured[_key(model)] = None
-        return True
+        return not torch.equal(self._cpu, torch.get_rng_state()) or any(a is not None and b is not None and not torch.equal(a, b) for a, b in others)
 
-    def rewind(self) -> None:
-        """Put the state back."""
+    def put_back(self) -> None:
         torch.set_rng_state(self._cpu)
         for device, state in self._of_devices.items():
             set_generator_state(device, state)
 
 
 def _key(model: nn.Module) -> tuple[str, int]:
-    return ("passes without a trace", hash(tuple(module_forms(model))))
+    return ("traces of a pass", hash(tuple(module_forms(model))))
 
 
-def _same(a: RandomState, b: RandomState) -> bool:
-    devices = ((state, generator_state(device)) for device, state in a.of_devices.items())
-    return (
-        torch.equal(a.torchs, b.torchs)
-        and a.pythons == b.pythons
-        and (a.numpys is None or _numpys(a) == _numpys(b))  # None: the pass has loaded numpy
-        and all(before is not None and now is not None and torch.equal(before, now) for before, now in devices)
-    )
+def _compared(a: RandomState, b: RandomState) -> tuple[bool, bool]:
+    """Whether torch's generators have moved, and whether others have, or some of which nothing is known."""
+    devices = [(state, generator_state(device)) for device, state in a.of_devices.items()]
+    unknown = any(before is None or now is None for before, now in devices)
+    torchs = not torch.equal(a.torchs, b.torchs) or any(before is not None and now is not None and not torch.equal(before, now) for before, now in devices)
+    numpys = a.numpys is not None and _numpys(a) != _numpys(b)  # None: the pass has loaded numpy
+    return torchs, unknown or numpys or a.pythons != b.pythons
 
 
 def _numpys(state: RandomState) -> Any:
     return state.numpys and (state.numpys[1].tobytes(), *state.numpys[2:])
 
 
-def _contents(model: nn.Module) -> Iterator[Any]:
-    """The identities of what modules keep, and how often tensors were written; `_UNSEEN` for what may change unseen."""
+class _Seen:
+    """A tensor as it was seen: the same object, as often written, with the same numbers. Not every kernel that writes counts it: those of running statistics
+    do not.
+    """
+
+    def __init__(self, tensor: Tensor, *, copy: bool) -> None:
+        self._tensor, self._written = tensor, times_written(tensor)
+        small = tensor.layout is torch.strided and tensor.numel() < LARGE
+        self._numbers = None if not small else tensor.detach().clone() if copy else tensor.detach()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Seen) or self._tensor is not other._tensor or self._written != other._written:
+            return False
+        return self._numbers is None or other._numbers is None or torch.equal(self._numbers, other._numbers)
+
+    __hash__ = None  # type: ignore[assignment]  # equality of tensors' numbers, which change
+
+
+def _buffers(model: nn.Module, *, copy: bool) -> dict[tuple[str, str], _Seen]:
+    found = {}
+    for place, module in model.named_modules():
+        for name, buffer in own_buffers(module).items():
+            if buffer is not None:
+                found[place, name] = _Seen(buffer, copy=copy)
+    return found
+
+
+def _contents(model: nn.Module, *, copy: bool) -> Iterator[Any]:
+    """What else modules keep; `_UNSEEN` for what may change unseen. copy: whether to keep numbers that may be changed in place."""
     for module in model.modules():
-        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            yield id(tensor), times_written(tensor)
+        for parameter in module.parameters(recurse=False):
+            yield id(parameter), times_written(parameter)
         for name, value in users_attributes(module).items():
             yield name
-            yield from _content(value)
+            yield from _content(value, copy=copy)
 
 
 _UNSEEN = object()
@@ -106,9 +171,9 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.
 _BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, nn.Module)
 
 
-def _content(value: Any, depth: int = 3) -> Iterator[Any]:
+def _content(value: Any, depth: int = 3, *, copy: bool) -> Iterator[Any]:
     if isinstance(value, Tensor):
-        yield id(value), times_written(value)
+        yield _Seen(value, copy=copy)
     elif isinstance(value, _PLAIN):
         yield value
     elif isinstance(value, _BY_IDENTITY):
@@ -116,6 +181,6 @@ def _content(value: Any, depth: int = 3) -> Iterator[Any]:
     elif depth and isinstance(value, (tuple, list, dict)) and len(value) <= MANY:
         yield tuple(value) if isinstance(value, dict) else len(value)
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _content(item, depth - 1)
+            yield from _content(item, depth - 1, copy=copy)
     else:
         yield _UNSEEN

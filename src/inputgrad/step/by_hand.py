@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.traces import leaves_no_trace
+from inputgrad.passes.traces import traces_of
 from inputgrad.places.base import Place
 from inputgrad.variables import is_module
 
@@ -29,11 +29,11 @@ class FurtherRuns:
 
 
 def is_plain(evaluation: "Evaluation") -> bool:
-    """Whether all that was asked for came of passes as by hand: of one, or of several of a model that they leave as it is."""
+    """Whether all that was asked for came of passes as by hand: of one, or of several of a model whose traces are known."""
     setting = evaluation.setting
     if not setting.differentiable or setting.frozen or not _is_of_plain_passes(evaluation):
         return False
-    return (count := runs(evaluation)) == 1 or bool(count and leaves_no_trace(evaluation.model))
+    return (count := runs(evaluation)) == 1 or bool(count and traces_of(evaluation.model).can_be_undone)
 
 
 def runs(evaluation: "Evaluation") -> int:

@@ -14,7 +14,7 @@ from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.memory import Memory, memory
 from inputgrad.passes.structure import ModelStructure
-from inputgrad.passes.traces import leaves_no_trace
+from inputgrad.passes.traces import traces_of
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.by_hand import is_plain, runs
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
@@ -113,7 +113,7 @@ def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
     is_due = objective.base is not None or bool(call.active)
     if not is_due or not is_plain(evaluation) or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
         return None
-    is_torchs_own, no_trace = known.structure.is_torchs_own, leaves_no_trace(evaluation.model)
+    is_torchs_own, traces = known.structure.is_torchs_own, traces_of(evaluation.model)
     passes = [forward for part in evaluation.with_subsets() for forward in part.passes()]
     phases = [forward for forward in passes if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
     small = any(forward.phase is not None and forward.phase.left_small for forward in passes)
@@ -123,9 +123,10 @@ def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
         exchanged=any(not forward.any_order for forward in phases),
         exchanged_at_any_order=any(forward.any_order for forward in phases),
         is_torchs_own=is_torchs_own,
-        leaves_no_trace=no_trace,
-        are_several=runs(evaluation) > 1,
-        rewindable=not no_trace and any(item.term.further_passes for item in call.active),
+        traces=traces,
+        buffers=[(weakref.ref(evaluation.model.get_submodule(place)), name) for place, name in traces.buffers],
+        are_several=(several := runs(evaluation) > 1),
+        rewindable=not traces.are_none and (several or any(item.term.further_passes for item in call.active)),
         may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,
     )

@@ -1,14 +1,16 @@
 """How the steps of one form are made plainly, and what is the same in each of them."""
 
+import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputgrad import heads
 from inputgrad.heads import Head, Of
+from inputgrad.passes.traces import Traces
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.objective import Objective
 from inputgrad.torch_internals.tensors import times_written
@@ -28,9 +30,9 @@ class PlainForm:
     exchanged: whether our own second derivatives may be needed in place of torch's. exchanged_at_any_order: likewise in passes that terms differentiate
     themselves.
     is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
-    leaves_no_trace: whether a pass of the model leaves generators, buffers and attributes as they are, so that a step may make several. are_several: whether
-    it does.
-    rewindable: whether the state before the pass is kept, for terms that may ask for another one.
+    traces: what passes of the model change. buffers: those that they write on, each by its module and its name. are_several: whether a step makes several,
+    and each later one starts from what the first one started from.
+    rewindable: whether the state before the passes is kept, for terms that may ask for another one.
     shared: the variables of the pass that a term differentiates itself, where the output may be taken of that pass.
     may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
@@ -42,7 +44,8 @@ class PlainForm:
     exchanged: bool
     exchanged_at_any_order: bool
     is_torchs_own: bool
-    leaves_no_trace: bool
+    traces: Traces
+    buffers: list[tuple["weakref.ref[nn.Module]", str]]
     are_several: bool
     rewindable: bool
     may_draw: bool

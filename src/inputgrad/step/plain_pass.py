@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,23 +13,22 @@ from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.traces import Draws
+from inputgrad.passes.traces import note_draws
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
 from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
+from inputgrad.step.plain_state import Start
 from inputgrad.step.seen_outputs import sizes_of
 from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs
-
-_AS_IT_IS = PassOptions()
 
 
 class PlainPass(ForwardPass):
     """The model run as by hand: live, with nothing put back before or after it."""
 
     def __init__(self, passes: "PlainPasses", inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], options: PassOptions) -> None:
-        super().__init__(passes.model, inputs, wrt, pick, RandomAndBufferState(passes.model), options)
+        super().__init__(passes.model, inputs, wrt, pick, passes.replay, options)
         self._passes, self.proven, self._is_torchs_own = passes, passes.form.proven, passes.form.is_torchs_own
 
     @contextmanager
@@ -36,18 +36,16 @@ class PlainPass(ForwardPass):
         yield  # put in place around the call of the model alone
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
-        self._passes.begin(self.inputs)
         default = unchanged if changes else opened
         variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
         as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
         handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
-        with nullcontext() if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
+        with self._passes.running(self.inputs), nullcontext() if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
             if self.phase is None or changes:
                 returned = self.model(*handed.args, **handed.kwargs)
             else:
                 with SecondDerivatives(self.phase, any_order=self.any_order):
                     returned = self.model(*handed.args, **handed.kwargs)
-        self._passes.end()
         check_output(output := representative(self._pick, returned))
         return Run(output, variables, returned)
 
@@ -55,15 +53,6 @@ class PlainPass(ForwardPass):
 def runs_as_written(*, is_torchs_own: bool) -> bool:
     """Whether a call of the model runs as Python by itself: none of it is compiled, and nothing compiles what is called now."""
     return (is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile()
-
-
-def state_before(form: PlainForm, model: nn.Module, inputs: ModelInputs) -> RandomAndBufferState | Draws | None:
-    """The state before a step, as much of it as may have to be put back."""
-    if form.rewindable:
-        state = RandomAndBufferState(model, inputs)
-        state.remember()
-        return state
-    return Draws(inputs) if form.may_draw else None
 
 
 class PlainPasses:
@@ -74,27 +63,48 @@ class PlainPasses:
         self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
         self._begun = 0
-        self._draws: Draws | None = None
+        self._start: Start | None = None
 
-    def begin(self, inputs: ModelInputs) -> None:
-        """Called before each run of the model. Raises `UnforeseenRequestError` at the second one where the first may have left a trace, or was thought to be
-        the only one.
+    @cached_property
+    def replay(self) -> RandomAndBufferState:
+        """What every pass has, and none of a plain step puts back."""
+        return RandomAndBufferState(self.model) if self._outer is None else self._outer.replay
+
+    @contextmanager
+    def running(self, inputs: ModelInputs) -> Iterator[None]:
+        """Around each run of the model: the first one runs live, each later one starts from what that one started from and leaves no trace.
+
+        Raises `UnforeseenRequestError` at the second one where that is not known of the model, or where the first was thought to be the only one; after the
+        first one where the model has begun to draw random numbers.
         """
         if self._outer is not None:
-            return self._outer.begin(inputs)
-        if self._begun and not (self.form.leaves_no_trace and self.form.are_several):
-            raise UnforeseenRequestError
-        if not self._begun and self.form.are_several:
-            self._draws = Draws(inputs)
+            with self._outer.running(inputs):
+                yield
+            return
+        if not self.form.are_several:
+            self.begin_the_only_one()
+            yield
+            return
         self._begun += 1
+        if self._begun == 1:
+            self._start = Start(self.form, inputs)
+            yield
+            if not self.form.traces.draws and self._start.generators.have_moved():
+                note_draws(self.model)
+                raise UnforeseenRequestError
+        elif self._start is not None and not self.form.traces.are_none:
+            with self._start.again(inputs):
+                yield
+        else:
+            yield
 
-    def end(self) -> None:
-        """Called after each. Raises `UnforeseenRequestError` where a model has begun to draw random numbers: several passes are to see the same ones."""
+    def begin_the_only_one(self) -> None:
+        """In place of `running` in a step of one pass. Raises `UnforeseenRequestError` at a second one."""
         if self._outer is not None:
-            return self._outer.end()
-        draws, self._draws = self._draws, None
-        if draws is not None and draws.are_made(self.model):
+            return self._outer.begin_the_only_one()
+        if self._begun:
             raise UnforeseenRequestError
+        self._begun = 1
 
     def find(self, at: Place | None, kind: Hashable, inputs: Callable[[], ModelInputs], keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
         """The pass at a place. kind: None for the engine's, else the variables, which a term differentiates itself; inputs: drawn once."""
@@ -107,9 +117,16 @@ class PlainPasses:
             raise UnforeseenRequestError
         return known
 
-    def further(self, inputs: ModelInputs, keys: tuple[Key, ...]) -> PlainPass:
-        """A pass of its own, which no term shares, to be run at other values of these variables."""
-        return PlainPass(self, inputs, keys, self.form.objective.pick, _AS_IT_IS)
+    def at_values(self, inputs: ModelInputs, values: Mapping[Key, Tensor]) -> Any:
+        """What the model returns where some of its inputs have other values: a pass of its own, which no term shares."""
+        is_torchs_own = self.form.is_torchs_own
+        as_they_are = is_torchs_own and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
+        handed = inputs.replaced(values if as_they_are else {key: z.clone() for key, z in values.items()})
+        with self.running(inputs):
+            if runs_as_written(is_torchs_own=is_torchs_own):
+                return self.model(*handed.args, **handed.kwargs)
+            with uncompiled():
+                return self.model(*handed.args, **handed.kwargs)
 
     def close(self) -> list[Tensor]:
         """Let go of them: each knows these passes. Gives their variables."""

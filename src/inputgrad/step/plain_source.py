@@ -99,21 +99,30 @@ class PlainSource:
     # at other values of the inputs, or at other inputs
 
     def output_with(self, values: Mapping[Key, Tensor]) -> Tensor:
-        return self.further_run(values).output
+        return self._at_values(values).output
 
     def further_run(self, values: Mapping[Key, Tensor]) -> Run:
-        changes = {self._canonical(key, None, free=True)[0]: displacement(key, z, self.variable(key)) for key, z in values.items()}
-        return self.passes.further(self.inputs, tuple(changes)).run(changes)
+        there = self._at_values(values)
+        return Run(there.output, {}, there.everything)
 
     def loss_with(self, values: Mapping[Key, Tensor], base: Any = None) -> Tensor:
-        there, base = self._as_returned(self.further_run(values).returned), base or self.form.objective.base
+        there, base = self._at_values(values), base or self.form.objective.base
         return base_losses.per_sample(base, there.everything if there.is_seen_whole_by(base) else there.one(), self.target)
 
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor:
         head, (key,) = self.form.head(of), self._canonical(key, None, free=True)
-        leaf = shaped(key, value, self.variable(key)).detach().requires_grad_()
-        run = self.passes.further(self.inputs, (key,)).run({key: lambda _: leaf})
-        return constant_gradient(self.form, head, self._as_returned(run.returned), self.target, leaf)
+        leaf = shaped(key, value, self.inputs.variable(key)).detach().requires_grad_()
+        there = self._as_returned(self.passes.at_values(self.inputs, {key: leaf}))
+        return constant_gradient(self.form, head, there, self.target, leaf)
+
+    def _at_values(self, values: Mapping[Key, Tensor]) -> Returned:
+        """What the model returns where these constants, or values with a graph of their own, take the place of inputs."""
+        displaced = {}
+        for given, value in values.items():
+            (key,) = self._canonical(given, None, free=True)
+            z = self.inputs.variable(key)
+            displaced[key] = displacement(key, value, z.detach())(z)
+        return self._as_returned(self.passes.at_values(self.inputs, displaced))
 
     def batch_at(self, place: Place) -> Batch:
         if (there := self._at_places.get(place)) is None:
@@ -158,19 +167,16 @@ class PlainSource:
         if form.shared is not None and not form.wrt:
             forward, _ = self.differentiable_pass(form.shared, None)
             return self._as_returned(forward.primal().returned)
-        self.passes.begin(inputs)
         if inputs.bare and form.wrt:
             args, kwargs = (self._opened(0, inputs.args[0]),), inputs.kwargs
         else:
             inputs = inputs.replaced({key: self._opened(key, inputs.variable(key)) for key in form.wrt})
             args, kwargs = inputs.args, inputs.kwargs
-        if runs_as_written(is_torchs_own=form.is_torchs_own):
-            returned = self._called(args, kwargs)
-        else:
-            with uncompiled():
-                returned = self._called(args, kwargs)
-        self.passes.end()
-        return self._as_returned(returned)
+        if form.are_several:
+            with self.passes.running(inputs):
+                return self._as_returned(self._called(args, kwargs))
+        self.passes.begin_the_only_one()
+        return self._as_returned(self._called(args, kwargs))
 
     def _as_returned(self, returned: Any) -> Returned:
         check_output(output := representative(self.form.objective.pick, returned))
@@ -186,6 +192,12 @@ class PlainSource:
         return seen(leaf) if is_watched() else leaf
 
     def _called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if not runs_as_written(is_torchs_own=self.form.is_torchs_own):
+            with uncompiled():
+                return self._as_written(args, kwargs)
+        return self._as_written(args, kwargs)
+
+    def _as_written(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not self.form.exchanged or not self.form.wrt:
             return self.model(*args, **kwargs)
         with SecondDerivatives(self.phase):

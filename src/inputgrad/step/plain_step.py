@@ -17,8 +17,8 @@ from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm
-from inputgrad.step.plain_pass import state_before
 from inputgrad.step.plain_source import PlainSource
+from inputgrad.step.plain_state import state_before
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals.autograd import backward_from
 from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
