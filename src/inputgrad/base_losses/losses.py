@@ -19,7 +19,7 @@ from inputgrad.heads import Head
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target, skipped_samples, times_weights, without_skipped
-from inputgrad.torch_internals.losses import mean_by_kernel
+from inputgrad.torch_internals.losses import losses_of_classes, mean_by_kernel
 from inputgrad.torch_internals.modules import is_torchs
 from inputgrad.variables import described
 
@@ -194,6 +194,8 @@ def per_sample(base: Callable[[Any, Any], Tensor] | None, output: Any, target: A
         return base.losses(output, target)
     if isinstance(base, SumOfBases):
         return base.added(lambda part: per_sample(part, output, target))
+    if (losses := losses_of_classes(base, output, target)) is not None:
+        return losses
     check_target(base, output, target)
     try:
         elements, reduction = _unreduced(base, output, target)

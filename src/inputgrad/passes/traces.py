@@ -96,7 +96,7 @@ class Generators:
     """torch's generators, of the CPU and of the devices of some inputs, as they are now."""
 
     def __init__(self, inputs: ModelInputs) -> None:
-        devices = {z.device for _, z in inputs.tensors()}
+        devices = {inputs.args[0].device} if inputs.bare else {z.device for _, z in inputs.tensors()}
         self._cpu = torch.get_rng_state()
         self._of_devices = {device: generator_state(device) for device in devices if device.type != "cpu"}
 

@@ -48,7 +48,7 @@ class FGSM(Perturbation):
 
     def __call__(self, batch: "Batch") -> Tensor:
         gradient = batch.gradient(of=self.of, wrt=self.wrt, constant=True)
-        if gradient.shape != batch.variable(self.wrt).shape:
+        if gradient.shape != (x := batch.variable(self.wrt)).shape:
             raise ValueError(f"FGSM needs a head of one score per sample, and {self.of!r} gave a gradient of shape {list(gradient.shape)}")
-        warn_if_outside(self, batch.variable(self.wrt), self.bounds)
-        return moved(batch.variable(self.wrt), gradient, self.epsilon, move=self.move, scaling="sign", bounds=self.bounds)
+        warn_if_outside(self, x, self.bounds)
+        return moved(x, gradient, self.epsilon, move=self.move, scaling="sign", bounds=self.bounds)

@@ -63,7 +63,8 @@ class PlainPasses:
         self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
         self._begun = 0
-        self._start: Start | None = None
+        self.start: Start | None = None
+        """The state before the first of several."""
 
     @cached_property
     def replay(self) -> RandomAndBufferState:
@@ -87,13 +88,13 @@ class PlainPasses:
             return
         self._begun += 1
         if self._begun == 1:
-            self._start = Start(self.form, inputs)
+            self.start = Start(self.form, inputs)
             yield
-            if not self.form.traces.draws and self._start.generators.have_moved():
+            if not self.form.traces.draws and self.start.generators.have_moved():
                 note_draws(self.model)
                 raise UnforeseenRequestError
-        elif self._start is not None and not self.form.traces.are_none:
-            with self._start.again(inputs):
+        elif self.start is not None and not self.form.traces.are_none:
+            with self.start.again(inputs):
                 yield
         else:
             yield

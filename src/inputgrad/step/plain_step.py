@@ -43,9 +43,10 @@ class PlainStep:
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
         """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
-        state = state_before(self.form, self.model, self.inputs)
+        begins_with_a_pass = self.form.objective.base is not None and self.form.are_several
+        state = None if begins_with_a_pass else state_before(self.form, self.model, self.inputs)
         self.source = source = PlainSource(self.form, self.model, self.inputs, self.target, is_training_step=is_training_step)
-        objective, values = self.form.objective, self.values
+        objective, values, is_made = self.form.objective, self.values, False
         try:
             if objective.base is not None:
                 values["base"] = base_losses.value(objective.base, source.for_base(None), self.target)
@@ -53,10 +54,10 @@ class PlainStep:
                 values[item.name] = value_of_term(item, source.batch, source.sizes)
             if self.form.shared is None and source.returned is not None:
                 self.form.shared = source.passes.differentiated()
-            state = None
+            is_made = True
         finally:
-            if state is not None:  # the step is made in full, or not at all
-                state.rewind()
+            if not is_made and (before := state or source.passes.start) is not None:  # the step is made in full, or not at all
+                before.rewind()
             self._own = [*source.variables.values(), *source.close()]
         self.total = total = weighted_sum(values, active, objective.base_weight)
         if may_be_looked_at(total) and not math.isfinite(total.item()):
