@@ -57,6 +57,7 @@ bench bench-full: .venv/.bench ## time every engine; bench-full takes about an h
 study: .venv/.examples ## run the slow studies on real data
 	$(BIN)/python -m pytest -m study
 	CATALOGUE_BACKEND=aot_eager $(BIN)/python -m pytest tests/catalogue -k compiled
+	COMPILED_BACKEND=inductor $(BIN)/python -m pytest tests/core -k compiled
 
 # The audit's good and bad scripts: findings expected and found, false errors, false warnings, misses.
 audit-corpus: setup ## run the audit on its corpus of good and bad scripts

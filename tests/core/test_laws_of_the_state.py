@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import ENGINES
 from tests.textbook import Textbook, adversarial, direction, finite, norm, parameter_gradients, square_errors, sum_of_outputs
+from tests.traced import traced
 from tests.zoo import BY_NAME, FEATURES, OUTPUTS
 
 DIRECTION = torch.linspace(-1, 1, FEATURES, dtype=torch.float64)
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*couples the samples")
 
 def founding(engine: str = "double_backward") -> ig.InputGradientLoss:
     terms = 0.5 * ig.GradientNorm(power=2) + 0.3 * ig.DirectionMatch(DIRECTION) + 0.2 * ig.Adversarial(ig.FGSM(0.1))
-    return ig.InputGradientLoss("mse", terms, engine=engine)
+    return ig.InputGradientLoss("mse", terms, engine=traced(engine))
 
 
 def data(n: int = 6) -> tuple[Tensor, Tensor]:
@@ -172,7 +173,7 @@ def test_where_the_gradient_is_zero_nothing_is_nan(term: ig.Term, engine: str) -
     model = nn.Sequential(nn.Linear(FEATURES, 4), nn.ReLU(), nn.Linear(4, OUTPUTS)).double()
     with torch.no_grad():
         model[0].bias.fill_(-100)
-    loss = ig.InputGradientLoss("mse", term, engine=engine)(model, *data())
+    loss = ig.InputGradientLoss("mse", term, engine=traced(engine))(model, *data())
     gradients = parameter_gradients(model, loss)
     assert loss.isfinite()
     assert finite(gradients)

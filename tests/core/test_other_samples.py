@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from tests.traced import traced
 
 SEEN: list[tuple[torch.dtype, ...]] = []
 
@@ -59,7 +60,13 @@ def test_given_integers_and_bools_are_handed_over_as_they_are(engine: str, count
     fake = samples(count, 2)
     place = ig.Given(fake if named else tuple(fake.values()))
     term = ig.GradientNorm(power=2, wrt="x" if named else 0, at=place)
-    check(ig.InputGradientLoss(None, term, engine=engine), lambda model: by_hand(model, fake), Conditional(), REAL if named else tuple(REAL.values()), None)
+    check(
+        ig.InputGradientLoss(None, term, engine=traced(engine)),
+        lambda model: by_hand(model, fake),
+        Conditional(),
+        REAL if named else tuple(REAL.values()),
+        None,
+    )
 
 
 FAKE = samples(9, 3)

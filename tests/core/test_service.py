@@ -16,6 +16,7 @@ from inputgrad import catalogue
 from inputgrad.engines import ENGINES
 from inputgrad.recipes.generators import path_length
 from tests.core.ordinary import ordinary
+from tests.traced import traced
 
 FEATURES = 6
 
@@ -38,7 +39,7 @@ def stateful(engine: str = "auto") -> ig.InputGradientLoss:
         (0.1 * ig.GradientNorm(p=1)).scheduled(fraction=0.5),
         rising * ig.GradientNorm(of=ig.heads.RandomProjection(2)),
     )
-    return ig.InputGradientLoss("mse", terms, engine=engine)
+    return ig.InputGradientLoss("mse", terms, engine=traced(engine))
 
 
 def batches(steps: int) -> list[tuple[Tensor, Tensor]]:
@@ -134,7 +135,7 @@ def test_a_copy_goes_on_alike_and_apart(engine: str, duplicate: Callable[[Any], 
 def test_a_compiled_criterion_is_copied_and_pickled_with_what_it_compiled() -> None:
     """What was compiled stays behind: the copy compiles anew and gives the same."""
     model, (x, y) = nn.Linear(FEATURES, 3), batches(1)[0]
-    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(of="loss", power=2), engine="compiled")
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(of="loss", power=2), engine=traced("compiled"))
     expected = criterion(model, x, y).item()
     copied = pickle.loads(pickle.dumps(copy.deepcopy(criterion)))
     assert copied(model, x, y).item() == pytest.approx(expected, rel=1e-6)

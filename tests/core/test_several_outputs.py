@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.heads import EachOutput, Output
+from tests.traced import traced
 
 ENGINES = ["double_backward", "reverse_over_forward", "compiled"]
 
@@ -100,7 +101,7 @@ def reference(model: nn.Module, x: Tensor, target: Any, base: Any, scores: Calla
 def test_a_loss_of_the_users_sees_everything_and_a_head_one_output(kind: str, engine: str) -> None:
     model, x, target = problem(kind)
     expected, expected_gradients = reference(model, x, target, both, lambda out: parts(out)[0], 0.3)
-    criterion = ig.InputGradientLoss(both, 0.3 * ig.GradientNorm(of=Output("energy"), power=2), engine=engine)
+    criterion = ig.InputGradientLoss(both, 0.3 * ig.GradientNorm(of=Output("energy"), power=2), engine=traced(engine))
     for step in range(3):  # from the second one on simple steps take another way
         loss = criterion(model, x, target)
         torch.testing.assert_close(loss.detach(), expected, rtol=1e-10, atol=0, msg=f"step {step}")

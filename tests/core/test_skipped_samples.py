@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import inputgrad as ig
+from tests.traced import traced
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 Y, SLOPE = X.sin().sum(1, keepdim=True), X.cos()
@@ -78,7 +79,7 @@ def test_labels_that_a_term_holds() -> None:
 
 def test_compiled() -> None:
     criterion = CRITERIA["both"]()
-    criterion.engine = "compiled"
+    criterion.engine = traced("compiled")
     found, wanted = (gradients(criterion, {"y": spoil(Y), "slope": spoil(SLOPE), "w": W}) for spoil in (lambda z: spoiled(z, float("nan")), lambda z: z))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 

@@ -1,0 +1,15 @@
+"""The compiled engine where the compiler is not what is tested: the same joint graph, run without it, in a tenth of the time.
+
+``make study`` runs these tests with the compiler that users get (``COMPILED_BACKEND=inductor``); ``make test`` has it in tests/joint.
+"""
+
+import os
+
+from inputgrad.engines import Compiled, Engine
+
+BACKEND = os.environ.get("COMPILED_BACKEND", "aot_eager")
+
+
+def traced(engine: str | Engine) -> str | Engine:
+    """The engine that a name stands for; "compiled" without its compiler."""
+    return Compiled(backend=BACKEND) if engine == "compiled" else engine
