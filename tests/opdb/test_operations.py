@@ -1,6 +1,6 @@
 """torch's own operations and modules: every engine is right, or refuses; what is known to be wrong is listed, and the list is exact.
 
-`make test` tries every tenth operation and module, `make study` all of them. torch's lists take seconds to import, so each test does it by itself.
+`make test` tries one operation in twenty and one module in ten, `make study` all of them. torch's lists take seconds to import, so each test does it by itself.
 """
 
 import math
@@ -29,18 +29,18 @@ def check(names: Iterable[str], judge: Callable[[str], Iterable[object]]) -> Non
     assert not mended, f"right by now, or refused; take them out of tests/opdb/known.py: {sorted(mended)}"
 
 
-def test_a_tenth_of_the_operations() -> None:
+def test_some_of_the_operations() -> None:
     from tests.opdb import operations, study
 
-    names = [name for name in operations.OPERATIONS if operations.in_the_tenth(name)]
-    assert len(names) >= 40
+    names = [name for name in operations.OPERATIONS if operations.is_one_in(20, name)]
+    assert len(names) >= 20
     check(names, study.of_operation)
 
 
-def test_a_tenth_of_the_modules() -> None:
+def test_some_of_the_modules() -> None:
     from tests.opdb import modules, operations, study
 
-    names = [name for name in modules.MODULES if operations.in_the_tenth(name)]
+    names = [name for name in modules.MODULES if operations.is_one_in(10, name)]
     assert len(names) >= 10
     check(names, study.of_module)
 
