@@ -7,7 +7,7 @@ import os
 
 from inputgrad.engines import Compiled, Engine
 
-BACKEND = os.environ.get("COMPILED_BACKEND", "aot_eager")
+BACKEND = os.environ.get("COMPILED_BACKEND", "eager")
 
 
 def traced(engine: str | Engine) -> str | Engine:

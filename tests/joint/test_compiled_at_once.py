@@ -53,7 +53,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[ProgramStep]:
 
 def made(terms: Any = None, steps: int = 2, base: Any = "mse") -> tuple[ig.InputGradientLoss, Any]:
     model = Net().double()
-    criterion = ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2) if terms is None else terms, engine=Compiled(backend="aot_eager"))
+    criterion = ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2) if terms is None else terms, engine=Compiled(backend="eager"))
     for _ in range(steps):
         criterion.backward(model, X, Y)
     model.zero_grad()
@@ -98,7 +98,7 @@ PARTS: dict[str, tuple[Any, Any, Any]] = {
 def test_a_target_of_several_parts_runs_the_program(parts: str, at_once: list[ProgramStep]) -> None:
     target, value, slope = PARTS[parts]
     model = Net().double()
-    criterion = ig.InputGradientLoss(ig.OnTarget(value), 0.5 * ig.GradientMatch(slope), engine=Compiled(backend="aot_eager"))
+    criterion = ig.InputGradientLoss(ig.OnTarget(value), 0.5 * ig.GradientMatch(slope), engine=Compiled(backend="eager"))
     later = {key: 2 * part for key, part in target.items()} if isinstance(target, dict) else tuple(2 * part for part in target)
     for step, given in enumerate((target, target, later, target)):
         x = X.clone().requires_grad_()
@@ -124,7 +124,7 @@ def test_a_base_loss_of_the_users_own_runs_the_program_until_it_holds_something_
     def scaled(output: Tensor, target: Tensor) -> Tensor:
         return SHARE["of the loss"] * held * nn.functional.mse_loss(output, target)
 
-    criterion = ig.InputGradientLoss(scaled, 0.5 * ig.GradientNorm(power=2), engine=Compiled(backend="aot_eager"))
+    criterion = ig.InputGradientLoss(scaled, 0.5 * ig.GradientNorm(power=2), engine=Compiled(backend="eager"))
 
     for step in range(3):
         assert distance(gradients(model, criterion(model, X, Y)), by_hand(model)) < 1e-12
@@ -193,7 +193,7 @@ def test_what_has_changed_in_what_a_module_holds_is_seen(where: str, change: str
     model: nn.Module = own if where == "model" else nn.Linear(3, 1).double()
     base = "mse" if where == "model" else own
     compiled, exact = (
-        ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2), engine=engine) for engine in (Compiled(backend="aot_eager"), "double_backward")
+        ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2), engine=engine) for engine in (Compiled(backend="eager"), "double_backward")
     )
     for step in range(5):
         if step == 3:
@@ -209,7 +209,7 @@ class Two(Net):
 
 def test_one_of_several_outputs_runs_the_program(at_once: list[ProgramStep]) -> None:
     model = Two().double()
-    criterion = ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2), engine=Compiled(backend="aot_eager"), output="value")
+    criterion = ig.InputGradientLoss("mse", 0.5 * ig.GradientNorm(power=2), engine=Compiled(backend="eager"), output="value")
     same = Net().double()
     for step in range(3):
         assert distance(gradients(model, criterion(model, X, Y)), by_hand(same)) < 1e-12
