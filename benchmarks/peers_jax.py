@@ -82,6 +82,19 @@ def critic(weight: float) -> Callable[..., Array]:
     return loss
 
 
+def attacked(weight: float) -> Callable[..., Array]:
+    """The cross-entropy at x and, weighted, at x + 0.1 · sign of its input gradient."""
+
+    def loss(network: Any, p: Any, x: Array, y: Array) -> Array:
+        def entropy(x: Array) -> Array:
+            return -jnp.take_along_axis(jax.nn.log_softmax(network(p, x)), y[:, None], 1).mean()
+
+        value, gradient = jax.value_and_grad(entropy)(x)
+        return value + weight * entropy(jax.lax.stop_gradient(x + 0.1 * jnp.sign(gradient)))
+
+    return loss
+
+
 def nested(u: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The trace of `jax.hessian`: forward mode over reverse mode."""
     return lambda x: jnp.trace(jax.hessian(u)(x))

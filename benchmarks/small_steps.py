@@ -64,6 +64,29 @@ def critic(model: nn.Module, x: Tensor, target: tuple[Tensor]) -> Tensor:
     return fake.mean() - real.mean() + WEIGHT * (g.norm(dim=1) - 1).square().mean()
 
 
+def attacked(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The cross-entropy at x and, weighted, at x + 0.1 · sign of its input gradient."""
+    z = x.detach().requires_grad_()
+    loss = F.cross_entropy(model(z), y)
+    (g,) = torch.autograd.grad(loss, z, retain_graph=True)
+    return loss + WEIGHT * F.cross_entropy(model(x + 0.1 * g.sign()), y)
+
+
+def divergence(clean: Tensor, other: Tensor) -> Tensor:
+    return F.kl_div(other.log_softmax(1), clean.log_softmax(1), reduction="sum", log_target=True)
+
+
+def trades(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """TRADES: the cross-entropy at x, and the divergence from there to where five steps along it lead from a random start."""
+    output = model(x)
+    clean, point = output.detach(), x + 0.1 * (2 * torch.rand_like(x) - 1)
+    for _ in range(5):
+        point = point.detach().requires_grad_()
+        (g,) = torch.autograd.grad(divergence(clean, model(point)), point)
+        point = torch.minimum(torch.maximum(point + 0.03 * g.sign(), x - 0.1), x + 0.1)
+    return F.cross_entropy(output, y) + WEIGHT * divergence(output, model(point.detach())) / len(x)
+
+
 class Network(nn.Module):
     """The same layers in a module of the user's own, as most models are: its forward may do anything, so it is watched more closely."""
 
@@ -107,6 +130,8 @@ def jax_step(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[...
     def in_jax() -> Way:
         from benchmarks import peers_jax
 
+        if not hasattr(peers_jax, by_hand.__name__):
+            raise ModuleNotFoundError(f"this loss is not written in JAX: {by_hand.__name__}", name=by_hand.__name__)
         return peers_jax.way(getattr(peers_jax, by_hand.__name__)(WEIGHT), model, x, target)
 
     ways = installed({"by hand": lambda: Way(gradients, lambda: by_hand(model, x, target).item()), JAX: in_jax})
@@ -147,6 +172,22 @@ def gan() -> dict[str, Step]:
     return row(model, x, target, critic, lambda engine: ig.InputGradientLoss(wasserstein, term, engine=engine))
 
 
+def attack() -> dict[str, Step]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 5))
+    x, y, term = torch.rand(64, 20), torch.randint(0, 5, (64,)), WEIGHT * ig.Adversarial(ig.FGSM(0.1))
+    return row(model, x, y, attacked, lambda engine: ig.InputGradientLoss("cross_entropy", term, engine=engine))
+
+
+def of_trades() -> dict[str, Step]:
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()]
+    model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(8 * 49, 10))
+    x, y = torch.rand(32, 1, 14, 14), torch.randint(0, 10, (32,))
+    term = WEIGHT * ig.Consistency(ig.PGD(0.1, steps=5, step_size=0.03, of="kl"))
+    return row(model, x, y, trades, lambda engine: ig.InputGradientLoss("cross_entropy", term, engine=engine))
+
+
 ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
     "tiny": ("2-12-12-1, tanh, 100 points", lambda: regression(100, 2, 12, 12)),
     "tiny_class": ("the same as a class of one's own", lambda: regression(100, 2, 12, 12, of_a_class=True)),
@@ -154,6 +195,8 @@ ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
     "greeks": ("7-20×4-1, softplus, 256 prices and deltas", greeks),
     "equation": ("3×32, tanh, a class; heat equation on 500 points", equation),
     "critic": ("2-64-64-1, softplus, WGAN-GP, 256 samples", gan),
+    "attack": ("20-64-64-5, ReLU, one sign step, 64 samples", attack),
+    "trades": ("2 convolutions with batch norm, 32 images of 14×14, TRADES of 5 steps", of_trades),
     "pinn_like": ("3-64×5-1, tanh, 4000 points", lambda: regression(4000, 3, 64, 64, 64, 64, 64)),
     "discriminator": ("2-512-256-1, ReLU, 4096 samples", lambda: regression(4096, 2, 512, 256, activation=nn.ReLU)),
 }

@@ -117,10 +117,10 @@ class InputGradientLoss(LossArithmetic, WithObjective):
     def _in_full(self, model: nn.Module, inputs: Any, target: Any) -> Step:
         with self._call(model, inputs, target) as call:
             if (result := whole_step(self, call)) is not None:
-                self._forms.learn(call, result.program, verify=self.verify_first_step)
+                self._forms.learn(self, call, result.program, verify=self.verify_first_step)
                 return self._step(as_loss(model, result), result.output, result.parts)
             loss = call.attached(call.total(values := call.values()))
-            self._forms.learn(call, verify=self.verify_first_step)
+            self._forms.learn(self, call, verify=self.verify_first_step)
             return self._step(loss, call.evaluation.outputs.detached(), detached(values))
 
     @in_one_step
@@ -140,11 +140,11 @@ class InputGradientLoss(LossArithmetic, WithObjective):
         with self._call(model, inputs, target, immediate=True) as call:
             if (result := whole_step(self, call)) is not None:
                 hand_over(model, result, scaled)
-                self._forms.learn(call, result.program, verify=self.verify_first_step)
+                self._forms.learn(self, call, result.program, verify=self.verify_first_step)
                 return self._step(result.loss, result.output, result.parts)
             total = call.total(values := call.values())
             call.pull_back().run(scaled(total) if scaled else total)
-            self._forms.learn(call, verify=self.verify_first_step)
+            self._forms.learn(self, call, verify=self.verify_first_step)
             return self._step(total.detach(), call.evaluation.outputs.detached(), detached(values))
 
     @in_one_step

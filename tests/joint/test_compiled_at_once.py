@@ -192,9 +192,7 @@ def test_what_has_changed_in_what_a_module_holds_is_seen(where: str, change: str
     own: Any = HoldingNet().double() if where == "model" else HoldingLoss()
     model: nn.Module = own if where == "model" else nn.Linear(3, 1).double()
     base = "mse" if where == "model" else own
-    compiled, exact = (
-        ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2), engine=engine) for engine in (Compiled(backend="eager"), "double_backward")
-    )
+    compiled, exact = (ig.InputGradientLoss(base, 0.5 * ig.GradientNorm(power=2), engine=engine) for engine in (Compiled(backend="eager"), "double_backward"))
     for step in range(5):
         if step == 3:
             assert len(at_once) == 2

@@ -1,5 +1,6 @@
 """The engine ``compiled`` in a plain training loop: what must not change, and what must not be compiled again."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import Compiled
 from inputgrad.memory import memory
+from inputgrad.step.plain_step import PlainStep
 from inputgrad.tracing.compiled_step import CompiledStep
 from tests.joint.loops import batch, compiled, loss, network
 
@@ -148,6 +150,23 @@ def test_what_cannot_be_traced_runs_eagerly_with_one_warning() -> None:
     with pytest.warns(UserWarning, match="engine 'compiled' does not support Undecided: .*runs eagerly"):
         criterion(model, *batch()).backward()
     criterion(model, *batch()).backward()  # a second warning would be an error here
+
+
+@pytest.mark.parametrize("way", ["what cannot be traced", "a term that carries a state"])
+def test_what_is_not_compiled_makes_plain_steps_like_any_other(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: list[PlainStep] = []
+    run = PlainStep.run
+    monkeypatch.setattr(PlainStep, "run", lambda step, *args, **kwargs: plain.append(step) or run(step, *args, **kwargs))
+    model = Undecided() if way == "what cannot be traced" else network()
+    term = ig.GradientNorm(of="loss", power=2) if way == "what cannot be traced" else ig.Adversarial(ig.Carried(0.05))
+    criterion, eager = (ig.InputGradientLoss("cross_entropy", 0.3 * copy.deepcopy(term), engine=engine) for engine in (compiled(), "double_backward"))
+    with pytest.warns(UserWarning, match="engine 'compiled' does not support"):
+        criterion(model, *batch())
+    eager(model, *batch())
+    for count in (1, 2, 3):
+        found, wanted = (torch.autograd.grad(one(model, *batch()), list(model.parameters())) for one in (criterion, eager))
+        torch.testing.assert_close(found, wanted)
+        assert len(plain) == 2 * count
 
 
 def test_a_loss_that_reaches_other_tensors_runs_eagerly() -> None:

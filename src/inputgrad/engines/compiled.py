@@ -105,6 +105,11 @@ class Compiled(Engine):
             return None
         return shape.step(request.model, request.inputs, request.target, request.weights)
 
+    def has_given_up(self, model: nn.Module, owner: nn.Module) -> bool:
+        """Whether no more steps of this criterion with this model are compiled, as one could not be."""
+        steps = memory(model).compiled.get(owner)
+        return isinstance(steps, _CompiledSteps) and steps.given_up
+
     def _compile(self, request: StepRequest, held: dict[int, Tensor]) -> "CompiledStep | None":
         from inputgrad.tracing.compiled_step import CompiledStep  # the tracer takes a second to import
 

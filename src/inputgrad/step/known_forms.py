@@ -49,7 +49,8 @@ class KnownForms:
             return None
         if isinstance(objective.engine, Compiled):
             program = next((item for item in known.programs if item.fits(objective, inputs, target, active)), None)
-            return ProgramStep(program, inputs, target) if program and program.holds() and (program.verified or _is_off(verify)) else None
+            if program is not None:
+                return ProgramStep(program, inputs, target) if program.holds() and (program.verified or _is_off(verify)) else None
         form = self._form(known, objective, model, inputs, active)
         if form is None or form.plain is None or not _takes_double_backward(objective, known) or not (form.verified or _is_off(verify)):
             return None
@@ -71,8 +72,8 @@ class KnownForms:
         form = self._find(objective, model, inputs, active)
         return form is not None and form.verified
 
-    def learn(self, call: Call, program: Program | None = None, *, verify: bool) -> None:
-        """Remember the form of a call that was made in full, and whether the next one may be made at once: plainly, or by a program."""
+    def learn(self, owner: nn.Module, call: Call, program: Program | None = None, *, verify: bool) -> None:
+        """Remember the form of a call that was made in full, and whether the next one may be made at once: plainly, or by a program. owner: the criterion."""
         evaluation, objective, model = call.evaluation, call.objective, call.evaluation.model
         before = self._find(objective, model, evaluation.inputs, call.active)
         is_new = before is None or not (before.verified or _is_off(verify)) or not (program is None or id(program) in self._models[model].programs_seen)
@@ -89,7 +90,7 @@ class KnownForms:
             known.programs_seen.add(id(program))
             made = KnownProgram.of(call, program, verified=verified) if evaluation.state.placement.local else None
             known.programs = [*known.programs[1 - FORMS :], *([made] if made is not None else [])]
-        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known))
+        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known, owner))
         known.forms = [*(other for other in known.forms[1 - FORMS :] if other is not before), form]
 
     def _find(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
@@ -107,10 +108,14 @@ class KnownForms:
         return None
 
 
-def _plain_form(call: Call, known: "KnownModel") -> PlainForm | None:
-    """How the next step is made plainly; None where a plain step would not have given the same as this call."""
+def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm | None:
+    """How the next step is made plainly; None where a plain step would not have given the same as this call, or the next one may be compiled."""
     objective, evaluation = call.objective, call.evaluation
     is_due = objective.base is not None or bool(call.active)
+    if isinstance(objective.engine, Compiled) and not (
+        objective.engine.has_given_up(evaluation.model, owner) or any(item.term.state() for item in call.active)
+    ):
+        return None
     if not is_due or not is_plain(evaluation) or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
         return None
     is_torchs_own, traces = known.structure.is_torchs_own, traces_of(evaluation.model)
@@ -191,7 +196,7 @@ def _is_ordinary(inputs: ModelInputs) -> bool:
 
 def _takes_double_backward(objective: Objective, known: "KnownModel") -> bool:
     engine = objective.engine
-    if isinstance(engine, Auto):
+    if isinstance(engine, (Auto, Compiled)):  # the latter where it has given up
         return known.memory.engine is None
     return isinstance(engine, DoubleBackward) and not engine.recompute
 
