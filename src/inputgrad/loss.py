@@ -21,6 +21,7 @@ from inputgrad.distributed.tensor_parallel import twice_differentiable_from_loca
 from inputgrad.engines import Engine
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import Part
+from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.known_forms import KnownForms
@@ -29,7 +30,6 @@ from inputgrad.step.loss_arithmetic import LossArithmetic
 from inputgrad.step.objective import Call, WithObjective
 from inputgrad.step.one_step import StepCounter, in_one_step
 from inputgrad.step.parts import Parts, detached
-from inputgrad.step.plain_form import UnforeseenRequestError
 from inputgrad.step.plain_step import PlainStep
 from inputgrad.step.verification import verify_first_step
 from inputgrad.step.whole_step import as_loss, hand_over, whole_step
@@ -203,10 +203,10 @@ class InputGradientLoss(LossArithmetic, WithObjective):
             return None
         try:
             step.run(active, is_training_step=self.training and not self.steps.again)
-        except (UnforeseenRequestError, RuntimeError, ValueError, TypeError) as error:
+        except (UnforeseenError, RuntimeError, ValueError, TypeError) as error:
             if messages.is_machine_error(error):
                 raise
-            self._forms.forget(model)  # the step in full says what is wrong
+            self._forms.give_up(model, error)  # the step in full says what is wrong
             return None
         if self.training:
             self.__dict__["step_number"] += 1  # past what a module looks at when something is set

@@ -37,9 +37,9 @@ class AttributeState:
     """The plain attributes of a model's modules as they are now."""
 
     def __init__(self, model: nn.Module | None) -> None:
-        kept = [] if model is None or is_tracing() else [module for module in model.modules() if _is_users(module)]
+        kept = [] if model is None or is_tracing() else [module for module in model.modules() if users_attributes(module)]
         self._model = model
-        self._kept = [(vars(module), _own(module)) for module in kept]
+        self._kept = [(vars(module), own_attributes(vars(module))) for module in kept]
         self._contents = _Contents()
         for _, before in self._kept:
             self._contents.take(tuple(before.values()))
@@ -66,18 +66,30 @@ class AttributeState:
 
 def users_attributes(module: nn.Module) -> dict[str, Any]:
     """The plain attributes of a module of the user's; none of one of torch's."""
-    return _own(module) if _is_users(module) else {}
+    return own_attributes(vars(module)) if is_users(module) else {}
 
 
-def _own(module: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name not in _TORCHS}
+def own_attributes(everything: dict[str, Any]) -> dict[str, Any]:
+    """Of all that a module holds, what ``nn.Module`` itself does not keep."""
+    return {name: value for name, value in everything.items() if name not in _TORCHS}
 
 
-def _is_users(module: nn.Module) -> bool:
+def have_changed(everything: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether there are other attributes than before, or another object under one of them; not whether one was changed in place."""
+    now = own_attributes(everything)
+    return now.keys() != before.keys() or any(value is not before[name] and not _is_equal(value, before[name]) for name, value in now.items())
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and isinstance(a, (bool, int, float, complex, str, bytes)) and a == b
+
+
+def is_users(module: nn.Module) -> bool:
+    """Whether it is of a kind whose attributes are the user's."""
     kind = type(module)
     if kind.__module__.startswith("torch.") or isinstance(module, (LazyModuleMixin, torch.jit.ScriptModule)):
         return False
-    return not any(base.__module__.startswith("torch.distributed.") for base in kind.__mro__) and vars(module).keys() > _TORCHS
+    return not any(base.__module__.startswith("torch.distributed.") for base in kind.__mro__)
 
 
 class _Contents:

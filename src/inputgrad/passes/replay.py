@@ -123,7 +123,7 @@ class RandomAndBufferState:
                 yield
             self._note_draws()
             if before is not None:
-                look(self._model, before)
+                look(self._model, before, others=bool(self._written and self._written.before))
             return
         self._refuse_draws_in_a_graph()
         put_back = replayed(self._model, self._random, self._buffers)

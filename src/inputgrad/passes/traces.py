@@ -1,7 +1,6 @@
 """Which traces a pass of a model leaves: in torch's generators of random numbers, in buffers, elsewhere (in attributes of the user's, in other generators).
 
-Where none of the passes that were looked at has left one, each pass of a step finds what the first one found, and nothing need be put back between them;
-where it is generators and buffers alone, no more than these. Must not know engines and terms.
+Where it is generators and buffers alone, no more than these need be put back between the passes of a step. Must not know engines and terms.
 """
 
 from collections.abc import Iterator
@@ -44,11 +43,6 @@ class Traces:
     others: bool = False
 
     @property
-    def are_none(self) -> bool:
-        """Whether it is known that there are none."""
-        return self.can_be_undone and not self.draws and not self.buffers
-
-    @property
     def can_be_undone(self) -> bool:
         """Whether it is known that generators and buffers are all that need be put back."""
         return self.looks > 0 and not self.others
@@ -60,9 +54,10 @@ def traces_of(model: nn.Module) -> Traces:
     return found
 
 
-def note_draws(model: nn.Module) -> None:
-    """Remember that a pass of the model drew from torch's generators."""
-    memory(model).measured[_key(model)] = replace(traces_of(model), draws=True)
+def note(model: nn.Module, *, draws: bool = False, others: bool = False) -> None:
+    """Remember what a later pass of the model has done: drawn from torch's generators, or left a trace of another kind."""
+    known = traces_of(model)
+    memory(model).measured[_key(model)] = replace(known, draws=known.draws or draws, others=known.others or others)
 
 
 @dataclass(frozen=True)
@@ -81,13 +76,13 @@ def snapshot(model: nn.Module, before: RandomState) -> Snapshot | None:
     return Snapshot(before, _buffers(model, copy=True), list(_contents(model, copy=True)))
 
 
-def look(model: nn.Module, before: Snapshot) -> None:
-    """Compare with what is there after the pass, and remember what was found."""
+def look(model: nn.Module, before: Snapshot, *, others: bool) -> None:
+    """Compare with what is there after the pass, and remember what was found. others: whether a trace of another kind was seen already."""
     known = traces_of(model)
     with without_dispatch_modes():
-        draws, others = _compared(before.generators, random_state(before.generators.devices))
+        draws, drawn_elsewhere = _compared(before.generators, random_state(before.generators.devices))
         buffers = _buffers(model, copy=False)
-        others |= _UNSEEN in before.others or before.others != list(_contents(model, copy=False)) or buffers.keys() != before.buffers.keys()
+        others |= drawn_elsewhere or _UNSEEN in before.others or before.others != list(_contents(model, copy=False)) or buffers.keys() != before.buffers.keys()
     written = {name for name, seen in buffers.items() if before.buffers.get(name) != seen}
     memory(model).measured[_key(model)] = Traces(known.looks + 1, known.draws or draws, known.buffers | written, others)
 
@@ -112,7 +107,7 @@ class Generators:
 
 
 def _key(model: nn.Module) -> tuple[str, int]:
-    return ("traces of a pass", hash(tuple(module_forms(model))))
+    return ("traces of a pass", hash((*module_forms(model), *(name for name, _ in model.named_modules()))))
 
 
 def _compared(a: RandomState, b: RandomState) -> tuple[bool, bool]:

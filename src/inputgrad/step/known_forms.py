@@ -13,8 +13,10 @@ from inputgrad.engines.choice import Auto
 from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.memory import Memory, memory
+from inputgrad.passes.kept import Kept
 from inputgrad.passes.structure import ModelStructure
 from inputgrad.passes.traces import traces_of
+from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.by_hand import is_plain, runs
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
@@ -34,6 +36,8 @@ class KnownForms:
     """By model: its structure, and the forms of step that were made with it. Not copied with the criterion, since it is learnt again in one step."""
 
     _models: "weakref.WeakKeyDictionary[nn.Module, KnownModel]" = field(default_factory=weakref.WeakKeyDictionary)
+    _given_up: "weakref.WeakKeyDictionary[nn.Module, int]" = field(default_factory=weakref.WeakKeyDictionary)
+    """How many plain steps were begun and could not be made."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "KnownForms":
         return KnownForms()
@@ -67,6 +71,11 @@ class KnownForms:
         """Make the next step with this model in full."""
         self._models.pop(model, None)
 
+    def give_up(self, model: nn.Module, error: BaseException) -> None:
+        """Make the next step in full, as a plain one could not be made; after a few of these all of them, for what a term does outside happens twice then."""
+        self._given_up[model] = self._given_up.get(model, 0) + isinstance(error, UnforeseenError)
+        self.forget(model)
+
     def has_verified(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> bool:
         """Whether the gradient of the terms has been verified in this form, as far as it can be told at once."""
         form = self._find(objective, model, inputs, active)
@@ -90,7 +99,8 @@ class KnownForms:
             known.programs_seen.add(id(program))
             made = KnownProgram.of(call, program, verified=verified) if evaluation.state.placement.local else None
             known.programs = [*known.programs[1 - FORMS :], *([made] if made is not None else [])]
-        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, _plain_form(call, known, owner))
+        plain = _plain_form(call, known, owner) if self._given_up.get(model, 0) < TRIALS else None
+        form = _Form(objective, _kinds(evaluation.inputs), [item.term for item in call.active], verified, plain)
         known.forms = [*(other for other in known.forms[1 - FORMS :] if other is not before), form]
 
     def _find(self, objective: Objective, model: nn.Module, inputs: ModelInputs, active: list[ActiveTerm]) -> "_Form | None":
@@ -128,10 +138,10 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
         exchanged=any(not forward.any_order for forward in phases),
         exchanged_at_any_order=any(forward.any_order for forward in phases),
         is_torchs_own=is_torchs_own,
-        traces=traces,
-        buffers=[(weakref.ref(evaluation.model.get_submodule(place)), name) for place, name in traces.buffers],
-        are_several=(several := runs(evaluation) > 1),
-        rewindable=not traces.are_none and (several or any(item.term.further_passes for item in call.active)),
+        kept=Kept(evaluation.model, traces),
+        are_several=runs(evaluation) > 1,
+        stateful=[item.term for item in call.active if item.term.state()],
+        rewindable=not traces.can_be_undone and any(item.term.further_passes for item in call.active),
         may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,
     )
@@ -141,6 +151,8 @@ def _numbers(inputs: ModelInputs) -> int:
     return sum(z.numel() for _, z in inputs.tensors())
 
 
+TRIALS = 3
+"""How many plain steps with a model may be begun and not made."""
 FORMS = 8
 """How many forms of one model are remembered: as many as there are sets of terms that are due at one step, times kinds of inputs."""
 

@@ -1,25 +1,21 @@
 """How the steps of one form are made plainly, and what is the same in each of them."""
 
-import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inputgrad import heads
 from inputgrad.heads import Head, Of
-from inputgrad.passes.traces import Traces
+from inputgrad.passes.kept import Kept
+from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.objective import Objective
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key
-
-
-class UnforeseenRequestError(Exception):
-    """A term asks for what no earlier step of this form needed."""
 
 
 @dataclass
@@ -30,8 +26,8 @@ class PlainForm:
     exchanged: whether our own second derivatives may be needed in place of torch's. exchanged_at_any_order: likewise in passes that terms differentiate
     themselves.
     is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
-    traces: what passes of the model change. buffers: those that they write on, each by its module and its name. are_several: whether a step makes several,
-    and each later one starts from what the first one started from.
+    kept: what the model keeps from pass to pass. are_several: whether a step makes several, and each later one starts from what the first one started from.
+    stateful: terms that carry something from step to step.
     rewindable: whether the state before the passes is kept, for terms that may ask for another one.
     shared: the variables of the pass that a term differentiates itself, where the output may be taken of that pass.
     may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
@@ -44,9 +40,9 @@ class PlainForm:
     exchanged: bool
     exchanged_at_any_order: bool
     is_torchs_own: bool
-    traces: Traces
-    buffers: list[tuple["weakref.ref[nn.Module]", str]]
+    kept: Kept
     are_several: bool
+    stateful: list[Any]
     rewindable: bool
     may_draw: bool
     most: int | None
@@ -58,13 +54,13 @@ class PlainForm:
     _ones: dict[torch.Size, Tensor] = field(default_factory=dict)
 
     def head(self, of: Of) -> Head:
-        """The head that ``of`` names. Raises `UnforeseenRequestError` for one of an inner module, which has a pass of its own."""
+        """The head that ``of`` names. Raises `UnforeseenError` for one of an inner module, which has a pass of its own."""
         if isinstance(of, str):
             if of not in self._heads:
                 self._heads[of] = bound_head(of, self.objective.base)
             return self._heads[of]
         if isinstance(of, heads.Inner):
-            raise UnforeseenRequestError
+            raise UnforeseenError
         return bound_head(of, self.objective.base)
 
     def ones(self, output: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from inputgrad.derivatives import BackwardTarget
 from inputgrad.heads import Head, Score
 from inputgrad.passes.batched_rows import batched_rows
 from inputgrad.passes.returned import Returned
-from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
+from inputgrad.passes.unforeseen import UnforeseenError
+from inputgrad.step.plain_form import PlainForm
 from inputgrad.torch_internals.autograd import gradient_from
 
 Gradient = tuple[Tensor, ...]
@@ -36,11 +37,11 @@ def input_gradient(
 
 
 def constant_gradient(form: PlainForm, head: Head, returned: Returned, target: Any, variable: Tensor) -> Tensor:
-    """∂s/∂z ``[N, ...]``, without a graph, of what the model gave of a variable for this alone. Raises `UnforeseenRequestError` for a head of several rows."""
+    """∂s/∂z ``[N, ...]``, without a graph, of what the model gave of a variable for this alone. Raises `UnforeseenError` for a head of several rows."""
     head, output = returned.of(head, target)
     scores = output if head.adds_all else Score(head, output, target)(output)
     if scores.dim() != 1 and not head.adds_all:
-        raise UnforeseenRequestError
+        raise UnforeseenError
     if not scores.requires_grad:
         return torch.zeros_like(variable)
     (found,) = gradient_from(scores, form.ones(scores), [variable], create_graph=False, keep_graph=False)

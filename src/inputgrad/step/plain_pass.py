@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from inputgrad.derivatives import SecondDerivatives
 from inputgrad.passes.changes import Change, opened, unchanged
 from inputgrad.passes.forward_pass import ForwardPass, Run
+from inputgrad.passes.kept import KeptNow
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.traces import note_draws
 from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.places.base import Place
-from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
-from inputgrad.step.plain_state import Start
+from inputgrad.step.plain_form import PlainForm
 from inputgrad.step.seen_outputs import sizes_of
 from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.tracing import is_watched
@@ -62,9 +62,9 @@ class PlainPasses:
         """outer: those of the whole step, where these are of the samples at a place."""
         self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
-        self._begun = 0
-        self.start: Start | None = None
-        """The state before the first of several."""
+        self._has_begun = False
+        self.start: KeptNow | None = None
+        """What there was before the first of several."""
 
     @cached_property
     def replay(self) -> RandomAndBufferState:
@@ -75,8 +75,7 @@ class PlainPasses:
     def running(self, inputs: ModelInputs) -> Iterator[None]:
         """Around each run of the model: the first one runs live, each later one starts from what that one started from and leaves no trace.
 
-        Raises `UnforeseenRequestError` at the second one where that is not known of the model, or where the first was thought to be the only one; after the
-        first one where the model has begun to draw random numbers.
+        Raises `UnforeseenError` at the second one where the first was thought to be the only one, and where the model has begun to change what it did not.
         """
         if self._outer is not None:
             with self._outer.running(inputs):
@@ -86,26 +85,21 @@ class PlainPasses:
             self.begin_the_only_one()
             yield
             return
-        self._begun += 1
-        if self._begun == 1:
-            self.start = Start(self.form, inputs)
-            yield
-            if not self.form.traces.draws and self.start.generators.have_moved():
-                note_draws(self.model)
-                raise UnforeseenRequestError
-        elif self.start is not None and not self.form.traces.are_none:
-            with self.start.again(inputs):
+        if self.start is None:
+            self.start = self.form.kept.now(inputs)
+            with self.start.first():
                 yield
         else:
-            yield
+            with self.start.again(inputs):
+                yield
 
     def begin_the_only_one(self) -> None:
-        """In place of `running` in a step of one pass. Raises `UnforeseenRequestError` at a second one."""
+        """In place of `running` in a step of one pass. Raises `UnforeseenError` at a second one."""
         if self._outer is not None:
             return self._outer.begin_the_only_one()
-        if self._begun:
-            raise UnforeseenRequestError
-        self._begun = 1
+        if self._has_begun:
+            raise UnforeseenError
+        self._has_begun = True
 
     def find(self, at: Place | None, kind: Hashable, inputs: Callable[[], ModelInputs], keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
         """The pass at a place. kind: None for the engine's, else the variables, which a term differentiates itself; inputs: drawn once."""
@@ -115,7 +109,7 @@ class PlainPasses:
             pick = one_output if kind is not None and pick is default_output else pick
             known = self._made[at, kind] = PlainPass(self, inputs(), keys, pick, options)
         if not set(keys) <= set(known.wrt):
-            raise UnforeseenRequestError
+            raise UnforeseenError
         return known
 
     def at_values(self, inputs: ModelInputs, values: Mapping[Key, Tensor]) -> Any:

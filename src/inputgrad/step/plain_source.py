@@ -16,9 +16,10 @@ from inputgrad.passes.outputs import check_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
+from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.bound_head import bound_head
-from inputgrad.step.plain_form import PlainForm, UnforeseenRequestError
+from inputgrad.step.plain_form import PlainForm
 from inputgrad.step.plain_gradient import constant_gradient, input_gradient
 from inputgrad.step.plain_pass import PlainPass, PlainPasses, runs_as_written
 from inputgrad.torch_internals.tracing import is_watched
@@ -71,13 +72,13 @@ class PlainSource:
         return self.output()
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
-        head, keys = self.form.head(of), self._canonical(wrt, at)
+        head, keys = self.form.head(of), self._canonical(wrt)
         if (parts := self._gradients.get((of, keys, at, True))) is None and (not constant or (parts := self._gradients.get((of, keys, at, False))) is None):
             parts = self._gradients[of, keys, at, not constant] = self._gradient(head, keys, at, create_graph=not constant)
         return tuple(part.detach() for part in parts) if constant else parts
 
     def variable(self, key: Key) -> Tensor:
-        return self.inputs.variable(self._canonical(key, None, free=True)[0]).detach()
+        return self.inputs.variable(self._canonical(key)[0]).detach()
 
     def inputs_with(self, values: Mapping[Key, Tensor]) -> Any:
         return self.inputs.with_values(values, self.model).as_given()
@@ -90,7 +91,7 @@ class PlainSource:
         return (here := forward.primal()).output, tuple(here.variables[key] for key in keys)
 
     def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]]:
-        keys = self._canonical(wrt, at, free=True)
+        keys = self._canonical(wrt)
         return self._pass_at(at, keys, keys, _ANY_ORDER if self.form.exchanged_at_any_order else _AS_IT_IS), keys
 
     def scores_of(self, of: Of, output: Tensor, at: Place | None) -> Tensor:
@@ -110,7 +111,7 @@ class PlainSource:
         return base_losses.per_sample(base, there.everything if there.is_seen_whole_by(base) else there.one(), self.target)
 
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor:
-        head, (key,) = self.form.head(of), self._canonical(key, None, free=True)
+        head, (key,) = self.form.head(of), self._canonical(key)
         leaf = shaped(key, value, self.inputs.variable(key)).detach().requires_grad_()
         there = self._as_returned(self.passes.at_values(self.inputs, {key: leaf}))
         return constant_gradient(self.form, head, there, self.target, leaf)
@@ -119,7 +120,7 @@ class PlainSource:
         """What the model returns where these constants, or values with a graph of their own, take the place of inputs."""
         displaced = {}
         for given, value in values.items():
-            (key,) = self._canonical(given, None, free=True)
+            (key,) = self._canonical(given)
             z = self.inputs.variable(key)
             displaced[key] = displacement(key, value, z.detach())(z)
         return self._as_returned(self.passes.at_values(self.inputs, displaced))
@@ -140,22 +141,23 @@ class PlainSource:
         inputs = self.inputs
         return self.passes.find(at, kind, lambda: inputs if at is None else ModelInputs.of(check_place(at).inputs(self.batch)), keys, options)
 
-    def _canonical(self, wrt: Wrt, at: Place | None, *, free: bool = False) -> tuple[Key, ...]:
-        """free: whether a pass of its own is made for these variables."""
+    def _canonical(self, wrt: Wrt) -> tuple[Key, ...]:
         called = tuple(wrt) if isinstance(wrt, list) else wrt
         if (keys := self.form.keys.get(called)) is None:
             keys = self.form.keys[called] = canonical(wrt, self.inputs, self.model)
-        if at is None and not free and not set(keys) <= set(self.form.wrt):
-            raise UnforeseenRequestError
         if any(map(is_module, keys)):
-            raise UnforeseenRequestError
+            raise UnforeseenError
         return keys
 
     def sizes(self) -> list[int]:
-        here = [*(() if self.returned is None else self.returned.sizes()), *self.passes.sizes()]
+        """How many samples there may be, as far as it is known without another pass."""
+        here = [*(self._rows() if self.returned is None else self.returned.sizes()), *self.passes.sizes()]
         for there in self._at_places.values():
             here += there.sizes()
-        return here or self._made().sizes()
+        return here
+
+    def _rows(self) -> list[int]:
+        return [z.shape[0] for z in map(self.inputs.variable, self.form.wrt)]
 
     def _made(self) -> Returned:
         if self.returned is None:
@@ -167,6 +169,8 @@ class PlainSource:
         if form.shared is not None and not form.wrt:
             forward, _ = self.differentiable_pass(form.shared, None)
             return self._as_returned(forward.primal().returned)
+        if not form.wrt and not form.is_torchs_own:  # a model that writes on its inputs does not reach the user's
+            inputs = inputs.replaced({key: z.clone() for key, z in inputs.tensors()})
         if inputs.bare and form.wrt:
             args, kwargs = (self._opened(0, inputs.args[0]),), inputs.kwargs
         else:
@@ -204,14 +208,14 @@ class PlainSource:
             return self.model(*args, **kwargs)
 
     def _gradient(self, head: Head, keys: tuple[Key, ...], at: Place | None, *, create_graph: bool) -> tuple[Tensor, ...]:
-        if at is None:
+        if at is None and set(keys) <= set(self.form.wrt):
             returned, known, target = self.returned or self._made(), self.variables, self.target
         else:
             (returned, known), target = self._there(at, keys), self._target_at(at)
         return input_gradient(self.form, self.phase, head, returned, target, [known[key] for key in keys], create_graph=create_graph)
 
-    def _there(self, at: Place, keys: tuple[Key, ...]) -> tuple[Returned, dict[Key, Tensor]]:
-        """What the model returns at a place, and the variables there."""
+    def _there(self, at: Place | None, keys: tuple[Key, ...]) -> tuple[Returned, dict[Key, Tensor]]:
+        """What the model returns in a pass for these variables, and they: at a place, or beside the pass that was foreseen."""
         forward = self._pass_at(at, None, keys, PassOptions(phase=self.phase) if self.form.exchanged else _AS_IT_IS)
         run = forward.primal()
         return Returned(run.returned, run.output, forward.takes_default_output), dict(run.variables)

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses
 from inputgrad.devices import may_be_looked_at
+from inputgrad.passes.kept import KeptNow
+from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm
 from inputgrad.step.plain_source import PlainSource
-from inputgrad.step.plain_state import state_before
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
 from inputgrad.torch_internals.autograd import backward_from
 from inputgrad.torch_internals.autograd_graph import leaves_of, numbers_for_alone
@@ -42,9 +44,8 @@ class PlainStep:
         self._own: list[Tensor] = []
 
     def run(self, active: list[ActiveTerm], *, is_training_step: bool) -> None:
-        """Make the step: its total, 0-d, with its graph. Raises `UnforeseenRequestError`, with the state as before, where a term asks for more than it did."""
-        begins_with_a_pass = self.form.objective.base is not None and self.form.are_several
-        state = None if begins_with_a_pass else state_before(self.form, self.model, self.inputs)
+        """Make the step: its total, 0-d, with its graph. Raises `UnforeseenError`, with the state as before, where a term asks for more than it did."""
+        state, carried = self._state_before(), [(term, {name: value.clone() for name, value in term.state().items()}) for term in self.form.stateful]
         self.source = source = PlainSource(self.form, self.model, self.inputs, self.target, is_training_step=is_training_step)
         objective, values, is_made = self.form.objective, self.values, False
         try:
@@ -54,14 +55,29 @@ class PlainStep:
                 values[item.name] = value_of_term(item, source.batch, source.sizes)
             if self.form.shared is None and source.returned is not None:
                 self.form.shared = source.passes.differentiated()
+            self.total = weighted_sum(values, active, objective.base_weight)
+            if not self.total.requires_grad:
+                raise UnforeseenError  # the way in full gives it a graph
             is_made = True
         finally:
-            if not is_made and (before := state or source.passes.start) is not None:  # the step is made in full, or not at all
-                before.rewind()
+            if not is_made:  # the step is made in full, or not at all
+                if (before := state or source.passes.start) is not None:
+                    before.rewind()
+                for term, kept in carried:
+                    term.load_state(kept)
             self._own = [*source.variables.values(), *source.close()]
-        self.total = total = weighted_sum(values, active, objective.base_weight)
-        if may_be_looked_at(total) and not math.isfinite(total.item()):
+        if may_be_looked_at(self.total) and not math.isfinite(self.total.item()):
             check_finite(values, self.inputs, self.target)
+
+    def _state_before(self) -> KeptNow | RandomAndBufferState | None:
+        """The state before the step, as much of it as may have to be put back; None where that is what there is before the first pass, or nothing."""
+        form = self.form
+        if form.rewindable:
+            state = RandomAndBufferState(self.model, self.inputs)
+            state.remember()
+            return state
+        begins_with_a_pass = form.objective.base is not None and form.are_several
+        return form.kept.now(self.inputs) if form.may_draw and not begins_with_a_pass else None
 
     # what comes of it
 
@@ -75,8 +91,6 @@ class PlainStep:
         assert self.total is not None
         total = scaled(self.total) if scaled else self.total
         own = [z for z in self._own if z.is_leaf]
-        if not total.requires_grad:
-            return self.total
         if sum(z.numel() for z in own) <= SMALL_INPUT and self._cost(total, own) <= SMALL_INPUT:
             backward_from(total, self.form.ones(total))
         elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:

@@ -31,15 +31,16 @@ def backward_hooks(module: nn.Module) -> int:
 
 
 def running_facts(module: nn.Module) -> tuple[Any, ...]:
-    """What of a module decides how it runs and can change: kind, mode, numbers of hooks, forward of its own, parts, which parameters learn, switches.
+    """What of a module decides how it runs and can change: kind, mode, hooks and buffers by number, own forward, parts, which parameters learn, switches.
 
     For `run_alike`; the module itself is held weakly. Read in torch 2.6 to 2.15. Missing: `MissingInternalError`.
     """
     with _HOOKS:
         counts, parts = _hook_counts(module), list(map(id, module._modules.values()))
         learns = list(map(getattr, module._parameters.values(), _LEARNS, _NONE))
+        buffers = len(module._buffers)
     switched = None if is_torchs(module) else switches(module)
-    return weakref.ref(module), type(module), module.training, counts, _replaced(vars(module)), parts, learns, switched
+    return weakref.ref(module), type(module), module.training, counts, _replaced(vars(module)), parts, learns, buffers, switched
 
 
 def run_alike(facts: Iterable[tuple[Any, ...]]) -> bool:
@@ -47,7 +48,7 @@ def run_alike(facts: Iterable[tuple[Any, ...]]) -> bool:
 
     Asked at every step: it looks into what modules keep, without a call where there is nothing to compare. Read in torch 2.6 to 2.15.
     """
-    for reference, kind, mode, counts, replaced, parts, learns, switched in facts:
+    for reference, kind, mode, counts, replaced, parts, learns, buffers, switched in facts:
         module = reference()
         if type(module) is not kind:  # None, where it is no more
             return False
@@ -60,6 +61,8 @@ def run_alike(facts: Iterable[tuple[Any, ...]]) -> bool:
         if ((held := own["_modules"]) or parts) and list(map(id, held.values())) != parts:
             return False
         if ((held := own["_parameters"]) or learns) and list(map(getattr, held.values(), _LEARNS, _NONE)) != learns:
+            return False
+        if len(own["_buffers"]) != buffers:
             return False
         if switched is not None and switches(module) != switched:
             return False
