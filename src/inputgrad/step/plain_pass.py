@@ -1,7 +1,7 @@
 """A pass of a plain step that is not the one at the batch's own inputs for the engine: at a place, or one that a term differentiates itself."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -71,27 +71,20 @@ class PlainPasses:
         """What every pass has, and none of a plain step puts back."""
         return RandomAndBufferState(self.model) if self._outer is None else self._outer.replay
 
-    @contextmanager
-    def running(self, inputs: ModelInputs) -> Iterator[None]:
+    def running(self, inputs: ModelInputs) -> AbstractContextManager[None]:
         """Around each run of the model: the first one runs live, each later one starts from what that one started from and leaves no trace.
 
         Raises `UnforeseenError` at the second one where the first was thought to be the only one, and where the model has begun to change what it did not.
         """
         if self._outer is not None:
-            with self._outer.running(inputs):
-                yield
-            return
+            return self._outer.running(inputs)
         if not self.form.are_several:
             self.begin_the_only_one()
-            yield
-            return
-        if self.start is None:
-            self.start = self.form.kept.now(inputs)
-            with self.start.first():
-                yield
-        else:
-            with self.start.again(inputs):
-                yield
+            return nullcontext()
+        if self.start is not None:
+            return self.start.again(inputs)
+        self.start = self.form.kept.now(inputs)
+        return self.start.first()
 
     def begin_the_only_one(self) -> None:
         """In place of `running` in a step of one pass. Raises `UnforeseenError` at a second one."""
