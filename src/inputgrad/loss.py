@@ -19,9 +19,9 @@ from inputgrad.diagnosis.verification_table import VerificationTable, verify
 from inputgrad.distributed.agreement import check_agreement
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.engines import Engine
+from inputgrad.passes.kept import UnforeseenError
 from inputgrad.passes.model_checks import check_model, without_inference_tensors
 from inputgrad.passes.outputs import Part
-from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.active_terms import Terms, active_terms, part_names, weighted_terms
 from inputgrad.step.checks import check_backward, warn_if_coupled, warn_if_split
 from inputgrad.step.known_forms import KnownForms

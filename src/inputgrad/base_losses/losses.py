@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.base_losses.checks import check_is_no_recipe, check_target, check_weight_name, is_of_torch, name_of, note_what_was_given
+from inputgrad.base_losses.of_classes import losses_of_classes
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.heads.moved_tensors import on_one_device
 from inputgrad.identity import identity_of
 from inputgrad.tensor_refs import part_of_target, skipped_samples, times_weights, without_skipped
-from inputgrad.torch_internals.losses import losses_of_classes, mean_by_kernel
+from inputgrad.torch_internals.losses import mean_by_kernel
 from inputgrad.torch_internals.modules import is_torchs
 from inputgrad.variables import described
 

@@ -8,14 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from inputgrad.passes.attributes import have_changed, is_users, own_attributes
-from inputgrad.passes.traces import Generators, Traces, note
-from inputgrad.passes.unforeseen import UnforeseenError
+from inputgrad.passes.traces import SMALL, Generators, Traces, note
 from inputgrad.torch_internals.modules import own_buffers
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import ModelInputs
 
-SMALL = 4096
-"""Numbers of a buffer up to which it is put back whether or not it was seen to be written on: it costs less than to know."""
+
+class UnforeseenError(BaseException):
+    """A term asks for what no earlier step of this form needed, or the model does what none of its passes did: the step is to be made in full.
+
+    Not an `Exception`: a term of the user's that catches those does not see it.
+    """
 
 
 class Kept:

@@ -4,6 +4,7 @@ Where it is generators and buffers alone, no more than these need be put back be
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -16,8 +17,8 @@ from inputgrad.memory import memory
 from inputgrad.passes.attributes import LARGE, users_attributes
 from inputgrad.passes.random_state import RandomState, random_state
 from inputgrad.torch_internals.modules import module_forms, own_buffers
-from inputgrad.torch_internals.tensors import times_written
-from inputgrad.torch_internals.tracing import is_tracing, without_dispatch_modes
+from inputgrad.torch_internals.tensors import is_at_hand, times_written
+from inputgrad.torch_internals.tracing import is_tracing, is_watched, without_dispatch_modes
 from inputgrad.variables import ModelInputs
 
 LOOKS = 3
@@ -25,6 +26,8 @@ LOOKS = 3
 MANY = 100
 """How many entries of a list or a dict are looked at; where there are more it is taken for one that changes."""
 
+SMALL = 4096
+"""Numbers of a buffer up to which it is put back whether or not it was seen to be written on: it costs less than to know."""
 BufferNames = frozenset[tuple[str, str]]
 """Buffers, each by the name of its module in the model and its own."""
 
@@ -98,7 +101,8 @@ class Generators:
     def have_moved(self) -> bool:
         """Whether they are others now."""
         others = ((state, generator_state(device)) for device, state in self._of_devices.items())
-        return not torch.equal(self._cpu, torch.get_rng_state()) or any(a is not None and b is not None and not torch.equal(a, b) for a, b in others)
+        with without_dispatch_modes() if is_watched() else nullcontext():  # states lie on the CPU: nothing is waited for
+            return not torch.equal(self._cpu, torch.get_rng_state()) or any(a is not None and b is not None and not torch.equal(a, b) for a, b in others)
 
     def put_back(self) -> None:
         torch.set_rng_state(self._cpu)
@@ -128,10 +132,11 @@ class _Seen:
     do not.
     """
 
-    def __init__(self, tensor: Tensor, *, copy: bool) -> None:
+    def __init__(self, tensor: Tensor, *, copy: bool, compare: bool = True) -> None:
+        """compare: whether its numbers are looked at even where a device has to be waited for."""
         self._tensor, self._written = tensor, times_written(tensor)
-        small = tensor.layout is torch.strided and tensor.numel() < LARGE
-        self._numbers = None if not small else tensor.detach().clone() if copy else tensor.detach()
+        looked_at = tensor.layout is torch.strided and tensor.numel() < LARGE and (compare or is_at_hand(tensor))
+        self._numbers = None if not looked_at else tensor.detach().clone() if copy else tensor.detach()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Seen) or self._tensor is not other._tensor or self._written != other._written:
@@ -146,7 +151,7 @@ def _buffers(model: nn.Module, *, copy: bool) -> dict[tuple[str, str], _Seen]:
     for place, module in model.named_modules():
         for name, buffer in own_buffers(module).items():
             if buffer is not None:
-                found[place, name] = _Seen(buffer, copy=copy)
+                found[place, name] = _Seen(buffer, copy=copy, compare=buffer.numel() > SMALL)
     return found
 
 

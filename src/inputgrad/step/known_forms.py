@@ -13,10 +13,9 @@ from inputgrad.engines.choice import Auto
 from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.memory import Memory, memory
-from inputgrad.passes.kept import Kept
+from inputgrad.passes.kept import Kept, UnforeseenError
 from inputgrad.passes.structure import ModelStructure
 from inputgrad.passes.traces import traces_of
-from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.by_hand import is_plain, runs
 from inputgrad.step.known_programs import KnownProgram, ProgramStep

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from inputgrad import heads
 from inputgrad.heads import Head, Of
-from inputgrad.passes.kept import Kept
-from inputgrad.passes.unforeseen import UnforeseenError
+from inputgrad.passes.kept import Kept, UnforeseenError
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.objective import Objective
 from inputgrad.torch_internals.tensors import times_written

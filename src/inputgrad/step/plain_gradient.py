@@ -9,8 +9,8 @@ from torch import Tensor
 from inputgrad.derivatives import BackwardTarget
 from inputgrad.heads import Head, Score
 from inputgrad.passes.batched_rows import batched_rows
+from inputgrad.passes.kept import UnforeseenError
 from inputgrad.passes.returned import Returned
-from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.plain_form import PlainForm
 from inputgrad.torch_internals.autograd import gradient_from
 

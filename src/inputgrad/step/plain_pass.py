@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from inputgrad.derivatives import SecondDerivatives
 from inputgrad.passes.changes import Change, opened, unchanged
 from inputgrad.passes.forward_pass import ForwardPass, Run
-from inputgrad.passes.kept import KeptNow
+from inputgrad.passes.kept import KeptNow, UnforeseenError
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.uncompiled import uncompiled
-from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.places.base import Place
 from inputgrad.step.plain_form import PlainForm
 from inputgrad.step.seen_outputs import sizes_of

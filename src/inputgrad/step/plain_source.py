@@ -12,11 +12,11 @@ from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.heads import Head, Of, Score
 from inputgrad.passes.changes import displacement, opened, seen, shaped
 from inputgrad.passes.forward_pass import ForwardPass, Run
+from inputgrad.passes.kept import UnforeseenError
 from inputgrad.passes.outputs import check_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.returned import Returned
 from inputgrad.passes.uncompiled import uncompiled
-from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.places.base import Place, check_place
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.plain_form import PlainForm

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses
 from inputgrad.devices import may_be_looked_at
-from inputgrad.passes.kept import KeptNow
+from inputgrad.passes.kept import KeptNow, UnforeseenError
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.unforeseen import UnforeseenError
 from inputgrad.step.active_terms import ActiveTerm, value_of_term
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum

@@ -1,7 +1,6 @@
 """torch's plainest losses, without what their modules do in Python before the kernel."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inputgrad.torch_internals.modules import runs_its_class_alone
@@ -23,15 +22,3 @@ def mean_by_kernel(loss: object, output: object, target: object) -> Tensor | Non
         return None
     found: Tensor = kernel(output, target, _MEAN)
     return found
-
-
-def losses_of_classes(loss: object, output: object, target: object) -> Tensor | None:
-    """What `nn.CrossEntropyLoss` gives for each of the labels ``[N]`` of outputs ``[N, C]``; None for any other loss, output and target.
-
-    Asked at each step of an attack.
-    """
-    if type(loss) is not nn.CrossEntropyLoss or type(output) is not Tensor or type(target) is not Tensor or target.dtype is not torch.int64:
-        return None
-    if output.dim() != 2 or target.shape != output.shape[:1] or target.device != output.device or not runs_its_class_alone(loss):
-        return None
-    return F.cross_entropy(output, target, loss.weight, ignore_index=loss.ignore_index, reduction="none", label_smoothing=loss.label_smoothing)

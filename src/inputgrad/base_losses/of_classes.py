@@ -1,0 +1,19 @@
+"""torch's cross-entropy of labels, each label's by itself, without what calling a module of it does before."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inputgrad.torch_internals.modules import runs_its_class_alone
+
+
+def losses_of_classes(loss: object, output: object, target: object) -> Tensor | None:
+    """What `nn.CrossEntropyLoss` gives for each of the labels ``[N]`` of outputs ``[N, C]``; None for any other loss, output and target.
+
+    Asked at each step of an attack.
+    """
+    if type(loss) is not nn.CrossEntropyLoss or type(output) is not Tensor or type(target) is not Tensor or target.dtype is not torch.int64:
+        return None
+    if output.dim() != 2 or target.shape != output.shape[:1] or target.device != output.device or not runs_its_class_alone(loss):
+        return None
+    return F.cross_entropy(output, target, loss.weight, ignore_index=loss.ignore_index, reduction="none", label_smoothing=loss.label_smoothing)
