@@ -12,31 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.step.plain_step import PlainStep
 from tests.core.ordinary import ordinary
 from tests.textbook import Gradients, distance
 
 X = torch.rand(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(12) % 4
 OTHER = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-
-
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What became of each plain step that was begun: "made", or the error that sent it the full way."""
-    found: list[str] = []
-    run = PlainStep.run
-
-    def noted(step: PlainStep, *args: Any, **kwargs: Any) -> None:
-        try:
-            run(step, *args, **kwargs)
-        except BaseException as error:
-            found.append(type(error).__name__)
-            raise
-        found.append("made")
-
-    monkeypatch.setattr(PlainStep, "run", noted)
-    return found
 
 
 def layers() -> nn.Module:

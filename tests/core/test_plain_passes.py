@@ -16,26 +16,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.operators.taylor import plan
 from inputgrad.passes.traces import Traces, traces_of
-from inputgrad.step.plain_step import PlainStep
 from tests.textbook import Gradients, distance
-
-
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What became of each plain step that was begun: "made", or the error that sent it the full way."""
-    found: list[str] = []
-    run = PlainStep.run
-
-    def noted(step: PlainStep, *args: Any, **kwargs: Any) -> None:
-        try:
-            run(step, *args, **kwargs)
-        except BaseException as error:
-            found.append(type(error).__name__)
-            raise
-        found.append("made")
-
-    monkeypatch.setattr(PlainStep, "run", noted)
-    return found
 
 
 class Net(nn.Module):
