@@ -243,12 +243,12 @@ class Specimen:
 
     def make(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)
+            torch.default_generator.manual_seed(1)
             return self.build().double().train(self.training)
 
     def data(self, n: int) -> Any:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(2)
+            torch.default_generator.manual_seed(2)
             return self.inputs(n)
 
     def kernel(self) -> AbstractContextManager[Any]:

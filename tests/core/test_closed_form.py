@@ -105,6 +105,7 @@ def test_the_jacobian_by_each_output_and_by_random_projections() -> None:
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("engine", ["double_backward", "reverse_over_forward"])
 def test_gradcheck_in_the_parameters(engine: str, term: ig.Term) -> None:
     """The value is a function of the parameters whose numerical derivative is what backward gives."""

@@ -87,6 +87,7 @@ def test_a_sample_is_judged_by_itself_whatever_its_neighbours() -> None:
 # the weights
 
 
+@pytest.mark.usefixtures("unverified")
 @given(weight=st.floats(-5, 5), other=st.floats(-5, 5))
 def test_linearity_in_the_weight(weight: float, other: float) -> None:
     def terms_only(w: float) -> tuple[float, Gradients]:

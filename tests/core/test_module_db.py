@@ -41,8 +41,8 @@ REFUSALS = {
 SERVED = "served"
 EVERY = {
     "nn.LinearCrossEntropyLoss": 29,
-    **dict.fromkeys(("nn.Transformer", "nn.TransformerDecoderLayer", "nn.MultiheadAttention"), 5),
-    **dict.fromkeys(("nn.TransformerEncoder", "nn.TransformerEncoderLayer", "nn.RNN", "nn.LSTM", "nn.CrossEntropyLoss"), 3),
+    **dict.fromkeys(("nn.Transformer", "nn.TransformerDecoderLayer", "nn.MultiheadAttention"), 15),
+    **dict.fromkeys(("nn.TransformerEncoder", "nn.TransformerEncoderLayer", "nn.RNN", "nn.LSTM", "nn.CrossEntropyLoss"), 9),
 }
 """Module -> one sample in so many is tried, all by ``make study``: these bring 64 to 857 combinations of their options each, a minute in all."""
 ROOTS = ("nn.LPPool1d", "nn.LPPool2d", "nn.LPPool3d")
@@ -80,7 +80,7 @@ class Sample:
     training: bool
 
     def model(self) -> nn.Module:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         module = self.info.module_cls(*self.given.constructor_input.args, **self.given.constructor_input.kwargs).double().train(self.training)
         _jitter(module)
         if any(True for _ in module.parameters()) or self.key is None:
@@ -147,7 +147,7 @@ def by_textbook(sample: Sample) -> Result | str:
     model, (inputs, leaf) = sample.model(), sample.inputs()
     if leaf is None:
         return "integer input"
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     book = textbook.Textbook(model, inputs, None, (sample.key,), first)
     if book.output.dim() == 0:
         return "no number per sample"
@@ -183,7 +183,7 @@ def by_library(sample: Sample, target: Tensor, engine: Any = "double_backward", 
     if leaf is not None and not input_too:
         leaf = leaf.requires_grad_(False)
     criterion = ig.InputGradientLoss(nn.MSELoss(), WEIGHT * ig.GradientNorm(wrt=sample.key or 0), engine=engine)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     loss = criterion(model, inputs, target)
     gradients = textbook.parameter_gradients(model, loss)
     return Result(loss.detach(), gradients | ({"<input>": None if leaf is None else leaf.grad} if input_too else {}))
@@ -199,7 +199,7 @@ def target_of(sample: Sample) -> Tensor:
 
 def samples(info: ModuleInfo, *, whole: bool = False) -> Iterator[Sample]:
     for training in (True, False):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         given = info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=False, training=training)
         for one in given[:: 1 if whole else EVERY.get(info.name, 1)]:
             yield Sample(info, one, training)
@@ -236,6 +236,7 @@ BY_NAME = {info.name: info for info in module_db}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.usefixtures("mostly_unverified")
 @pytest.mark.parametrize("name", BY_NAME)
 def test_each_module_is_served_exactly_or_refused_by_name(name: str) -> None:
     counts = outcomes(name)
@@ -284,7 +285,7 @@ EMBEDDINGS = [sample for sample in samples(BY_NAME["nn.Embedding"]) if sample.tr
 
 @pytest.mark.parametrize("sample", EMBEDDINGS, ids=lambda sample: str(sample.given.desc or "plain"))
 def test_an_embedding_is_served_at_its_own_output(sample: Sample) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     embedding = sample.info.module_cls(*sample.given.constructor_input.args, **sample.given.constructor_input.kwargs).double()
     model = nn.Sequential(embedding, nn.Tanh(), nn.Linear(embedding.embedding_dim, 2).double())
     (ids,) = sample.given.forward_input.args

@@ -41,6 +41,8 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return made
 
 
+@pytest.mark.one_in(2)
+@pytest.mark.usefixtures("mostly_unverified")
 @pytest.mark.parametrize("name", CASES)
 def test_the_second_step_is_the_textbooks(name: str) -> None:
     assert error(CASES[name], "auto", earlier_steps=1) <= TOLERANCES["double_backward"]

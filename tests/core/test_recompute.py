@@ -100,6 +100,7 @@ def same(found: list[Tensor], expected: list[Tensor]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:module .* couples the samples", "ignore:.* changes gradients on purpose")
+@pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_numbers(name: str, at_once: bool) -> None:

@@ -7,6 +7,8 @@ from inputgrad import EngineError
 from tests.table import CASES, LIMITS, TOLERANCES, error
 
 
+@pytest.mark.one_in(3)
+@pytest.mark.usefixtures("mostly_unverified")
 @pytest.mark.parametrize("engine", TOLERANCES)
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradient_are_the_textbooks(engine: str, name: str) -> None:

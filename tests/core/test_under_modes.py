@@ -54,6 +54,7 @@ class Nothing(AbstractContextManager[None]):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: getattr(engine, "name", engine))

@@ -13,7 +13,7 @@ import inputgrad as ig
 from tests.devices.pretended import autocast_checks, capture_checks, held_checks, training_checks  # noqa: F401  # they register their checks
 from tests.devices.pretended.checks import CHECKS
 
-EVERY = 457
+EVERY = 997
 """How many of the table's steps one is taken of here."""
 NAMED = {
     "wait: to the CPU (devices.py:numbers)": "differences: how far to displace the inputs hangs on their length and on that of the direction, read at once",

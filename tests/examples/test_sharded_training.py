@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
+
 from tests import limits
 from tests.scale.spawn import ROOT, torchrun
 
 
+@pytest.mark.study  # a quarter of a minute; tests/scale has each of its parts
 def test_two_processes_train_a_sharded_model() -> None:
     done = torchrun(ROOT, str(ROOT / "examples" / "sharded_training.py"), limit=limits.TRAINING)
     assert done.returncode == 0, done.stderr[-3000:]

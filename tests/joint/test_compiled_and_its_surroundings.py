@@ -47,6 +47,7 @@ def gradients(criterion: nn.Module, model: nn.Module) -> list[Tensor]:
     return list(torch.autograd.grad(criterion(model, *batch()), list(model.parameters())))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_changes_in_the_model_makes_another_program(change: Callable[[Scaled], Any]) -> None:
     model, eager, joint = Scaled(), loss("double_backward"), loss(compiled(after=0))

@@ -186,6 +186,7 @@ HELD: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("change", HELD)
 @pytest.mark.parametrize("where", ["model", "base loss"])
 def test_what_has_changed_in_what_a_module_holds_is_seen(where: str, change: str, at_once: list[ProgramStep]) -> None:
@@ -231,6 +232,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.filterwarnings("ignore:engine 'compiled' does not support")
 def test_what_has_changed_in_the_model_is_seen(change: str) -> None:

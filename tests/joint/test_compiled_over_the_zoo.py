@@ -15,6 +15,7 @@ EAGERLY = {
 """Model -> why it runs eagerly. All others must be compiled."""
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 def test_the_founding_losses_are_the_textbooks(specimen) -> None:
     rows = tuple(ROWS[name] for name in TOGETHER if not (ROWS[name].one_variable and isinstance(specimen.wrt, (tuple, list))))

@@ -22,7 +22,7 @@ def cases(name: str) -> Iterator[Case]:
     """What is tried of a module."""
     info = MODULES[name]
     for training in (True, False):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         given = list(enumerate(info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=True, training=training)))
         usable = [(n, sample) for n, sample in given if _usable(sample)]
         for n, sample in usable[:: math.ceil(len(usable) / (SAMPLES // 2)) or 1]:
@@ -32,7 +32,7 @@ def cases(name: str) -> Iterator[Case]:
 
 def _module(info: ModuleInfo, sample: ModuleInput, training: bool) -> nn.Module:
     """The module, its parameters moved away from the special values that torch starts from."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     module: nn.Module = info.module_cls(*sample.constructor_input.args, **sample.constructor_input.kwargs).double().train(training)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -8,7 +8,6 @@ inputs do not: the library takes the gradient in floating-point inputs.
 """
 
 import math
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,15 +39,10 @@ def why_left_out(info: OpInfo) -> str | None:
 OPERATIONS: dict[str, OpInfo] = {info.formatted_name: info for info in op_db if why_left_out(info) is None}
 
 
-def is_one_in(count: int, name: str) -> bool:
-    """Whether a name is among those that `make test` tries, one in so many: by a hash that is the same everywhere."""
-    return zlib.crc32(name.encode()) % count == 0
-
-
 def cases(name: str) -> Iterator[Case]:
     """What is tried of an operation."""
     info = OPERATIONS[name]
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     samples = list(enumerate(info.sample_inputs("cpu", DTYPE, requires_grad=True)))
     usable = [(n, sample) for n, sample in samples if _usable(sample)]
     for count, (n, sample) in enumerate(usable[:: math.ceil(len(usable) / SAMPLES) or 1]):

@@ -68,6 +68,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         assert there["parts"] == pytest.approx(here["parts"], rel=1e-6)
 
 
+@pytest.mark.study  # likewise, and another run after it
 def test_a_killed_process_ends_all_and_another_number_goes_on(tmp_path: Path) -> None:
     """In the middle of the second epoch."""
     settings = {"how": "kill", "step": 5, "on": 1, "unless": str(tmp_path / "repaired")}

@@ -212,7 +212,11 @@ finally: assert not {{'torch', 'numpy', 'sklearn'}} & set(sys.modules)
     assert "Usage" in done.stdout
 
 
-@pytest.mark.parametrize("missing", ["typer", "pydantic", "foolbox", "sklearn", "ruamel"])
+LOADED_LATE = [pytest.param(name, marks=pytest.mark.study) for name in ("foolbox", "sklearn", "ruamel")]
+"""Packages that are missed after torch was loaded, which takes seconds."""
+
+
+@pytest.mark.parametrize("missing", ["typer", "pydantic", *LOADED_LATE])
 def test_a_missing_package_is_one_line(missing, tmp_path):
     code = f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['inputgrad', *{SHORT!r}]\nfrom inputgrad.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import BackwardTarget, Substitute
+from inputgrad.derivatives.substitution import AS_TORCHS, BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import differentiated, may_hold
 
 Binary = Callable[[Tensor, Tensor], Tensor]
@@ -51,6 +51,8 @@ def _power(torchs: Binary) -> Substitute:
     """``torch.pow`` and ``**``, where the exponent is a variable."""
 
     def power(_phase: BackwardTarget, input: Any, exponent: Any, *, out: Any = None) -> Any:
+        if out is None and isinstance(exponent, (int, float)):
+            return AS_TORCHS
         if out is not None or not _real(exponent) or not _real_number(input):
             return NotImplemented
         return _constant_where(lambda x, y: (x == 0) & (y > 1), torchs, _number(input, exponent), exponent, also=True)

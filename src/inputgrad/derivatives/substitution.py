@@ -43,7 +43,9 @@ class BackwardTarget:
 
 
 Substitute = Callable[..., Any]
-"""Called as ``substitute(phase, *args, **kwargs)`` with the arguments of the function that it stands for; NotImplemented where it does not cover them."""
+"""Called as ``substitute(phase, *args, **kwargs)`` with the arguments of the function that it stands for; NotImplemented where it does not cover them,
+`AS_TORCHS` where torch's own derivative is right for all arguments of their kinds."""
+AS_TORCHS = object()
 
 
 class SecondDerivatives(TorchFunctionMode):
@@ -69,9 +71,10 @@ class SecondDerivatives(TorchFunctionMode):
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
             before, phase.left_small = phase.left_small, False
             result = substitute(phase, *args, **kwargs)
-            phase.has_exchanged |= result is not NotImplemented or not phase.left_small
+            if result is not AS_TORCHS:
+                phase.has_exchanged |= result is not NotImplemented or not phase.left_small
             phase.left_small |= before
-            if result is not NotImplemented:
+            if result is not NotImplemented and result is not AS_TORCHS:
                 return result
         elif substitute is not None:
             phase.has_exchanged = True

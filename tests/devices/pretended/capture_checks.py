@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from tests.devices.pretended import backend
-from tests.devices.pretended.checks import batch, check, smooth
+from tests.devices.pretended.checks import batch, check, slow, smooth
 
 EXACT = ("auto", "double_backward", "reverse_over_forward")
 TERMS = {
@@ -57,6 +57,12 @@ def with_dropout() -> nn.Module:
 
 @check
 def a_step_of_an_exact_engine_can_be_captured() -> None:
+    for term in TERMS.values():
+        captured(ig.InputGradientLoss("mse", term(), engine="auto"), *on_device(smooth()))
+
+
+@slow
+def so_can_one_of_each_engine_and_term() -> None:
     for engine in EXACT:
         for name, term in TERMS.items():
             if (engine, name) != ("reverse_over_forward", "curvature"):
