@@ -21,7 +21,10 @@ from inputgrad.variables import Key, ModelInputs
 
 @dataclass(frozen=True)
 class Unwatched:
-    """The kinds of nodes in the graphs of passes that called no operation of ours; empty where one has. most: up to how many numbers of the inputs that holds."""
+    """The kinds of nodes in the graphs of passes that called no operation of ours; empty where one has.
+
+    most: up to how many numbers of the inputs that holds.
+    """
 
     kinds: frozenset[type]
     most: int | None
