@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputgrad.derivatives.substitution import AS_TORCHS, BackwardTarget, Substitute
+from inputgrad.derivatives.substitution import BackwardTarget, Substitute
 from inputgrad.derivatives.twice_differentiable import differentiated, may_hold
 
 Binary = Callable[[Tensor, Tensor], Tensor]
@@ -50,9 +50,8 @@ def mish(_phase: BackwardTarget, input: Tensor, inplace: bool = False) -> Any:
 def _power(torchs: Binary) -> Substitute:
     """``torch.pow`` and ``**``, where the exponent is a variable."""
 
-    def power(_phase: BackwardTarget, input: Any, exponent: Any, *, out: Any = None) -> Any:
-        if out is None and isinstance(exponent, (int, float)):
-            return AS_TORCHS
+    def power(phase: BackwardTarget, input: Any, exponent: Any, *, out: Any = None) -> Any:
+        phase.left_alone = out is None and isinstance(exponent, (int, float))
         if out is not None or not _real(exponent) or not _real_number(input):
             return NotImplemented
         return _constant_where(lambda x, y: (x == 0) & (y > 1), torchs, _number(input, exponent), exponent, also=True)

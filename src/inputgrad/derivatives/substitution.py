@@ -27,9 +27,11 @@ class BackwardTarget:
     def __init__(self) -> None:
         self.only_input = False
         self.has_exchanged = False
-        """Whether an operation was called that has a substitute, but those that were left to torch for their size alone."""
+        """Whether an operation was called that has a substitute, but those that were left to torch for their size alone, or for the kinds of their arguments."""
         self.left_small = False
         """Whether a tensor was too small for a substitute to gain anything."""
+        self.left_alone = False
+        """Whether torch's own derivative is right for all arguments of the kinds that the latest operation had."""
 
     @contextmanager
     def input_gradient(self) -> Iterator[None]:
@@ -43,9 +45,7 @@ class BackwardTarget:
 
 
 Substitute = Callable[..., Any]
-"""Called as ``substitute(phase, *args, **kwargs)`` with the arguments of the function that it stands for; NotImplemented where it does not cover them,
-`AS_TORCHS` where torch's own derivative is right for all arguments of their kinds."""
-AS_TORCHS = object()
+"""Called as ``substitute(phase, *args, **kwargs)`` with the arguments of the function that it stands for; NotImplemented where it does not cover them."""
 
 
 class SecondDerivatives(TorchFunctionMode):
@@ -69,12 +69,11 @@ class SecondDerivatives(TorchFunctionMode):
             BEFORE[func](*args, **kwargs)
         substitute = self._substitutes.get(func)
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
-            before, phase.left_small = phase.left_small, False
+            before, phase.left_small, phase.left_alone = phase.left_small, False, False
             result = substitute(phase, *args, **kwargs)
-            if result is not AS_TORCHS:
-                phase.has_exchanged |= result is not NotImplemented or not phase.left_small
+            phase.has_exchanged |= result is not NotImplemented or not (phase.left_small or phase.left_alone)
             phase.left_small |= before
-            if result is not NotImplemented and result is not AS_TORCHS:
+            if result is not NotImplemented:
                 return result
         elif substitute is not None:
             phase.has_exchanged = True
