@@ -23,6 +23,7 @@ from inputgrad.terms.linearity import GradientAlignment, LeastLinear, LocalLinea
 from tests import zoo
 from tests.catalogue.harness import CLASSIFIERS, MODELS, SIZE, Entry, cases, check
 from tests.textbook import distance, finite, parameter_gradients
+from tests.traced import BACKEND
 
 EPSILON = 0.3
 FROZEN = tuple(name for name in CLASSIFIERS if name != "batch_norm")
@@ -288,7 +289,7 @@ def test_embeddings_move_and_learn(name: str, engine: str) -> None:
     wanted = reference(twin, inputs, target)
     wanted = wanted + F.cross_entropy(twin(**inputs).logits, target)
     torch.manual_seed(4)
-    chosen = Compiled(backend="aot_eager") if engine == "compiled" else engine
+    chosen = Compiled(backend=BACKEND) if engine == "compiled" else engine
     loss = ig.InputGradientLoss("cross_entropy", [terms()], engine=chosen)(model, inputs, target)
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-12)
     found, expected = parameter_gradients(model, loss), parameter_gradients(twin, wanted)

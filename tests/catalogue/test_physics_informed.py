@@ -24,6 +24,7 @@ from inputgrad.terms.residual import Residual, ResidualGradient
 from tests import zoo
 from tests.catalogue.harness import CLASSIFIERS, SCALARS, Entry, cases, check, prices
 from tests.textbook import distance, parameter_gradients
+from tests.traced import BACKEND
 
 NAMES = "abcdt"
 BOUNDARY = torch.linspace(-1, 1, 4 * zoo.FEATURES, dtype=torch.float64).reshape(4, zoo.FEATURES).sin()
@@ -343,7 +344,7 @@ def test_a_coefficient_is_learned(way: str) -> None:
 def ig_compiled() -> Any:
     from inputgrad.engines import Compiled
 
-    return Compiled(backend="aot_eager")
+    return Compiled(backend=BACKEND)
 
 
 def test_points_in_a_dict_bring_their_names() -> None:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import inputgrad as ig
 from inputgrad.engines import Compiled
+from tests.traced import BACKEND
 
 
 class Counting(TorchDispatchMode):
@@ -29,7 +30,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "flops": lambda: FlopCounterMode(display=False),
     "profiler": lambda: torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]),
 }
-ENGINES = ["auto", "double_backward", "reverse_over_forward", "finite_difference", "weight_as_step", Compiled(backend="aot_eager")]
+ENGINES = ["auto", "double_backward", "reverse_over_forward", "finite_difference", "weight_as_step", Compiled(backend=BACKEND)]
 X, Y = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 1, dtype=torch.float64)
 
 

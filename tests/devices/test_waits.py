@@ -12,6 +12,7 @@ import inputgrad as ig
 from inputgrad.engines import Compiled, FiniteDifference, WeightAsStep
 from tests.cases import ROWS, TERMS, Case, Row
 from tests.devices.waits import counted
+from tests.traced import BACKEND
 from tests.zoo import ZOO
 
 SPECIMENS = {specimen.name: specimen for specimen in ZOO}
@@ -52,7 +53,7 @@ def test_nor_does_it_with_another_model(name: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["norm_squared", "norm_of_loss", "norm_of_each", "direction", "fgsm"])
 def test_nor_does_a_compiled_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert waits(Case(MLP, (ROWS[name],)), Compiled(backend="aot_eager"), monkeypatch) == [Counter()] * 4
+    assert waits(Case(MLP, (ROWS[name],)), Compiled(backend=BACKEND), monkeypatch) == [Counter()] * 4
 
 
 @pytest.mark.parametrize("row", SECOND_ORDER, ids=lambda row: row.name)

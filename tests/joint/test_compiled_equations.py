@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import inputgrad as ig
 from inputgrad.engines import Compiled
 from inputgrad.tracing.compiled_step import CompiledStep
+from tests.traced import BACKEND
 
 POINTS, EDGE = (torch.rand(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) for n in (9, 4))
 
@@ -53,7 +54,7 @@ EQUATIONS: dict[str, tuple[Callable[[ig.Field], Tensor], Callable[[Tensor, Tenso
 
 def criterion_of(equation: Callable[[ig.Field], Tensor]) -> ig.InputGradientLoss:
     terms = ig.Residual(equation, names="xy") + ig.recipes.condition(1.0, value=0.0, at=ig.Given(EDGE), names="xy")
-    return ig.InputGradientLoss(None, terms, engine=Compiled(backend="aot_eager"))
+    return ig.InputGradientLoss(None, terms, engine=Compiled(backend=BACKEND))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from dataclasses import replace
+from functools import cache
 
 import matplotlib
 import pytest
@@ -33,12 +34,16 @@ CASES = {
     "diverged": [diverged_run(), digits_runs()[0]],
     "all diverged": [diverged_run()],
 }
-PAGES = {name: render(records) for name, records in CASES.items()}
+
+
+@cache
+def page_of(name: str) -> str:
+    return render(CASES[name])
 
 
 @pytest.fixture(params=CASES)
 def source(request: pytest.FixtureRequest) -> str:
-    return PAGES[request.param]
+    return page_of(request.param)
 
 
 def test_nothing_needs_the_network(source: str) -> None:
@@ -77,7 +82,7 @@ def test_accessible(source: str) -> None:
 
 def test_there_are_pictures_drawings_and_references() -> None:
     """Not on every page; the tests above would also pass if none were understood."""
-    pages = [Page(source) for source in PAGES.values()]
+    pages = [Page(source) for source in map(page_of, CASES)]
     assert any(page.all("img") for page in pages)
     assert any(drawing.get("role") == "img" for page in pages for drawing in page.all("svg"))
     assert any(value.startswith("#") for page in pages for _, attributes in page.elements for value in attributes.values())
@@ -85,7 +90,7 @@ def test_there_are_pictures_drawings_and_references() -> None:
 
 def test_identical_bytes() -> None:
     for name, records in CASES.items():
-        assert render([RunRecord.from_json(record.to_json()) for record in records]) == PAGES[name], name
+        assert render([RunRecord.from_json(record.to_json()) for record in records]) == page_of(name), name
 
 
 def test_users_text_is_shown_as_text_everywhere() -> None:
@@ -108,24 +113,24 @@ def test_control_characters_are_shown_as_signs() -> None:
 
 def test_charts_hold_no_text_of_users() -> None:
     """So no name can be taken for mathtext, run out of the picture or lie upon another."""
-    page = Page(PAGES["hostile"])
+    page = Page(page_of("hostile"))
     drawn = {text.strip() for tag, text in page.texts if tag == "text"} - {""}
     assert {text for text in drawn if not re.fullmatch(r"−?[\d.]+(e[+−]\d+)?", text)} == {"epoch", "ε"}
 
 
 def test_charts_follow_the_theme() -> None:
-    colours = set(re.findall(r"#[0-9a-f]{6}\b", re.sub(r"<style>.*?</style>", "", PAGES["digits"], flags=re.S)))
+    colours = set(re.findall(r"#[0-9a-f]{6}\b", re.sub(r"<style>.*?</style>", "", page_of("digits"), flags=re.S)))
     assert colours <= {"#ffffff"}, "a colour that the page does not choose"
-    assert "var(--run-0)" in PAGES["digits"]
-    assert "var(--run-4)" in PAGES["digits"]
+    assert "var(--run-0)" in page_of("digits")
+    assert "var(--run-4)" in page_of("digits")
 
 
 def test_size() -> None:
-    assert 100_000 < len(PAGES["digits"].encode()) < 400_000
+    assert 100_000 < len(page_of("digits").encode()) < 400_000
 
 
 def test_headline_figures_and_best_values() -> None:
-    source = PAGES["digits"]
+    source = page_of("digits")
     for figure in ("0.973", "0.503", "0.149", "0.988", "0.685", "0.934", "33.1 s"):
         assert f">{figure}<" in source
     assert re.findall(r'class="(?:first )?best">([\d.]+)<', source) == ["0.988", "0.930", "0.778", "0.885", "0.685"]
@@ -133,34 +138,34 @@ def test_headline_figures_and_best_values() -> None:
 
 
 def test_regression_has_neither_attacks_nor_pictures() -> None:
-    page = Page(PAGES["regression"])
+    page = Page(page_of("regression"))
     assert "mean squared error" in page.text()
     assert "attack" not in page.text()
     assert not page.all("img")
-    assert re.findall(r'class="(?:first )?best">([\d.]+)<', PAGES["regression"]) == ["2874.900"]
+    assert re.findall(r'class="(?:first )?best">([\d.]+)<', page_of("regression")) == ["2874.900"]
 
 
 def test_runs_on_other_data_are_not_compared() -> None:
-    page = Page(PAGES["mixed"])
+    page = Page(page_of("mixed"))
     assert sum(attributes.get("class") == "figures" for attributes in page.all("table")) == 3
 
 
 def test_single_run_has_no_best_value() -> None:
-    assert 'best"' not in PAGES["single"]
-    assert CASES["single"][0].title in Page(PAGES["single"]).text()
+    assert 'best"' not in page_of("single")
+    assert CASES["single"][0].title in Page(page_of("single")).text()
 
 
 def test_diverged_run_is_named() -> None:
-    assert "“gradient norm” ended with figures that are not finite" in Page(PAGES["diverged"]).text()
+    assert "“gradient norm” ended with figures that are not finite" in Page(page_of("diverged")).text()
 
 
 def test_pictures_are_small_pngs_without_smoothing() -> None:
-    images = [image["src"].removeprefix("data:image/png;base64,") for image in Page(PAGES["digits"]).all("img")]
+    images = [image["src"].removeprefix("data:image/png;base64,") for image in Page(page_of("digits")).all("img")]
     assert len(images) == 1 + 5 + 5 * 3
     header = base64.b64decode(images[0])[:24]
     assert header.startswith(b"\x89PNG")
     assert (int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")) == (10 * (SIZE + 1), SIZE + 1)
-    assert "image-rendering: pixelated" in PAGES["digits"]
+    assert "image-rendering: pixelated" in page_of("digits")
 
 
 def test_long_path_is_shown_in_part() -> None:
@@ -203,7 +208,7 @@ def test_lone_surrogates_do_not_break_the_file() -> None:
 def test_users_matplotlib_settings_are_neither_used_nor_changed() -> None:
     with matplotlib.rc_context({"font.size": 40.0, "axes.grid": False, "svg.hashsalt": "other"}):
         before = dict(matplotlib.rcParams)
-        assert render(CASES["regression"]) == PAGES["regression"]
+        assert render(CASES["regression"]) == page_of("regression")
         assert dict(matplotlib.rcParams) == before
 
 

@@ -20,7 +20,7 @@ from tests.scale.spawn import joined, left
 
 RANKS = 4
 WEIGHT = 0.3
-ROWS, LENGTH, FEATURES, CLASSES = 4, 4, 5, 3
+ROWS, LENGTH, FEATURES, CLASSES, BLOCKS = 4, 4, 5, 3, 1
 ENGINES = ("double_backward", "finite_difference", "auto")
 
 
@@ -54,7 +54,7 @@ class Transformer(nn.Module):
     def __init__(self, activation: type[nn.Module] = nn.GELU, width: int = 8, heads: int = 4) -> None:
         super().__init__()
         self.enter = nn.Linear(FEATURES, width)
-        self.blocks = nn.Sequential(*(Block(width, heads, activation) for _ in range(2)))
+        self.blocks = nn.Sequential(*(Block(width, heads, activation) for _ in range(BLOCKS)))
         self.leave = nn.Linear(width, CLASSES)
 
     def forward(self, x: Tensor) -> Any:

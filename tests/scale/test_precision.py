@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import inputgrad as ig
 from inputgrad.passes import precision
+from tests.traced import BACKEND
 
 ENGINES = {"double_backward": 3e-3, "finite_difference": 1e-2}
 SMALL = 1e-7
@@ -120,7 +121,7 @@ SCALED = [
     ig.engines.FiniteDifference("one_sided"),
     ig.engines.FiniteDifference("richardson"),
     "weight_as_step",
-    ig.engines.Compiled(backend="aot_eager"),
+    ig.engines.Compiled(backend=BACKEND),
     "auto",
 ]
 
@@ -168,7 +169,7 @@ def test_a_scaler_of_another_kind() -> None:
 def test_a_program_of_two_passes_serves_autocast(recwarn: pytest.WarningsRecorder) -> None:
     """Eager autocast casts a weight once for both passes, and adds their gradients in half; a trace does not. That is no reason to refuse it."""
     net, (x, y) = model(), data()
-    criterion = ig.InputGradientLoss("mse", [ig.Adversarial(ig.FGSM(0.1))], engine=ig.engines.Compiled(backend="aot_eager"))
+    criterion = ig.InputGradientLoss("mse", [ig.Adversarial(ig.FGSM(0.1))], engine=ig.engines.Compiled(backend=BACKEND))
     with torch.autocast("cpu", torch.bfloat16):
         criterion(net, x, y).backward()
     assert not [warning for warning in recwarn if "cannot serve" in str(warning.message)]
@@ -213,7 +214,7 @@ def many() -> tuple[Tensor, Tensor]:
     return torch.randn(256, 8, generator=generator), torch.randn(256, 4, generator=generator)
 
 
-PROGRAM = ig.engines.Compiled(backend="aot_eager")
+PROGRAM = ig.engines.Compiled(backend=BACKEND)
 coupled = pytest.mark.filterwarnings("ignore:.*couples the samples")
 
 

@@ -14,13 +14,14 @@ from torch import nn
 
 import inputgrad as ig
 from inputgrad.engines import Compiled
+from tests.traced import BACKEND
 
 ENGINES = {
     "double_backward": "double_backward",
     "reverse_over_forward": "reverse_over_forward",
     "finite_difference": "finite_difference",
     "weight_as_step": "weight_as_step",
-    "compiled": Compiled(backend="aot_eager"),
+    "compiled": Compiled(backend=BACKEND),
     "auto": "auto",
 }
 SHORT, LONG = 100, 2000

@@ -17,6 +17,7 @@ from inputgrad.engines import ENGINES, Compiled, FiniteDifference
 from tests.rescue import models as rescue
 from tests.survey import models
 from tests.survey.models import FEATURES, OUTPUTS, SAMPLES
+from tests.traced import BACKEND
 
 EXACT = ("double_backward", "reverse_over_forward")
 
@@ -121,7 +122,7 @@ def test_differences_that_do_not_see_run_when_they_are_named() -> None:
 
 
 def test_the_compiled_engine_is_tried_on_request() -> None:
-    engine = Compiled(backend="aot_eager")
+    engine = Compiled(backend=BACKEND)
     model = models.mlp().double()
     found = criterion(engine=engine).explain(model, *batch(), compile=True)
     assert found["compiled"].works == "exactly", found["compiled"].reason
@@ -273,7 +274,7 @@ def state(model: nn.Module, tensors: list[Tensor]) -> list[Any]:
 @pytest.mark.parametrize("make", [models.normed, models.Warning_, models.Spoiling, lambda: rescue.Checkpointed(reentrant=True), rescue.Once, models.Detached])
 @pytest.mark.parametrize("by", ["explain", "validate", "compile"])
 def test_nothing_is_touched_and_nothing_warns(make: Callable[[], nn.Module], by: str) -> None:
-    model, (x, y), loss = make().double(), batch(), criterion(engine=Compiled(backend="aot_eager") if by == "compile" else "auto")
+    model, (x, y), loss = make().double(), batch(), criterion(engine=Compiled(backend=BACKEND) if by == "compile" else "auto")
     next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
     model.register_forward_hook(lambda *_: None)
     next(model.parameters()).register_post_accumulate_grad_hook(_accumulated)

@@ -72,7 +72,13 @@ class Source:
         yield from sorted(inner, key=lambda node: (node.lineno, node.col_offset))
 
     def text(self, node: ast.AST) -> str:
-        return textwrap.dedent(ast.get_source_segment("".join(self.lines), node) or ast.unparse(node))
+        if getattr(node, "end_lineno", None) is None:
+            return ast.unparse(node)
+        (first, begin), (last, end) = self._place(node)
+        lines = self.lines[first - 1 : last]
+        lines[-1] = lines[-1][:end]
+        lines[0] = lines[0][begin:]
+        return textwrap.dedent("".join(lines))
 
     def alone(self, statement: ast.stmt) -> bool:
         """Whether nothing else stands on the statement's lines."""

@@ -27,7 +27,7 @@ class BackwardTarget:
     def __init__(self) -> None:
         self.only_input = False
         self.has_exchanged = False
-        """Whether an operation was called that has a substitute, but those that were left to torch for their size alone, or for the kinds of their arguments."""
+        """Whether an operation was called that has a substitute, but for those left to torch for their size alone, or for the kinds of their arguments."""
         self.left_small = False
         """Whether a tensor was too small for a substitute to gain anything."""
         self.left_alone = False
