@@ -1,16 +1,16 @@
 """Words for trained models: operators without a graph, attributions of a model, pictures, a run read back; and errors that show the line to write."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 import inputgrad as ig
 from inputgrad.attributions import IntegratedGradients
+from inputgrad.cli import app
 from inputgrad.integrations.embeddings import called_embedding
 
 
@@ -88,17 +88,17 @@ def test_pictures() -> None:
 
 
 def test_a_run_is_read_back(tmp_path: Path) -> None:
-    train = [sys.executable, "-m", "inputgrad", "train", "--data", "digits", "--loss", "cross_entropy + 0.1*gradient_norm(of=loss)", "--epochs", "1"]
+    train = ["train", "--data", "digits", "--loss", "cross_entropy + 0.1*gradient_norm(of=loss)", "--epochs", "1"]
     train += ["--set", "name=short", "--set", "measures.epsilons=[]", "--out", str(tmp_path)]
-    done = subprocess.run(train, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner().invoke(app, train)
+    assert done.exit_code == 0, done.output
     kept = torch.load(tmp_path / "short" / "checkpoint.pt", weights_only=True)["model"]
     for run in (tmp_path / "short", tmp_path / "short" / "checkpoint.pt"):
         model = ig.load(run)
         assert not model.training
         assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
-    drawn = subprocess.run([sys.executable, "-m", "inputgrad", "saliency", str(tmp_path / "short")], capture_output=True, text=True)
-    assert drawn.returncode == 0, drawn.stdout + drawn.stderr
+    drawn = CliRunner().invoke(app, ["saliency", str(tmp_path / "short")])
+    assert drawn.exit_code == 0, drawn.output
     assert (tmp_path / "short" / "saliency.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="no run of inputgrad train"):
         ig.load(tmp_path / "nothing")
