@@ -164,3 +164,29 @@ def test_what_was_too_small_for_a_derivative_of_ours_is_watched_again_when_it_gr
     many = X.repeat(1000, 1)  # 80,000 numbers in the hidden layer
     assert modes(criterion, model, many, Y.repeat(1000, 1)) == WATCHED
     assert modes(criterion, model) == WATCHED
+
+
+def by_a_function_of_its_own(h: Tensor) -> Tensor:
+    """Of a class that is made in each pass, so that no pass has the kinds of another."""
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, cotangent: Tensor) -> Tensor:
+            return cotangent * ctx.saved_tensors[0].cos()
+
+    found: Tensor = Sine.apply(h)
+    return found
+
+
+def test_after_some_surprises_each_pass_is_watched() -> None:
+    model = Net()
+    criterion = settled(ig.GradientNorm(power=2), model)
+    _FUNCTION[0] = by_a_function_of_its_own
+    seen = [modes(criterion, model) for _ in range(6)]
+    assert seen[0] == [*UNWATCHED, *WATCHED]
+    assert seen[-2:] == [WATCHED, WATCHED]

@@ -9,6 +9,7 @@ from tests import limits
 from tests.scale import parallel
 from tests.scale.spawn import spawned
 
+pytestmark = pytest.mark.study  # four processes on two cores take a minute; test_matrix.py has replicas, shards and tensor parallelism on two
 EXACT = {"double_backward", "reverse_over_forward", "auto"}
 
 
@@ -31,7 +32,6 @@ def test_tensor_parallelism(everybody: list[dict[str, Any]], style: str) -> None
         check(found["tensor_parallel"][style])
 
 
-@pytest.mark.study
 def test_the_other_styles_of_tensor_parallelism(tmp_path: Path) -> None:
     for found in spawned("tests.scale.parallel", tmp_path, parallel.RANKS, "other_styles", limit=limits.PARALLEL):
         assert len(found["other_styles"]) == len(parallel.STYLES) - parallel.QUICK

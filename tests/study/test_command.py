@@ -84,6 +84,7 @@ def test_an_interruption_before_anything_was_written(trained, tmp_path, monkeypa
     assert "Interrupted. Nothing had been written yet." in told
 
 
+@pytest.mark.study  # ten seconds; tests/scale/test_train.py has the signal of a batch system
 def test_an_interruption_by_a_signal_has_the_exit_status_130(tmp_path):
     command = [sys.executable, "-m", "inputgrad.cli", *SHORT, "--epochs", "100000", "--loss", "cross_entropy", "--out", "here"]
     default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and its children would

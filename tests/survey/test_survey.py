@@ -271,6 +271,7 @@ def state(model: nn.Module, tensors: list[Tensor]) -> list[Any]:
     ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("make", [models.normed, models.Warning_, models.Spoiling, lambda: rescue.Checkpointed(reentrant=True), rescue.Once, models.Detached])
 @pytest.mark.parametrize("by", ["explain", "validate", "compile"])
 def test_nothing_is_touched_and_nothing_warns(make: Callable[[], nn.Module], by: str) -> None:

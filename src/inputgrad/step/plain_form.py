@@ -18,16 +18,20 @@ from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs
 
+SURPRISES = 3
+"""How many passes of a form may be made once more for a new kind of node; after these each is watched."""
+
 
 @dataclass(frozen=True)
 class Unwatched:
     """The kinds of nodes in the graphs of passes that called no operation of ours; empty where one has.
 
-    most: up to how many numbers of the inputs that holds.
+    most: up to how many numbers of the inputs that holds. surprises: how many later passes had a new kind.
     """
 
     kinds: frozenset[type]
     most: int | None
+    surprises: int
 
 
 @dataclass
@@ -81,9 +85,10 @@ class PlainForm:
         with SecondDerivatives(phase, any_order=any_order):
             returned = call()
         if self.kept.traces.are_none and (known is None or known.kinds):
-            kinds = frozenset() if phase.has_exchanged else kinds_of_nodes(_tensors_of(returned))
+            surprises = 0 if known is None else known.surprises + 1
+            kinds = frozenset() if phase.has_exchanged or surprises > SURPRISES else kinds_of_nodes(_tensors_of(returned))
             most = numbers_of(inputs) if phase.left_small else None
-            self.unwatched[any_order] = Unwatched(kinds and kinds.union(known.kinds if known is not None else ()), most)
+            self.unwatched[any_order] = Unwatched(kinds and kinds.union(known.kinds if known is not None else ()), most, surprises)
         return returned
 
     def head(self, of: Of) -> Head:
