@@ -15,7 +15,7 @@ from tests.zoo import BY_NAME, FEATURES, OUTPUTS
 
 DIRECTION = torch.linspace(-1, 1, FEATURES, dtype=torch.float64)
 NAMES = sorted(set(ENGINES) - {"auto", "weight_as_step"})  # the latter serves no term of the founding three: tests/differences
-pytestmark = pytest.mark.filterwarnings("ignore:.*couples the samples")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*couples the samples"), pytest.mark.usefixtures("unverified")]
 
 
 def founding(engine: str = "double_backward") -> ig.InputGradientLoss:

@@ -1,6 +1,7 @@
 """Phrases that must not come back: each is a way of saying things that readers stumbled over, with what to write in its place."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,11 +97,16 @@ def prose(text: str) -> str:
     return "\n".join(kept)
 
 
+@cache
+def on_one_line(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r"\s+", " ", prose(text) if path.suffix == ".md" else text)
+
+
 def places(paths: list[Path], phrase: str) -> list[str]:
     found = []
     for path in paths:
-        text = path.read_text(encoding="utf-8")
-        for match in re.finditer(phrase, re.sub(r"\s+", " ", prose(text) if path.suffix == ".md" else text)):
+        for match in re.finditer(phrase, on_one_line(path)):
             found.append(f"{path.relative_to(ROOT)}: …{match.string[max(0, match.start() - 30) : match.end() + 30]}…")
     return found
 
