@@ -84,7 +84,7 @@ def _floor(floors: Mapping[str, float], key: str) -> str:
 
 
 def beside(rows: Mapping[str, Figures], first: str, *, added: bool = False) -> str:
-    """A row's ways beside its first one, which is shown in milliseconds: ratios, with the peak memory where it was measured.
+    """A row's ways beside its first one, which is shown in milliseconds: ratios, with the peak memory where it was measured. Below, what the rows are.
 
     added: with the milliseconds that a step takes more, or less.
     """
@@ -92,13 +92,14 @@ def beside(rows: Mapping[str, Figures], first: str, *, added: bool = False) -> s
     others = [way for way in ways if way != first]
     body = [
         [
-            f"`{name}`" + (f": {row['what']}" if "what" in row else ""),
+            f"`{name}`",
             f"{row[first]['milliseconds']:.2f} ms{_peak(row[first])}",
             *(_beside(row, way, first, added) for way in others),
         ]
         for name, row in rows.items()
     ]
-    return markdown(["row", first, *others], body) if rows else "Not measured yet."
+    told = "".join(f"\n- `{name}`: {row['what']}" for name, row in rows.items() if "what" in row)  # in the table it would be wider than a page
+    return markdown(["row", first, *others], body) + (f"\n{told}" if told else "") if rows else "Not measured yet."
 
 
 def _beside(row: Figures, way: str, first: str, added: bool) -> str:

@@ -72,10 +72,12 @@ def test_a_table_beside_shows_ratios_what_is_added_and_what_is_missing() -> None
         "other": {"by hand": _cell(1.0, 1.0), "auto": _cell(1.0, 1.0), "JAX": {"missing": "not installed"}},
         "third": {"by hand": _cell(1.0, 1.0)},
     }
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.beside(rows, "by hand", added=True).splitlines()]
+    shown, told = table.beside(rows, "by hand", added=True).split("\n\n")
+    assert told == "- `tiny`: small"
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines()]
     assert lines[0] == ["row", "by hand", "auto", "JAX"]
     assert lines[2:] == [
-        ["`tiny`: small", "2.00 ms", "1.10 (+0.25 ms)", "0.70 (−0.50 ms), 3 MB"],
+        ["`tiny`", "2.00 ms", "1.10 (+0.25 ms)", "0.70 (−0.50 ms), 3 MB"],
         ["`other`", "1.00 ms", "1.00 (+0.00 ms)", "not installed"],
         ["`third`", "1.00 ms", "–", "–"],
     ]
