@@ -203,17 +203,6 @@ def test_nodes_and_leaves_of_a_graph() -> None:
     assert [id(leaf) for leaf in autograd_graph.leaves_of([x])] == [id(x)]
 
 
-@canary("autograd_graph.kinds_of_nodes", "autograd_graph.is_made_of")
-def test_kinds_of_nodes_are_those_of_operations() -> None:
-    x, w = leaves()
-    kinds = autograd_graph.kinds_of_nodes([(x * w).exp() + x])
-    assert sorted(kind.__name__ for kind in kinds) == ["AccumulateGrad", "AddBackward0", "ExpBackward0", "MulBackward0"]
-    assert autograd_graph.is_made_of([(w + x).exp()], kinds)
-    assert not autograd_graph.is_made_of([(w + x).sin().exp()], kinds)
-    assert not autograd_graph.is_made_of([(w + x).exp(), Once.apply(x)], kinds)
-    assert autograd_graph.is_made_of([torch.ones(2), x], kinds), "without a graph"
-
-
 @canary("autograd_graph.dtypes_between")
 def test_the_types_through_which_the_variables_reach_the_output() -> None:
     x, w = leaves()

@@ -50,8 +50,7 @@ def mish(_phase: BackwardTarget, input: Tensor, inplace: bool = False) -> Any:
 def _power(torchs: Binary) -> Substitute:
     """``torch.pow`` and ``**``, where the exponent is a variable."""
 
-    def power(phase: BackwardTarget, input: Any, exponent: Any, *, out: Any = None) -> Any:
-        phase.left_alone = out is None and isinstance(exponent, (int, float))
+    def power(_phase: BackwardTarget, input: Any, exponent: Any, *, out: Any = None) -> Any:
         if out is not None or not _real(exponent) or not _real_number(input):
             return NotImplemented
         return _constant_where(lambda x, y: (x == 0) & (y > 1), torchs, _number(input, exponent), exponent, also=True)

@@ -27,11 +27,9 @@ class BackwardTarget:
     def __init__(self) -> None:
         self.only_input = False
         self.has_exchanged = False
-        """Whether an operation was called that has a substitute, but for those left to torch for their size alone, or for the kinds of their arguments."""
+        """Whether an operation was called that has a substitute, but those that were left to torch for their size alone."""
         self.left_small = False
         """Whether a tensor was too small for a substitute to gain anything."""
-        self.left_alone = False
-        """Whether torch's own derivative is right for all arguments of the kinds that the latest operation had."""
 
     @contextmanager
     def input_gradient(self) -> Iterator[None]:
@@ -69,9 +67,9 @@ class SecondDerivatives(TorchFunctionMode):
             BEFORE[func](*args, **kwargs)
         substitute = self._substitutes.get(func)
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
-            before, phase.left_small, phase.left_alone = phase.left_small, False, False
+            before, phase.left_small = phase.left_small, False
             result = substitute(phase, *args, **kwargs)
-            phase.has_exchanged |= result is not NotImplemented or not (phase.left_small or phase.left_alone)
+            phase.has_exchanged |= result is not NotImplemented or not phase.left_small
             phase.left_small |= before
             if result is not NotImplemented:
                 return result

@@ -46,11 +46,6 @@ class Traces:
     others: bool = False
 
     @property
-    def are_none(self) -> bool:
-        """Whether passes were looked at, and none of them left any."""
-        return self.can_be_undone and not self.draws and not self.buffers
-
-    @property
     def can_be_undone(self) -> bool:
         """Whether it is known that generators and buffers are all that need be put back."""
         return self.looks > 0 and not self.others

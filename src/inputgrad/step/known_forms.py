@@ -20,7 +20,7 @@ from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.by_hand import is_plain, runs
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
 from inputgrad.step.objective import Call, Objective
-from inputgrad.step.plain_form import PlainForm, numbers_of
+from inputgrad.step.plain_form import PlainForm
 from inputgrad.step.plain_step import PlainStep
 from inputgrad.step.verification import SWITCH, is_verified
 from inputgrad.torch_internals.tracing import is_only_autograd
@@ -57,7 +57,7 @@ class KnownForms:
         form = self._form(known, objective, model, inputs, active)
         if form is None or form.plain is None or not _takes_double_backward(objective, known) or not (form.verified or _is_off(verify)):
             return None
-        if form.plain.most is not None and numbers_of(inputs) > form.plain.most:
+        if form.plain.most is not None and _numbers(inputs) > form.plain.most:
             self.forget(model)  # what was too small for a derivative of our own may be no longer
             return None
         return PlainStep(form.plain, model, inputs, target)
@@ -142,8 +142,12 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
         stateful=[item.term for item in call.active if item.term.state()],
         rewindable=not traces.can_be_undone and any(item.term.further_passes for item in call.active),
         may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
-        most=numbers_of(evaluation.inputs) if small and not phases else None,
+        most=_numbers(evaluation.inputs) if small and not phases else None,
     )
+
+
+def _numbers(inputs: ModelInputs) -> int:
+    return sum(z.numel() for _, z in inputs.tensors())
 
 
 TRIALS = 3

@@ -1,6 +1,6 @@
 """How the steps of one form are made plainly, and what is the same in each of them."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,30 +8,13 @@ import torch
 from torch import Tensor
 
 from inputgrad import heads
-from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.heads import Head, Of
 from inputgrad.passes.kept import Kept, UnforeseenError
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.objective import Objective
-from inputgrad.torch_internals.autograd_graph import is_made_of, kinds_of_nodes
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_watched
-from inputgrad.variables import Key, ModelInputs
-
-SURPRISES = 3
-"""How many passes of a form may be made once more for a new kind of node; after these each is watched."""
-
-
-@dataclass(frozen=True)
-class Unwatched:
-    """The kinds of nodes in the graphs of passes that called no operation of ours; empty where one has.
-
-    most: up to how many numbers of the inputs that holds. surprises: how many later passes had a new kind.
-    """
-
-    kinds: frozenset[type]
-    most: int | None
-    surprises: int
+from inputgrad.variables import Key
 
 
 @dataclass
@@ -49,7 +32,6 @@ class PlainForm:
     may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
-    unwatched: what is known of passes without an operation of ours, by whether those at any order are meant.
     """
 
     objective: Objective
@@ -67,29 +49,8 @@ class PlainForm:
     costs: list[int] = field(default_factory=list)
     shared: tuple[Key, ...] | None = None
     proven: set[Any] = field(default_factory=set)
-    unwatched: "dict[bool, Unwatched]" = field(default_factory=dict)
     _heads: dict[str, Head] = field(default_factory=dict)
     _ones: dict[torch.Size, Tensor] = field(default_factory=dict)
-
-    def called(self, phase: BackwardTarget, call: Callable[[], Any], inputs: ModelInputs, *, any_order: bool = False) -> Any:
-        """What a call of the model returns, in which the operations that have a derivative of ours are exchanged.
-
-        To watch for them takes longer than many an operation. So a model whose pass held none is run unwatched, and the kinds of the nodes in its graph are
-        looked at instead: where there is a new one, its Python has gone another way, and it is run once more. Not where that would leave a trace.
-        """
-        known = self.unwatched.get(any_order)
-        if known is not None and known.kinds and (known.most is None or numbers_of(inputs) <= known.most):
-            returned = call()
-            if is_made_of(_tensors_of(returned), known.kinds):
-                return returned
-        with SecondDerivatives(phase, any_order=any_order):
-            returned = call()
-        if self.kept.traces.are_none and (known is None or known.kinds):
-            surprises = 0 if known is None else known.surprises + 1
-            kinds = frozenset() if phase.has_exchanged or surprises > SURPRISES else kinds_of_nodes(_tensors_of(returned))
-            most = numbers_of(inputs) if phase.left_small else None
-            self.unwatched[any_order] = Unwatched(kinds and kinds.union(known.kinds if known is not None else ()), most, surprises)
-        return returned
 
     def head(self, of: Of) -> Head:
         """The head that ``of`` names. Raises `UnforeseenError` for one of an inner module, which has a pass of its own."""
@@ -109,15 +70,3 @@ class PlainForm:
             if type(output) is Tensor and not is_watched():
                 self._ones = {shape: kept for shape, kept in self._ones.items() if not shape or not output.dim()} | {output.shape: ones}
         return ones
-
-
-def _tensors_of(returned: Any) -> list[Tensor]:
-    """What a model returned: a tensor, or a tuple, list or dict of tensors alone; nothing where it is anything else."""
-    if isinstance(returned, Tensor):
-        return [returned]
-    parts = [*returned.values()] if isinstance(returned, dict) else returned if isinstance(returned, (tuple, list)) else []
-    return list(parts) if all(isinstance(part, Tensor) for part in parts) else []
-
-
-def numbers_of(inputs: ModelInputs) -> int:
-    return sum(z.numel() for _, z in inputs.tensors())

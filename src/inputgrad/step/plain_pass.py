@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from inputgrad.derivatives import SecondDerivatives
 from inputgrad.passes.changes import Change, opened, unchanged
 from inputgrad.passes.forward_pass import ForwardPass, Run
 from inputgrad.passes.kept import KeptNow, UnforeseenError
@@ -42,8 +43,8 @@ class PlainPass(ForwardPass):
             if self.phase is None or changes:
                 returned = self.model(*handed.args, **handed.kwargs)
             else:
-                form = self._passes.form
-                returned = form.called(self.phase, lambda: self.model(*handed.args, **handed.kwargs), self.inputs, any_order=self.any_order)
+                with SecondDerivatives(self.phase, any_order=self.any_order):
+                    returned = self.model(*handed.args, **handed.kwargs)
         check_output(output := representative(self._pick, returned))
         return Run(output, variables, returned)
 

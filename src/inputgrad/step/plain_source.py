@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from inputgrad import base_losses
 from inputgrad.batch import Batch
-from inputgrad.derivatives import BackwardTarget
+from inputgrad.derivatives import BackwardTarget, SecondDerivatives
 from inputgrad.heads import Head, Of, Score
 from inputgrad.passes.changes import displacement, opened, seen, shaped
 from inputgrad.passes.forward_pass import ForwardPass, Run
@@ -204,7 +204,8 @@ class PlainSource:
     def _as_written(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not self.form.exchanged or not self.form.wrt:
             return self.model(*args, **kwargs)
-        return self.form.called(self.phase, lambda: self.model(*args, **kwargs), self.inputs)
+        with SecondDerivatives(self.phase):
+            return self.model(*args, **kwargs)
 
     def _gradient(self, head: Head, keys: tuple[Key, ...], at: Place | None, *, create_graph: bool) -> tuple[Tensor, ...]:
         if at is None and set(keys) <= set(self.form.wrt):

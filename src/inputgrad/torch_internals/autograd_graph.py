@@ -4,7 +4,7 @@ Nodes are recognised by name. One that torch renames is not recognised any more,
 """
 
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,28 +34,6 @@ def nodes_of(tensors: Iterable[Tensor]) -> set[Any]:
                 seen.add(following)
                 waiting.append(following)
     return seen
-
-
-def kinds_of_nodes(tensors: Iterable[Tensor]) -> frozenset[type]:
-    """The kinds of the nodes in the tensors' graph, one for each operation of torch and for each Function; not of nodes from C++ without a kind of their own.
-
-    Read in torch 2.6 to 2.15.
-    """
-    return frozenset(kind for kind in map(type, nodes_of(tensors)) if kind.__name__ != "CppFunction")
-
-
-def is_made_of(tensors: Iterable[Tensor], kinds: Set[type]) -> bool:
-    """Whether each node in the tensors' graph is of one of these kinds. Read in torch 2.6 to 2.15."""
-    waiting: list[Any] = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
-    seen = set(waiting)
-    for node in waiting:  # which grows; asked at each step of small networks
-        if type(node) not in kinds:
-            return False
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return True
 
 
 def dtypes_between(outputs: Iterable[Tensor], variables: Iterable[Tensor]) -> set[torch.dtype]:
