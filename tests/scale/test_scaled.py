@@ -11,6 +11,7 @@ from tests import limits
 from tests.scale.scaled import CHANGING, LAYOUTS, TAKEN
 from tests.scale.spawn import spawned
 
+pytestmark = pytest.mark.study  # half a minute on two processes; test_precision.py has one
 ERROR = {"float32": {"finite_difference": 2e-3, "one_sided": 2e-2, "weight_as_step": 1e-1}, "float16": {"one_sided": 3e-2, "weight_as_step": 1e-1}}
 """Relative, of the whole gradient; 1e-5 and 1e-2 for the other engines."""
 
