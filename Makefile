@@ -56,7 +56,8 @@ bench bench-full: .venv/.bench ## time every engine; bench-full takes about an h
 
 study: .venv/.examples ## run the slow studies on real data
 	$(BIN)/python -m pytest -m study
-	CATALOGUE_BACKEND=aot_eager $(BIN)/python -m pytest tests/catalogue -k compiled
+	CATALOGUE_BACKEND=aot_eager COMPILED_BACKEND=aot_eager $(BIN)/python -m pytest tests/catalogue -k compiled
+	COMPILED_BACKEND=aot_eager $(BIN)/python -m pytest tests/joint tests/scale tests/survey tests/devices -k "compile or program"
 	COMPILED_BACKEND=inductor $(BIN)/python -m pytest tests/core -k compiled
 
 # The audit's good and bad scripts: findings expected and found, false errors, false warnings, misses.

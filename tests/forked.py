@@ -1,7 +1,7 @@
-"""``python …`` for tests, as a fork of a process that has torch loaded: a script with an optimiser spends four of its five seconds on imports.
+"""``python -m …`` for tests, as a fork of a process that has torch loaded: most of the time of a short script goes into imports.
 
-A fork runs the program as Python does: with its own arguments, folder, environment and output, and to the end, with what was registered for it. It differs
-from a process of its own in what is loaded before; what is tested of that needs one.
+A fork runs the module as Python does: with its own arguments, folder, environment and output, and to the end, with what was registered for it. It differs
+from a process of its own in what is loaded before; what is tested of that needs one. `tests.scale.forks` forks processes that work together.
 """
 
 import atexit
@@ -11,14 +11,13 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python *arguments``, started in a folder: ``-m module …`` or ``script …``."""
+    """``python -m *arguments``, started in a folder."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
@@ -39,9 +38,9 @@ def _server() -> "subprocess.Popen[str]":
     return server
 
 
-def _serve() -> Callable[[], Any] | None:
-    """Fork for each task, and tell how it ended. In the fork: what it is to run. None at the end."""
-    import torch._dynamo  # noqa: F401  # with torch
+def _serve() -> str | None:
+    """Fork for each task, and tell how it ended. In the fork: the module that it is to run. None at the end."""
+    import torch._dynamo  # noqa: F401  # used by no line here: loaded so that the forks need not load it
 
     for line in sys.stdin:
         task = json.loads(line)
@@ -51,19 +50,16 @@ def _serve() -> Callable[[], Any] | None:
     return None
 
 
-def _begun(arguments: Sequence[str], folder: str, environment: dict[str, str], place: str) -> Callable[[], Any]:
+def _begun(arguments: Sequence[str], folder: str, environment: dict[str, str], place: str) -> str:
     for number, path, mode in ((0, Path(os.devnull), "r"), (1, Path(place, "out"), "w"), (2, Path(place, "err"), "w")):
         with path.open(mode) as file:
             os.dup2(file.fileno(), number)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    if arguments[0] == "-m":
-        sys.argv, sys.path[0] = list(arguments[1:]), folder
-        return lambda: runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-    sys.argv, sys.path[0] = list(arguments), str(Path(arguments[0]).resolve().parent)
-    return lambda: runpy.run_path(arguments[0], run_name="__main__")
+    sys.argv, sys.path[0] = list(arguments), folder
+    return arguments[0]
 
 
-if __name__ == "__main__" and (program := _serve()) is not None:
-    program()
+if __name__ == "__main__" and (module := _serve()) is not None:
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -7,7 +7,7 @@ need by the wall clock (torch 2.13, x86, rounded up), so that eight other busy p
 SLACK = 10
 
 MATRIX = SLACK * 35  # two gloo processes through tests.scale.ranks, quick
-PARALLEL = SLACK * 40  # four through tests.scale.parallel
+PARALLEL = SLACK * 60  # four through tests.scale.parallel
 SCALED = SLACK * 24  # two through tests.scale.scaled
 RESCUE = SLACK * 10  # two through tests.rescue.ranks
 COLLECTIVE = SLACK * 9  # one collective: the longest that a process of these computes between two barriers while the others wait

@@ -1,6 +1,6 @@
 """The compiled engine where the compiler is not what is tested: the same joint graph, run without it, in a tenth of the time.
 
-``make study`` runs these tests with the compiler that users get (``COMPILED_BACKEND=inductor``); ``make test`` has it in tests/joint.
+``make study`` runs these tests with a compiler (``COMPILED_BACKEND``): those of tests/core with the one that users get; ``make test`` has it in tests/joint.
 """
 
 import os

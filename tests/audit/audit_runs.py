@@ -13,7 +13,7 @@ import pytest
 
 from inputgrad.audit import command
 from inputgrad.report.audit_record import AuditRecord, Place, ReportedFinding
-from tests import forked as forks
+from tests import forked
 
 SCRIPT = """
 import sys
@@ -61,9 +61,9 @@ def apart(folder: Path, *arguments: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def forked(folder: Path, *arguments: str) -> Done:
-    """The same in a fork of a process that has torch loaded, in a tenth of the time."""
-    done = forks.run(folder, "-m", "inputgrad.cli", "audit", *arguments)
+def in_a_fork(folder: Path, *arguments: str) -> Done:
+    """The same in a fork of a process that has torch loaded."""
+    done = forked.run(folder, "inputgrad.cli", "audit", *arguments)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

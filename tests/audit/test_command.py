@@ -9,7 +9,7 @@ import pytest
 
 from inputgrad.audit.arguments import split
 from inputgrad.audit.rule_runner import all_rules
-from tests.audit.audit_runs import LINE, SCRIPT, Here, apart, forked, write
+from tests.audit.audit_runs import LINE, SCRIPT, Here, apart, in_a_fork, write
 
 VALUED, FLAGS = {"--steps", "--output"}, {"--no-report", "--help"}
 
@@ -59,7 +59,7 @@ def test_the_popular_recipe_as_a_user_runs_it(tmp_path):
 def test_what_the_script_has_registered_comes_before_the_report(tmp_path):
     write(tmp_path, "import atexit\natexit.register(print, 'at exit')\ntry:\n    exec(open('inner.py').read())\nfinally:\n    print('finally')\n")
     write(tmp_path, name="inner.py")
-    done = forked(tmp_path, "--format", "json", "--fail-on", "never", "--steps", "1", "train.py")
+    done = in_a_fork(tmp_path, "--format", "json", "--fail-on", "never", "--steps", "1", "train.py")
     assert done.status == 0
     *printed, last = done.out.splitlines()
     assert printed == ["finally", "at exit"]
@@ -174,15 +174,15 @@ def test_an_optimiser_with_a_closure(here, tmp_path):
 
 
 def test_the_explanation(tmp_path):
-    done = forked(tmp_path, "--explain", "ig101")
+    done = in_a_fork(tmp_path, "--explain", "ig101")
     assert (done.status, done.out.startswith("# IG101")) == (0, True)
-    unknown = forked(tmp_path, "--explain", "IG1011")
+    unknown = in_a_fork(tmp_path, "--explain", "IG1011")
     assert unknown.status == 2
     assert "did you mean 'IG101'?" in unknown.err
 
 
 def test_a_family_and_the_list(tmp_path: Path) -> None:
-    family, every = forked(tmp_path, "--explain", "ig3"), forked(tmp_path, "--list")
+    family, every = in_a_fork(tmp_path, "--explain", "ig3"), in_a_fork(tmp_path, "--list")
     assert (family.status, every.status) == (0, 0)
     assert [line[2:7] for line in family.out.splitlines() if line.startswith("# IG")] == [code for code in sorted(all_rules()) if code.startswith("IG3")]
     assert [line.split()[0] for line in every.out.splitlines()] == sorted(all_rules())
@@ -251,7 +251,7 @@ def test_a_script_that_swallows_its_end_is_ended_all_the_same(tmp_path):
     swallowing = SCRIPT.replace("for step in range(5):", "step = 0\nwhile True:\n  try:").replace("\n    ", "\n        ") + "\n"
     swallowing = swallowing.replace('print("over")', "  except:\n        pass")
     write(tmp_path, swallowing)
-    done = forked(tmp_path, "train.py", "--no-report")
+    done = in_a_fork(tmp_path, "train.py", "--no-report")
     assert done.status == 1, done.err
     assert "IG101" in done.err
     assert "in 3 steps" in done.err

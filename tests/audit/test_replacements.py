@@ -1,6 +1,8 @@
 """What a finding says to write is right: the script with the lines changed gives the finding no more, and the run is no worse."""
 
+import ast
 import linecache
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,15 @@ def test_a_file_that_is_no_python_gives_nothing(tmp_path):
     path.write_text("x = (")
     assert Source.of(Site(str(path), 1)) is None
     assert Source.of(Site("<string>", 1)) is None
+
+
+@pytest.mark.parametrize("path", harness.scripts()[::20], ids=lambda path: path.stem)
+def test_the_text_of_a_node_is_the_source_that_python_tells(path: Path) -> None:
+    """Also behind letters of several bytes, of which the tree counts the bytes."""
+    text = f'größe = "ü", (1 +\n    2)\n{path.read_text(encoding="utf-8")}'
+    source = Source(text.splitlines(keepends=True))
+    told = [(node, ast.get_source_segment(text, node)) for node in ast.walk(source.tree)]
+    placed = [(node, segment) for node, segment in told if segment is not None]
+    assert len(placed) > 50
+    for node, segment in placed:
+        assert source.text(node) == textwrap.dedent(segment)

@@ -1,6 +1,5 @@
 """Four processes: tensor parallelism, shards of it, replicas of shards. Each parameter gradient against one process, the whole batch, float64, written out."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,17 +25,10 @@ def check(errors: dict[str, Any]) -> None:
         assert error < (1e-10 if engine in EXACT else 1e-8), (engine, error)
 
 
-@pytest.mark.parametrize("style", tuple(parallel.STYLES)[: parallel.QUICK])
+@pytest.mark.parametrize("style", ["megatron, GELU", "megatron, ReLU", "sequences, GELU", "sequences, ReLU"])
 def test_tensor_parallelism(everybody: list[dict[str, Any]], style: str) -> None:
     for found in everybody:
         check(found["tensor_parallel"][style])
-
-
-def test_the_other_styles_of_tensor_parallelism(tmp_path: Path) -> None:
-    for found in spawned("tests.scale.parallel", tmp_path, parallel.RANKS, "other_styles", limit=limits.PARALLEL):
-        assert len(found["other_styles"]) == len(parallel.STYLES) - parallel.QUICK
-        for errors in found["other_styles"].values():
-            check(errors)
 
 
 def test_torchs_own_double_backward_is_cut_off_there(everybody: list[dict[str, Any]]) -> None:
