@@ -72,6 +72,8 @@ class Batch:
     @property
     def device(self) -> torch.device:
         """Where the inputs are."""
+        if isinstance(self.inputs, Tensor):
+            return self.inputs.device
         return next((leaf.device for leaf in pytree.leaves(self.inputs) if isinstance(leaf, Tensor)), torch.device("cpu"))
 
     @property

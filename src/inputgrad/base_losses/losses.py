@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.base_losses.checks import check_is_no_recipe, check_target, check_weight_name, is_of_torch, name_of, note_what_was_given
-from inputgrad.base_losses.of_classes import losses_of_classes
+from inputgrad.base_losses.of_classes import loss_of_classes, losses_of_classes
 from inputgrad.errors import nearest
 from inputgrad.heads import Head
 from inputgrad.heads.moved_tensors import on_one_device
@@ -167,8 +167,9 @@ def value(base: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tenso
     """
     if isinstance(base, (OnTarget, SumOfBases)):
         return base(output, target)
-    if (mean := mean_by_kernel(base, output, target)) is not None:
-        return mean
+    found = mean_by_kernel(base, output, target)
+    if found is not None or (found := loss_of_classes(base, output, target)) is not None:
+        return found
     check_target(base, output, target)
     try:
         result = base(output, target)

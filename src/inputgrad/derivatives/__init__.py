@@ -19,7 +19,7 @@ from inputgrad.derivatives import (
     sparse,
 )
 from inputgrad.derivatives.saved_statistics import before_differentiating, differentiable_to_any_order
-from inputgrad.derivatives.substitution import BEFORE, OF_ANY_ORDER, SUBSTITUTES, BackwardTarget, SecondDerivatives
+from inputgrad.derivatives.substitution import BEFORE, LEAST_NUMBERS, OF_ANY_ORDER, SUBSTITUTES, BackwardTarget, SecondDerivatives
 
 __all__ = ["BackwardTarget", "SecondDerivatives", "differentiable_to_any_order"]
 
@@ -30,4 +30,5 @@ for _file in (activations, attention, batch_norm, convolution, group_norm, layer
 for _file in _PRIMITIVE:
     OF_ANY_ORDER.update(_file.SUBSTITUTES)
 OF_ANY_ORDER.update({**convolution.OF_ANY_ORDER, **cumulative.OF_ANY_ORDER})
+LEAST_NUMBERS.update(relu.LEAST_NUMBERS)
 BEFORE.update(before_differentiating())

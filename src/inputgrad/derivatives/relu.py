@@ -152,3 +152,6 @@ SUBSTITUTES: dict[Any, Substitute] = {
     F.threshold: threshold,
     F.hardsigmoid: hardsigmoid,
 }
+
+LEAST_NUMBERS: dict[Any, int] = {function: LEAST for function, substitute in SUBSTITUTES.items() if substitute is not hardsigmoid}
+"""What is left to torch where its argument holds fewer numbers."""

@@ -56,10 +56,13 @@ class SecondDerivatives(TorchFunctionMode):
         super().__init__()
         self._phase = phase
         self._any_order = any_order
-        self._substitutes = OF_ANY_ORDER if any_order else SUBSTITUTES
+        self._substitutes, self._least = (OF_ANY_ORDER, {}) if any_order else (SUBSTITUTES, LEAST_NUMBERS)
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func not in self._substitutes and func not in BEFORE:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        if (least := self._least.get(func)) is not None and args and type(args[0]) is Tensor and args[0].numel() < least:
+            self._phase.left_small = True
             return func(*args, **kwargs) if kwargs else func(*args)
         phase, kwargs = self._phase, kwargs or {}
         if func in BEFORE:
@@ -99,13 +102,16 @@ SUBSTITUTES: dict[Any, Substitute] = {}
 OF_ANY_ORDER: dict[Any, Substitute] = {}
 """Those of them that are written in operations which torch differentiates rightly to any order."""
 
+LEAST_NUMBERS: dict[Any, int] = {}
+"""torch's function -> how many numbers its first argument must hold for a substitute to gain anything, where that is all it depends on."""
+
 BEFORE: dict[Any, Callable[..., None]] = {}
 """torch's function -> what is done, with its arguments, before it is called; inside a transform of ``torch.func`` too."""
 
 
 def _ordinary(types: Any) -> bool:
     """Whether autograd alone is at work: no tensor type with rules of its own, no functorch transform, which refuses Functions of our form."""
-    return all(kind in _PLAIN for kind in types) and not is_transforming()
+    return _PLAIN.issuperset(types) and not is_transforming()
 
 
-_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+_PLAIN = frozenset((Tensor, nn.Parameter, nn.Buffer))

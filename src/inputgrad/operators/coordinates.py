@@ -15,11 +15,14 @@ Names = str | Sequence[str]
 """Names of coordinates or outputs: ("x", "t"), or in one string where each is one letter, "xt"."""
 
 
+_BY_ITSELF = (None,)
+
+
 class Columns:
     """The columns of tensors, counted through all of them, each ``[N]`` and taken when it is first asked for: a gradient of many coordinates has one graph."""
 
     def __init__(self, parts: Sequence[Tensor]) -> None:
-        self._parts = [(part, place) for part in parts for place in ([None] if part.dim() == 1 else range(part.shape[1]))]
+        self._parts = [(part, place) for part in parts for place in (_BY_ITSELF if part.dim() == 1 else range(part.shape[1]))]
         self._taken: dict[int, Tensor] = {}
 
     def __getitem__(self, index: int) -> Tensor:
@@ -36,7 +39,7 @@ class Coordinates:
         self.source = source
         self.names = names_of("names", names)
         shapes = source.shapes()
-        count = sum(len(_columns(z)) for z in shapes)
+        count = sum(map(_count, shapes))
         if len(self.names) != count:
             raise ValueError(
                 f"names must name each of the {count} coordinates, the columns of inputs of shape {[list(z.shape) for z in shapes]}; got {self.names}"
@@ -49,7 +52,7 @@ class Coordinates:
 
     def gradient(self, quantity: Tensor, *, of_output: bool = False) -> "Columns":
         """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
-        found = gradients(quantity, self.source.variables, self.source.keys if of_output else None)
+        found = self.source.slopes(quantity) if of_output else gradients(quantity, self.source.variables)
         self.source.note(None if of_output else quantity, found)
         return Columns(found)
 
@@ -101,9 +104,14 @@ def names_or_none(argument: str, names: Names | None) -> tuple[str, ...] | None:
 
 
 def _columns(z: Tensor) -> tuple[Tensor, ...]:
+    return (z,) if z.dim() == 1 else z.unbind(1)
+
+
+def _count(z: Tensor) -> int:
+    """How many columns it has. Raises `ValueError` for what is no columns."""
     if z.dim() > 2:
         raise ValueError(f"a field's inputs must be columns of coordinates, [N] or [N, D], got shape {list(z.shape)}; for others use inputgrad.laplacian")
-    return (z,) if z.dim() == 1 else z.unbind(1)
+    return 1 if z.dim() == 1 else z.shape[1]
 
 
 def _spellings(text: str, names: tuple[str, ...]) -> list[list[str]]:

@@ -13,11 +13,12 @@ from inputgrad.devices import moved_once
 from inputgrad.distributed.tensor_parallel import twice_differentiable_from_local
 from inputgrad.errors import EngineError
 from inputgrad.passes.batched_rows import batched_rows
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.input_gradient import written_over
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.autograd import gradient_from
 from inputgrad.torch_internals.autograd_graph import is_fused_attention, is_without_derivative, nodes_of
-from inputgrad.variables import described
+from inputgrad.variables import Key, described
 
 
 def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[object] | None = None) -> tuple[Tensor, ...]:
@@ -42,6 +43,16 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
                 "or look for detach, no_grad, argmax or item in the model"
             )
     return tuple(torch.zeros_like(z) if part is None else part for z, part in zip(variables, found, strict=True))
+
+
+def gradients_of_output(forward: ForwardPass, quantity: Tensor, keys: Sequence[Key], variables: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """`gradients` of the whole output of a pass: those that another term has taken of it, where terms share them."""
+    slopes = forward.slopes
+    if slopes is None:
+        return gradients(quantity, variables, keys)
+    if not set(keys) <= slopes.keys():
+        slopes.update(zip(keys, gradients(quantity, variables, keys), strict=True))
+    return tuple(slopes[key] for key in keys)
 
 
 def check_derivatives(quantities: Sequence[Tensor]) -> None:

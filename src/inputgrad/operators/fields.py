@@ -55,7 +55,7 @@ class Field(ToldInField):
     @property
     def size(self) -> int:
         """N, the number of points."""
-        return len(self._value())
+        return self._value().shape[0]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,14 +158,12 @@ class Field(ToldInField):
 
     def _value(self) -> Tensor:
         if () not in self._known:
-            output = self._coordinates.source.output
-            self.check(output)
-            self._known[()] = self._own(output)
+            self._known[()] = _checked(self._own(self._coordinates.source.output), self._outputs)
         return self._known[()]
 
     def check(self, output: Tensor) -> None:
         """Raises `ValueError` for an output that is none of a field, or has not the number of columns that were named."""
-        _check_outputs(self._own(output), self._outputs)
+        _checked(self._own(output), self._outputs)
 
     def second_order(self) -> ForwardPass | None:
         """The model's pass, where more than first derivatives were asked for."""
@@ -242,9 +240,10 @@ def _own_names(keys: tuple[Key, ...]) -> tuple[str, ...]:
     return tuple(map(str, keys))
 
 
-def _check_outputs(value: Tensor, outputs: tuple[str, ...] | None) -> None:
+def _checked(value: Tensor, outputs: tuple[str, ...] | None) -> Tensor:
     if value.dim() not in (1, 2):
         raise ValueError(f"a field's output must be [N] or [N, C], got {list(value.shape)}")
     count = value.shape[1] if value.dim() == 2 else 1
     if outputs is not None and len(outputs) != count:
         raise ValueError(f"outputs must name each of the model's {count} output(s), got {outputs}")
+    return value

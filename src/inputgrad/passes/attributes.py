@@ -71,13 +71,20 @@ def users_attributes(module: nn.Module) -> dict[str, Any]:
 
 def own_attributes(everything: dict[str, Any]) -> dict[str, Any]:
     """Of all that a module holds, what ``nn.Module`` itself does not keep."""
-    return {name: value for name, value in everything.items() if name not in _TORCHS}
+    return {} if _TORCHS.issuperset(everything) else {name: value for name, value in everything.items() if name not in _TORCHS}
 
 
-def have_changed(everything: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether there are other attributes than before, or another object under one of them; not whether one was changed in place."""
-    now = own_attributes(everything)
-    return now.keys() != before.keys() or any(value is not before[name] and not _is_equal(value, before[name]) for name, value in now.items())
+def have_changed(everything: dict[str, Any], before: dict[str, Any], count: int) -> bool:
+    """Whether there are other attributes than before, or another object under one of them; not whether one was changed in place.
+
+    everything: all that a module holds, of which ``before`` were the user's; count: how many entries it had.
+    """
+    if len(everything) != count and own_attributes(everything).keys() != before.keys():
+        return True
+    return any((now := everything.get(name, _GONE)) is not value and not _is_equal(now, value) for name, value in before.items())
+
+
+_GONE = object()
 
 
 def _is_equal(a: Any, b: Any) -> bool:

@@ -42,7 +42,7 @@ def warn_if_flat(term: str, model: nn.Module, first: Sequence[Tensor], second: S
 
 def warn_if_field_is_flat(term: str, model: nn.Module, field: TwiceDifferentiable) -> None:
     """The same of a field, after a term has asked for its derivatives, on a few of its points; nothing where it asked for first derivatives only."""
-    if is_tracing() or (_KEY, term) in memory(model).checked:
+    if (_KEY, term) in memory(model).checked or is_tracing():
         return
     forward = field.second_order()
     if forward is None or not forward.placement.local:

@@ -69,6 +69,8 @@ class ForwardPass:
         """Whether the model worked in place on a variable that it was handed."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
+        self.slopes: dict[Key, Tensor] | None = None
+        """∂ Σ output / ∂z with its graph, for each variable z of which it was taken; None where each term takes its own."""
         self.proven: set[Any] = set()
         """What was checked of the model as it is now, where that is known."""
 
@@ -99,9 +101,12 @@ class ForwardPass:
                 check_graph(self._primal.output)
         return self._primal
 
-    @contextmanager
-    def own_derivatives(self) -> Iterator[None]:
+    def own_derivatives(self) -> AbstractContextManager[None]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
+        return self._own_derivatives()
+
+    @contextmanager
+    def _own_derivatives(self) -> Iterator[None]:
         with self._graph(), SecondDerivatives(self.phase, any_order=self.any_order) if self.phase else nullcontext():
             yield
 

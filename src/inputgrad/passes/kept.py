@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,9 +24,11 @@ class UnforeseenError(BaseException):
 class Kept:
     """Where a model keeps what its passes may change, found once."""
 
-    def __init__(self, model: nn.Module, traces: Traces) -> None:
-        """traces: what its passes were seen to change."""
+    def __init__(self, model: nn.Module, traces: Traces, *, draws_between: bool) -> None:
+        """traces: what its passes were seen to change. draws_between: whether random numbers are drawn between its passes."""
         self.traces = traces
+        self.looks_often = traces.draws or draws_between
+        """Whether generators are looked at around each pass, and not once at the end."""
         self._model = weakref.ref(model)
         written: dict[str, set[str]] = {}
         for place, name in traces.buffers:
@@ -46,6 +48,9 @@ class Kept:
             note(model, draws=draws, others=others)
 
 
+_NOTHING = nullcontext()
+
+
 class KeptNow:
     """The generators, buffers and attributes at one moment. Buffers that are large, and were never seen to be written on, are not copied but looked at."""
 
@@ -63,21 +68,33 @@ class KeptNow:
                 else:
                     self._large.append((own, name, buffer, times_written(buffer)))
             self._buffers.append((own, copied))
-        self._attributes = [(all_of_it, own_attributes(all_of_it)) for all_of_it in attributes]
+        self._attributes = [(all_of_it, own_attributes(all_of_it), len(all_of_it)) for all_of_it in attributes]
 
-    @contextmanager
-    def first(self) -> Iterator[None]:
+    def first(self) -> AbstractContextManager[None]:
         """Around the first pass from here, which runs live."""
-        yield
-        self._look(self.generators)
+        return self._first() if self._large or self._kept.looks_often else _NOTHING
+
+    def again(self, inputs: ModelInputs) -> AbstractContextManager[None]:
+        """Around a further pass, which starts from here and leaves no trace."""
+        for own, before, count in self._attributes:
+            if have_changed(own, before, count):
+                self._kept.note(others=True)
+                raise UnforeseenError
+        return self._again(inputs) if self._buffers or self._large or self._kept.looks_often else _NOTHING
+
+    def look_back(self) -> None:
+        """At the end of a step. Raises `UnforeseenError` where something was drawn since, and nothing was to be drawn."""
+        if not self._kept.looks_often:
+            self._look(self.generators)
 
     @contextmanager
-    def again(self, inputs: ModelInputs) -> Iterator[None]:
-        """Around a further pass, which starts from here and leaves no trace."""
-        if any(have_changed(own, before) for own, before in self._attributes):
-            self._kept.note(others=True)
-            raise UnforeseenError
-        now, live = Generators(inputs), [dict(own) for own, _ in self._buffers]
+    def _first(self) -> Iterator[None]:
+        yield
+        self._look(self.generators if self._kept.looks_often else None)
+
+    @contextmanager
+    def _again(self, inputs: ModelInputs) -> Iterator[None]:
+        now, live = Generators(inputs) if self._kept.looks_often else None, [dict(own) for own, _ in self._buffers]
         if self._kept.traces.draws:
             self.generators.put_back()
         for own, copied in self._buffers:
@@ -89,13 +106,13 @@ class KeptNow:
                 for name in own.keys() - before.keys():
                     del own[name]
                 own.update(before)
-            if self._kept.traces.draws:
+            if now is not None and self._kept.traces.draws:
                 now.put_back()
         self._look(now)
 
-    def _look(self, generators: Generators) -> None:
+    def _look(self, generators: Generators | None) -> None:
         """Raises `UnforeseenError` where a pass has done what none that was looked at did, which the later ones would not see put back."""
-        draws = not self._kept.traces.draws and generators.have_moved()
+        draws = generators is not None and not self._kept.traces.draws and generators.have_moved()
         others = any(own.get(name) is not buffer or times_written(buffer) != count for own, name, buffer, count in self._large)
         if draws or others:
             self._kept.note(draws=draws, others=others)
@@ -111,7 +128,7 @@ class KeptNow:
                     own[name] = buffer
                 else:
                     live.detach().copy_(buffer)
-        for own, before in self._attributes:
+        for own, before, _ in self._attributes:
             for name in own_attributes(own).keys() - before.keys():
                 del own[name]
             own.update(before)

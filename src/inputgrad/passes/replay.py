@@ -21,10 +21,11 @@ from inputgrad.passes.traced_draws import TracedDraws
 from inputgrad.passes.traces import look, snapshot
 from inputgrad.passes.written_parameters import WrittenParameters, frozen_parameters
 from inputgrad.torch_internals.modules import own_buffers
-from inputgrad.torch_internals.tracing import is_tracing
+from inputgrad.torch_internals.tracing import is_tracing, without_dispatch_modes
 from inputgrad.variables import ModelInputs
 
 _DRAWS = "draws"
+_NO_ATTRIBUTES = AttributeState(None)
 
 
 class RandomAndBufferState:
@@ -40,12 +41,12 @@ class RandomAndBufferState:
         self._gathered: UnshardedParameters | None = None
         self._random: RandomState | None = None
         self._buffers: Buffers = []
-        self._attributes = AttributeState(None)
+        self._attributes = _NO_ATTRIBUTES
         self._written: WrittenParameters | None = None
         """What frozen parameters held that the first pass wrote to; None where the model has none."""
         self._renormalising: list[tuple[Any, float]] = []
         """Embeddings that bring the rows they look up to their ``max_norm``, in place: done once per step, as the later passes find them so."""
-        self._draws: Callable[[], AbstractContextManager[None]] = TracedDraws().run if is_tracing() else nullcontext
+        self._draws: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def whole(self) -> bool:
@@ -59,6 +60,8 @@ class RandomAndBufferState:
 
     def remember(self) -> None:
         """Take the present state as the one that every pass starts from: called before the first pass, it makes that leave no trace either."""
+        if is_tracing():
+            self._draws = TracedDraws().run
         self._random = random_state(devices_of(self._model, () if self._inputs is None else [tensor for _, tensor in self._inputs.tensors()]))
         self._attributes = AttributeState(self._model)
         frozen = [] if is_tracing() or not self.placement.local else frozen_parameters(self._model)
@@ -79,6 +82,14 @@ class RandomAndBufferState:
                 own_buffers(module)[name] = buffer
             else:
                 live.detach().copy_(buffer)
+
+    def has_drawn(self) -> bool:
+        """Whether torch's generators are others than before the first pass, or there was none."""
+        if self._random is None:
+            return True
+        states = ((before, generator_state(device)) for device, before in self._random.of_devices.items())
+        with without_dispatch_modes():
+            return not torch.equal(self._random.torchs, torch.get_rng_state()) or any(a is None or b is None or not torch.equal(a, b) for a, b in states)
 
     def _remember_buffers(self) -> None:
         self._buffers = copied_buffers(self._model)

@@ -94,20 +94,30 @@ class Generators:
     """torch's generators, of the CPU and of the devices of some inputs, as they are now."""
 
     def __init__(self, inputs: ModelInputs) -> None:
-        devices = {inputs.args[0].device} if inputs.bare else {z.device for _, z in inputs.tensors()}
-        self._cpu = torch.get_rng_state()
-        self._of_devices = {device: generator_state(device) for device in devices if device.type != "cpu"}
+        self._cpu = torch.default_generator.get_state()
+        self._of_devices = {} if _is_on_cpu(inputs) else {z.device: generator_state(z.device) for _, z in inputs.tensors() if not z.is_cpu}
 
     def have_moved(self) -> bool:
         """Whether they are others now."""
-        others = ((state, generator_state(device)) for device, state in self._of_devices.items())
-        with without_dispatch_modes() if is_watched() else nullcontext():  # states lie on the CPU: nothing is waited for
-            return not torch.equal(self._cpu, torch.get_rng_state()) or any(a is not None and b is not None and not torch.equal(a, b) for a, b in others)
+        with without_dispatch_modes() if is_watched() else _NOTHING:  # states lie on the CPU: nothing is waited for
+            return not torch.equal(self._cpu, torch.default_generator.get_state()) or (bool(self._of_devices) and self._have_moved_on_devices())
+
+    def _have_moved_on_devices(self) -> bool:
+        pairs = ((state, generator_state(device)) for device, state in self._of_devices.items())
+        return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
 
     def put_back(self) -> None:
         torch.set_rng_state(self._cpu)
         for device, state in self._of_devices.items():
             set_generator_state(device, state)
+
+
+_NOTHING = nullcontext()
+
+
+def _is_on_cpu(inputs: ModelInputs) -> bool:
+    """Whether a single tensor on the CPU is all that a model is given, as far as it can be told at once."""
+    return inputs.bare and bool(inputs.args[0].is_cpu)
 
 
 def _key(model: nn.Module) -> tuple[str, int]:

@@ -43,6 +43,8 @@ def held_input(key: Key, batch: "Batch") -> Tensor:
     """The batch's own tensor under a key, whether or not it can be differentiated. Raises `TypeError` for an input that is no tensor."""
     if is_module(key):
         return batch.variable(key)
+    if key == 0 and isinstance(batch.inputs, Tensor):
+        return batch.inputs
     called = ModelInputs.of(batch.inputs)
     value = called.values()[called.key(key, batch.model)]
     if not isinstance(value, Tensor):
@@ -53,6 +55,8 @@ def held_input(key: Key, batch: "Batch") -> Tensor:
 def check_rows(place: str, found: Mapping[Key, Tensor], batch: "Batch") -> None:
     """Raises `ValueError` where other inputs keep the batch's rows, and there are not as many."""
     called = ModelInputs.of(batch.inputs)
+    if called.bare:
+        return  # there are no others
     inputs = dict(called.tensors())
     found = {called.key(given, batch.model): tensor for given, tensor in found.items() if tensor.dim() and not is_module(given)}
     if not found:

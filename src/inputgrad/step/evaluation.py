@@ -198,6 +198,10 @@ class Evaluation:
             own |= {id(leaf) for leaf in (*forward.own_leaves, *(forward.values().variables.values() if forward.made else ()))}
         return own
 
+    def differentiated(self) -> tuple[Key, ...]:
+        """The variables of the pass at the batch's own inputs, where a term has asked for a gradient of it; none otherwise."""
+        return self.primal_pass.wrt if any(at is None for _, _, at, _ in self._gradients) else ()
+
     def passes(self) -> list[ForwardPass]:
         """The passes that were made."""
         return [forward for forward in self._passes.values() if forward.made or forward is not self.primal_pass]

@@ -133,16 +133,17 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
     small = any(forward.phase is not None and forward.phase.left_small for forward in passes)
     return PlainForm(
         objective,
-        evaluation.primal_pass.wrt,
+        evaluation.differentiated(),
         exchanged=any(not forward.any_order for forward in phases),
         exchanged_at_any_order=any(forward.any_order for forward in phases),
         is_torchs_own=is_torchs_own,
-        kept=Kept(evaluation.model, traces),
+        kept=Kept(evaluation.model, traces, draws_between=evaluation.state.has_drawn()),
         are_several=runs(evaluation) > 1,
         stateful=[item.term for item in call.active if item.term.state()],
         rewindable=not traces.can_be_undone and any(item.term.further_passes for item in call.active),
         may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,
+        may_share=not any(forward.phase is not None and forward.phase.has_exchanged for forward in passes if not forward.any_order),
     )
 
 

@@ -1,7 +1,7 @@
 """A pass of a plain step that is not the one at the batch's own inputs for the engine: at a place, or one that a term differentiates itself."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,8 @@ from inputgrad.torch_internals import compiler
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs
 
+_NOTHING = nullcontext()
+
 
 class PlainPass(ForwardPass):
     """The model run as by hand: live, with nothing put back before or after it."""
@@ -29,17 +31,17 @@ class PlainPass(ForwardPass):
     def __init__(self, passes: "PlainPasses", inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], options: PassOptions) -> None:
         super().__init__(passes.model, inputs, wrt, pick, passes.replay, options)
         self._passes, self.proven, self._is_torchs_own = passes, passes.form.proven, passes.form.is_torchs_own
+        self.slopes = {}
 
-    @contextmanager
-    def own_derivatives(self) -> Iterator[None]:
-        yield  # put in place around the call of the model alone
+    def own_derivatives(self) -> AbstractContextManager[None]:
+        return _NOTHING  # put in place around the call of the model alone
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
         default = unchanged if changes else opened
         variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
         as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
         handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
-        with self._passes.running(self.inputs), nullcontext() if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
+        with self._passes.running(self.inputs), _NOTHING if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
             if self.phase is None or changes:
                 returned = self.model(*handed.args, **handed.kwargs)
             else:
@@ -61,7 +63,7 @@ class PlainPasses:
         """outer: those of the whole step, where these are of the samples at a place."""
         self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
-        self._has_begun = False
+        self.runs = 0
         self.start: KeptNow | None = None
         """What there was before the first of several."""
 
@@ -79,7 +81,8 @@ class PlainPasses:
             return self._outer.running(inputs)
         if not self.form.are_several:
             self.begin_the_only_one()
-            return nullcontext()
+            return _NOTHING
+        self.runs += 1
         if self.start is not None:
             return self.start.again(inputs)
         self.start = self.form.kept.now(inputs)
@@ -89,9 +92,9 @@ class PlainPasses:
         """In place of `running` in a step of one pass. Raises `UnforeseenError` at a second one."""
         if self._outer is not None:
             return self._outer.begin_the_only_one()
-        if self._has_begun:
+        if self.runs:
             raise UnforeseenError
-        self._has_begun = True
+        self.runs = 1
 
     def find(self, at: Place | None, kind: Hashable, inputs: Callable[[], ModelInputs], keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
         """The pass at a place. kind: None for the engine's, else the variables, which a term differentiates itself; inputs: drawn once."""

@@ -166,9 +166,10 @@ class PlainSource:
 
     def _pass(self) -> Returned:
         form, inputs = self.form, self.inputs
-        if form.shared is not None and not form.wrt:
-            forward, _ = self.differentiable_pass(form.shared, None)
-            return self._as_returned(forward.primal().returned)
+        if form.shared is not None:
+            run = self.differentiable_pass(form.shared, None)[0].primal()
+            self.variables.update(run.variables)
+            return self._as_returned(run.returned)
         if not form.wrt and not form.is_torchs_own:  # a model that writes on its inputs does not reach the user's
             inputs = inputs.replaced({key: z.clone() for key, z in inputs.tensors()})
         if inputs.bare and form.wrt:
@@ -210,9 +211,21 @@ class PlainSource:
     def _gradient(self, head: Head, keys: tuple[Key, ...], at: Place | None, *, create_graph: bool) -> tuple[Tensor, ...]:
         if at is None and set(keys) <= set(self.form.wrt):
             returned, known, target = self.returned or self._made(), self.variables, self.target
+            if head.adds_all and self.form.shared is not None and create_graph:
+                return self._slopes(head, returned, keys)
         else:
             (returned, known), target = self._there(at, keys), self._target_at(at)
         return input_gradient(self.form, self.phase, head, returned, target, [known[key] for key in keys], create_graph=create_graph)
+
+    def _slopes(self, head: Head, returned: Returned, keys: tuple[Key, ...]) -> tuple[Tensor, ...]:
+        """The gradient of all outputs, taken once where a term differentiates the same pass itself."""
+        assert self.form.shared is not None
+        slopes = self.differentiable_pass(self.form.shared, None)[0].slopes
+        assert slopes is not None
+        if not set(keys) <= slopes.keys():
+            found = input_gradient(self.form, self.phase, head, returned, self.target, [self.variables[key] for key in keys], create_graph=True)
+            slopes.update(zip(keys, found, strict=True))
+        return tuple(slopes[key] for key in keys)
 
     def _there(self, at: Place | None, keys: tuple[Key, ...]) -> tuple[Returned, dict[Key, Tensor]]:
         """What the model returns in a pass for these variables, and they: at a place, or beside the pass that was foreseen."""

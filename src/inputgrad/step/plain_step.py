@@ -52,11 +52,13 @@ class PlainStep:
                 values["base"] = base_losses.value(objective.base, source.for_base(None), self.target)
             for item in active:
                 values[item.name] = value_of_term(item, source.batch, source.sizes)
-            if self.form.shared is None and source.returned is not None:
-                self.form.shared = source.passes.differentiated()
+            if source.returned is not None and not self.form.is_counted:
+                self.form.learn(source.passes.differentiated(), source.passes.runs)
             self.total = weighted_sum(values, active, objective.base_weight)
             if not self.total.requires_grad:
                 raise UnforeseenError  # the way in full gives it a graph
+            if source.passes.start is not None:
+                source.passes.start.look_back()
             is_made = True
         finally:
             if not is_made:  # the step is made in full, or not at all

@@ -88,7 +88,8 @@ def sizes_of(passes: Iterable[ForwardPass]) -> list[int]:
     found: list[int] = []
     for forward in passes:
         if forward.made:
-            found += SeenOutputs(forward).sizes()
+            run = forward.values()
+            found += Returned(run.returned, run.output, forward.takes_default_output).sizes()
         else:
             tensors = dict(forward.inputs.tensors())
             found += [tensors[key].shape[0] for key in forward.wrt if key in tensors and tensors[key].dim()]

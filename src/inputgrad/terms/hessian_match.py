@@ -8,7 +8,7 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.devices import constant
 from inputgrad.heads import Of
-from inputgrad.operators.differentiation import gradients
+from inputgrad.operators.differentiation import gradients, gradients_of_output
 from inputgrad.passes.flat_models import warn_if_flat
 from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place
@@ -77,24 +77,30 @@ class HessianMatch(Term):
         score = batch.scores(output, self.of, self.at)
         if score.dim() != 1:
             raise ValueError(f"HessianMatch needs a head of one score per sample, and {self.of!r} gave {list(score.shape)}; for one of several: OneOutput(i)")
-        (slope,) = gradients(score, [x], [key])
+        if self.of == "output":
+            forward, keys = batch.differentiable_pass(key, at=self.at)
+            (slope,) = gradients_of_output(forward, score, keys, [x])
+        else:
+            (slope,) = gradients(score, [x], [key])
         chosen = self._chosen(x)
         flat = slope.flatten(1) if slope.dim() > 1 else slope[:, None]
-        hessian = torch.stack([gradients(flat.gather(1, column[:, None]), [x])[0] for column in chosen.unbind(1)], 1)
+        columns = [flat[:, row] for row in chosen] if isinstance(chosen, list) else [flat.gather(1, column[:, None]) for column in chosen.unbind(1)]
+        found = [gradients(column, [x])[0] for column in columns]
+        hessian = torch.stack(found, 1) if len(found) > 1 else found[0][:, None]
         warn_if_flat("HessianMatch", batch.model, [slope], [hessian])
         return self._distance(widened(hessian), chosen, batch)
 
-    def _chosen(self, x: Tensor) -> Tensor:
-        """The rows of each sample, ``[N, R]``."""
+    def _chosen(self, x: Tensor) -> Tensor | list[int]:
+        """The rows of each sample, ``[N, R]``, or those of every sample."""
         n, size = x.shape[0], x[0].numel()
         if isinstance(self.rows, int) and self.rows < size:
             return torch.rand(n, size, device=x.device).argsort(1)[:, : self.rows]
         rows = self.rows if isinstance(self.rows, tuple) else range(size)
         if not all(-size <= row < size for row in rows):
             raise ValueError(f"HessianMatch: rows={self.rows!r} names entries outside 0..{size - 1} of one sample of the input")
-        return constant([row % size for row in rows], x.device, torch.long).expand(n, -1)
+        return [row % size for row in rows]
 
-    def _distance(self, hessian: Tensor, chosen: Tensor, batch: Batch) -> Tensor:
+    def _distance(self, hessian: Tensor, chosen: Tensor | list[int], batch: Batch) -> Tensor:
         counts, wanted = known(self._labels("wanted", batch, hessian, chosen))
         gap = hessian - wanted
         if self.mask is not None:
@@ -103,11 +109,13 @@ class HessianMatch(Term):
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, hessian, chosen))
         return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: parts.flatten(1).sum(1), self.delta)
 
-    def _labels(self, which: str, batch: Batch, hessian: Tensor, chosen: Tensor) -> Tensor:
+    def _labels(self, which: str, batch: Batch, hessian: Tensor, chosen: Tensor | list[int]) -> Tensor:
         """The chosen rows of labels ``[N, *input, *input]``, ``[N, R, *input]``."""
         name, own = f"HessianMatch: {which}", hessian.shape[2:]
         whole = hessian.new_empty(()).expand(len(hessian), *own, *own)
         labels = (shaped if which == "wanted" else broadcast)(name, resolve_tensor(name, getattr(self, which), batch), whole)
         labels = labels.expand(len(hessian), *labels.shape[1:]).expand_as(whole).reshape(len(hessian), -1, *own)
+        if isinstance(chosen, list):
+            return labels if chosen == list(range(labels.shape[1])) else labels[:, constant(chosen, labels.device, torch.long)]
         index = chosen.reshape(*chosen.shape, *[1] * len(own)).expand(-1, -1, *own)
         return labels.gather(1, index)

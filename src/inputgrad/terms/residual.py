@@ -1,6 +1,6 @@
 """Residuals of differential equations: the model is the solution, its derivatives are taken by name, and the loss is how far they are from the equation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,11 @@ class OnField(Term):
         return () if self.at is None else keys_of(getattr(self.at, "wrt", 0))
 
     def field(self, batch: Batch) -> Field:
-        return field_of_batch(batch, self.names, self.wrt, self.outputs, self.at, identity_of(self.function))
+        return field_of_batch(batch, self.names, self.wrt, self.outputs, self.at, self.identity(batch))
+
+    def identity(self, batch: Batch) -> Hashable:
+        """What tells the equation from others."""
+        return batch.once(("identity", id(self.function)), lambda: identity_of(self.function))
 
     def equations(self, field: Field) -> list[Tensor]:
         """The residuals r ``[N]`` of each equation, checked."""
@@ -71,7 +75,7 @@ class OnField(Term):
 
     def proven(self, quantities: list[Tensor], batch: Batch, field: Field) -> list[Tensor]:
         """The quantities, once it is known that they have a derivative in the parameters: looked at for the first time that this term meets the model."""
-        checked, kind = memory(batch.model).checked, (type(self), identity_of(self.function))
+        checked, kind = memory(batch.model).checked, (type(self), self.identity(batch))
         if kind not in checked:
             check_derivatives(quantities)
             checked.add(kind)

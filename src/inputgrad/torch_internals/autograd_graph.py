@@ -150,8 +150,18 @@ class SavedNormalisation:
 
 def saves_statistics(node: Any) -> bool:
     """Whether it belongs to a layer or batch normalisation (instance normalisation is one of these), on any device. Read in torch 2.6 to 2.15."""
+    kind = type(node)
+    if (known := _SAVES_STATISTICS.get(kind)) is not None:
+        return known
     name = node.name()
-    return "LayerNorm" in name or "BatchNorm" in name
+    found = "LayerNorm" in name or "BatchNorm" in name
+    if kind.__name__ == name and kind.__base__ is object:  # a class of torch's own for this one operation
+        _SAVES_STATISTICS[kind] = found
+    return found
+
+
+_SAVES_STATISTICS: dict[type, bool] = {}
+"""For classes of nodes whether they do, since it is asked of each node at each step."""
 
 
 def saved_normalisation(gradient: Tensor | None) -> SavedNormalisation | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inputgrad.memory import memory
+from inputgrad.operators.differentiation import gradients, gradients_of_output
 from inputgrad.operators.taylor import reference
 from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import NUMBERS, Expansion, expanded, unit_directions
@@ -80,6 +81,13 @@ class FieldSource:
         """The variables in the same graph."""
         return self._opened()[1]
 
+    def slopes(self, value: Tensor) -> tuple[Tensor, ...]:
+        """∂ Σ value / ∂z for each variable z. value: the output, or one of several."""
+        output, variables = self._opened()
+        if self._expansion is None and value.numel() == output.numel():
+            return gradients_of_output(self._forward, value, self.keys, variables)
+        return gradients(value, variables, self.keys)
+
     def shapes(self) -> list[Tensor]:
         """Tensors of the variables' shapes, known before the pass."""
         return [self._forward.inputs.variable(key) for key in self.keys] if self._here is None else list(self._here[1])
@@ -132,7 +140,7 @@ class FieldSource:
         known = memory(self._forward.model).measured
         if (numbers := known.get(NUMBERS)) is None:
             return True
-        worth = is_tracing() or is_worth(plan.passes, numbers * len(self._forward.inputs.variable(self.keys[0])))  # a compiled rule costs no Python
+        worth = is_worth(plan.passes, numbers * self._forward.inputs.variable(self.keys[0]).shape[0]) or is_tracing()  # a compiled rule costs no Python
         known[SMALL, plan] = not worth
         return worth
 

@@ -1,0 +1,250 @@
+"""Passes, derivatives and looks that a plain step does not make twice, or not at all. Judged by plain torch in float64, and by counting."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import inputgrad as ig
+from inputgrad.torch_internals.autograd_graph import leaves_of, nodes_of
+from tests.textbook import Gradients, distance
+
+X = torch.rand(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+Y = torch.sin(X.sum(1, keepdim=True))
+DELTA = torch.rand(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+GAMMA = torch.rand(12, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+TARGET = {"price": Y, "delta": DELTA, "gamma": GAMMA}
+CLASSES = torch.arange(12) % 3
+
+
+def layers(outputs: int = 1) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, outputs)).double()
+
+
+class Net(nn.Module):
+    """A network of one's own."""
+
+    def __init__(self, outputs: int = 1) -> None:
+        super().__init__()
+        self.layers, self.noise = layers(outputs), 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out + self.noise * torch.randn_like(out) if self.noise else out
+
+
+def gradients(model: nn.Module, loss: Tensor) -> Gradients:
+    named = dict(model.named_parameters())
+    return dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
+
+
+def derivatives(model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    z = X.clone().requires_grad_()
+    output = model(z)
+    (slope,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+    return output, slope, torch.stack([torch.autograd.grad(column.sum(), z, create_graph=True)[0] for column in slope.unbind(1)], 1)
+
+
+def greeks(model: nn.Module) -> Tensor:
+    output, slope, hessian = derivatives(model)
+    return F.mse_loss(output, Y) + (slope - DELTA).square().sum(1).mean() + 0.1 * (hessian - GAMMA).square().sum((1, 2)).mean()
+
+
+def distance_field(model: nn.Module) -> Tensor:
+    output, slope, hessian = derivatives(model)
+    return F.mse_loss(output, Y) + (slope.norm(dim=1) - 1).square().mean() + (hessian.diagonal(dim1=1, dim2=2).sum(1) - output[:, 0]).square().mean()
+
+
+LOSSES: dict[str, tuple[Callable[[], Any], Callable[[nn.Module], Tensor], Any]] = {
+    "greeks": (lambda: ig.OnTarget("price") + ig.GradientMatch("delta") + 0.1 * ig.HessianMatch("gamma"), greeks, TARGET),
+    "gammas first": (lambda: ig.OnTarget("price") + 0.1 * ig.HessianMatch("gamma") + ig.GradientMatch("delta"), greeks, TARGET),
+    "a distance field": (
+        lambda: nn.MSELoss() + ig.GradientNorm(center=1, power=2) + ig.Residual(lambda u: u.d("xx") + u.d("yy") - u.value, names="xy"),
+        distance_field,
+        Y,
+    ),
+}
+
+
+@pytest.mark.parametrize("make", [layers, Net])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_first_and_second_derivatives_are_of_one_pass(loss: str, make: Callable[[], nn.Module], plain: list[str], backward_passes: list[int]) -> None:
+    criterion, model, target = LOSSES[loss][0](), make(), LOSSES[loss][2]
+    wanted = gradients(model, LOSSES[loss][1](model))
+    passes: list[int] = []
+    for step in range(5):
+        if step == 4:
+            (model.layers if isinstance(model, Net) else model)[0].register_forward_hook(lambda *_: passes.append(1))  # type: ignore[index, operator]  # layers
+            criterion(model, X, target)  # a hook was added: the step in full, and the first plain one after it
+            criterion(model, X, target)
+            passes.clear()
+            backward_passes.clear()
+        assert distance(gradients(model, criterion(model, X, target)), wanted) < 1e-12, step
+    assert len(passes) == 1
+    assert len(backward_passes) == 3, "one for the slope, and one for each of its columns"
+    assert set(plain) == {"made"}
+
+
+@pytest.fixture
+def backward_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    found: list[int] = []
+    run = torch.autograd.graph._engine_run_backward
+
+    def noted(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("accumulate_grad") is False and args[2]:  # with a graph of its own
+            found.append(1)
+        return run(outputs, *args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd.graph, "_engine_run_backward", noted)
+    return found
+
+
+def test_a_pass_with_derivatives_of_our_own_is_not_shared(plain: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inputgrad.derivatives.twice_differentiable.LEAST", 0)  # the size from which they gain something
+    torch.manual_seed(0)
+    model, criterion = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1)).double(), LOSSES["greeks"][0]()
+    wanted, passes = gradients(model, greeks(model)), []
+    model[0].register_forward_hook(lambda *_: passes.append(1))
+    for step in range(4):
+        passes.clear()
+        assert distance(gradients(model, criterion(model, X, TARGET)), wanted) < 1e-12
+        assert step == 0 or len(passes) == 2
+    assert plain == ["made"] * 3
+
+
+def attack(steps: int = 2) -> Any:
+    return nn.CrossEntropyLoss() + ig.Adversarial(ig.PGD(0.1, steps=steps, start="none"))
+
+
+@pytest.mark.parametrize("make", [layers, Net])
+def test_inputs_of_which_no_term_asks_a_gradient_are_no_variables(make: Callable[[int], nn.Module], plain: list[str]) -> None:
+    model, criterion = make(3), attack()
+    for step in range(3):
+        loss = criterion(model, X, CLASSES)
+        assert step == 0 or {id(leaf) for leaf in leaves_of([loss])} == {id(parameter) for parameter in model.parameters()}
+    assert plain == ["made"] * 2
+
+
+class SometimesAsks(ig.terms.Term):
+    """Asks for the gradient from the third call on."""
+
+    calls = 0
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        self.calls += 1
+        moved = batch.output_with({0: batch.variable() + 0.1}).square().sum(1)
+        return moved + batch.gradient().square().sum(1) if self.calls > 2 else moved
+
+
+@pytest.mark.parametrize("base", [None, "mse"])
+@pytest.mark.parametrize("make", [layers, Net])
+def test_a_gradient_that_is_asked_for_later_only_is_right(make: Callable[[], nn.Module], base: Any) -> None:
+    model, criterion = make(), ig.InputGradientLoss(base, SometimesAsks(), verify=False)
+    for step in range(5):
+        z = X.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+        loss = model(X + 0.1).square().mean() + (slope.square().sum(1).mean() if step >= 2 else 0) + (F.mse_loss(model(X), Y) if base else 0)
+        assert distance(gradients(model, criterion(model, X, Y)), gradients(model, loss)) < 1e-12, step
+
+
+class BeginsToDraw(ig.terms.Term):
+    """Draws between its passes from the third call on."""
+
+    calls = 0
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        self.calls += 1
+        clean = batch.output
+        shift = torch.rand(()).item() if self.calls > 2 else 0.1
+        return (batch.output_with({0: batch.variable() + shift}) - clean).square().sum(1)
+
+
+@pytest.mark.parametrize("make", [layers, Net])
+def test_a_term_that_begins_to_draw_between_passes_draws_once_a_step(make: Callable[[], nn.Module]) -> None:
+    model, term = make(), BeginsToDraw()
+    criterion = ig.InputGradientLoss(None, term, verify=False)
+    for step in range(6):
+        term.calls = step
+        torch.manual_seed(step)
+        found, after = criterion(model, X, Y).detach(), torch.rand(())
+        torch.manual_seed(step)
+        shift = torch.rand(()).item() if step >= 2 else 0.1
+        torch.testing.assert_close(found, (model(X + shift) - model(X)).square().sum(1).mean().detach())
+        assert torch.equal(after, torch.rand(())), "as many numbers as the term asked for"
+
+
+def test_a_model_that_begins_to_draw_in_the_second_pass_sees_the_same_numbers_in_both() -> None:
+    class Begins(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layers(x)
+            return out + torch.randn_like(out) * (x > 1).any() if (x > 1).any() else out
+
+    model, other, criterion = Begins(), Begins(), ig.InputGradientLoss(None, Moved(), verify=False)
+    for step in range(6):
+        x = 0.5 * X + (0.3 if step >= 2 else 0.0) * (step % 3)
+        torch.manual_seed(step)
+        found = criterion(model, x, Y).detach(), torch.rand(())
+        torch.manual_seed(step)
+        wanted = ig.InputGradientLoss(None, Moved(), verify=False, engine="double_backward")(other, x, Y).detach(), torch.rand(())
+        assert torch.equal(found[0], wanted[0]), step
+        assert torch.equal(found[1], wanted[1]), step
+
+
+class Moved(ig.terms.Term):
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        clean = batch.output
+        return (batch.output_with({0: batch.variable() + 0.3}) - clean).square().sum(1)
+
+
+def test_generators_are_looked_at_twice_a_step_where_nothing_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, criterion = layers(3), attack(steps=5)
+    for _ in range(3):
+        criterion(model, X, CLASSES)
+    with counted_states(monkeypatch) as states:
+        criterion(model, X, CLASSES)
+    assert len(states) == 2
+
+
+@contextmanager
+def counted_states(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    found: list[int] = []
+    generator = torch.default_generator
+
+    class Counted:
+        def get_state(self) -> Tensor:
+            found.append(1)
+            return generator.get_state()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(generator, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "default_generator", Counted())
+        yield found
+
+
+class Piecewise(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(F.relu(x @ torch.eye(2, dtype=x.dtype)))
+        return F.leaky_relu(out, 0.2)
+
+
+def test_small_pieces_are_left_to_torch_and_large_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, criterion = Piecewise(), ig.InputGradientLoss("mse", ig.GradientNorm(power=2), verify=False)
+    large = torch.rand(1 << 15, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    for x in (X, large, X):
+        z = x.clone().requires_grad_()
+        output = model(z)
+        (slope,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+        y = torch.zeros_like(output)
+        wanted = gradients(model, F.mse_loss(output, y) + slope.square().sum(1).mean())
+        for _ in range(3):
+            loss = criterion(model, x, y)
+            names = {type(node).__name__ for node in nodes_of([loss])}
+            assert ("_SlopeBackward" in names) == (x is large)
+            assert distance(gradients(model, loss), wanted) < 1e-10
