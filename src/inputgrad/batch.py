@@ -5,7 +5,7 @@ Also the record that a step hands back to the user.
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -206,3 +206,19 @@ class Step:
     loss: Tensor
     output: Any
     parts: Mapping[str, Tensor]
+
+
+class AddedUp(NamedTuple):
+    """What a term's method ``_added_up(batch)`` gives: the sum of its numbers, where that takes fewer operations than the numbers themselves.
+
+    An ordinary step asks it in place of the formula, after a step that was made in full; None sends the step to the formula.
+    total: Σ R_n · divisor over the samples, 0-d. samples: how many there are.
+    """
+
+    total: Tensor
+    samples: int
+    divisor: int = 1
+
+    def mean(self) -> Tensor:
+        """The mean of R_n."""
+        return self.total / (self.samples * self.divisor)

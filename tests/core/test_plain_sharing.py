@@ -248,3 +248,59 @@ def test_small_pieces_are_left_to_torch_and_large_ones_are_not(monkeypatch: pyte
             names = {type(node).__name__ for node in nodes_of([loss])}
             assert ("_SlopeBackward" in names) == (x is large)
             assert distance(gradients(model, loss), wanted) < 1e-10
+
+
+SUMS: dict[str, Callable[[], Any]] = {
+    "a norm": lambda: ig.GradientNorm(power=2),
+    "a norm around 1": lambda: ig.GradientNorm(power=2, center=1),
+    "a norm from above": lambda: ig.GradientNorm(power=2, center=0.1, side="above"),
+    "of several rows": lambda: ig.GradientNorm(power=2, of=ig.heads.EachOutput()),
+    "of one direction": lambda: ig.GradientNorm(power=2, of=ig.heads.RandomProjection()),
+    "of two directions": lambda: ig.GradientNorm(power=2, of=ig.heads.RandomProjection(2)),
+    "labels": lambda: ig.GradientMatch("delta"),
+    "labels of forces": lambda: ig.GradientMatch("delta", sign=-1, reduction="mean"),
+    "labels, some missing": lambda: ig.GradientMatch("missing", reduction="mean"),
+    "labels and a mask": lambda: ig.GradientMatch("delta", mask="mask", sign=-1),
+    "labels by Huber": lambda: ig.GradientMatch("delta", norm="huber", sign=-1, delta=0.2),
+    "labels, in sizes": lambda: ig.GradientMatch("delta", norm="absolute", sign=-1, scale=-2.0),
+    "sample weights": lambda: ig.GradientMatch("delta").sample_weight("w"),
+    "a share": lambda: ig.GradientNorm(power=2).scheduled(fraction=0.5),
+}
+
+
+@pytest.mark.parametrize("make", [layers, Net])
+@pytest.mark.parametrize("name", SUMS)
+def test_a_sum_by_fewer_operations_is_the_sum_of_the_formula(name: str, make: Callable[[], nn.Module]) -> None:
+    model = make()
+    target = {**TARGET, "missing": DELTA.clone().index_fill_(0, torch.tensor([1, 5]), torch.nan), "mask": (DELTA > 0.4), "w": torch.rand(12)}
+    criterion = ig.OnTarget("price") + 0.3 * SUMS[name]()
+    for step in range(4):
+        torch.manual_seed(step)
+        wanted = (ig.OnTarget("price") + 0.3 * SUMS[name]()).evaluate(model, X, target)
+        torch.manual_seed(step)
+        found = criterion.evaluate(model, X, target)
+        torch.testing.assert_close(found.loss, wanted.loss, rtol=1e-12, atol=0)
+        torch.testing.assert_close(dict(found.parts), dict(wanted.parts), rtol=1e-12, atol=0)
+        assert distance(gradients(model, found.loss), gradients(model, wanted.loss)) < 1e-12, step
+
+
+class Doubled(ig.GradientNorm):
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        return 2 * super().__call__(batch)
+
+
+def test_a_formula_derived_from_one_of_ours_is_asked_itself(plain: list[str]) -> None:
+    model = layers()
+    found = [ig.InputGradientLoss(None, kind(power=2), verify=False) for kind in (Doubled, ig.GradientNorm)]
+    for _ in range(3):
+        doubled, single = [criterion(model, X, Y).item() for criterion in found]
+        assert doubled == pytest.approx(2 * single, rel=1e-12)
+    assert plain == ["made"] * 4
+
+
+def test_labels_of_another_shape_are_told_at_a_later_step_too() -> None:
+    model, criterion = layers(), ig.OnTarget("price") + ig.GradientMatch("delta")
+    for _ in range(2):
+        criterion(model, X, TARGET)
+    with pytest.raises(ValueError, match="GradientMatch: wanted"):
+        criterion(model, X, {**TARGET, "delta": DELTA[:, :1].expand(12, 3)})

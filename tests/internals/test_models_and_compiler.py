@@ -174,6 +174,24 @@ def test_other_losses_and_tensors_have_no_kernel_of_one_call(monkeypatch: pytest
     assert losses.mean_by_kernel(nn.MSELoss(), x, x) is None
 
 
+@canary("losses.sum_of_squared_errors")
+@missing("losses.sum_of_squared_errors")
+def test_a_sum_of_squared_errors_is_that_of_torchs_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    wanted = nn.MSELoss(reduction="sum")(a, b)
+
+    def check() -> None:
+        found = losses.sum_of_squared_errors(a, b)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(torch.autograd.grad(found, a)[0], 2 * (a - b))
+
+    check()
+    with FunctionMode():
+        check()
+    monkeypatch.delattr(torch._C._nn, "mse_loss")
+    check()
+
+
 class FunctionMode(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))

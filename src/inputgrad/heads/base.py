@@ -114,7 +114,7 @@ class RandomProjection(Head):
     def drawn(self, output: Tensor) -> Head:
         flat = output.detach().flatten(1)
         directions = torch.randn(flat.shape[0], self.n, flat.shape[1], dtype=flat.dtype, device=flat.device)
-        length = directions.norm(dim=2, keepdim=True)
+        length = torch.linalg.vector_norm(directions, dim=2, keepdim=True)
         return FixedProjection(directions / length if self.scale == "unit" else directions * ((flat.shape[1] / self.n) ** 0.5 / length))
 
 

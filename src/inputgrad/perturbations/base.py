@@ -124,7 +124,8 @@ def scaled(gradient: Tensor, scaling: Scaling) -> Tensor:
     if scaling == "none":
         return gradient
     length = lengths(gradient, 2 if scaling == "unit" else float("inf"))
-    return torch.where(length > 0, gradient / torch.where(length > 0, length, 1), 0).to(gradient.dtype)
+    moves = length > 0
+    return torch.where(moves, gradient / torch.where(moves, length, 1), 0).to(gradient.dtype)
 
 
 def lengths(tensor: Tensor, p: float) -> Tensor:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.tensor_refs import TensorRef, part_of_target, resolve_tensor
 from inputgrad.terms.gradient_match import huber
+from inputgrad.terms.missing_labels import counted, known
 from inputgrad.variables import Wrt, described, keys_of
 
 
@@ -30,8 +30,8 @@ class EnergyError:
             raise ValueError(
                 f"energy_and_forces: the output has shape {list(output.shape)} and the energies {list(wanted.shape)}: expected one energy per structure"
             )
-        wanted = wanted.to(output).flatten()
-        gap = torch.where(wanted.isnan(), 0, output.flatten() - wanted)
+        counts, wanted = known(wanted.to(output).flatten())
+        gap = counted(output.flatten() - wanted, counts)
         gap = gap if self.per_atom is None else gap / self._atoms(output, target)
         losses = self.weight * (gap.square() if self.delta is None else huber(gap, self.delta))
         return losses if self.weights is None else losses * structure_weights(self.weights, target, len(losses)).to(losses)

@@ -28,12 +28,15 @@ def input_gradient(
     if head.adds_all:
         return _row(form, phase, output, variables, create_graph=create_graph)
     scores = Score(head, output, target)(output)
+    if scores.dim() == 1:
+        return _row(form, phase, scores, variables, create_graph=create_graph)
+    if scores.shape[1] == 1:
+        return tuple([part.unsqueeze(1) for part in _row(form, phase, scores, variables, create_graph=create_graph)])
     batched = None if not scores.requires_grad else batched_rows(scores, variables, create_graph=create_graph)
     if batched is not None and all(part is not None for part in batched):
         return tuple(part.movedim(0, 1) for part in batched if part is not None)
-    columns = [scores] if scores.dim() == 1 else list(scores.unbind(1))
-    rows = [_row(form, phase, column, variables, create_graph=create_graph) for column in columns]
-    return rows[0] if scores.dim() == 1 else tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
+    rows = [_row(form, phase, column, variables, create_graph=create_graph) for column in scores.unbind(1)]
+    return tuple(torch.stack(parts, 1) for parts in zip(*rows, strict=True))
 
 
 def constant_gradient(form: PlainForm, head: Head, returned: Returned, target: Any, variable: Tensor) -> Tensor:

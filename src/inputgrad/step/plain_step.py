@@ -15,7 +15,7 @@ from inputgrad import base_losses
 from inputgrad.devices import may_be_looked_at
 from inputgrad.passes.kept import KeptNow, UnforeseenError
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.step.active_terms import ActiveTerm, value_of_term
+from inputgrad.step.active_terms import ActiveTerm, value_by_its_sum
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
 from inputgrad.step.plain_form import PlainForm
@@ -51,7 +51,7 @@ class PlainStep:
             if objective.base is not None:
                 values["base"] = base_losses.value(objective.base, source.for_base(None), self.target)
             for item in active:
-                values[item.name] = value_of_term(item, source.batch, source.sizes)
+                values[item.name] = value_by_its_sum(item, source.batch, source.sizes)
             if source.returned is not None and not self.form.is_counted:
                 self.form.learn(source.passes.differentiated(), source.passes.runs)
             self.total = weighted_sum(values, active, objective.base_weight)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from inputgrad.batch import Batch
+from inputgrad.batch import AddedUp, Batch
 from inputgrad.devices import moved_like
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
@@ -18,6 +18,7 @@ from inputgrad.tensor_refs import TensorRef, check_tensor_ref, resolve_tensor
 from inputgrad.terms.base import Per, Term
 from inputgrad.terms.missing_labels import both, counted, known
 from inputgrad.torch_internals import messages
+from inputgrad.torch_internals.losses import sum_of_squared_errors
 from inputgrad.variables import Wrt, keys_of
 
 Norm = Literal["squared", "absolute", "euclidean", "vectors", "huber"]
@@ -93,16 +94,28 @@ class GradientMatch(Term):
     def __call__(self, batch: Batch) -> Tensor:
         wrt = self.wrt if isinstance(self.wrt, (int, str)) else self.wrt[0]
         gradient = widened(batch.gradient(of=self.of, wrt=wrt, at=self.at))
-        counts, gap = None, gradient if self.sign == 1 else self.sign * gradient
+        counts, gap = None, gradient
         if self.wanted is not None:
             counts, wanted = known(self._labels("wanted", batch, gradient))
-            gap = gap - wanted
+            gap = gradient - wanted if self.sign == 1 else gradient + wanted  # which lengths do not tell from its negative
         if self.mask is not None:
             counts = both(counts, self._mask(batch, gradient) != 0)
         if self.scale is not None:
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
         delta = self.delta if isinstance(self.delta, (int, float)) or self.norm != "huber" else self._labels("delta", batch, gradient)
         return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta, even=self.index is None)
+
+    def _added_up(self, batch: Batch) -> AddedUp | None:
+        is_sum_of_squares = type(self) is GradientMatch and self.norm == "squared" and self.per == "sample"
+        if not is_sum_of_squares or self.wanted is None or self.mask is not None or self.scale is not None or self.index is not None:
+            return None
+        gradient = widened(batch.gradient(of=self.of, wrt=self.wrt if isinstance(self.wrt, (int, str)) else self.wrt[0], at=self.at))
+        counts, wanted = known(self._labels("wanted", batch, gradient))
+        if counts is not None:
+            return None
+        samples = gradient.shape[0]
+        total = sum_of_squared_errors(gradient, wanted if self.sign == 1 else -wanted)
+        return AddedUp(total, samples, 1 if self.reduction == "sum" else gradient.numel() // samples)
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from inputgrad.batch import Batch
+from inputgrad.batch import AddedUp, Batch
 from inputgrad.errors import nearest
 from inputgrad.heads import Of
 from inputgrad.passes.precision import widened
@@ -68,8 +68,21 @@ class GradientNorm(Term):
         if self.p == 2 and self.power == 2 and self.center == 0:
             return gradient.square().sum(1)  # no root to take and to square again
         distance = torch.linalg.vector_norm(gradient, self.p, dim=1) - self.center
+        if self.power == 2 and self.side == "both":
+            return distance.square()
         distance = distance.abs() if self.side == "both" else torch.relu(distance if self.side == "above" else -distance)
         return distance if self.power == 1 else distance.pow(self.power)
+
+    def _added_up(self, batch: Batch) -> AddedUp | None:
+        if type(self) is not GradientNorm or self.p != 2 or self.power != 2 or self.center != 0:
+            return None
+        gradient = flattened(batch.gradient(of=self.of, wrt=self.wrt, at=self.at))
+        entries = gradient.reshape(-1)
+        return None if entries.numel() > FEW else AddedUp(torch.dot(entries, entries), gradient.shape[0])
+
+
+FEW = 1 << 16
+"""Numbers that one dot product adds up as precisely as a sum does."""
 
 
 def flattened(gradient: Tensor | tuple[Tensor, ...]) -> Tensor:
