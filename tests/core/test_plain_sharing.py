@@ -1,7 +1,7 @@
 """Passes, derivatives and looks that a plain step does not make twice, or not at all. Judged by plain torch in float64, and by counting."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -152,6 +152,164 @@ def test_a_gradient_that_is_asked_for_later_only_is_right(make: Callable[[], nn.
         assert distance(gradients(model, criterion(model, X, Y)), gradients(model, loss)) < 1e-12, step
 
 
+class Asks(ig.terms.Term):
+    """Asks for the gradient, or a derivative by name, from the third call on, and for nothing but that."""
+
+    further_passes, calls = False, 0
+
+    def __init__(self, by_name: bool) -> None:
+        self.by_name, self.further_passes = by_name, by_name  # type: ignore[misc]  # of this one
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        self.calls += 1
+        if self.calls <= 2:
+            return batch.output.square().sum(1)
+        if self.by_name:
+            return ig.field(batch, names="xy").d("xx").square()
+        asked: Tensor = batch.gradient().square().sum(1)
+        return asked
+
+
+@pytest.mark.filterwarnings("ignore:module .* couples the samples")
+@pytest.mark.parametrize("by_name", [False, True], ids=["a gradient", "a field"])
+@pytest.mark.parametrize("base", [None, "mse"])
+@pytest.mark.parametrize("kind", [nn.Dropout(0.3), nn.BatchNorm1d(8), nn.LayerNorm(8)], ids=lambda kind: type(kind).__name__)
+def test_derivatives_that_are_asked_for_later_only_see_the_state_of_the_step(kind: nn.Module, base: Any, by_name: bool) -> None:
+    def made() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(2, 8), copy.deepcopy(kind), nn.Tanh(), nn.Linear(8, 1)).double()
+
+    model, other, term = made(), made(), Asks(by_name)
+    criterion = ig.InputGradientLoss(base, term, verify=False)
+    for step in range(5):
+        fresh = Asks(by_name)
+        fresh.calls = term.calls
+        torch.manual_seed(step)
+        wanted = gradients(other, ig.InputGradientLoss(base, fresh, verify=False)(other, X, Y)), torch.rand(())
+        torch.manual_seed(step)
+        found = gradients(model, criterion(model, X, Y)), torch.rand(())
+        assert distance(found[0], wanted[0]) < 1e-10, step
+        assert torch.equal(found[1], wanted[1]), step
+        torch.testing.assert_close(dict(model.named_buffers()), dict(other.named_buffers()), rtol=1e-12, atol=0)
+
+
+def writes_slope(u: ig.Field) -> Tensor:
+    r = u.d("x")
+    r -= u.value
+    return r
+
+
+def writes_value(u: ig.Field) -> Tensor:
+    r = u.value
+    r -= u.d("y")
+    return r
+
+
+def writes_part(u: ig.Field) -> Tensor:
+    u.value[:].clamp_(min=0.1)
+    return u.d("x") - u.value
+
+
+class WritesOutput(ig.terms.Term):
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        output, (_,) = batch.output_and_variables(0)
+        output *= 2
+        return output.square().sum(1)
+
+
+BESIDE: dict[str, Callable[[Any], Any]] = {
+    "before a Hessian": lambda term: term + ig.HessianMatch("gamma"),
+    "before labels": lambda term: term + ig.GradientMatch("delta"),
+    "after a norm": lambda term: ig.GradientNorm() + term,
+    "after all": lambda term: ig.GradientMatch("delta") + ig.HessianMatch("gamma") + term,
+}
+WRITES: dict[str, Callable[[], Any]] = {
+    "a slope": lambda: ig.Residual(writes_slope, names="xy"),
+    "the value": lambda: ig.Residual(writes_value, names="xy"),
+    "a part": lambda: ig.Residual(writes_part, names="xy"),
+    "the output": WritesOutput,
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("base", [None, "price"])
+@pytest.mark.parametrize("writes", WRITES)
+def test_what_one_term_writes_on_is_not_what_another_one_sees(writes: str, base: str | None, beside: str, plain: list[str]) -> None:
+    model = Net()
+
+    def criterion() -> Any:
+        return ig.InputGradientLoss(None if base is None else ig.OnTarget(base), BESIDE[beside](WRITES[writes]()), verify=False)
+
+    wanted, kept = gradients(model, criterion()(model, X, TARGET)), criterion()
+    for step in range(4):
+        assert distance(gradients(model, kept(model, X, TARGET)), wanted) < 1e-12, step
+    assert plain == ["made"] * 3
+
+
+def test_a_term_that_begins_to_write_is_seen(plain: list[str]) -> None:
+    model, step = layers(), 0
+
+    def equation(u: ig.Field) -> Tensor:
+        r = u.d("x")
+        if step >= 3:
+            r -= u.value
+            return r
+        return r - u.value
+
+    criterion = ig.OnTarget("price") + ig.GradientMatch("delta") + ig.Residual(equation, names="xy")
+    wanted = gradients(model, criterion(model, X, TARGET))
+    for step in range(1, 7):
+        assert distance(gradients(model, criterion(model, X, TARGET)), wanted) < 1e-12, step
+    assert plain == ["made"] * 2 + ["UnforeseenError"] + ["made"] * 3
+
+
+class Detaches(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.detach() if self.noise else x) + 0 * self.noise
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_output_that_no_longer_depends_on_its_input_is_told(first: bool) -> None:
+    model, norm, residual = Detaches(), ig.GradientNorm(), ig.Residual(lambda u: u.d("x") - u.value, names="xy")
+    criterion = ig.InputGradientLoss("mse", norm + residual if first else residual + norm)
+    for _ in range(3):
+        criterion(model, X, Y)
+    model.noise = 1e-300
+    with pytest.raises(ValueError, match="does not depend on"):
+        criterion(model, X, Y)
+
+
+class Counts(ig.terms.Term):
+    """Counts its calls, and asks for another kind of thing at some of them."""
+
+    calls = 0
+
+    def __init__(self, asks: str) -> None:
+        self.asks = asks
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        self.calls += 1
+        clean, asks = batch.output, self.asks if self.calls > 2 else ""
+        if asks == "gradient":
+            return batch.gradient().square().sum(1) + clean[:, 0]
+        shift = torch.rand(()).item() if asks == "draws" else 0.1
+        if asks == "another pass" and self.calls % 4 == 0:
+            return batch.output_with({0: batch.variable() + shift}).square().sum(1)
+        return (batch.output_with({0: batch.variable() + shift}) - clean).square().sum(1) if self.asks == "draws" else clean.square().sum(1)
+
+
+@pytest.mark.parametrize("asks", ["gradient", "draws", "another pass"])
+def test_a_term_is_asked_once_a_step_whatever_it_asks_for(asks: str) -> None:
+    model, term = layers(), Counts(asks)
+    several = ig.GradientMatch("delta") + ig.HessianMatch("gamma")
+    criterion = ig.InputGradientLoss(None, several + term if asks == "another pass" else term, verify=False)
+    calls = []
+    for _ in range(7):
+        criterion(model, X, TARGET if asks == "another pass" else Y)
+        calls.append(term.calls)
+    assert calls == list(range(1, 8))
+
+
 class BeginsToDraw(ig.terms.Term):
     """Draws between its passes from the third call on."""
 
@@ -169,7 +327,6 @@ def test_a_term_that_begins_to_draw_between_passes_draws_once_a_step(make: Calla
     model, term = make(), BeginsToDraw()
     criterion = ig.InputGradientLoss(None, term, verify=False)
     for step in range(6):
-        term.calls = step
         torch.manual_seed(step)
         found, after = criterion(model, X, Y).detach(), torch.rand(())
         torch.manual_seed(step)
@@ -199,33 +356,6 @@ class Moved(ig.terms.Term):
     def __call__(self, batch: ig.Batch) -> Tensor:
         clean = batch.output
         return (batch.output_with({0: batch.variable() + 0.3}) - clean).square().sum(1)
-
-
-def test_generators_are_looked_at_twice_a_step_where_nothing_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, criterion = layers(3), attack(steps=5)
-    for _ in range(3):
-        criterion(model, X, CLASSES)
-    with counted_states(monkeypatch) as states:
-        criterion(model, X, CLASSES)
-    assert len(states) == 2
-
-
-@contextmanager
-def counted_states(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    found: list[int] = []
-    generator = torch.default_generator
-
-    class Counted:
-        def get_state(self) -> Tensor:
-            found.append(1)
-            return generator.get_state()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(generator, name)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "default_generator", Counted())
-        yield found
 
 
 class Piecewise(Net):

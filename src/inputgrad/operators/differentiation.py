@@ -47,12 +47,8 @@ def gradients(quantity: Tensor, variables: Sequence[Tensor], names: Sequence[obj
 
 def gradients_of_output(forward: ForwardPass, quantity: Tensor, keys: Sequence[Key], variables: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """`gradients` of the whole output of a pass: those that another term has taken of it, where terms share them."""
-    slopes = forward.slopes
-    if slopes is None:
-        return gradients(quantity, variables, keys)
-    if not set(keys) <= slopes.keys():
-        slopes.update(zip(keys, gradients(quantity, variables, keys), strict=True))
-    return tuple(slopes[key] for key in keys)
+    known = forward.slopes.of(keys)
+    return forward.slopes.keep(keys, gradients(quantity, variables, keys)) if known is None else known
 
 
 def check_derivatives(quantities: Sequence[Tensor]) -> None:

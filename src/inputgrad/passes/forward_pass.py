@@ -23,6 +23,7 @@ from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.recomputed.saving import PRODUCTS, Recomputation
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.run import Run as Run
+from inputgrad.passes.run import Slopes
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.torch_internals.tensors import times_written
@@ -69,8 +70,8 @@ class ForwardPass:
         """Whether the model worked in place on a variable that it was handed."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
-        self.slopes: dict[Key, Tensor] | None = None
-        """∂ Σ output / ∂z with its graph, for each variable z of which it was taken; None where each term takes its own."""
+        self.slopes = Slopes()
+        self._times_written = 0
         self.proven: set[Any] = set()
         """What was checked of the model as it is now, where that is known."""
 
@@ -95,11 +96,18 @@ class ForwardPass:
         if self._primal is None or self._spent:
             with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
+            self._times_written = times_written(self._primal.output) if self.any_order else 0
             if self.any_order and differentiable_to_any_order([self._primal.output]) and self.phase:
                 self.phase.has_exchanged = True
             if self.wrt and DEPENDS not in memory(self.model).checked:
                 check_graph(self._primal.output)
         return self._primal
+
+    @property
+    def was_written(self) -> bool:
+        """Whether somebody has written on the output, or on a first derivative of it, since a term has taken them to differentiate them itself."""
+        has_output = self.any_order and self._primal is not None
+        return (has_output and times_written(self.values().output) != self._times_written) or self.slopes.were_written
 
     def own_derivatives(self) -> AbstractContextManager[None]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""
@@ -123,6 +131,7 @@ class ForwardPass:
         self.own_leaves += here.variables.values()
         self._primal = Run(here.output.detach(), {key: z.detach() for key, z in here.variables.items()}, with_tensors(here.returned, Tensor.detach))
         self._spent = True
+        self.slopes.clear()
 
     def let_go(self) -> None:
         """Free the graph of the run at the variables' own values while something else is done: a first step is to need no more memory than later ones.

@@ -1,8 +1,8 @@
 """What a model keeps from one pass to the next, put back between the passes of a step where their traces are known. Must not know engines and terms."""
 
 import weakref
-from collections.abc import Iterator, MutableMapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,11 +24,9 @@ class UnforeseenError(BaseException):
 class Kept:
     """Where a model keeps what its passes may change, found once."""
 
-    def __init__(self, model: nn.Module, traces: Traces, *, draws_between: bool) -> None:
-        """traces: what its passes were seen to change. draws_between: whether random numbers are drawn between its passes."""
+    def __init__(self, model: nn.Module, traces: Traces) -> None:
+        """traces: what its passes were seen to change."""
         self.traces = traces
-        self.looks_often = traces.draws or draws_between
-        """Whether generators are looked at around each pass, and not once at the end."""
         self._model = weakref.ref(model)
         written: dict[str, set[str]] = {}
         for place, name in traces.buffers:
@@ -46,9 +44,6 @@ class Kept:
         """Remember that a pass has drawn random numbers for the first time, or changed what is not put back here."""
         if (model := self._model()) is not None:
             note(model, draws=draws, others=others)
-
-
-_NOTHING = nullcontext()
 
 
 class KeptNow:
@@ -72,7 +67,7 @@ class KeptNow:
 
     def first(self) -> AbstractContextManager[None]:
         """Around the first pass from here, which runs live."""
-        return self._first() if self._large or self._kept.looks_often else _NOTHING
+        return _First(self)
 
     def again(self, inputs: ModelInputs) -> AbstractContextManager[None]:
         """Around a further pass, which starts from here and leaves no trace."""
@@ -80,39 +75,29 @@ class KeptNow:
             if have_changed(own, before, count):
                 self._kept.note(others=True)
                 raise UnforeseenError
-        return self._again(inputs) if self._buffers or self._large or self._kept.looks_often else _NOTHING
+        return _Again(self, inputs)
 
-    def look_back(self) -> None:
-        """At the end of a step. Raises `UnforeseenError` where something was drawn since, and nothing was to be drawn."""
-        if not self._kept.looks_often:
-            self._look(self.generators)
-
-    @contextmanager
-    def _first(self) -> Iterator[None]:
-        yield
-        self._look(self.generators if self._kept.looks_often else None)
-
-    @contextmanager
-    def _again(self, inputs: ModelInputs) -> Iterator[None]:
-        now, live = Generators(inputs) if self._kept.looks_often else None, [dict(own) for own, _ in self._buffers]
+    def put_back(self) -> list[dict[str, Tensor | None]]:
+        """Put generators and buffers back, as far as passes change them. Gives the buffers that there are."""
+        live = [dict(own) for own, _ in self._buffers]
         if self._kept.traces.draws:
             self.generators.put_back()
         for own, copied in self._buffers:
             own.update({name: None if buffer is None else buffer.clone() for name, buffer in copied.items()})
-        try:
-            yield
-        finally:
-            for (own, _), before in zip(self._buffers, live, strict=True):
-                for name in own.keys() - before.keys():
-                    del own[name]
-                own.update(before)
-            if now is not None and self._kept.traces.draws:
-                now.put_back()
-        self._look(now)
+        return live
 
-    def _look(self, generators: Generators | None) -> None:
+    def restore(self, live: list[dict[str, Tensor | None]], generators: Generators) -> None:
+        """Take these in place of what there is."""
+        for (own, _), before in zip(self._buffers, live, strict=True):
+            for name in own.keys() - before.keys():
+                del own[name]
+            own.update(before)
+        if self._kept.traces.draws:
+            generators.put_back()
+
+    def look(self, generators: Generators) -> None:
         """Raises `UnforeseenError` where a pass has done what none that was looked at did, which the later ones would not see put back."""
-        draws = generators is not None and not self._kept.traces.draws and generators.have_moved()
+        draws = not self._kept.traces.draws and generators.have_moved()
         others = any(own.get(name) is not buffer or times_written(buffer) != count for own, name, buffer, count in self._large)
         if draws or others:
             self._kept.note(draws=draws, others=others)
@@ -132,3 +117,31 @@ class KeptNow:
             for name in own_attributes(own).keys() - before.keys():
                 del own[name]
             own.update(before)
+
+
+class _First(AbstractContextManager[None]):
+    """Of a class of its own, like the next one: they are entered in each step, and a generator's context takes several times as long."""
+
+    def __init__(self, start: KeptNow) -> None:
+        self._start = start
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, *_raised: Any) -> None:
+        if kind is None:
+            self._start.look(self._start.generators)
+
+
+class _Again(AbstractContextManager[None]):
+    def __init__(self, start: KeptNow, inputs: ModelInputs) -> None:
+        self._start, self._inputs = start, inputs
+
+    def __enter__(self) -> None:
+        self._now = Generators(self._inputs)
+        self._live = self._start.put_back()
+
+    def __exit__(self, kind: Any, *_raised: Any) -> None:
+        self._start.restore(self._live, self._now)
+        if kind is None:
+            self._start.look(self._now)

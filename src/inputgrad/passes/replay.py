@@ -21,7 +21,7 @@ from inputgrad.passes.traced_draws import TracedDraws
 from inputgrad.passes.traces import look, snapshot
 from inputgrad.passes.written_parameters import WrittenParameters, frozen_parameters
 from inputgrad.torch_internals.modules import own_buffers
-from inputgrad.torch_internals.tracing import is_tracing, without_dispatch_modes
+from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import ModelInputs
 
 _DRAWS = "draws"
@@ -82,14 +82,6 @@ class RandomAndBufferState:
                 own_buffers(module)[name] = buffer
             else:
                 live.detach().copy_(buffer)
-
-    def has_drawn(self) -> bool:
-        """Whether torch's generators are others than before the first pass, or there was none."""
-        if self._random is None:
-            return True
-        states = ((before, generator_state(device)) for device, before in self._random.of_devices.items())
-        with without_dispatch_modes():
-            return not torch.equal(self._random.torchs, torch.get_rng_state()) or any(a is None or b is None or not torch.equal(a, b) for a, b in states)
 
     def _remember_buffers(self) -> None:
         self._buffers = copied_buffers(self._model)

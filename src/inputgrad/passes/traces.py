@@ -63,6 +63,19 @@ def note(model: nn.Module, *, draws: bool = False, others: bool = False) -> None
     memory(model).measured[_key(model)] = replace(known, draws=known.draws or draws, others=known.others or others)
 
 
+def note_writing(model: nn.Module) -> None:
+    """Remember that a term, such as one with an equation of the user's, writes in place on what a pass of the model gave it."""
+    memory(model).checked.add(_WRITES)
+
+
+def is_written_on(model: nn.Module) -> bool:
+    """Whether a term was seen to do so."""
+    return _WRITES in memory(model).checked
+
+
+_WRITES = "a term writes on what it is given"
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a pass may leave a trace in, before it is made."""

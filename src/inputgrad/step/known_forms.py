@@ -13,9 +13,10 @@ from inputgrad.engines.choice import Auto
 from inputgrad.engines.compiled import Compiled
 from inputgrad.engines.double_backward import DoubleBackward
 from inputgrad.memory import Memory, memory
+from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.kept import Kept, UnforeseenError
 from inputgrad.passes.structure import ModelStructure
-from inputgrad.passes.traces import traces_of
+from inputgrad.passes.traces import is_written_on, note_writing, traces_of
 from inputgrad.step.active_terms import ActiveTerm
 from inputgrad.step.by_hand import is_plain, runs
 from inputgrad.step.known_programs import KnownProgram, ProgramStep
@@ -130,21 +131,31 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
     is_torchs_own, traces = known.structure.is_torchs_own, traces_of(evaluation.model)
     passes = [forward for part in evaluation.with_subsets() for forward in part.passes()]
     phases = [forward for forward in passes if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
+    are_several, wrt = runs(evaluation) > 1, evaluation.primal_pass.wrt
+    exchanged = any(not forward.any_order for forward in phases)
     small = any(forward.phase is not None and forward.phase.left_small for forward in passes)
     return PlainForm(
         objective,
-        evaluation.differentiated(),
-        exchanged=any(not forward.any_order for forward in phases),
-        exchanged_at_any_order=any(forward.any_order for forward in phases),
+        evaluation.differentiated() if are_several else wrt,  # one that is asked for later is of a further pass, which only several are ready for
+        exchanged=exchanged,
+        exchanged_at_inputs=exchanged and bool(wrt),
+        exchanged_at_any_order=any(forward.any_order for forward in phases) or not any(forward.any_order for forward in passes),
         is_torchs_own=is_torchs_own,
-        kept=Kept(evaluation.model, traces, draws_between=evaluation.state.has_drawn()),
-        are_several=runs(evaluation) > 1,
+        kept=Kept(evaluation.model, traces),
+        are_several=are_several,
         stateful=[item.term for item in call.active if item.term.state()],
         rewindable=not traces.can_be_undone and any(item.term.further_passes for item in call.active),
         may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
         most=_numbers(evaluation.inputs) if small and not phases else None,
-        may_share=not any(forward.phase is not None and forward.phase.has_exchanged for forward in passes if not forward.any_order),
+        may_share=not _is_written_on(evaluation.model, passes) and not (wrt and any(f.phase and f.phase.has_exchanged for f in passes if not f.any_order)),
     )
+
+
+def _is_written_on(model: nn.Module, passes: list[ForwardPass]) -> bool:
+    """Whether a term writes in place on what a pass gives it: on the output, or on first derivatives."""
+    if any(forward.was_written for forward in passes):
+        note_writing(model)
+    return is_written_on(model)
 
 
 def _numbers(inputs: ModelInputs) -> int:

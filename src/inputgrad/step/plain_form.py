@@ -22,14 +22,15 @@ class PlainForm:
     """How the steps of one form are made.
 
     wrt: the inputs that are differentiated in the pass at the batch's own inputs, in the form that passes use. keys: what terms call them -> that form.
-    exchanged: whether our own second derivatives may be needed in place of torch's. exchanged_at_any_order: likewise in passes that terms differentiate
-    themselves.
+    exchanged: whether our own second derivatives may be needed in place of torch's. exchanged_at_inputs: likewise in the pass at the batch's own inputs;
+    exchanged_at_any_order: in passes that terms differentiate themselves.
     is_torchs_own: whether the model is made of ``torch.nn`` alone, so that no part of it can be compiled code.
     kept: what the model keeps from pass to pass. are_several: whether a step makes several, and each later one starts from what the first one started from.
     stateful: terms that carry something from step to step.
     rewindable: whether the state before the passes is kept, for terms that may ask for another one.
-    may_share: whether the input gradients by torch's own derivatives are those by ours, so that they may be taken of a pass that a term differentiates itself.
-    shared: the variables of such a pass, where output and input gradients are taken of it. is_counted: whether the passes were counted since.
+    may_share: whether terms may share a pass that one of them differentiates itself, and its first derivatives: torch's derivatives are those by ours, and
+    nobody writes on what a pass gives.
+    shared: the variables of such a pass, where output and input gradients are taken of it.
     may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
@@ -38,6 +39,7 @@ class PlainForm:
     objective: Objective
     wrt: tuple[Key, ...]
     exchanged: bool
+    exchanged_at_inputs: bool
     exchanged_at_any_order: bool
     is_torchs_own: bool
     kept: Kept
@@ -50,7 +52,6 @@ class PlainForm:
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)
     shared: tuple[Key, ...] | None = None
-    is_counted: bool = False
     proven: set[Any] = field(default_factory=set)
     _heads: dict[str, Head] = field(default_factory=dict)
     _ones: dict[torch.Size, Tensor] = field(default_factory=dict)
@@ -64,13 +65,6 @@ class PlainForm:
         if isinstance(of, heads.Inner):
             raise UnforeseenError
         return bound_head(of, self.objective.base)
-
-    def learn(self, differentiated: tuple[Key, ...] | None, runs: int) -> None:
-        """Take in what a step was made of. differentiated: the variables of a pass that a term has differentiated itself; runs: of the model."""
-        if self.shared is not None and not self.is_counted:
-            self.is_counted, self.are_several = True, self.are_several and runs > 1
-        if self.shared is None and differentiated is not None and (not self.wrt or (self.may_share and set(self.wrt) <= set(differentiated))):
-            self.shared = differentiated
 
     def ones(self, output: Tensor) -> Tensor:
         """Where a backward pass starts from: ones like the output, the same ones at each step while nobody has written on them."""

@@ -14,6 +14,7 @@ from inputgrad.passes.kept import KeptNow, UnforeseenError
 from inputgrad.passes.outputs import check_output, default_output, one_output, representative
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.traces import note_writing
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.places.base import Place
 from inputgrad.step.plain_form import PlainForm
@@ -31,7 +32,7 @@ class PlainPass(ForwardPass):
     def __init__(self, passes: "PlainPasses", inputs: ModelInputs, wrt: tuple[Key, ...], pick: Callable[[Any], Tensor], options: PassOptions) -> None:
         super().__init__(passes.model, inputs, wrt, pick, passes.replay, options)
         self._passes, self.proven, self._is_torchs_own = passes, passes.form.proven, passes.form.is_torchs_own
-        self.slopes = {}
+        self.slopes.are_shared = passes.form.may_share
 
     def own_derivatives(self) -> AbstractContextManager[None]:
         return _NOTHING  # put in place around the call of the model alone
@@ -63,7 +64,7 @@ class PlainPasses:
         """outer: those of the whole step, where these are of the samples at a place."""
         self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
-        self.runs = 0
+        self._has_begun = False
         self.start: KeptNow | None = None
         """What there was before the first of several."""
 
@@ -82,7 +83,6 @@ class PlainPasses:
         if not self.form.are_several:
             self.begin_the_only_one()
             return _NOTHING
-        self.runs += 1
         if self.start is not None:
             return self.start.again(inputs)
         self.start = self.form.kept.now(inputs)
@@ -92,9 +92,9 @@ class PlainPasses:
         """In place of `running` in a step of one pass. Raises `UnforeseenError` at a second one."""
         if self._outer is not None:
             return self._outer.begin_the_only_one()
-        if self.runs:
+        if self._has_begun:
             raise UnforeseenError
-        self.runs = 1
+        self._has_begun = True
 
     def find(self, at: Place | None, kind: Hashable, inputs: Callable[[], ModelInputs], keys: tuple[Key, ...], options: PassOptions) -> PlainPass:
         """The pass at a place. kind: None for the engine's, else the variables, which a term differentiates itself; inputs: drawn once."""
@@ -128,6 +128,17 @@ class PlainPasses:
         """How many samples there may be at each of them."""
         return sizes_of(self._made.values()) if self._made else []
 
-    def differentiated(self) -> tuple[Key, ...] | None:
-        """The variables of the pass at the batch's own inputs that a term has differentiated itself, if there is one."""
-        return next((forward.wrt for (at, kind), forward in self._made.items() if at is None and kind is not None and forward.made), None)
+    def look_at_shared(self) -> None:
+        """At the end of a step: let later ones share the pass at the batch's own inputs that a term has differentiated itself, if there is one.
+
+        Raises `UnforeseenError` where somebody has written on what is shared: one term would see what another one made of it.
+        """
+        form = self.form
+        for (at, kind), forward in self._made.items() if form.may_share else ():
+            if kind is None or not forward.made:
+                continue
+            if forward.was_written:
+                note_writing(self.model)
+                raise UnforeseenError
+            if at is None and form.shared is None and set(form.wrt) <= set(forward.wrt):
+                form.shared = forward.wrt

@@ -203,7 +203,7 @@ class PlainSource:
         return self._as_written(args, kwargs)
 
     def _as_written(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if not self.form.exchanged or not self.form.wrt:
+        if not self.form.exchanged_at_inputs:
             return self.model(*args, **kwargs)
         with SecondDerivatives(self.phase):
             return self.model(*args, **kwargs)
@@ -221,11 +221,10 @@ class PlainSource:
         """The gradient of all outputs, taken once where a term differentiates the same pass itself."""
         assert self.form.shared is not None
         slopes = self.differentiable_pass(self.form.shared, None)[0].slopes
-        assert slopes is not None
-        if not set(keys) <= slopes.keys():
-            found = input_gradient(self.form, self.phase, head, returned, self.target, [self.variables[key] for key in keys], create_graph=True)
-            slopes.update(zip(keys, found, strict=True))
-        return tuple(slopes[key] for key in keys)
+        if (known := slopes.of(keys)) is not None:
+            return known
+        variables = [self.variables[key] for key in keys]
+        return slopes.keep(keys, input_gradient(self.form, self.phase, head, returned, self.target, variables, create_graph=True))
 
     def _there(self, at: Place | None, keys: tuple[Key, ...]) -> tuple[Returned, dict[Key, Tensor]]:
         """What the model returns in a pass for these variables, and they: at a place, or beside the pass that was foreseen."""

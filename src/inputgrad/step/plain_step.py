@@ -52,13 +52,10 @@ class PlainStep:
                 values["base"] = base_losses.value(objective.base, source.for_base(None), self.target)
             for item in active:
                 values[item.name] = value_by_its_sum(item, source.batch, source.sizes)
-            if source.returned is not None and not self.form.is_counted:
-                self.form.learn(source.passes.differentiated(), source.passes.runs)
+            source.passes.look_at_shared()
             self.total = weighted_sum(values, active, objective.base_weight)
             if not self.total.requires_grad:
                 raise UnforeseenError  # the way in full gives it a graph
-            if source.passes.start is not None:
-                source.passes.start.look_back()
             is_made = True
         finally:
             if not is_made:  # the step is made in full, or not at all
