@@ -296,13 +296,15 @@ def test_the_node_of_a_reentrant_checkpoint() -> None:
     assert not autograd_graph.is_reentrant([checkpoint(torch.exp, x, use_reentrant=False)])
 
 
-@canary("autograd_graph.saves_statistics", "autograd_graph.saved_normalisation", "autograd_graph.SavedNormalisation")
+@canary("autograd_graph.saves_statistics", "autograd_graph.nodes_of_statistics", "autograd_graph.saved_normalisation", "autograd_graph.SavedNormalisation")
 @pytest.mark.parametrize("shape", [None, (5,)], ids=["batch", "layer"])
 def test_what_a_normalisation_saves(shape: tuple[int, ...] | None) -> None:
     x, w = torch.randn(4, 5, requires_grad=True), torch.randn(5)
     y = F.batch_norm(x, None, None, w, training=True) if shape is None else F.layer_norm(x, shape, w)
-    assert autograd_graph.saves_statistics(y.grad_fn)
-    assert not autograd_graph.saves_statistics(F.group_norm(x, 1).grad_fn)
+    for _ in range(2):  # what is known of a class of nodes is kept
+        assert autograd_graph.saves_statistics(y.grad_fn)
+        assert not autograd_graph.saves_statistics(F.group_norm(x, 1).grad_fn)
+        assert autograd_graph.nodes_of_statistics([y.tanh(), x * 2, y]) == [y.grad_fn]
     saved = autograd_graph.saved_normalisation(gradient(y.sin(), x))
     assert saved is not None
     assert (saved.shape, saved.input.grad_fn) == (shape, x.grad_fn)

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from inputgrad.derivatives.normalisation import dimensions_of_batch
 from inputgrad.derivatives.twice_differentiable import Tensors, without_autocast
-from inputgrad.torch_internals.autograd_graph import SavedNormalisation, nodes_of, saved_normalisation, saves_statistics
+from inputgrad.torch_internals.autograd_graph import SavedNormalisation, nodes_of_statistics, saved_normalisation
 
 
 def differentiable_to_any_order(outputs: Iterable[Tensor]) -> bool:
     """Make every normalisation in the outputs' graph differentiable to any order, and tell whether there is one; doing so twice changes nothing."""
-    found = list(filter(saves_statistics, nodes_of(outputs)))
+    found = nodes_of_statistics(outputs)
     for node in found:
         node.register_hook(_written_out)
     return bool(found)

@@ -28,6 +28,8 @@ class BackwardTarget:
         self.only_input = False
         self.has_exchanged = False
         """Whether an operation was called that has a substitute, but those that were left to torch for their size alone."""
+        self.has_mended = False
+        """Whether one of them was called whose substitute may be differentiated to any order: those of which torch's derivatives are wrong or missing."""
         self.left_small = False
         """Whether a tensor was too small for a substitute to gain anything."""
 
@@ -70,6 +72,7 @@ class SecondDerivatives(TorchFunctionMode):
             BEFORE[func](*args, **kwargs)
         substitute = self._substitutes.get(func)
         if substitute is not None and _ordinary(types) and recomputed_in(self._again):
+            phase.has_mended |= func in OF_ANY_ORDER
             before, phase.left_small = phase.left_small, False
             result = substitute(phase, *args, **kwargs)
             phase.has_exchanged |= result is not NotImplemented or not phase.left_small

@@ -81,7 +81,7 @@ class KeptNow:
         """Put generators and buffers back, as far as passes change them. Gives the buffers that there are."""
         live = [dict(own) for own, _ in self._buffers]
         if self._kept.traces.draws:
-            self.generators.put_back()
+            self.generators.rewind()
         for own, copied in self._buffers:
             own.update({name: None if buffer is None else buffer.clone() for name, buffer in copied.items()})
         return live
@@ -93,7 +93,7 @@ class KeptNow:
                 del own[name]
             own.update(before)
         if self._kept.traces.draws:
-            generators.put_back()
+            generators.rewind()
 
     def look(self, generators: Generators) -> None:
         """Raises `UnforeseenError` where a pass has done what none that was looked at did, which the later ones would not see put back."""
@@ -105,7 +105,7 @@ class KeptNow:
 
     def rewind(self) -> None:
         """Put it back, as if no pass had been made since."""
-        self.generators.put_back()
+        self.generators.rewind()
         for own, copied in self._buffers:
             for name, buffer in copied.items():
                 live = own.get(name)

@@ -119,7 +119,8 @@ class Generators:
         pairs = ((state, generator_state(device)) for device, state in self._of_devices.items())
         return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
 
-    def put_back(self) -> None:
+    def rewind(self) -> None:
+        """Put them back."""
         torch.set_rng_state(self._cpu)
         for device, state in self._of_devices.items():
             set_generator_state(device, state)

@@ -133,12 +133,14 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
     phases = [forward for forward in passes if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
     are_several, wrt = runs(evaluation) > 1, evaluation.primal_pass.wrt
     exchanged = any(not forward.any_order for forward in phases)
+    differentiated = evaluation.differentiated() if are_several else wrt  # one that is asked for later is of a further pass, which only several are ready for
+    mended = any(forward.phase and (forward.phase.has_mended or not is_torchs_own) for forward in passes if not forward.any_order)
     small = any(forward.phase is not None and forward.phase.left_small for forward in passes)
     return PlainForm(
         objective,
-        evaluation.differentiated() if are_several else wrt,  # one that is asked for later is of a further pass, which only several are ready for
+        differentiated,
         exchanged=exchanged,
-        exchanged_at_inputs=exchanged and bool(wrt),
+        exchanged_at_inputs=bool(wrt) and (exchanged if differentiated else mended),
         exchanged_at_any_order=any(forward.any_order for forward in phases) or not any(forward.any_order for forward in passes),
         is_torchs_own=is_torchs_own,
         kept=Kept(evaluation.model, traces),

@@ -15,6 +15,7 @@ from inputgrad import base_losses
 from inputgrad.devices import may_be_looked_at
 from inputgrad.passes.kept import KeptNow, UnforeseenError
 from inputgrad.passes.replay import RandomAndBufferState
+from inputgrad.passes.traces import Generators
 from inputgrad.step.active_terms import ActiveTerm, value_by_its_sum
 from inputgrad.step.checks import check_finite
 from inputgrad.step.objective import weighted_sum
@@ -59,23 +60,25 @@ class PlainStep:
             is_made = True
         finally:
             if not is_made:  # the step is made in full, or not at all
-                if (before := state or source.passes.start) is not None:
-                    before.rewind()
+                for before in (source.passes.start, state):
+                    if before is not None:
+                        before.rewind()
                 for term, kept in carried:
                     term.load_state(kept)
             self._own = [*source.variables.values(), *source.close()]
         if may_be_looked_at(self.total) and not math.isfinite(self.total.item()):
             check_finite(values, self.inputs, self.target)
 
-    def _state_before(self) -> KeptNow | RandomAndBufferState | None:
-        """The state before the step, as much of it as may have to be put back; None where that is what there is before the first pass, or nothing."""
+    def _state_before(self) -> KeptNow | Generators | RandomAndBufferState | None:
+        """The state before the step, as much of it as may have to be put back beside what there is before the first of several passes; None for nothing."""
         form = self.form
         if form.rewindable:
             state = RandomAndBufferState(self.model, self.inputs)
             state.remember()
             return state
-        begins_with_a_pass = form.objective.base is not None and form.are_several
-        return form.kept.now(self.inputs) if form.may_draw and not begins_with_a_pass else None
+        if not form.may_draw or (form.objective.base is not None and form.are_several):  # the latter begins with a pass
+            return None
+        return Generators(self.inputs) if form.are_several else form.kept.now(self.inputs)
 
     # what comes of it
 
