@@ -88,7 +88,34 @@ def trades(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(output, y) + WEIGHT * divergence(output, model(point.detach())) / len(x)
 
 
-NOT_IN_JAX = (trades,)
+def gammas(model: nn.Module, x: Tensor, target: dict[str, Tensor]) -> Tensor:
+    """Prices, deltas and gammas in one input."""
+    z = x.detach().requires_grad_()
+    output = model(z)
+    (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
+    (h,) = torch.autograd.grad(g.sum(), z, create_graph=True)
+    first = F.mse_loss(output, target["price"]) + (g - target["delta"]).square().sum(1).mean()
+    return first + WEIGHT * (h[:, None] - target["gamma"]).square().sum((1, 2)).mean()
+
+
+def burgers(model: nn.Module, x: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    """Burgers' equation u_t + u u_x = 0.1 u_xx at x, and values at other points."""
+    z = x.detach().requires_grad_()
+    u = model(z)
+    (g,) = torch.autograd.grad(u.sum(), z, create_graph=True)
+    (h,) = torch.autograd.grad(g[:, 0].sum(), z, create_graph=True)
+    return (g[:, 1] + u[:, 0] * g[:, 0] - WEIGHT * h[:, 0]).square().mean() + F.mse_loss(model(target[0]), target[1])
+
+
+def molecules(model: nn.Module, positions: Tensor, target: dict[str, Tensor]) -> Tensor:
+    """Energies, and forces with the weight 10."""
+    r = positions.detach().requires_grad_()
+    energy = model(r)
+    (g,) = torch.autograd.grad(energy.sum(), r, create_graph=True)
+    return F.mse_loss(energy, target["energy"]) + 10 * F.mse_loss(-g, target["forces"])
+
+
+NOT_IN_JAX = (trades, gammas, burgers, molecules)
 """Losses that are not written in JAX here."""
 
 
@@ -102,6 +129,22 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.layers(x)
         return output
+
+
+class Energy(nn.Module):
+    """An energy of the distances of all pairs of atoms, by a layer on radial functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(0.5, 3, 8))
+        self.hidden, self.out = nn.Linear(8, 32), nn.Linear(32, 1)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        i, j = torch.triu_indices(positions.shape[1], positions.shape[1], 1)
+        distances = (positions[:, i] - positions[:, j]).norm(dim=-1)
+        radial = torch.exp(-((distances[..., None] - self.centres) ** 2))
+        energies: Tensor = self.out(F.silu(self.hidden(radial))).sum((1, 2))
+        return energies
 
 
 def row(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor], criterion: Callable[[str], ig.InputGradientLoss]) -> dict[str, Step]:
@@ -120,13 +163,12 @@ def row(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor]
         "compiled": step(lambda: compiled(model, x, target).backward()),
         "compiled, criterion.backward": step(lambda: compiled.backward(model, x, target)),
     }
-    layers = model.layers if isinstance(model, Network) else model
-    assert isinstance(layers, nn.Sequential)
-    return steps | jax_step(layers, x, target, by_hand, steps["by hand"])
+    return steps | jax_step(model, x, target, by_hand, steps["by hand"])
 
 
-def jax_step(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[..., Tensor], step: Step) -> dict[str, Step]:
+def jax_step(model: nn.Module, x: Tensor, target: Any, by_hand: Callable[..., Tensor], step: Step) -> dict[str, Step]:
     """The same loss in JAX, jitted; nothing where JAX is not installed. Raises `RuntimeError` where it has another value or other gradients."""
+    layers = model.layers if isinstance(model, Network) else model
 
     def gradients() -> list[Tensor]:
         step()
@@ -135,7 +177,8 @@ def jax_step(model: nn.Sequential, x: Tensor, target: Any, by_hand: Callable[...
     def in_jax() -> Way:
         from benchmarks import peers_jax
 
-        return peers_jax.way(getattr(peers_jax, by_hand.__name__)(WEIGHT), model, x, target)
+        assert isinstance(layers, nn.Sequential)
+        return peers_jax.way(getattr(peers_jax, by_hand.__name__)(WEIGHT), layers, x, target)
 
     if by_hand in NOT_IN_JAX:
         return {}
@@ -193,12 +236,43 @@ def of_trades() -> dict[str, Step]:
     return row(model, x, y, trades, lambda engine: ig.InputGradientLoss("cross_entropy", term, engine=engine))
 
 
+def of_gammas() -> dict[str, Step]:
+    model = Network(network(1, 20, 20, 20, activation=nn.Softplus))
+    x, target = torch.rand(256, 1), {"price": torch.rand(256, 1), "delta": torch.rand(256, 1), "gamma": torch.rand(256, 1, 1)}
+    terms = ig.GradientMatch("delta") + WEIGHT * ig.HessianMatch("gamma")
+    return row(model, x, target, gammas, lambda engine: ig.InputGradientLoss(ig.OnTarget("price"), terms, engine=engine))
+
+
+def conditions() -> dict[str, Step]:
+    model, x = Network(network(2, 20, 20, 20)), torch.rand(200, 2)
+    points = torch.rand(50, 2)
+    values = torch.sin(points[:, :1])
+    terms = ig.recipes.burgers(viscosity=WEIGHT, names="xt") + ig.recipes.condition(value=values, names="xt", at=ig.Given(points))
+    return row(model, x, (points, values), burgers, lambda engine: ig.InputGradientLoss(None, terms, engine=engine))
+
+
+def forces() -> dict[str, Step]:
+    torch.manual_seed(0)
+    model, positions = Energy(), torch.randn(8, 10, 3)
+    target = {"energy": torch.randn(8), "forces": torch.randn(8, 10, 3)}
+
+    def criterion(engine: str) -> ig.InputGradientLoss:
+        made = ig.recipes.energy_and_forces(energy_weight=1.0, forces_weight=10.0)
+        made.engine = engine
+        return made
+
+    return row(model, positions, target, molecules, criterion)
+
+
 ROWS: dict[str, tuple[str, Callable[[], dict[str, Step]]]] = {
     "tiny": ("2-12-12-1, tanh, 100 points", lambda: regression(100, 2, 12, 12)),
     "tiny_class": ("the same as a class of one's own", lambda: regression(100, 2, 12, 12, of_a_class=True)),
     "small": ("2-50×4-1, tanh, 256 points", lambda: regression(256, 2, 50, 50, 50, 50)),
     "greeks": ("7-20×4-1, softplus, 256 prices and deltas", greeks),
     "equation": ("3×32, tanh, a class; heat equation on 500 points", equation),
+    "conditions": ("2-20×3-1, tanh, a class; Burgers' equation on 200 points, 50 values elsewhere", conditions),
+    "gammas": ("1-20×3-1, softplus, a class; 256 prices, deltas and gammas", of_gammas),
+    "forces": ("8-32-1 on the pairs' distances, a class; 8 molecules of 10 atoms", forces),
     "critic": ("2-64-64-1, softplus, WGAN-GP, 256 samples", gan),
     "attack": ("20-64-64-5, ReLU, one sign step, 64 samples", attack),
     "trades": ("2 convolutions with batch norm, 32 images of 14×14, TRADES of 5 steps", of_trades),

@@ -211,7 +211,8 @@ class Step:
 class AddedUp(NamedTuple):
     """What a term's method ``_added_up(batch)`` gives: the sum of its numbers, where that takes fewer operations than the numbers themselves.
 
-    An ordinary step asks it in place of the formula, after a step that was made in full; None sends the step to the formula.
+    An ordinary step asks it in place of the formula, after a step that was made in full. It may give the numbers instead, and None where it has asked for
+    nothing yet and the formula is to be asked.
     total: Σ R_n · divisor over the samples, 0-d. samples: how many there are.
     """
 

@@ -210,6 +210,9 @@ def writes_part(u: ig.Field) -> Tensor:
     return u.d("x") - u.value
 
 
+EQUATIONS = {"a slope": writes_slope, "the value": writes_value, "a part": writes_part}
+
+
 class WritesOutput(ig.terms.Term):
     def __call__(self, batch: ig.Batch) -> Tensor:
         output, (_,) = batch.output_and_variables(0)
@@ -246,21 +249,74 @@ def test_what_one_term_writes_on_is_not_what_another_one_sees(writes: str, base:
     assert plain == ["made"] * 3
 
 
-def test_a_term_that_begins_to_write_is_seen(plain: list[str]) -> None:
-    model, step = layers(), 0
+@pytest.mark.parametrize("make", [layers, Net])
+@pytest.mark.parametrize("base", [None, "mse", "l1"])
+@pytest.mark.parametrize("beside", ["", *BESIDE])
+@pytest.mark.parametrize("writes", ["a slope", "the value", "a part"])
+def test_a_term_that_begins_to_write_is_seen(writes: str, beside: str, base: Any, make: Callable[[], nn.Module], plain: list[str]) -> None:
+    model, calls, step = make(), 0, 0
 
     def equation(u: ig.Field) -> Tensor:
-        r = u.d("x")
-        if step >= 3:
-            r -= u.value
-            return r
-        return r - u.value
+        nonlocal calls
+        calls += 1
+        return EQUATIONS[writes](u) if step >= 3 else u.d("x") - u.value
 
-    criterion = ig.OnTarget("price") + ig.GradientMatch("delta") + ig.Residual(equation, names="xy")
-    wanted = gradients(model, criterion(model, X, TARGET))
-    for step in range(1, 7):
-        assert distance(gradients(model, criterion(model, X, TARGET)), wanted) < 1e-12, step
-    assert plain == ["made"] * 2 + ["UnforeseenError"] + ["made"] * 3
+    def criterion() -> Any:
+        terms = ig.Residual(equation, names="xy")
+        return ig.InputGradientLoss(None if base is None else ig.OnTarget("price", base), BESIDE[beside](terms) if beside else terms, verify=False)
+
+    kept = criterion()
+    for step in range(7):
+        wanted = gradients(model, criterion()(model, X, TARGET))
+        calls = 0
+        assert distance(gradients(model, kept(model, X, TARGET)), wanted) < 1e-12, step
+        assert calls == 1 or (step == 3 and plain[-1] == "UnforeseenError")
+    assert set(plain[:2] + plain[3:]) == {"made"}
+    if not beside:
+        assert (plain[2] == "made") == (base is None or writes == "a slope"), "nothing is shared, or what is written on is not"
+
+
+class Proxy(ig.terms.Term):
+    """Ten times another term, whose attributes are its own."""
+
+    def __init__(self, inner: ig.terms.Term) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        return 10 * self.inner(batch)
+
+
+@pytest.mark.parametrize("inner", [ig.GradientNorm(power=2), ig.GradientMatch("delta")], ids=["a norm", "labels"])
+def test_a_term_around_one_of_ours_is_asked_itself(inner: ig.terms.Term) -> None:
+    model = layers()
+    criterion = ig.InputGradientLoss(None, Proxy(inner), verify=False)
+    wanted = 10 * ig.InputGradientLoss(None, inner, verify=False)(model, X, TARGET).item()
+    for _ in range(3):
+        assert criterion(model, X, TARGET).item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_labels_that_are_drawn_are_drawn_once_a_step(reduction: Any) -> None:
+    calls: list[int] = []
+
+    def drawn(batch: ig.Batch) -> Tensor:
+        calls.append(1)
+        found = torch.rand(12, 2, dtype=torch.float64)
+        return found.masked_fill(found < 0.3, torch.nan)
+
+    model = layers()
+    criterion = ig.InputGradientLoss("mse", ig.GradientMatch(drawn, reduction=reduction), verify=False)
+    for step in range(4):
+        torch.manual_seed(step)
+        wanted = ig.InputGradientLoss("mse", ig.GradientMatch(drawn, reduction=reduction), verify=False)(model, X, Y), torch.rand(())
+        calls.clear()
+        torch.manual_seed(step)
+        found = criterion(model, X, Y), torch.rand(())
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+        assert len(calls) == 1
 
 
 class Detaches(Net):

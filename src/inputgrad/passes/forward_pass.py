@@ -96,7 +96,7 @@ class ForwardPass:
         if self._primal is None or self._spent:
             with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
-            self._times_written = times_written(self._primal.output) if self.any_order else 0
+            self._times_written = times_written(self._primal.output)
             if self.any_order and differentiable_to_any_order([self._primal.output]) and self.phase:
                 self.phase.has_exchanged = True
             if self.wrt and DEPENDS not in memory(self.model).checked:
@@ -104,10 +104,9 @@ class ForwardPass:
         return self._primal
 
     @property
-    def was_written(self) -> bool:
-        """Whether somebody has written on the output, or on a first derivative of it, since a term has taken them to differentiate them itself."""
-        has_output = self.any_order and self._primal is not None
-        return (has_output and times_written(self.values().output) != self._times_written) or self.slopes.were_written
+    def is_output_written(self) -> bool:
+        """Whether somebody has written on the output since the run."""
+        return self._primal is not None and times_written(self._primal.output) != self._times_written
 
     def own_derivatives(self) -> AbstractContextManager[None]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""

@@ -26,14 +26,18 @@ class Slopes:
         self.are_shared = False
         """Whether a term may have those that another one has taken."""
         self._taken: dict[Key, tuple[Tensor, int]] = {}
-        self._earlier_were_written = False
+        self.were_given = self._earlier_were_written = False
+        """Whether a term has got those of another one."""
 
     def of(self, keys: Iterable[Key]) -> tuple[Tensor, ...] | None:
         """Those of these variables; None where they are to be taken. Zeros without a graph stand for a path that is not there, which a term may want to say."""
         if not self.are_shared or not all(key in self._taken for key in keys):
             return None
         found = tuple(self._taken[key][0] for key in keys)
-        return found if all(slope.grad_fn is not None for slope in found) else None
+        if any(slope.grad_fn is None for slope in found):
+            return None
+        self.were_given = True
+        return found
 
     def keep(self, keys: Iterable[Key], slopes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Remember these. Gives them."""

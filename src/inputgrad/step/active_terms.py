@@ -185,8 +185,10 @@ def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]
 
 def value_by_its_sum(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]) -> Tensor:
     """`value_of_term`, where the term knows the sum of its numbers by fewer operations (`AddedUp`)."""
-    way = None if item.sample_weights else getattr(item.term, "_added_up", None)
-    found: AddedUp | None = None if way is None else way(batch)
+    way = None if item.sample_weights else type(item.term).__dict__.get("_added_up")  # not that of a class from which it is derived, with a formula of its own
+    found: AddedUp | Tensor | None = None if way is None else way(item.term, batch)
+    if isinstance(found, Tensor):
+        return reduce_term(item.term, found, sizes())
     return found.mean() if found is not None and found.samples in sizes() else value_of_term(item, batch, sizes)
 
 

@@ -155,7 +155,7 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
 
 def _is_written_on(model: nn.Module, passes: list[ForwardPass]) -> bool:
     """Whether a term writes in place on what a pass gives it: on the output, or on first derivatives."""
-    if any(forward.was_written for forward in passes):
+    if any(forward.slopes.were_written or forward.is_output_written for forward in passes):
         note_writing(model)
     return is_written_on(model)
 

@@ -74,7 +74,7 @@ class PlainPasses:
         """outer: those of the whole step, where these are of the samples at a place."""
         self.form, self.model, self._outer = form, model, outer
         self._made: dict[tuple[Place | None, Hashable], PlainPass] = {}
-        self._has_begun = False
+        self._has_begun = self.is_output_shared = False
         self.start: KeptNow | None = None
         """What there was before the first of several."""
 
@@ -151,8 +151,12 @@ class PlainPasses:
         for (at, kind), forward in self._made.items() if form.may_share else ():
             if kind is None or not forward.made:
                 continue
-            if forward.was_written:
+            if forward.slopes.were_written or forward.is_output_written:
                 note_writing(self.model)
-                raise UnforeseenError
+                is_shared = self.is_output_shared and at is None and forward.wrt == form.shared
+                if forward.slopes.were_given or (forward.is_output_written and is_shared):
+                    raise UnforeseenError
+                form.may_share, form.shared = False, None
+                return
             if at is None and form.shared is None and set(form.wrt) <= set(forward.wrt):
                 form.shared = forward.wrt

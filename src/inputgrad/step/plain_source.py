@@ -127,7 +127,7 @@ class PlainSource:
 
     def batch_at(self, place: Place) -> Batch:
         if (there := self._at_places.get(place)) is None:
-            form = replace(self.form, wrt=(), shared=None, keys={})
+            form = replace(self.form, wrt=(), shared=None, may_share=False, keys={})
             inputs = ModelInputs.of(check_place(place).inputs(self.batch))
             there = self._at_places[place] = PlainSource(form, self.model, inputs, place.target_at(self.batch), is_training_step=False, outer=self)
         return there.batch
@@ -167,6 +167,7 @@ class PlainSource:
     def _pass(self) -> Returned:
         form, inputs = self.form, self.inputs
         if form.shared is not None:
+            self.passes.is_output_shared = True
             run = self.differentiable_pass(form.shared, None)[0].primal()
             self.variables.update(run.variables)
             return self._as_returned(run.returned)

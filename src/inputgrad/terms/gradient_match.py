@@ -92,11 +92,26 @@ class GradientMatch(Term):
         return cls(lambda batch: torch.ones_like(batch.variable(0)[0]))
 
     def __call__(self, batch: Batch) -> Tensor:
-        wrt = self.wrt if isinstance(self.wrt, (int, str)) else self.wrt[0]
-        gradient = widened(batch.gradient(of=self.of, wrt=wrt, at=self.at))
-        counts, gap = None, gradient
-        if self.wanted is not None:
-            counts, wanted = known(self._labels("wanted", batch, gradient))
+        return self._numbers(batch, *self._compared(batch))
+
+    def _added_up(self, batch: Batch) -> AddedUp | Tensor | None:
+        if self.norm != "squared" or self.per != "sample" or self.wanted is None or self.mask is not None or self.scale is not None or self.index is not None:
+            return None
+        gradient, counts, wanted = self._compared(batch)
+        if counts is not None or wanted is None:
+            return self._numbers(batch, gradient, counts, wanted)
+        samples = gradient.shape[0]
+        total = sum_of_squared_errors(gradient, wanted if self.sign == 1 else -wanted)
+        return AddedUp(total, samples, 1 if self.reduction == "sum" else gradient.numel() // samples)
+
+    def _compared(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The gradient, which of its labels are there, None for all, and they."""
+        gradient = widened(batch.gradient(of=self.of, wrt=self.wrt if isinstance(self.wrt, (int, str)) else self.wrt[0], at=self.at))
+        return (gradient, None, None) if self.wanted is None else (gradient, *known(self._labels("wanted", batch, gradient)))
+
+    def _numbers(self, batch: Batch, gradient: Tensor, counts: Tensor | None, wanted: Tensor | None) -> Tensor:
+        gap = gradient
+        if wanted is not None:
             gap = gradient - wanted if self.sign == 1 else gradient + wanted  # which lengths do not tell from its negative
         if self.mask is not None:
             counts = both(counts, self._mask(batch, gradient) != 0)
@@ -104,18 +119,6 @@ class GradientMatch(Term):
             gap = gap * (self.scale if isinstance(self.scale, (int, float)) else self._labels("scale", batch, gradient))
         delta = self.delta if isinstance(self.delta, (int, float)) or self.norm != "huber" else self._labels("delta", batch, gradient)
         return distance(counted(gap, counts), counts, self.norm, self.reduction, lambda parts: self._pooled(parts, batch), delta, even=self.index is None)
-
-    def _added_up(self, batch: Batch) -> AddedUp | None:
-        is_sum_of_squares = type(self) is GradientMatch and self.norm == "squared" and self.per == "sample"
-        if not is_sum_of_squares or self.wanted is None or self.mask is not None or self.scale is not None or self.index is not None:
-            return None
-        gradient = widened(batch.gradient(of=self.of, wrt=self.wrt if isinstance(self.wrt, (int, str)) else self.wrt[0], at=self.at))
-        counts, wanted = known(self._labels("wanted", batch, gradient))
-        if counts is not None:
-            return None
-        samples = gradient.shape[0]
-        total = sum_of_squared_errors(gradient, wanted if self.sign == 1 else -wanted)
-        return AddedUp(total, samples, 1 if self.reduction == "sum" else gradient.numel() // samples)
 
     def _labels(self, which: str, batch: Batch, gradient: Tensor) -> Tensor:
         name = f"GradientMatch: {which}"

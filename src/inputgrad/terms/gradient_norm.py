@@ -74,7 +74,7 @@ class GradientNorm(Term):
         return distance if self.power == 1 else distance.pow(self.power)
 
     def _added_up(self, batch: Batch) -> AddedUp | None:
-        if type(self) is not GradientNorm or self.p != 2 or self.power != 2 or self.center != 0:
+        if self.p != 2 or self.power != 2 or self.center != 0:
             return None
         gradient = flattened(batch.gradient(of=self.of, wrt=self.wrt, at=self.at))
         entries = gradient.reshape(-1)

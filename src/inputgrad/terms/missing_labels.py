@@ -15,7 +15,7 @@ def known(labels: Tensor) -> tuple[Tensor | None, Tensor]:
     """
     if is_readable(labels) and math.isfinite((labels.detach() if labels.requires_grad else labels).sum().item()):
         return None, labels
-    return ~labels.isnan(), labels.nan_to_num()
+    return ~labels.isnan(), labels.nan_to_num(0.0, math.inf, -math.inf)
 
 
 def both(counts: Tensor | None, others: Tensor | None) -> Tensor | None:

@@ -170,7 +170,7 @@ def saves_statistics(node: Any) -> bool:
         return known
     name = node.name()
     found = "LayerNorm" in name or "BatchNorm" in name
-    if kind.__name__ == name and kind.__base__ is object:  # a class of torch's own for this one operation
+    if kind.__base__ is object and name.rpartition("::")[2] == kind.__name__:  # a class of torch's own for this one operation
         _SAVES_STATISTICS[kind] = found
     return found
 

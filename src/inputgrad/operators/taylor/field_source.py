@@ -66,9 +66,10 @@ class FieldSource:
         if self._here is not None:
             return
         plan = planned(expected or frozenset((request,)))  # the first field of its kind has its first request to go by
-        with self._forward.outside():
-            if plan is not None and self._is_worth(plan) and self._by_taylor(self._forward, plan):
-                return
+        if plan is not None and self._is_worth(plan):
+            with self._forward.outside():
+                if self._by_taylor(self._forward, plan):
+                    return
         self._here = self._open()
 
     @property
