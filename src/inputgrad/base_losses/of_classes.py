@@ -26,4 +26,6 @@ def _of_classes(loss: object, output: object, target: object, reduction: str) ->
         return None
     if output.dim() != 2 or target.shape != output.shape[:1] or target.device != output.device or not runs_its_class_alone(loss):
         return None
+    if loss.weight is not None and loss.weight.device != output.device:
+        return None
     return F.cross_entropy(output, target, loss.weight, ignore_index=loss.ignore_index, reduction=reduction, label_smoothing=loss.label_smoothing)

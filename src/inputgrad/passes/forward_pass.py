@@ -23,7 +23,7 @@ from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.recomputed.saving import PRODUCTS, Recomputation
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.run import Run as Run
-from inputgrad.passes.run import Slopes
+from inputgrad.passes.run import Slopes, writes
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.torch_internals.tensors import times_written
@@ -71,7 +71,7 @@ class ForwardPass:
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
         self.slopes = Slopes()
-        self._times_written = 0
+        self._writes = 0
         self.proven: set[Any] = set()
         """What was checked of the model as it is now, where that is known."""
 
@@ -96,7 +96,7 @@ class ForwardPass:
         if self._primal is None or self._spent:
             with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
-            self._times_written = times_written(self._primal.output)
+            self._writes = writes(self._primal.output)
             if self.any_order and differentiable_to_any_order([self._primal.output]) and self.phase:
                 self.phase.has_exchanged = True
             if self.wrt and DEPENDS not in memory(self.model).checked:
@@ -106,7 +106,7 @@ class ForwardPass:
     @property
     def is_output_written(self) -> bool:
         """Whether somebody has written on the output since the run."""
-        return self._primal is not None and times_written(self._primal.output) != self._times_written
+        return self._primal is not None and writes(self._primal.output) != self._writes
 
     def own_derivatives(self) -> AbstractContextManager[None]:
         """Around the run at the variables' own values: the library's own derivatives in place, where they are wanted."""

@@ -42,14 +42,19 @@ class Slopes:
     def keep(self, keys: Iterable[Key], slopes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Remember these. Gives them."""
         self._earlier_were_written |= self.were_written
-        self._taken.update((key, (slope, times_written(slope))) for key, slope in zip(keys, slopes, strict=True))
+        self._taken.update((key, (slope, writes(slope))) for key, slope in zip(keys, slopes, strict=True))
         return slopes
 
     @property
     def were_written(self) -> bool:
         """Whether somebody has written on one since, as an equation may: ``r = u.d("t"); r -= u.value``."""
-        return self._earlier_were_written or any(times_written(slope) != count for slope, count in self._taken.values())
+        return self._earlier_were_written or any(writes(slope) != count for slope, count in self._taken.values())
 
     def clear(self) -> None:
         """Let go of them."""
         self._taken.clear()
+
+
+def writes(tensor: Tensor) -> int:
+    """How often it was written on; not counted of an inference tensor."""
+    return 0 if tensor.is_inference() else times_written(tensor)

@@ -128,28 +128,34 @@ def _plain_form(call: Call, known: "KnownModel", owner: nn.Module) -> PlainForm 
         return None
     if not is_due or not is_plain(evaluation) or not _takes_double_backward(objective, known) or not _is_ordinary(evaluation.inputs):
         return None
-    is_torchs_own, traces = known.structure.is_torchs_own, traces_of(evaluation.model)
+    return _as_made(call, known.structure.is_torchs_own)
+
+
+def _as_made(call: Call, is_torchs_own: bool) -> PlainForm:
+    """The form of steps that are made of the same passes as this call."""
+    evaluation, terms, traces = call.evaluation, [item.term for item in call.active], traces_of(call.evaluation.model)
     passes = [forward for part in evaluation.with_subsets() for forward in part.passes()]
-    phases = [forward for forward in passes if forward.phase and (forward.phase.has_exchanged or not is_torchs_own)]
+    phases, own = [forward.phase for forward in passes if forward.phase and not forward.any_order], [forward for forward in passes if forward.any_order]
+    exchanged = any(phase.has_exchanged or not is_torchs_own for phase in phases)
+    of_any_order = any(forward.phase and (forward.phase.has_exchanged or not is_torchs_own) for forward in own)
+    small = any(forward.phase and forward.phase.left_small for forward in passes)
     are_several, wrt = runs(evaluation) > 1, evaluation.primal_pass.wrt
-    exchanged = any(not forward.any_order for forward in phases)
     differentiated = evaluation.differentiated() if are_several else wrt  # one that is asked for later is of a further pass, which only several are ready for
-    mended = any(forward.phase and (forward.phase.has_mended or not is_torchs_own) for forward in passes if not forward.any_order)
-    small = any(forward.phase is not None and forward.phase.left_small for forward in passes)
+    needed = exchanged if differentiated else any(phase.has_mended or not is_torchs_own for phase in phases)
     return PlainForm(
-        objective,
+        call.objective,
         differentiated,
         exchanged=exchanged,
-        exchanged_at_inputs=bool(wrt) and (exchanged if differentiated else mended),
-        exchanged_at_any_order=any(forward.any_order for forward in phases) or not any(forward.any_order for forward in passes),
+        exchanged_at_inputs=bool(wrt) and needed,
+        exchanged_at_any_order=of_any_order or not own,
         is_torchs_own=is_torchs_own,
         kept=Kept(evaluation.model, traces),
         are_several=are_several,
-        stateful=[item.term for item in call.active if item.term.state()],
-        rewindable=not traces.can_be_undone and any(item.term.further_passes for item in call.active),
-        may_draw=any(item.term.further_passes or getattr(item.term, "at", None) is not None for item in call.active),
-        most=_numbers(evaluation.inputs) if small and not phases else None,
-        may_share=not _is_written_on(evaluation.model, passes) and not (wrt and any(f.phase and f.phase.has_exchanged for f in passes if not f.any_order)),
+        stateful=[term for term in terms if term.state()],
+        rewindable=not traces.can_be_undone and any(term.further_passes for term in terms),
+        may_draw=any(term.further_passes or getattr(term, "at", None) is not None for term in terms),
+        most=_numbers(evaluation.inputs) if small and not exchanged and not of_any_order else None,
+        may_share=not _is_written_on(evaluation.model, passes) and not (wrt and any(phase.has_exchanged for phase in phases)),
     )
 
 
