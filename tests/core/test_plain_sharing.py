@@ -490,3 +490,35 @@ def test_labels_of_another_shape_are_told_at_a_later_step_too() -> None:
         criterion(model, X, TARGET)
     with pytest.raises(ValueError, match="GradientMatch: wanted"):
         criterion(model, X, {**TARGET, "delta": DELTA[:, :1].expand(12, 3)})
+
+
+class WritesConstant(ig.terms.Term):
+    def __call__(self, batch: ig.Batch) -> Tensor:
+        g = batch.gradient(constant=True)
+        g.mul_(2)
+        return batch.output.squeeze(1) * g.sum(1)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("term", [ig.GradientMatch("delta"), ig.GradientNorm(power=2), ig.GradientNorm(), ig.GradientMatch("delta", norm="absolute")])
+def test_a_constant_that_is_written_on_is_a_terms_own(term: ig.terms.Term, first: bool) -> None:
+    model = layers()
+    criterion = ig.OnTarget("price") + (WritesConstant() + term if first else term + WritesConstant())
+    output, slope, _ = derivatives(model)
+    own = (ig.OnTarget("price") + term)(model, X, TARGET)
+    wanted = gradients(model, own + (output.squeeze(1) * 2 * slope.detach().sum(1)).mean())
+    for step in range(4):
+        assert distance(gradients(model, criterion(model, X, TARGET)), wanted) < 1e-12, step
+
+
+@pytest.mark.filterwarnings("ignore:module .* couples the samples")
+@pytest.mark.parametrize("layer", [nn.LayerNorm(8), nn.BatchNorm1d(8)], ids=lambda layer: type(layer).__name__)
+def test_what_torch_would_differentiate_wrongly_is_refused_at_each_step(layer: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), copy.deepcopy(layer), nn.Softplus(), nn.Linear(8, 1)).double()
+    criterion = ig.InputGradientLoss("mse", ig.GradientNorm(power=2), verify=False)
+    for _ in range(3):
+        with pytest.raises(ig.EngineError, match="can be differentiated with respect to the parameters once, not twice"):
+            criterion(model, X, Y).backward(create_graph=True)
+        criterion(model, X, Y).backward()
+        model.zero_grad()

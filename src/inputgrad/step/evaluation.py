@@ -82,7 +82,7 @@ class Evaluation:
 
     def _shared(self, asked: tuple[Of, tuple[Key, ...], Place | None], *, constant: bool) -> Leaves:
         if (*asked, False) in self._gradients:  # one that carries a graph may be used as a constant too
-            return tuple(leaf.detach() if constant else seen(leaf) for leaf in self._gradients[*asked, False].leaves)
+            return tuple(leaf.detach().clone() if constant else seen(leaf) for leaf in self._gradients[*asked, False].leaves)  # a term may write on it
         if (*asked, constant) not in self._gradients:
             self._gradients[*asked, constant] = self._linearize(*asked, constant)
         return tuple(map(seen, self._gradients[*asked, constant].leaves))

@@ -12,6 +12,7 @@ from inputgrad.heads import Head, Of
 from inputgrad.passes.kept import Kept, UnforeseenError
 from inputgrad.step.bound_head import bound_head
 from inputgrad.step.objective import Objective
+from inputgrad.torch_internals.autograd_graph import nodes_of_statistics
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key
@@ -53,6 +54,7 @@ class PlainForm:
     costs: list[int] = field(default_factory=list)
     shared: tuple[Key, ...] | None = None
     proven: set[Any] = field(default_factory=set)
+    _has_statistics: bool | None = None
     _heads: dict[str, Head] = field(default_factory=dict)
     _ones: dict[torch.Size, Tensor] = field(default_factory=dict)
 
@@ -65,6 +67,12 @@ class PlainForm:
         if isinstance(of, heads.Inner):
             raise UnforeseenError
         return bound_head(of, self.objective.base)
+
+    def saves_statistics(self, total: Tensor) -> bool:
+        """Whether there is a normalisation in the graph, looked at once a form."""
+        if self._has_statistics is None:
+            self._has_statistics = bool(nodes_of_statistics([total]))
+        return self._has_statistics
 
     def ones(self, output: Tensor) -> Tensor:
         """Where a backward pass starts from: ones like the output, the same ones at each step while nobody has written on them."""

@@ -73,7 +73,9 @@ class PlainSource:
 
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]:
         head, keys = self.form.head(of), self._canonical(wrt)
-        if (parts := self._gradients.get((of, keys, at, True))) is None and (not constant or (parts := self._gradients.get((of, keys, at, False))) is None):
+        if (parts := self._gradients.get((of, keys, at, True))) is not None:
+            return tuple(part.detach().clone() for part in parts) if constant else parts  # a term may write on its constant
+        if not constant or (parts := self._gradients.get((of, keys, at, False))) is None:
             parts = self._gradients[of, keys, at, not constant] = self._gradient(head, keys, at, create_graph=not constant)
         return tuple(part.detach() for part in parts) if constant else parts
 

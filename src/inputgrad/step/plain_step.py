@@ -83,9 +83,12 @@ class PlainStep:
     # what comes of it
 
     def loss(self) -> Tensor:
-        """The total. Its graph is complete and may be differentiated again; not where a derivative of our own stands for torch's, which has one and no more."""
+        """The total. Its graph is complete and may be differentiated again; not where a derivative of our own stands for torch's, which has one and no more, or
+        where torch's own would be wrong without a word, as those of normalisations are.
+        """
         assert self.total is not None
-        return once_differentiable_loss(self.total) if self.form.exchanged and self.source.phase.has_exchanged else self.total
+        is_once_only = (self.form.exchanged and self.source.phase.has_exchanged) or self.form.saves_statistics(self.total)
+        return once_differentiable_loss(self.total) if is_once_only else self.total
 
     def backward(self, scaled: Scale | None) -> Tensor:
         """The backward pass to every leaf; not to the inputs, where that would cost something. Gives the total, detached."""
