@@ -16,8 +16,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import inputgrad as ig
-from inputgrad.places.base import Near
-from inputgrad.recipes.geometry import igr
 
 
 def nut() -> Any:
@@ -146,8 +144,8 @@ def draw(path: Path, mesh: Any, models: dict[str, nn.Module]) -> None:
 def main(picture: Path | None = None, steps: int = 600) -> dict[str, dict[str, float]]:
     mesh = nut()
     points, normals = on_surface(mesh, 20_000)
-    around = Near(0.1, -1.0, 1.0, share=0.5)  # the paper's points, in the box of this mesh
-    criteria = {"points and normals": igr(weight=0.0, at=around), "with the eikonal term": igr(weight=1.0, at=around)}
+    around = ig.Near(0.1, -1.0, 1.0, share=0.5)  # the paper's points, in the box of this mesh
+    criteria = {"points and normals": ig.recipes.igr(weight=0.0, at=around), "with the eikonal term": ig.recipes.igr(weight=1.0, at=around)}
     models = {name: trained(criterion, points, normals, steps) for name, criterion in criteria.items()}
     figures = {name: measured(model, mesh) for name, model in models.items()}
     print("in a cube of side 2         error of the distance   | ‖∇f‖ − 1 |   right side   surface to mesh")
