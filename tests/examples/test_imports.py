@@ -29,7 +29,8 @@ def test_what_is_imported_is_there(path: Path) -> None:
         try:
             found = importlib.import_module(module)
         except ImportError as error:
-            assert "pip install" in str(error)
+            if "pip install" not in str(error):
+                raise
             pytest.skip(f"an extra is not here: {error}")
         if not hasattr(found, name):
             importlib.import_module(f"{module}.{name}")
