@@ -158,7 +158,7 @@ class Asks(ig.terms.Term):
     further_passes, calls = False, 0
 
     def __init__(self, by_name: bool) -> None:
-        self.by_name, self.further_passes = by_name, by_name  # type: ignore[misc]  # of this one
+        self.by_name, self.further_passes = by_name, by_name  # type: ignore[misc]  # a class variable of Term's, set for one term
 
     def __call__(self, batch: ig.Batch) -> Tensor:
         self.calls += 1

@@ -120,7 +120,7 @@ class KeptNow:
 
 
 class _First(AbstractContextManager[None]):
-    """Of a class of its own, like the next one: they are entered in each step, and a generator's context takes several times as long."""
+    """A class, like the next one, and no generator's context, which takes longer: they are entered in each step."""
 
     def __init__(self, start: KeptNow) -> None:
         self._start = start

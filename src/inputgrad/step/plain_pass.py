@@ -24,8 +24,6 @@ from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs
 
 _NOTHING = nullcontext()
-_FIRST: tuple[Key, ...] = (0,)
-"""The keys of a single input by itself."""
 
 
 class PlainPass(ForwardPass):
@@ -40,26 +38,18 @@ class PlainPass(ForwardPass):
         return _NOTHING  # put in place around the call of the model alone
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
-        args, kwargs, variables = self._handed(changes)
-        with self._passes.running(self.inputs), _NOTHING if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
-            if self.phase is None or changes:
-                returned = self.model(*args, **kwargs)
-            else:
-                with SecondDerivatives(self.phase, any_order=self.any_order):
-                    returned = self.model(*args, **kwargs)
-        check_output(output := representative(self._pick, returned))
-        return Run(output, variables, returned)
-
-    def _handed(self, changes: Mapping[Key, Change]) -> tuple[tuple[Any, ...], Mapping[str, Any], dict[Key, Tensor]]:
-        """What the model is called with, and the variables in it."""
-        as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
-        if self.wrt == _FIRST and self.inputs.bare and not changes:  # as by what follows, at once
-            z = opened(self.inputs.variable(0))
-            return (z if as_it_is and z.is_leaf else z.clone(),), {}, {0: z}
         default = unchanged if changes else opened
         variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
+        as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
         handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
-        return handed.args, handed.kwargs, variables
+        with self._passes.running(self.inputs), _NOTHING if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
+            if self.phase is None or changes:
+                returned = self.model(*handed.args, **handed.kwargs)
+            else:
+                with SecondDerivatives(self.phase, any_order=self.any_order):
+                    returned = self.model(*handed.args, **handed.kwargs)
+        check_output(output := representative(self._pick, returned))
+        return Run(output, variables, returned)
 
 
 def runs_as_written(*, is_torchs_own: bool) -> bool:
@@ -121,16 +111,12 @@ class PlainPasses:
         """What the model returns where some of its inputs have other values: a pass of its own, which no term shares."""
         is_torchs_own = self.form.is_torchs_own
         as_they_are = is_torchs_own and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
-        if inputs.bare and len(values) == 1 and 0 in values:  # as by what follows, at once
-            args, kwargs = (values[0] if as_they_are else values[0].clone(),), inputs.kwargs
-        else:
-            handed = inputs.replaced(values if as_they_are else {key: z.clone() for key, z in values.items()})
-            args, kwargs = handed.args, handed.kwargs
+        handed = inputs.replaced(values if as_they_are else {key: z.clone() for key, z in values.items()})
         with self.running(inputs):
             if runs_as_written(is_torchs_own=is_torchs_own):
-                return self.model(*args, **kwargs)
+                return self.model(*handed.args, **handed.kwargs)
             with uncompiled():
-                return self.model(*args, **kwargs)
+                return self.model(*handed.args, **handed.kwargs)
 
     def close(self) -> list[Tensor]:
         """Let go of them: each knows these passes. Gives their variables."""
