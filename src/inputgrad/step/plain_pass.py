@@ -24,6 +24,8 @@ from inputgrad.torch_internals.tracing import is_watched
 from inputgrad.variables import Key, ModelInputs
 
 _NOTHING = nullcontext()
+_FIRST: tuple[Key, ...] = (0,)
+"""The keys of a single input by itself."""
 
 
 class PlainPass(ForwardPass):
@@ -38,18 +40,26 @@ class PlainPass(ForwardPass):
         return _NOTHING  # put in place around the call of the model alone
 
     def run(self, changes: Mapping[Key, Change]) -> Run:
-        default = unchanged if changes else opened
-        variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
-        as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
-        handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
+        args, kwargs, variables = self._handed(changes)
         with self._passes.running(self.inputs), _NOTHING if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
             if self.phase is None or changes:
-                returned = self.model(*handed.args, **handed.kwargs)
+                returned = self.model(*args, **kwargs)
             else:
                 with SecondDerivatives(self.phase, any_order=self.any_order):
-                    returned = self.model(*handed.args, **handed.kwargs)
+                    returned = self.model(*args, **kwargs)
         check_output(output := representative(self._pick, returned))
         return Run(output, variables, returned)
+
+    def _handed(self, changes: Mapping[Key, Change]) -> tuple[tuple[Any, ...], Mapping[str, Any], dict[Key, Tensor]]:
+        """What the model is called with, and the variables in it."""
+        as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
+        if self.wrt == _FIRST and self.inputs.bare and not changes:  # as by what follows, at once
+            z = opened(self.inputs.variable(0))
+            return (z if as_it_is and z.is_leaf else z.clone(),), {}, {0: z}
+        default = unchanged if changes else opened
+        variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
+        handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
+        return handed.args, handed.kwargs, variables
 
 
 def runs_as_written(*, is_torchs_own: bool) -> bool:

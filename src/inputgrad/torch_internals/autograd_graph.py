@@ -150,7 +150,17 @@ class SavedNormalisation:
 
 def nodes_of_statistics(tensors: Iterable[Tensor]) -> list[Any]:
     """The nodes of the tensors' graph that `saves_statistics` names. Read in torch 2.6 to 2.15."""
-    return list(filter(saves_statistics, nodes_of(tensors)))
+    waiting: list[Any] = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
+    seen, found = set(waiting), []
+    for node in waiting:  # which grows; as in `nodes_of`
+        known = _SAVES_STATISTICS.get(type(node))
+        if known or (known is None and saves_statistics(node)):
+            found.append(node)
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return found
 
 
 def saves_statistics(node: Any) -> bool:
