@@ -14,7 +14,9 @@ from typing import Any
 from tools import versions
 from tools.environments import BUILD, Environment, pins
 
-CORE = tuple(f"tests/{folder}" for folder in ("core", "derivatives", "differences", "rescue", "joint"))
+FOLDERS = ("core", "derivatives", "differences", "rescue", "joint", "internals", "taylor", "verification", "catalogue", "survey", "opdb")
+"""The tests of terms, engines, operators and torch's internals: those that need no package of an integration or of the command."""
+CORE = tuple(f"tests/{folder}" for folder in FOLDERS)
 PACKAGES = ("expecttest", "hypothesis", "numpy", "pytest", "pytest-xdist")
 
 

@@ -123,7 +123,7 @@ def devices_of(model: nn.Module | None, tensors: Iterable[Any] = ()) -> tuple[to
 
     Looked for at each call, and only where torch has devices: a model may be moved at any time, and the walk costs less than one kernel.
     """
-    if torch.accelerator.current_accelerator() is None:
+    if not _has_devices():
         return ()
     found: dict[torch.device, None] = {}
     for tensor in tensors:
@@ -134,6 +134,14 @@ def devices_of(model: nn.Module | None, tensors: Iterable[Any] = ()) -> tuple[to
             for tensor in held:
                 found[tensor.device] = None
     return tuple(device for device in found if device.type not in _WITHOUT_A_STATE)
+
+
+def _has_devices() -> bool:
+    """Whether torch knows of any device apart from the CPU. Where there is none torch 2.6 raises, later releases give None."""
+    try:
+        return torch.accelerator.current_accelerator() is not None
+    except RuntimeError:
+        return False
 
 
 def is_capturing(device: torch.device) -> bool:

@@ -24,6 +24,7 @@ NEED_NOT = {
     "audit/probes/torch_func_probe.py": ASKS_NOTHING,
     "audit/script_runner.py": "a script's own end, told as such",
     "bench/ways.py": SAYS_IT,
+    "devices.py": "asks which devices there are, and computes nothing",
     "passes/recomputed/saving.py": "raises again what is not torch's refusal of hooks",
     "passes/written_parameters.py": ASKS_NOTHING,
     "study/assembly.py": SAYS_IT,

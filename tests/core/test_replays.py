@@ -281,3 +281,17 @@ def test_a_frozen_teacher_that_follows_in_the_forward_pass_does_so_once_a_step(e
             torch.testing.assert_close(parameter.grad, expected, rtol=1e-6, atol=1e-7 * float(expected.abs().max()))
         for one, other in zip(model.teacher.parameters(), by_hand.teacher.parameters(), strict=True):
             torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_a_torch_that_raises_where_there_is_no_device_is_one_without_devices(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.6 does; later releases give None."""
+
+    def current_accelerator() -> None:
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", current_accelerator)
+    model, (x, y) = network(), data()
+    criterion = ig.InputGradientLoss("mse", 0.1 * ig.GradientNorm(power=2), engine=engine)
+    for _ in range(3):
+        assert torch.isfinite(criterion.backward(model, x, y).loss)

@@ -1,16 +1,13 @@
-"""Words for trained models: operators without a graph, attributions of a model, pictures, a run read back; and errors that show the line to write."""
+"""Words for trained models: operators without a graph, attributions of a model, pictures; and errors that show the line to write."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 import inputgrad as ig
 from inputgrad.attributions import IntegratedGradients
-from inputgrad.cli import app
 from inputgrad.integrations.embeddings import called_embedding
 
 
@@ -85,23 +82,6 @@ def test_pictures() -> None:
         ig.pictures.field(flat, [(0, 1)] * 3)
     with pytest.raises(ValueError, match=r"images must be \[N, C, H, W\]"):
         ig.pictures.saliency(flat, torch.rand(3, 2))
-
-
-def test_a_run_is_read_back(tmp_path: Path) -> None:
-    train = ["train", "--data", "digits", "--loss", "cross_entropy + 0.1*gradient_norm(of=loss)", "--epochs", "1"]
-    train += ["--set", "name=short", "--set", "measures.epsilons=[]", "--out", str(tmp_path)]
-    done = CliRunner().invoke(app, train)
-    assert done.exit_code == 0, done.output
-    kept = torch.load(tmp_path / "short" / "checkpoint.pt", weights_only=True)["model"]
-    for run in (tmp_path / "short", tmp_path / "short" / "checkpoint.pt"):
-        model = ig.load(run)
-        assert not model.training
-        assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
-    drawn = CliRunner().invoke(app, ["saliency", str(tmp_path / "short")])
-    assert drawn.exit_code == 0, drawn.output
-    assert (tmp_path / "short" / "saliency.png").stat().st_size > 1000
-    with pytest.raises(ValueError, match="no run of inputgrad train"):
-        ig.load(tmp_path / "nothing")
 
 
 def test_names_are_where_they_are_looked_for() -> None:

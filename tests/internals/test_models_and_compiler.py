@@ -158,7 +158,15 @@ def test_a_loss_by_its_kernel_is_the_loss(loss: nn.Module) -> None:
         found, wanted = losses.mean_by_kernel(loss, output, y), loss(output, y)
         assert found is not None
         assert (found.dtype, found.item()) == (wanted.dtype, wanted.item())
-        assert torch.equal(*(torch.autograd.grad(value, output)[0] for value in (found, wanted)))
+        assert gradient_or_refusal(found, output) == gradient_or_refusal(wanted, output)
+
+
+def gradient_or_refusal(loss: Tensor, output: Tensor) -> Any:
+    """The gradient as a list, or what torch says instead: torch 2.6 refuses labels of another type in the backward pass."""
+    try:
+        return torch.autograd.grad(loss, output)[0].tolist()
+    except RuntimeError as error:
+        return str(error)
 
 
 @missing("losses.mean_by_kernel")

@@ -13,6 +13,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+import inputgrad as ig
 from inputgrad.cli import app
 from inputgrad.report.record import RunRecord
 from inputgrad.study.training import Training
@@ -233,3 +234,20 @@ def test_every_public_name_is_there():
     assert all(getattr(inputgrad, name) is not None for name in inputgrad.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         inputgrad.nothing  # noqa: B018  # looked up for its error
+
+
+def test_a_run_is_read_back(tmp_path: Path) -> None:
+    train = ["train", "--data", "digits", "--loss", "cross_entropy + 0.1*gradient_norm(of=loss)", "--epochs", "1"]
+    train += ["--set", "name=short", "--set", "measures.epsilons=[]", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, train)
+    assert done.exit_code == 0, done.output
+    kept = torch.load(tmp_path / "short" / "checkpoint.pt", weights_only=True)["model"]
+    for run in (tmp_path / "short", tmp_path / "short" / "checkpoint.pt"):
+        model = ig.load(run)
+        assert not model.training
+        assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+    drawn = CliRunner().invoke(app, ["saliency", str(tmp_path / "short")])
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "short" / "saliency.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="no run of inputgrad train"):
+        ig.load(tmp_path / "nothing")

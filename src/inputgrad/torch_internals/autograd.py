@@ -53,10 +53,10 @@ def gradient_from(output: Tensor, start: Tensor, variables: Sequence[Tensor], *,
 
 
 def backward_from(output: Tensor, start: Tensor) -> None:
-    """``output.backward(start)``, with the engine called at once likewise. Read in torch 2.6 to 2.15. Missing: `torch.autograd.backward`."""
+    """``output.backward(start)``, with the engine called at once likewise. Read in torch 2.6 to 2.15. Missing: that itself."""
     engine = getattr(torch.autograd.graph, "_engine_run_backward", None)
     if engine is None or type(output) is not Tensor or torch._C._len_torch_function_stack():
-        torch.autograd.backward(output, start)
+        output.backward(start)  # function modes of torch 2.6 do not hear of `torch.autograd.backward`
     else:
         engine((output,), (start,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
