@@ -21,6 +21,8 @@ from inputgrad.variables import Key, Wrt
 class GradientSource(Protocol):
     """Where a batch gets what it is asked for: the loss's side of the border."""
 
+    known: dict[Hashable, Any]
+
     def output(self) -> Tensor: ...
     def gradient(self, of: Of, wrt: Wrt, at: Place | None, *, constant: bool) -> tuple[Tensor, ...]: ...
     def gradient_at(self, value: Tensor, of: Of, key: Key) -> Tensor: ...
@@ -36,6 +38,10 @@ class GradientSource(Protocol):
     def size(self) -> int: ...
     def for_base(self, base: Any) -> Any: ...
     def batch_at(self, place: Place) -> "Batch": ...
+
+
+MOST_KNOWN = 256
+"""How much terms may keep from step to step."""
 
 
 class Batch:
@@ -64,6 +70,15 @@ class Batch:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    def known(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """``make()``, of what is the same at every step at which the same terms are due: ordinary steps compute it once for all of them."""
+        known = self._source.known
+        if key not in known:
+            if len(known) >= MOST_KNOWN:  # from terms that make functions anew at each step
+                known.clear()
+            known[key] = make()
+        return known[key]
 
     def close(self) -> None:
         """Let go of what was made for it: a field holds the batch that it came from, so neither would be freed before the garbage collector comes."""

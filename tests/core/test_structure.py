@@ -246,7 +246,7 @@ def test_import_above_torch_is_cheap_and_brings_nothing_along() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     modules, *brought = done.stdout.split()
-    assert int(modules) < 190  # counted, not timed, so that it holds under load
+    assert int(modules) < 195  # counted, not timed, so that it holds under load
     assert {name for name in brought if name not in sys.stdlib_module_names} <= {"inputgrad", "torch"}
 
 

@@ -219,7 +219,7 @@ def test_numbers_that_are_not_finite() -> None:
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        (lambda: nn.Linear(FEATURES + 1, 2).double(), "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        (lambda: nn.Linear(FEATURES + 1, 2).double(), "mat1 and mat2 shapes cannot be multiplied"),
         (lambda: nn.LazyLinear(2), "lazy parameters"),
         (lambda: nn.Sequential(nn.Linear(FEATURES, 1).double(), nn.Flatten(0), nn.Threshold(0, 0), _Integers()), "TypeError"),
     ],

@@ -52,14 +52,25 @@ class Coordinates:
 
     def gradient(self, quantity: Tensor, *, of_output: bool = False) -> "Columns":
         """∂/∂ every coordinate of a quantity ``[N]``, each ``[N]``. It is an error that the output itself does not depend on an input."""
+        if not of_output:
+            self.source.ask(("of", ()))
         found = self.source.slopes(quantity) if of_output else gradients(quantity, self.source.variables)
         self.source.note(None if of_output else quantity, found)
         return Columns(found)
 
-    def order(self, names: tuple[Any, ...]) -> list[int]:
+    def order(self, names: tuple[Any, ...]) -> tuple[int, ...]:
         """The numbers of the coordinates that the names of a derivative spell."""
-        known = _order if all(type(name) is str for name in names) else _order.__wrapped__  # what cannot be hashed is wrong
-        return list(known(self.names, names))
+        try:
+            return _order(self.names, names)
+        except TypeError:  # as what cannot be hashed raises too: said by what reads the names
+            return _order.__wrapped__(self.names, names)
+
+    def order_of(self, names: tuple[Any, ...]) -> tuple[int, ...]:
+        """The same sorted: derivatives in another order are the same derivative."""
+        try:
+            return _sorted_order(self.names, names)
+        except TypeError:
+            return _sorted_order.__wrapped__(self.names, names)
 
 
 @lru_cache(maxsize=1024)
@@ -70,6 +81,11 @@ def _order(known: tuple[str, ...], names: tuple[Any, ...]) -> tuple[int, ...]:
     if not names or not all(isinstance(name, str) and name for name in names):
         raise TypeError(f'a derivative is named by its coordinates, such as "{known[0]}" or "{known[0] * 2}"; got {names!r}')
     return tuple(known.index(part) for name in names for part in _spelled(name, known))
+
+
+@lru_cache(maxsize=1024)
+def _sorted_order(known: tuple[str, ...], names: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(sorted(_order.__wrapped__(known, names)))
 
 
 def _spelled(text: str, known: tuple[str, ...]) -> list[str]:
@@ -88,7 +104,10 @@ def _spelled(text: str, known: tuple[str, ...]) -> list[str]:
 
 def names_of(argument: str, names: Any) -> tuple[str, ...]:
     """Names as a tuple: one string is a name a letter."""
-    return _names_of(argument, names) if type(names) is str else _names_of.__wrapped__(argument, names)
+    try:
+        return _names_of(argument, names)
+    except TypeError:  # a list, or what cannot be hashed
+        return _names_of.__wrapped__(argument, names)
 
 
 @lru_cache(maxsize=1024)

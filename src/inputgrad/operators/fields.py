@@ -1,25 +1,23 @@
 """Fields: a model's output as a function of named coordinates, with its derivatives by name, each computed once.
 
-Knows what a batch offers; knows no engine and no term.
+Knows no batch, no engine and no term.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inputgrad.batch import Batch
 from inputgrad.errors import nearest
-from inputgrad.identity import check_hashable
 from inputgrad.operators.as_asked import in_any_mode
 from inputgrad.operators.coordinates import Columns, Coordinates, Names, names_or_none
 from inputgrad.operators.field_mistakes import ToldInField
 from inputgrad.operators.taylor.field_source import FieldSource
+from inputgrad.operators.taylor.plan import Request
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.places.base import Place
-from inputgrad.variables import Key, ModelInputs, Wrt, canonical, keys_of
+from inputgrad.variables import Key
 
 
 class Field(ToldInField):
@@ -65,7 +63,7 @@ class Field(ToldInField):
     @in_any_mode
     def d(self, *names: str) -> Tensor:
         """A derivative by the names of its coordinates, in any order: ``d("xxt")`` is ``d("x", "x", "t")``."""
-        order = tuple(sorted(self._coordinates.order(names)))
+        order = self._coordinates.order_of(names)
         self._coordinates.source.ask(("d", (order,)))
         return self._derivative(order)
 
@@ -165,6 +163,11 @@ class Field(ToldInField):
         """Raises `ValueError` for an output that is none of a field, or has not the number of columns that were named."""
         _checked(self._own(output), self._outputs)
 
+    @property
+    def requests(self) -> frozenset[Request]:
+        """What it was asked for until now."""
+        return self._coordinates.source.requests
+
     def second_order(self) -> ForwardPass | None:
         """The model's pass, where more than first derivatives were asked for."""
         return self._coordinates.source.second_order()
@@ -181,14 +184,16 @@ class Field(ToldInField):
         return [self.names[index] for index in self._coordinates.order(names)] if names else list(self.names)
 
     def _derivative(self, order: tuple[int, ...]) -> Tensor:
+        if order in self._known:
+            return self._known[order]
         value = self._value()
         if not order:
             return value
-        if order not in self._known and (brought := self._coordinates.source.derivative(order)) is not None:
+        if (brought := self._coordinates.source.derivative(order)) is not None:
             self._known[order] = self._own(brought)
-        elif order not in self._known and value.dim() == 2:
+        elif value.dim() == 2:
             self._known[order] = torch.stack([part._derivative(order) for part in self], 1)
-        elif order not in self._known:
+        else:
             lower = [(order[:place] + order[place + 1 :], index) for place, index in enumerate(order)]
             parent, index = next((found for found in lower if found[0] in self._first), lower[-1])
             if parent not in self._first:
@@ -199,42 +204,17 @@ class Field(ToldInField):
         return self._known[order]
 
 
-def field_of_batch(
-    batch: Batch, names: Names | None = None, wrt: Wrt | None = None, outputs: Names | None = None, at: Place | None = None, asker: Hashable = None
-) -> Field:
-    """The field of a batch's model at the batch's inputs or at a place, on the step's own dropout masks; the same for every term that asks alike.
-
-    asker: what tells this use of a field from others of the same model, such as the equation.
-    """
-    check_hashable("at", at)
-    named = keys_of(wrt) if wrt is not None else all_keys(batch.inputs)
-    names = _own_names(named) if names is None and all(isinstance(key, str) for key in named) else names
-    keys = canonical(named, ModelInputs.of(batch.inputs), batch.model)
-    asked = (keys, at, names_or_none("names", names), names_or_none("outputs", outputs))
-
-    def made() -> Field:
-        kind = ("batch", keys, type(at), asked[2:], asker)
-        return make_field(FieldSource(keys, lambda: batch.output_and_variables(keys, at), batch.differentiable_pass(keys, at)[0], kind), names, outputs)
-
-    field: Field = batch.once(("field", *asked), made)
-    return field
-
-
 def make_field(source: FieldSource, names: Names | None, outputs: Names | None) -> Field:
     """A field from where it has its numbers, and their names; for inputs in a dict their own names are used."""
-    coordinates = Coordinates(source, _own_names(source.keys) if names is None else names)
+    coordinates = Coordinates(source, names_by_keys(source.keys) if names is None else names)
     made = Field(coordinates, names_or_none("outputs", outputs))
     if outputs is not None and source.is_first:  # wrong names raise here, on the line that names them
         made.check(source.open())
     return made
 
 
-def all_keys(inputs: Any) -> tuple[Key, ...]:
-    """Every input of a call."""
-    return tuple(ModelInputs.of(inputs).values())
-
-
-def _own_names(keys: tuple[Key, ...]) -> tuple[str, ...]:
+def names_by_keys(keys: tuple[Key, ...]) -> tuple[str, ...]:
+    """The inputs' own names. Raises `ValueError` where some have none."""
     if not all(isinstance(key, str) for key in keys):
         raise ValueError('names= is missing: name the coordinates, such as names=("x", "t"), or give the inputs in a dict {"x": x, "t": t}')
     return tuple(map(str, keys))

@@ -18,8 +18,9 @@ from inputgrad.heads import Of
 from inputgrad.memory import memory
 from inputgrad.operators import differentiation
 from inputgrad.operators.as_asked import as_asked
+from inputgrad.operators.batch_fields import all_keys, field_of_batch
 from inputgrad.operators.coordinates import Names, names_or_none
-from inputgrad.operators.fields import Field, all_keys, field_of_batch, make_field
+from inputgrad.operators.fields import Field, make_field
 from inputgrad.operators.probes import Probe, check_probes, probes_for
 from inputgrad.operators.taylor import questions
 from inputgrad.operators.taylor.field_source import FieldSource

@@ -34,9 +34,14 @@ _CAUSES = (
 
 def check_second_input_derivative(forward: ForwardPass) -> None:
     """Raises `EngineError` where it is not; once for each form of a model that holds a custom Function."""
-    if (known := (_KEY, forward.wrt)) not in forward.proven:
+    if not is_checked(forward):
         _check(forward)
-        forward.proven.add(known)
+        forward.proven.add((_KEY, forward.wrt))
+
+
+def is_checked(forward: ForwardPass) -> bool:
+    """Whether it is known of the model as it is now."""
+    return (_KEY, forward.wrt) in forward.proven
 
 
 def _check(forward: ForwardPass) -> None:

@@ -3,7 +3,7 @@
 Engines and terms meet here without seeing each other: terms ask a `Batch`, the evaluation asks the engine. The way back to the parameters is `pull_back`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -62,6 +62,7 @@ class Evaluation:
         self._gradients: dict[Any, SharedGradient] = {}
         self.outputs = SeenOutputs(self.primal_pass)
         self._base_value: Tensor | None = None
+        self.known: dict[Hashable, Any] = {}
         self.subsets: dict[float | Place, Evaluation] = {}
         self.further, source = FurtherRuns(), PausedSource(self, setting.frozen) if setting.frozen else self
         self.batch = Batch(model, inputs.as_given(), target, source, is_training_step=setting.is_training_step)

@@ -13,7 +13,9 @@ class PausedSource:
     def __init__(self, source: Any, frozen: FrozenDecisions) -> None:
         self._source, self._frozen = source, frozen
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Any:
+        if name == "known":
+            return self._source.known
         method: Callable[..., Any] = getattr(self._source, name)
         if name in ("loss_of", "loss_with", "scores_of"):  # the latter asks for its pass here
             return method

@@ -34,6 +34,7 @@ class PlainForm:
     shared: the variables of such a pass, where output and input gradients are taken of it.
     may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
+    known: what terms have found of the form, by their keys.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
     """
 
@@ -51,6 +52,7 @@ class PlainForm:
     most: int | None
     may_share: bool
     keys: dict[Hashable, tuple[Key, ...]] = field(default_factory=dict)
+    known: dict[Hashable, Any] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)
     shared: tuple[Key, ...] | None = None
     proven: set[Any] = field(default_factory=set)

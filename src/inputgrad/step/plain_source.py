@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -41,7 +41,7 @@ class PlainSource:
         self.passes: PlainPasses = PlainPasses(form, model, None if outer is None else outer.passes)
         self.returned: Returned | None = None
         self.is_output_asked = False
-        self.variables: dict[Key, Tensor] = {}
+        self.known, self.variables = form.known, cast(dict[Key, Tensor], {})
         self._gradients: dict[Any, tuple[Tensor, ...]] = {}
         self._at_places: dict[Place, PlainSource] = {}
 
@@ -90,6 +90,7 @@ class PlainSource:
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         forward, keys = self.differentiable_pass(wrt, at)
+        forward.left_out.need_variables()
         return (here := forward.primal()).output, tuple(here.variables[key] for key in keys)
 
     def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]]:
@@ -129,7 +130,7 @@ class PlainSource:
 
     def batch_at(self, place: Place) -> Batch:
         if (there := self._at_places.get(place)) is None:
-            form = replace(self.form, wrt=(), shared=None, may_share=False, keys={})
+            form = replace(self.form, wrt=(), shared=None, may_share=False, keys={}, known={})
             inputs = ModelInputs.of(check_place(place).inputs(self.batch))
             there = self._at_places[place] = PlainSource(form, self.model, inputs, place.target_at(self.batch), is_training_step=False, outer=self)
         return there.batch

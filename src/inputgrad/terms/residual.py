@@ -10,9 +10,10 @@ from torch import Tensor
 from inputgrad.batch import Batch
 from inputgrad.identity import identity_of
 from inputgrad.memory import memory
+from inputgrad.operators.batch_fields import field_of_batch
 from inputgrad.operators.coordinates import Names, names_or_none
 from inputgrad.operators.differentiation import check_derivatives
-from inputgrad.operators.fields import Field, field_of_batch
+from inputgrad.operators.fields import Field
 from inputgrad.passes.flat_models import warn_if_field_is_flat
 from inputgrad.places.base import Place, check_place
 from inputgrad.terms.base import Term
@@ -51,7 +52,7 @@ class OnField(Term):
 
     def identity(self, batch: Batch) -> Hashable:
         """What tells the equation from others."""
-        return batch.once(("identity", id(self.function)), lambda: identity_of(self.function))
+        return batch.known(("identity", id(self.function)), lambda: (identity_of(self.function), self.function))[0]  # held, so that no other has its number
 
     def equations(self, field: Field) -> list[Tensor]:
         """The residuals r ``[N]`` of each equation, checked."""
@@ -75,11 +76,15 @@ class OnField(Term):
 
     def proven(self, quantities: list[Tensor], batch: Batch, field: Field) -> list[Tensor]:
         """The quantities, once it is known that they have a derivative in the parameters: looked at for the first time that this term meets the model."""
+        asked, proven = field.requests, batch.known(("proven", type(self), id(self.function)), set)
+        if asked in proven:
+            return quantities
         checked, kind = memory(batch.model).checked, (type(self), self.identity(batch))
         if kind not in checked:
             check_derivatives(quantities)
             checked.add(kind)
-        warn_if_field_is_flat(type(self).__name__, batch.model, field)
+        if warn_if_field_is_flat(type(self).__name__, batch.model, field):
+            proven.add(asked)
         return quantities
 
 

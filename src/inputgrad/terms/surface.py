@@ -8,7 +8,8 @@ from torch import Tensor
 
 from inputgrad.batch import Batch
 from inputgrad.heads import Of
-from inputgrad.operators.fields import Field, field_of_batch
+from inputgrad.operators.batch_fields import field_of_batch
+from inputgrad.operators.fields import Field
 from inputgrad.passes.flat_models import warn_if_field_is_flat
 from inputgrad.passes.precision import widened
 from inputgrad.places.base import Place

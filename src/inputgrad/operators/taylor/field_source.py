@@ -14,10 +14,10 @@ from inputgrad.operators.differentiation import gradients, gradients_of_output
 from inputgrad.operators.taylor import reference
 from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import NUMBERS, Expansion, expanded, unit_directions
-from inputgrad.operators.taylor.plan import SMALL, Learnt, Plan, Request, is_worth, planned
+from inputgrad.operators.taylor.plan import SMALL, VALUES, Learnt, Plan, Request, is_worth, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.second_input_derivative import check_second_input_derivative
+from inputgrad.passes.second_input_derivative import check_second_input_derivative, is_checked
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, is_module
@@ -47,6 +47,11 @@ class FieldSource:
         """Whether no field of this kind has been asked for anything yet."""
         return not self._learnt.by_first
 
+    @property
+    def requests(self) -> frozenset[Request]:
+        """What it was asked for until now."""
+        return frozenset(self._requests or ())
+
     def open(self) -> Tensor:
         """The output, of a pass without jets that is made now; no request."""
         self._here = self._here or self._open()
@@ -59,12 +64,16 @@ class FieldSource:
 
     def ask(self, request: Request) -> None:
         """Note a request; the first one makes the pass."""
-        if self._requests is not None:
-            self._requests.add(request)
+        expected: frozenset[Request] = frozenset()
+        if is_first := self._requests is None:
+            expected, self._requests = self._learnt.begin(request)
+        self._requests.add(request)
+        if request[0] not in VALUES:
+            self._forward.left_out.need_variables()
+        if not is_first or self._here is not None:
             return
-        expected, self._requests = self._learnt.begin(request)
-        if self._here is not None:
-            return
+        if expected and self._learnt.values_alone and not self._forward.made and all(kind in VALUES for kind, _ in expected):
+            self._forward.left_out.expect_values(self._learnt.expect_derivatives)
         plan = planned(expected or frozenset((request,)))  # the first field of its kind has its first request to go by
         if plan is not None and self._is_worth(plan):
             with self._forward.outside():
@@ -118,8 +127,9 @@ class FieldSource:
 
     def check_second(self) -> None:
         """To be called before a first derivative of the output is differentiated again. Raises `EngineError` where that gives another function."""
-        with self._forward.outside():
-            check_second_input_derivative(self._forward)
+        if not is_checked(self._forward):
+            with self._forward.outside():
+                check_second_input_derivative(self._forward)
 
     def note(self, quantity: Tensor | None, derivatives: Sequence[Tensor]) -> None:
         """Note what was differentiated by reverse mode, where it is not the output itself, and what came of it."""
