@@ -168,7 +168,7 @@ def test_sampling_leaves_the_model_alone() -> None:
             ValueError,
             r"shape \[6\]; expected",
         ),
-        (lambda: collocation.rad_points(Residual(decay, "xt"), network(), 5, 0.0, 1.0), TypeError, "low must be a tensor"),
+        (lambda: collocation.rad_points(Residual(decay, "xt"), network(), 5, 0.0, 1.0), TypeError, "low must hold one number for each coordinate"),
     ],
 )
 def test_bad_settings(make: Any, kind: type[Exception], text: str) -> None:

@@ -297,8 +297,9 @@ def test_the_worst_is_a_statistic_of_the_batch() -> None:
     assert whole.item() == parts.item() == pytest.approx(sum(of(Monotone({0: +1}), model, half).item() for half in POINTS.split(1)) / 2)
 
 
-def test_uniform_points_fill_the_box_and_are_drawn_anew() -> None:
-    place, seen = Uniform(LOW, HIGH, 500), []
+@pytest.mark.parametrize("bounds", [(LOW, HIGH), (LOW.tolist(), tuple(HIGH.tolist()))], ids=["tensors", "lists"])
+def test_uniform_points_fill_the_box_and_are_drawn_anew(bounds: Any) -> None:
+    place, seen = Uniform(*bounds, 500), []
 
     @ig.term
     def look(batch: Any) -> Tensor:
@@ -363,6 +364,7 @@ BAD_SETTINGS: dict[str, tuple[Any, type[Exception], str]] = {
     "convex by name": (lambda: Convex({"year": 1}), TypeError, "features must be a dict"),
     "box the wrong way round": (lambda: Uniform(1.0, 0.0), ValueError, "low must not be above high"),
     "box of another kind": (lambda: Uniform("0", 1.0), TypeError, "low must be a number or a tensor"),
+    "box of words": (lambda: Uniform(["a", "b"], 1.0), TypeError, r"low must be a number or a tensor or list .*; got \['a', 'b'\]"),
     "box without end": (lambda: Uniform(0.0, float("inf")), ValueError, "both finite"),
     "no points": (lambda: Uniform(n=0), ValueError, "n must be a number of points, at least 1"),
     "pairs": (lambda: PairwiseCosine(pairs="median"), ValueError, "pairs='median'"),

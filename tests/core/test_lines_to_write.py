@@ -117,6 +117,7 @@ WRONG = [
     (lambda: ig.GradientNorm() + ig.recipes.trades, TypeError, r"trades is a recipe that was not called: write ig\.recipes\.trades\(\.\.\.\)"),
     (lambda: ig.OnTarget("y") + ig.recipes.trades, TypeError, "trades is a recipe that was not called"),
     (lambda: ig.InputGradientLoss("mse") + ig.recipes.trades, TypeError, "trades is a recipe that was not called"),
+    (lambda: ig.InputGradientLoss("mse", ig.recipes.hamiltonian_network()), TypeError, "a loss with terms is one by itself: call it, or add it to another"),
     (lambda: ig.InputGradientLoss("mse", ig.recipes.trades), TypeError, r"a recipe is called: ig\.recipes\.trades\(\.\.\.\)"),
     (lambda: ig.InputGradientLoss(ig.gradient), TypeError, "base is the function gradient of this library, which is no loss"),
 ]

@@ -3,7 +3,7 @@
 Knows the batch; knows no head, no term and no engine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,16 @@ from inputgrad.variables import Key, Wrt, keys_of
 if TYPE_CHECKING:
     from inputgrad.batch import Batch
 
-Bound = float | Tensor
-"""One number for all features, or a tensor of the shape of one sample."""
+Bound = float | Tensor | Sequence[float]
+"""One number for all features, or numbers of the shape of one sample, in a tensor or a list."""
 
 
 @dataclass(frozen=True, eq=False)
 class Uniform(Place):
     """Points uniform in a box, drawn anew at each step: where a constraint should hold on the whole domain, not at the data alone.
 
-    low, high: the box: numbers, or tensors of the shape of one sample; equal where a feature does not vary. Several inputs can have bounds of
-    their own, in dicts.
+    low, high: the box: numbers, or tensors or lists of the shape of one sample, ``[0.0, -1.0]``; equal where a feature does not vary. Several inputs
+    can have bounds of their own, in dicts.
     n: how many points; by default as many as the batch has samples. Another number works with heads that need no target.
     wrt: the input that is drawn, or several in a tuple, which then all have n points.
 
@@ -42,6 +42,7 @@ class Uniform(Place):
     wrt: Wrt = 0
 
     def __post_init__(self) -> None:
+        _read_box(self)
         for key in keys_of(self.wrt):
             check_box("Uniform", self._bound("low", key), self._bound("high", key))
         if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1):
@@ -82,6 +83,7 @@ class Near(Place):
     wrt: Key = 0
 
     def __post_init__(self) -> None:
+        _read_box(self)
         check_box("Near", self.low, self.high)
         if not isinstance(self.sigma, float):
             check_tensor_ref("Near: sigma", self.sigma)
@@ -105,11 +107,29 @@ class Near(Place):
         return sigma.reshape(-1, *[1] * (here.dim() - 1))
 
 
+def read_bound(given: Any) -> Any:
+    """The bound, or several by input, with lists of numbers as tensors; what is no bound stays what it is, for `check_box` to tell."""
+    if isinstance(given, Mapping):
+        return {key: read_bound(bound) for key, bound in given.items()}
+    if not isinstance(given, (list, tuple)):
+        return given
+    try:
+        return torch.tensor(given, dtype=torch.float64)
+    except (TypeError, ValueError):
+        return given
+
+
+def _read_box(place: Place) -> None:
+    """Once, where the place is made: a tensor is moved to a device once."""
+    for side in ("low", "high"):
+        object.__setattr__(place, side, read_bound(getattr(place, side)))
+
+
 def in_box(name: str, low: Bound, high: Bound, n: int, here: Tensor) -> Tensor:
     """``n`` points uniform in the box, of the type of the samples ``here``."""
     ends = []
     for side, bound in (("low", low), ("high", high)):
-        end = moved_like(bound, here) if isinstance(bound, Tensor) else here.new_full((), bound)
+        end = moved_like(bound, here) if isinstance(bound, Tensor) else here.new_full((), float(bound))  # type: ignore[arg-type]  # lists have become tensors
         if end.dim() and end.shape != here.shape[1:]:
             raise ValueError(f"{name}: {side} must be a number or of the shape of one sample, {list(here.shape[1:])}; got {list(end.shape)}")
         ends.append(end)
@@ -120,7 +140,7 @@ def check_box(name: str, low: Bound, high: Bound) -> None:
     """Raises for bounds that are no numbers, or the wrong way round."""
     for side, bound in (("low", low), ("high", high)):
         if isinstance(bound, bool) or not isinstance(bound, (int, float, Tensor)):
-            raise TypeError(f"{name}: {side} must be a number or a tensor of the shape of one sample, got {type(bound).__name__}")
+            raise TypeError(f"{name}: {side} must be a number or a tensor or list of the shape of one sample, such as [0.0, -1.0]; got {bound!r}")
     ends = torch.as_tensor(low).detach().cpu(), torch.as_tensor(high).detach().cpu()
     if all(end.dim() for end in ends) and ends[0].shape != ends[1].shape:
         raise ValueError(f"{name}: low has shape {list(ends[0].shape)} and high {list(ends[1].shape)}; give both the shape of one sample")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.operators.functions import field
-from inputgrad.places.sampling import Bound, check_box, in_box
+from inputgrad.places.sampling import Bound, check_box, in_box, read_bound
 from inputgrad.tensor_refs import TensorRef
 from inputgrad.terms.base import Term, Weighted
 from inputgrad.terms.causal import CausalResidual
@@ -82,7 +82,7 @@ def rad_points(
     residual: a `Residual` or a recipe for one; for several equations |r| is the root of their mean square.
     model: the network, called on the candidates.
     n: how many points are drawn.
-    low, high: the box, tensors of the shape of one point, ``[D]``.
+    low, high: the box, tensors or lists of the shape of one point, ``[D]``.
     k, c: the exponent and the constant of the density, 1 and 1 as published.
     candidates: the number of points the choice is made from, 100 000 as in the authors' scripts.
 
@@ -95,7 +95,7 @@ def rad_points(
 
     >>> from inputgrad.recipes.physics_informed import burgers
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
-    >>> rad_points(burgers(viscosity=0.01, names="xt"), net, 50, torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 1.0]), candidates=500).shape
+    >>> rad_points(burgers(viscosity=0.01, names="xt"), net, 50, [-1.0, 0.0], [1.0, 1.0], candidates=500).shape
     torch.Size([50, 2])
     """
     points, sizes = _candidates(residual, model, low, high, candidates)
@@ -153,9 +153,10 @@ def residual_of(name: str, residual: Any) -> tuple[Weighted, Residual]:
 def _candidates(residual: Any, model: nn.Module, low: Bound, high: Bound, count: int) -> tuple[Tensor, Tensor]:
     """Points uniform in the box ``[count, D]``, and |r| at each ``[count]``; both without a graph."""
     _, term = residual_of("residual-based sampling", residual)
+    low, high = read_bound(low), read_bound(high)
     check_box("residual-based sampling", low, high)
     if not isinstance(low, Tensor) or low.dim() != 1:
-        raise TypeError("residual-based sampling: low must be a tensor of the shape of one point, [D], such as torch.tensor([-1.0, 0.0])")
+        raise TypeError("residual-based sampling: low must hold one number for each coordinate, [D], such as [-1.0, 0.0]")
     points = in_box("residual-based sampling", low, high, count, next(model.parameters()).new_empty(0, len(low)))
     sizes = []
     for part in points.split(10_000):

@@ -20,6 +20,8 @@ from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, ModelInputs, canonical
 
 Terms = Term | Weighted | TermSum | Iterable[Term | Weighted]
+Sizes = Callable[[], Iterable[int]]
+"""How many samples there may be, the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
             recipe = isinstance(item, str) or getattr(item, "__module__", "").startswith(f"{__package__.partition('.')[0]}.recipes")
             name = item if isinstance(item, str) else getattr(item, "__name__", "")
             told = f"a recipe is called: ig.recipes.{name}(...)" if recipe else "make one of a function with @inputgrad.term"
+            if hasattr(item, "terms"):  # a loss of terms
+                told = "a loss with terms is one by itself: call it, or add it to another loss, loss + other"
             raise TypeError(f"terms must be terms or weighted terms, got {item!r}; {told}")
         found.extend(item.weighted())
     labels = [item.label for item in found if item.label]
@@ -163,10 +167,10 @@ def weighted_terms(terms: Terms) -> tuple[Weighted, ...]:
     return tuple(found)
 
 
-def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]) -> Tensor:
+def value_of_term(item: ActiveTerm, batch: Batch, sizes: Sizes) -> Tensor:
     """The mean of a term's numbers, each times its sample's weights; or a statistic of the batch as it is."""
     if not item.sample_weights:
-        return reduce_term(item.term, evaluate_term(item.term, batch), sizes())
+        return reduce_term(item.term, evaluate_term(item.term, batch), sizes)
     name, every, given = f"sample_weight of {item.name}", None, []
     for ref in item.sample_weights:
         weights = resolve_tensor(name, ref, batch)
@@ -175,7 +179,7 @@ def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]
             every = skipped if every is None or every.shape != skipped.shape else every | skipped
         given.append((weights, skipped))
     result = _evaluated_without(every, item.term, batch)
-    reduce_term(item.term, result, sizes())  # checks it
+    reduce_term(item.term, result, sizes)  # checks it
     for weights, skipped in given:
         if weights.shape != result.shape:
             raise ValueError(f"{name} must be one weight per sample, {list(result.shape)}; got {list(weights.shape)}")
@@ -183,12 +187,12 @@ def value_of_term(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]
     return result.mean()
 
 
-def value_by_its_sum(item: ActiveTerm, batch: Batch, sizes: Callable[[], list[int]]) -> Tensor:
+def value_by_its_sum(item: ActiveTerm, batch: Batch, sizes: Sizes) -> Tensor:
     """`value_of_term`, where the term knows the sum of its numbers by fewer operations (`AddedUp`)."""
     way = None if item.sample_weights else type(item.term).__dict__.get("_added_up")  # not that of a class from which it is derived, with a formula of its own
     found: AddedUp | Tensor | None = None if way is None else way(item.term, batch)
     if isinstance(found, Tensor):
-        return reduce_term(item.term, found, sizes())
+        return reduce_term(item.term, found, sizes)
     return found.mean() if found is not None and found.samples in sizes() else value_of_term(item, batch, sizes)
 
 
@@ -204,16 +208,26 @@ def _evaluated_without(skipped: Tensor | None, term: Term, batch: Batch) -> Any:
         own.close()
 
 
-def reduce_term(term: Term, result: Any, sizes: list[int]) -> Tensor:
+def reduce_term(term: Term, result: Any, sizes: Sizes) -> Tensor:
     """The mean of a per-sample term, or a statistic of the batch as it is; its shape checked against the number of samples (at the term's place)."""
     is_statistic = term.per == "batch"
     if isinstance(result, Tensor) and result.is_floating_point():
         if is_statistic and result.dim() == 0:
             return result
-        if not is_statistic and result.dim() == 1 and (not sizes or result.shape[0] in sizes):
+        if not is_statistic and result.dim() == 1 and _is_among(result.shape[0], sizes()):
             return result.mean()
-    expected = "a 0-d tensor, since it declares per='batch'" if is_statistic else f"one number per sample, [N] = {' or '.join(f'[{size}]' for size in sizes)}"
+    known = " or ".join(f"[{size}]" for size in dict.fromkeys(sizes()))
+    expected = "a 0-d tensor, since it declares per='batch'" if is_statistic else f"one number per sample, [N] = {known}"
     if not isinstance(result, Tensor) or not result.is_floating_point():
         raise TypeError(f"the term {term.name} must return {expected}; got {type(result).__name__ if not isinstance(result, Tensor) else result.dtype}")
     hint = "" if result.dim() else '; the library takes the mean itself, or declare a statistic of the batch with @inputgrad.term(per="batch")'
     raise ValueError(f"the term {term.name} must return {expected}; got shape {list(result.shape)}{hint}")
+
+
+def _is_among(rows: int, sizes: Iterable[int]) -> bool:
+    """Whether it is one of them, or there are none."""
+    size = None
+    for size in sizes:
+        if size == rows:
+            return True
+    return size is None

@@ -1,6 +1,6 @@
 """A pass of a plain step that is not the one at the batch's own inputs for the engine: at a place, or one that a term differentiates itself."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -144,9 +144,9 @@ class PlainPasses:
         self._made.clear()
         return variables
 
-    def sizes(self) -> list[int]:
-        """How many samples there may be at each of them."""
-        return sizes_of(self._made.values()) if self._made else []
+    def sizes(self) -> Iterator[int]:
+        """How many samples there may be at each of them, the latest first."""
+        return sizes_of(reversed(self._made.values()))
 
     def look_at_shared(self) -> None:
         """At the end of a step: let later ones share the pass at the batch's own inputs that a term has differentiated itself, if there is one.

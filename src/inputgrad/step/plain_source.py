@@ -1,6 +1,6 @@
 """What a batch is asked in a plain step, answered as one would write it by hand: by passes that keep their graph, and torch's derivatives of it."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -152,15 +152,15 @@ class PlainSource:
             raise UnforeseenError
         return keys
 
-    def sizes(self) -> list[int]:
+    def sizes(self) -> Iterator[int]:
         """How many samples there may be, as far as it is known without another pass."""
-        here = [*(self._rows() if self.returned is None else self.returned.sizes()), *self.passes.sizes()]
+        yield from self.passes.sizes()
+        if self.returned is not None:
+            yield from self.returned.sizes()
+        else:
+            yield from (self.inputs.variable(key).shape[0] for key in self.form.wrt)
         for there in self._at_places.values():
-            here += there.sizes()
-        return here
-
-    def _rows(self) -> list[int]:
-        return [z.shape[0] for z in map(self.inputs.variable, self.form.wrt)]
+            yield from there.sizes()
 
     def _made(self) -> Returned:
         if self.returned is None:

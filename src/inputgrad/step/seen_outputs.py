@@ -1,6 +1,6 @@
 """The outputs of a pass as losses and terms see them: leaves, from which the way back starts. Must not know terms and engines."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -83,17 +83,16 @@ class SeenOutputs:
         return widened_under_autocast(tensor.detach()).requires_grad_()  # small cotangents must not vanish
 
 
-def sizes_of(passes: Iterable[ForwardPass]) -> list[int]:
+def sizes_of(passes: Iterable[ForwardPass]) -> Iterator[int]:
     """How many samples there may be at each pass. One that was made on jets alone, for a field, has one row per point."""
-    found: list[int] = []
     for forward in passes:
         if forward.made:
             run = forward.values()
-            found += Returned(run.returned, run.output, forward.takes_default_output).sizes()
+            yield run.output.shape[0]
+            yield from Returned(run.returned, run.output, forward.takes_default_output).sizes()
         else:
             tensors = dict(forward.inputs.tensors())
-            found += [tensors[key].shape[0] for key in forward.wrt if key in tensors and tensors[key].dim()]
-    return found
+            yield from (tensors[key].shape[0] for key in forward.wrt if key in tensors and tensors[key].dim())
 
 
 def rows_apart(passes: Iterable[ForwardPass]) -> str | None:
