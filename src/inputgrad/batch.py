@@ -235,6 +235,11 @@ class AddedUp(NamedTuple):
     samples: int
     divisor: int = 1
 
+    @property
+    def numbers(self) -> int:
+        """Of how many numbers R_n is the mean."""
+        return self.samples * self.divisor
+
     def mean(self) -> Tensor:
         """The mean of R_n."""
-        return self.total / (self.samples * self.divisor)
+        return self.total / self.numbers

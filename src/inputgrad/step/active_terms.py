@@ -187,13 +187,13 @@ def value_of_term(item: ActiveTerm, batch: Batch, sizes: Sizes) -> Tensor:
     return result.mean()
 
 
-def value_by_its_sum(item: ActiveTerm, batch: Batch, sizes: Sizes) -> Tensor:
-    """`value_of_term`, where the term knows the sum of its numbers by fewer operations (`AddedUp`)."""
+def value_by_its_sum(item: ActiveTerm, batch: Batch, sizes: Sizes) -> Tensor | AddedUp:
+    """`value_of_term`; the sum of the term's numbers where it knows that by fewer operations."""
     way = None if item.sample_weights else type(item.term).__dict__.get("_added_up")  # not that of a class from which it is derived, with a formula of its own
     found: AddedUp | Tensor | None = None if way is None else way(item.term, batch)
     if isinstance(found, Tensor):
         return reduce_term(item.term, found, sizes)
-    return found.mean() if found is not None and found.samples in sizes() else value_of_term(item, batch, sizes)
+    return found if found is not None and found.samples in sizes() else value_of_term(item, batch, sizes)
 
 
 def _evaluated_without(skipped: Tensor | None, term: Term, batch: Batch) -> Any:

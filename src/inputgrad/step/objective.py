@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inputgrad.batch import AddedUp
 from inputgrad.engines.base import Engine
 from inputgrad.errors import EngineError
 from inputgrad.passes.frozen import FrozenDecisions
@@ -134,13 +135,18 @@ class Call:
         return self.pull_back().attach(value) if self.evaluation.setting.differentiable else value.detach()
 
 
-def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm], base_weight: float = 1.0) -> Tensor:
+def weighted_sum(values: Mapping[str, Tensor | AddedUp], active: list[ActiveTerm], base_weight: float = 1.0) -> Tensor:
     """Σ weight · value, 0-d; one of weight 0 is left out, as if it were not there."""
-    total: Tensor | None = values.get("base") if base_weight else None
+    total: Any = values.get("base") if base_weight else None
     if total is not None and base_weight != 1:
         total = base_weight * total
     for item in active:
         value, weight = values[item.name], item.weight
+        if isinstance(value, AddedUp):
+            if total is not None and weight and not isinstance(weight, Tensor):
+                total = torch.add(total, value.total, alpha=weight / value.numbers)
+                continue
+            value = value.mean()
         if isinstance(weight, Tensor):
             value = (weight.to(value.dtype) if weight.device.type == "cpu" else weight.to(value)) * value  # a number of the CPU goes along with a kernel
         elif weight == 0:
@@ -151,7 +157,12 @@ def weighted_sum(values: Mapping[str, Tensor], active: list[ActiveTerm], base_we
         elif weight != 1:
             value = weight * value
         total = value if total is None else total + value
-    return torch.zeros_like(next(iter(values.values()))) if total is None else total
+    return torch.zeros_like(as_number(next(iter(values.values())))) if total is None else total
+
+
+def as_number(value: Tensor | AddedUp) -> Tensor:
+    """A part's value, 0-d."""
+    return value.mean() if isinstance(value, AddedUp) else value
 
 
 def _value_of(item: ActiveTerm, part: Evaluation) -> Tensor:

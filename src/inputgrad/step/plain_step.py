@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad import base_losses
+from inputgrad.batch import AddedUp
 from inputgrad.devices import may_be_looked_at
 from inputgrad.passes.kept import KeptNow, UnforeseenError
 from inputgrad.passes.replay import RandomAndBufferState
 from inputgrad.passes.traces import Generators
 from inputgrad.step.active_terms import ActiveTerm, value_by_its_sum
 from inputgrad.step.checks import check_finite
-from inputgrad.step.objective import weighted_sum
+from inputgrad.step.objective import as_number, weighted_sum
 from inputgrad.step.plain_form import PlainForm
 from inputgrad.step.plain_source import PlainSource
 from inputgrad.step.surrogate_gradient import once_differentiable_loss
@@ -38,7 +39,7 @@ class PlainStep:
 
     def __init__(self, form: PlainForm, model: nn.Module, inputs: ModelInputs, target: Any) -> None:
         self.form, self.model, self.inputs, self.target = form, model, inputs, target
-        self.values: dict[str, Tensor] = {}
+        self.values: dict[str, Tensor | AddedUp] = {}
         self.total: Tensor | None = None
         self.source: PlainSource
         self._own: list[Tensor] = []
@@ -67,7 +68,7 @@ class PlainStep:
                     term.load_state(kept)
             self._own = [*source.variables.values(), *source.close()]
         if may_be_looked_at(self.total) and not math.isfinite(self.total.item()):
-            check_finite(values, self.inputs, self.target)
+            check_finite({name: as_number(value) for name, value in values.items()}, self.inputs, self.target)
 
     def _state_before(self) -> KeptNow | Generators | RandomAndBufferState | None:
         """The state before the step, as much of it as may have to be put back beside what there is before the first of several passes; None for nothing."""
@@ -108,7 +109,7 @@ class PlainStep:
 
     @property
     def parts(self) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in self.values.items()}
+        return {name: value.detach() if isinstance(value, Tensor) else value.total.detach() / value.numbers for name, value in self.values.items()}
 
     @property
     def detached_output(self) -> Any:
