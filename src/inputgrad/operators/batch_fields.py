@@ -1,6 +1,6 @@
 """The field of a batch: what terms differentiate by name. Knows what a batch offers; knows no engine and no term."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -22,8 +22,10 @@ def field_of_batch(
     asker: what tells this use of a field from others of the same model, such as the equation.
     """
     check_hashable("at", at)
+    inputs = batch.inputs
+    given = None if isinstance(inputs, Tensor) else tuple(inputs) if isinstance(inputs, Mapping) else len(inputs)
     try:
-        asked = batch.known(("field", wrt, names, outputs), lambda: _asked(batch, names, wrt, outputs))
+        asked = batch.known(("field", given, wrt, names, outputs), lambda: _asked(batch, names, wrt, outputs))
     except TypeError:  # lists
         asked = _asked(batch, names, wrt, outputs)
     keys, called, parts = asked

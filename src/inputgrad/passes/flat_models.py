@@ -40,23 +40,23 @@ def warn_if_flat(term: str, model: nn.Module, first: Sequence[Tensor], second: S
         )
 
 
-def warn_if_field_is_flat(term: str, model: nn.Module, field: TwiceDifferentiable) -> bool:
+def warn_if_field_is_flat(term: str, model: nn.Module, field: TwiceDifferentiable) -> bool | None:
     """The same of a field, after a term has asked for its derivatives, on a few of its points; nothing where it asked for first derivatives only.
 
-    Gives whether it need not be looked at again where the same derivatives are asked for.
+    Gives whether it need not be looked at again; None where first derivatives are all that this one was asked for.
     """
     if (_KEY, term) in memory(model).checked or is_tracing():
         return True
     forward = field.second_order()
     if forward is None or not forward.placement.local:
-        return True
+        return None
     try:
         with forward.outside():
             first, second = _derivatives(forward.of_first_samples(SAMPLES))
     except Exception as error:  # the term itself has said what cannot be run or differentiated
         if messages.is_machine_error(error):
             raise
-        return True
+        return False
     warn_if_flat(term, model, first, second)
     return (_KEY, term) in memory(model).checked
 

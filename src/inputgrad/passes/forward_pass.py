@@ -22,8 +22,8 @@ from inputgrad.passes.outputs import DEPENDS, check_graph, check_output, default
 from inputgrad.passes.pass_options import PassOptions
 from inputgrad.passes.recomputed.saving import PRODUCTS, Recomputation
 from inputgrad.passes.replay import RandomAndBufferState
-from inputgrad.passes.run import LeftOut, Slopes, writes
 from inputgrad.passes.run import Run as Run
+from inputgrad.passes.run import Slopes, writes
 from inputgrad.passes.uncompiled import uncompiled
 from inputgrad.torch_internals.function_modes import unseen_by_modes
 from inputgrad.torch_internals.tensors import times_written
@@ -70,7 +70,7 @@ class ForwardPass:
         """Whether the model worked in place on a variable that it was handed."""
         self.own_leaves: list[Tensor] = []
         """Leaves that an engine made for its own use: no gradient of theirs is wanted."""
-        self.slopes, self.left_out = Slopes(), LeftOut()
+        self.slopes = Slopes()
         self._writes = 0
         self.proven: set[Any] = set()
         """What was checked of the model as it is now, where that is known."""
@@ -97,7 +97,7 @@ class ForwardPass:
             with self.own_derivatives():
                 self._primal, self._spent, self._whole = self.run({}), False, self._replay.whole
             self._writes = writes(self._primal.output)
-            if self.any_order and not self.left_out and differentiable_to_any_order([self._primal.output]) and self.phase:
+            if self.any_order and differentiable_to_any_order([self._primal.output]) and self.phase:
                 self.phase.has_exchanged = True
             if self.wrt and DEPENDS not in memory(self.model).checked:
                 check_graph(self._primal.output)

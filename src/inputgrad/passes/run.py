@@ -1,12 +1,11 @@
 """What one run of a model gave, and its first derivatives. Must not know how it was run."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from inputgrad.passes.kept import UnforeseenError
 from inputgrad.torch_internals.tensors import times_written
 from inputgrad.variables import Key
 
@@ -18,28 +17,6 @@ class Run:
     output: Tensor
     variables: Mapping[Key, Tensor]
     returned: Any = None
-
-
-class LeftOut:
-    """Whether a pass is made without variables, since those who ask it are expected to ask for values only. It is true where it is."""
-
-    def __init__(self) -> None:
-        self.is_allowed = False
-        self._told: Callable[[], None] | None = None
-
-    def __bool__(self) -> bool:
-        return self._told is not None
-
-    def expect_values(self, told: Callable[[], None]) -> None:
-        """To be called before the pass is made. told: called where a derivative is asked for after all."""
-        if self.is_allowed:
-            self._told = told
-
-    def need_variables(self) -> None:
-        """To be called before a derivative is taken. Raises `UnforeseenError` where there are no variables."""
-        if self._told is not None:
-            self._told()
-            raise UnforeseenError
 
 
 class Slopes:

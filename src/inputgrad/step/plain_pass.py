@@ -44,7 +44,7 @@ class PlainPass(ForwardPass):
         with self._passes.running(self.inputs), _NOTHING if runs_as_written(is_torchs_own=self._is_torchs_own) else uncompiled():
             if self.phase is None or changes:
                 returned = self.model(*args, **kwargs)
-            else:  # without variables too, for the model may take derivatives itself
+            else:
                 with SecondDerivatives(self.phase, any_order=self.any_order, alone=True):
                     returned = self.model(*args, **kwargs)
         check_output(output := representative(self._pick, returned))
@@ -52,8 +52,6 @@ class PlainPass(ForwardPass):
 
     def _handed(self, changes: Mapping[Key, Change]) -> tuple[tuple[Any, ...], Mapping[str, Any], dict[Key, Tensor]]:
         """What the model is called with, and the variables in it."""
-        if self.left_out:
-            return self._handed_without_variables()
         as_it_is = self._is_torchs_own and not changes and not is_watched()  # else a model may write on what it is handed, or torch may not want a leaf
         if self.wrt == _FIRST and self.inputs.bare and not changes:  # as by what follows, at once
             z = opened(self.inputs.variable(0))
@@ -61,13 +59,6 @@ class PlainPass(ForwardPass):
         default = unchanged if changes else opened
         variables = {key: changes.get(key, default)(self.inputs.variable(key)) for key in self.wrt}
         handed = self.inputs.replaced({key: z if as_it_is and z.is_leaf else z.clone() for key, z in variables.items()})
-        return handed.args, handed.kwargs, variables
-
-    def _handed_without_variables(self) -> tuple[tuple[Any, ...], Mapping[str, Any], dict[Key, Tensor]]:
-        variables = {key: self.inputs.variable(key) for key in self.wrt}
-        if self._is_torchs_own:
-            return self.inputs.args, self.inputs.kwargs, variables
-        handed = self.inputs.replaced({key: z.clone() for key, z in variables.items()})
         return handed.args, handed.kwargs, variables
 
 
@@ -122,7 +113,6 @@ class PlainPasses:
             pick = self.form.objective.pick
             pick = one_output if kind is not None and pick is default_output else pick
             known = self._made[at, kind] = PlainPass(self, inputs(), keys, pick, options)
-            known.left_out.is_allowed = at is not None  # that at the batch's own inputs may be shared with others
         if not set(keys) <= set(known.wrt):
             raise UnforeseenError
         return known

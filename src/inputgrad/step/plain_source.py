@@ -90,7 +90,6 @@ class PlainSource:
 
     def output_and_variables(self, wrt: Wrt, at: Place | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         forward, keys = self.differentiable_pass(wrt, at)
-        forward.left_out.need_variables()
         return (here := forward.primal()).output, tuple(here.variables[key] for key in keys)
 
     def differentiable_pass(self, wrt: Wrt, at: Place | None) -> tuple[ForwardPass, tuple[Key, ...]]:

@@ -1,5 +1,6 @@
 """Residuals of differential equations: the model is the solution, its derivatives are taken by name, and the loss is how far they are from the equation."""
 
+import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,21 @@ class OnField(Term):
 
     def identity(self, batch: Batch) -> Hashable:
         """What tells the equation from others."""
-        return batch.known(("identity", id(self.function)), lambda: (identity_of(self.function), self.function))[0]  # held, so that no other has its number
+        return self._known(batch)[0]
+
+    def _known(self, batch: Batch) -> tuple[Hashable, set[Any]]:
+        """The equation's identity, and what fields of it were asked for when they were looked at (`proven`). Does not keep the equation alive."""
+
+        def found() -> tuple[Hashable, set[Any]]:
+            return identity_of(self.function), set()
+
+        try:
+            key = ("equation", type(self), weakref.ref(self.function))
+            hash(key)
+        except TypeError:
+            return found()
+        known: tuple[Hashable, set[Any]] = batch.known(key, found)
+        return known
 
     def equations(self, field: Field) -> list[Tensor]:
         """The residuals r ``[N]`` of each equation, checked."""
@@ -76,14 +91,15 @@ class OnField(Term):
 
     def proven(self, quantities: list[Tensor], batch: Batch, field: Field) -> list[Tensor]:
         """The quantities, once it is known that they have a derivative in the parameters: looked at for the first time that this term meets the model."""
-        asked, proven = field.requests, batch.known(("proven", type(self), id(self.function)), set)
+        asked, (identity, proven) = field.requests, self._known(batch)
         if asked in proven:
             return quantities
-        checked, kind = memory(batch.model).checked, (type(self), self.identity(batch))
+        checked, kind = memory(batch.model).checked, (type(self), identity)
         if kind not in checked:
             check_derivatives(quantities)
             checked.add(kind)
-        if warn_if_field_is_flat(type(self).__name__, batch.model, field):
+        decided = warn_if_field_is_flat(type(self).__name__, batch.model, field)
+        if decided or (decided is None and ("of", ()) not in asked):  # of what quantities are made does not show in what was asked for
             proven.add(asked)
         return quantities
 

@@ -14,7 +14,7 @@ from inputgrad.operators.differentiation import gradients, gradients_of_output
 from inputgrad.operators.taylor import reference
 from inputgrad.operators.taylor.layout import Index
 from inputgrad.operators.taylor.model_pass import NUMBERS, Expansion, expanded, unit_directions
-from inputgrad.operators.taylor.plan import SMALL, VALUES, Learnt, Plan, Request, is_worth, planned
+from inputgrad.operators.taylor.plan import SMALL, Learnt, Plan, Request, is_worth, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
 from inputgrad.passes.second_input_derivative import check_second_input_derivative, is_checked
@@ -64,16 +64,12 @@ class FieldSource:
 
     def ask(self, request: Request) -> None:
         """Note a request; the first one makes the pass."""
-        expected: frozenset[Request] = frozenset()
-        if is_first := self._requests is None:
-            expected, self._requests = self._learnt.begin(request)
-        self._requests.add(request)
-        if request[0] not in VALUES:
-            self._forward.left_out.need_variables()
-        if not is_first or self._here is not None:
+        if self._requests is not None:
+            self._requests.add(request)
             return
-        if expected and self._learnt.values_alone and not self._forward.made and all(kind in VALUES for kind, _ in expected):
-            self._forward.left_out.expect_values(self._learnt.expect_derivatives)
+        expected, self._requests = self._learnt.begin(request)
+        if self._here is not None:
+            return
         plan = planned(expected or frozenset((request,)))  # the first field of its kind has its first request to go by
         if plan is not None and self._is_worth(plan):
             with self._forward.outside():

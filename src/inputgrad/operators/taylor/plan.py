@@ -16,9 +16,6 @@ Request = tuple[str, tuple[Index, ...]]
 
 An order names coordinates by their numbers, sorted; in a sum it may stand several times."""
 
-VALUES = frozenset(("value", "coordinate", "open"))
-"""Kinds of requests that differentiate nothing."""
-
 KEPT = 3
 """How many fields of a kind are remembered, so that what is no longer asked for is no longer made."""
 
@@ -28,13 +25,6 @@ class Learnt:
     """What the latest fields of one kind were asked for, by their first request."""
 
     by_first: dict[Request, deque[set[Request]]] = field(default_factory=dict)
-
-    values_alone: bool = True
-    """Whether no field of this kind was asked for a derivative of a pass without variables."""
-
-    def expect_derivatives(self) -> None:
-        """From here on every field of this kind has its variables."""
-        self.values_alone = False
 
     def begin(self, first: Request) -> tuple[frozenset[Request], set[Request]]:
         """For a field with this first request: what its predecessors were asked for, and the set to which its own requests go."""
