@@ -290,3 +290,38 @@ def test_an_input_that_is_no_tensor_and_comes_later_is_told() -> None:
             loss.backward(deepcopy(model) if loss is not criterion else model, {**inputs, "flag": True})
         told.append(str(error.value))
     assert told[0] == told[1]
+
+
+class Branching(Net):
+    """With a buffer and a branch that depends on its input."""
+
+    def __init__(self, branch: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.branch = branch
+        self.register_buffer("shift", torch.zeros(2, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.branch(x + self.shift))
+
+
+BRANCHES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda x: x + F.relu(x - 0.5),
+    "clamp": lambda x: x.clamp(0.2, 0.8) + x,
+    "where": lambda x: torch.where(x > 0.5, x, 2 * x),
+    "detach": lambda x: x + x.detach(),
+    "if": lambda x: 2 * x if x.sum() > 0 else x,
+}
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("place", [None, ig.Given(POINTS)], ids=["here", "there"])
+def test_an_equation_of_first_order_on_a_model_with_a_buffer_and_a_branch(branch: str, place: Any) -> None:
+    """The check of the first step runs the formula on a tape that must not see the model's pass."""
+    model, points = Branching(BRANCHES[branch]), X if place is None else POINTS
+
+    def loss() -> Tensor:
+        u, first, _ = at(model, points)
+        return (first[:, 0] + u**2).square().mean()
+
+    wanted = gradients(model, loss())
+    steps(ig.InputGradientLoss(None, ig.Residual(lambda u: u.d("x") + u.value**2, names="xt", at=place)), model, lambda _: wanted, count=3)

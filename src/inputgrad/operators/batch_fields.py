@@ -32,12 +32,7 @@ def field_of_batch(
 
     def made() -> Field:
         kind = ("batch", keys, type(at), called, parts, asker)
-        forward = batch.differentiable_pass(keys, at)[0]
-
-        def opened() -> tuple[Tensor, tuple[Tensor, ...]]:
-            return (here := forward.primal()).output, tuple(here.variables[key] for key in keys)
-
-        return make_field(FieldSource(keys, opened, forward, kind), called, parts)
+        return make_field(FieldSource(keys, lambda: batch.output_and_variables(keys, at), batch.differentiable_pass(keys, at)[0], kind), called, parts)
 
     field: Field = batch.once(("field", asked, at), made)
     return field
