@@ -521,3 +521,31 @@ def test_nothing_large_is_computed_for_inputs_that_are_small() -> None:
         (g,) = torch.autograd.grad(output.sum(), z, create_graph=True)
         (torch.nn.functional.mse_loss(output, y) + g.square().sum(1).mean()).backward(inputs=list(model.parameters()))
     assert ours.count == lean.count
+
+
+def test_after_a_backward_pass_that_raised_the_step_is_made_in_full() -> None:
+    """A model that comes to call what torch has no second derivative of: a step in full goes another way."""
+
+    class Switched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.a, self.b, self.calls = nn.Linear(3, 5).double(), nn.Linear(5, 2).double(), torch.sin
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.b(self.calls(self.a(x)))
+            return out
+
+    model, x = Switched(), torch.randn(6, 3, dtype=torch.float64)
+    criterion = ig.InputGradientLoss(None, ig.GradientNorm(power=2))
+    for _ in range(3):
+        criterion.backward(model, x)
+    model.calls = lambda z: torch.cdist(z, torch.ones(5, 5, dtype=torch.float64), p=float("inf"))  # type: ignore[assignment]  # another function
+    with pytest.raises(RuntimeError, match="not implemented"):
+        criterion.backward(model, x)
+    found = []
+    for loss in (criterion, ig.InputGradientLoss(None, ig.GradientNorm(power=2))):
+        model.zero_grad()
+        loss.backward(model, x)
+        found.append([None if parameter.grad is None else parameter.grad.tolist() for parameter in model.parameters()])
+    assert found[0] == found[1]

@@ -1,6 +1,9 @@
 """Every rule of Taylor arithmetic against nested reverse mode in float64: derivatives to the fourth order, mixed, their parameter and input gradients."""
 
-from collections.abc import Callable
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import inputgrad as ig
+from inputgrad.operators.taylor.jet import RULES
 from inputgrad.operators.taylor.layout import Layout
 from inputgrad.operators.taylor.model_pass import expanded, unit_directions
 from inputgrad.operators.taylor.plan import Plan
@@ -109,6 +114,11 @@ REDUCTIONS: dict[str, Function] = {
     "group_norm": lambda h, w: F.group_norm(torch.cat([h.unsqueeze(2), h.sin().unsqueeze(2)], 2), 2, w[0], w[1]),
     "rms_norm": lambda h, w: F.rms_norm(h, (4,), w[0]),
     "instance_norm": lambda h, w: F.instance_norm(h.view(-1, 2, 2) ** 3),
+    "instance_norm by statistics": lambda h, w: F.instance_norm(
+        h.view(-1, 2, 2), w[2, :2].detach(), w[3, :2].detach() ** 2 + 1, w[0, :2], w[1, :2], False
+    ).sin(),
+    "torch.instance_norm": lambda h, w: torch.instance_norm(h.view(-1, 2, 2) ** 3, w[0, :2], w[1, :2], None, None, True, 0.1, 1e-5, False),
+    "torch.batch_norm": lambda h, w: torch.batch_norm(h, w[0], w[1], w[2].detach(), w[3].detach() ** 2 + 1, False, 0.1, 1e-5, False).sin(),
     "batch_norm": lambda h, w: F.batch_norm(h, w[2].detach(), w[3].detach() ** 2 + 1, w[0], w[1]).sin(),
     "attention": lambda h, w: F.scaled_dot_product_attention(*[(h.unsqueeze(1) * w[i]).view(-1, 2, 2).unsqueeze(1) for i in range(3)], is_causal=True),
 }
@@ -219,3 +229,50 @@ def test_a_derivative_of_the_results_in_the_input_has_a_parameter_gradient(name:
     assert len(both[0]) == len(both[1])
     for a, b in zip(*both, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def positional(parameters: Iterable[inspect.Parameter]) -> list[str]:
+    return [parameter.name for parameter in parameters if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+
+
+def orders(function: Any) -> list[list[str]]:
+    """The names of a function's positional arguments, in order: of Python functions by their signature, of kernels by their schemas."""
+    if inspect.isfunction(inspect.unwrap(function)):
+        return [positional(inspect.signature(function).parameters.values())]
+    packet = getattr(torch.ops.aten, getattr(function, "__name__", ""), None)
+    schemas = [getattr(packet, name)._schema for name in packet.overloads()] if packet is not None else []
+    return [[argument.name for argument in schema.arguments if not argument.kwarg_only] for schema in schemas]
+
+
+def test_rules_take_their_arguments_in_torchs_order() -> None:
+    """``torch.batch_norm`` and ``F.batch_norm`` go by one name, and take the statistics in other places."""
+    wrong, read = [], 0
+    for function, rule in RULES.items():
+        mine = positional(list(inspect.signature(rule).parameters.values())[1:])
+        for theirs in () if mine == ["x"] or function is Tensor.where else orders(function):  # the rest as it comes; the method starts with its tensor
+            common = [name for name in mine if name in theirs and name != "dtype"]  # rules look whether what they are given is a type
+            read += bool(common)
+            wrong += [(function, mine, theirs)] if any(mine.index(name) != theirs.index(name) for name in common) else []
+    assert read > 100
+    assert wrong == []
+
+
+@pytest.mark.parametrize("layer", ["batch", "instance"])
+@pytest.mark.parametrize(
+    "equation", [lambda u: u.laplacian(), lambda u: u.d("xx") + u.d("yy"), lambda u: u.biharmonic()], ids=["laplacian", "two", "biharmonic"]
+)
+def test_normalisation_by_running_statistics_is_found_right_in_the_first_step(layer: str, equation: Callable[[ig.Field], Tensor]) -> None:
+    """The check of the first step runs the bodies of torch's functions, and so meets the kernels with the arguments in their own order."""
+    torch.manual_seed(0)
+    norm = {"batch": [nn.BatchNorm1d(6)], "instance": [nn.Unflatten(1, (2, 3)), nn.InstanceNorm1d(2, affine=True, track_running_stats=True), nn.Flatten()]}[
+        layer
+    ]
+    model = nn.Sequential(nn.Linear(2, 6), *norm, nn.Tanh(), nn.Linear(6, 1)).double().eval()
+    x = torch.randn(40, 2, dtype=torch.float64)
+    criterion = ig.InputGradientLoss(None, ig.Residual(equation, names="xy"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        criterion(model, x)
+    found = criterion.verify(model, x)["double_backward"]
+    assert not isinstance(found, str)
+    assert found.status == "verified"

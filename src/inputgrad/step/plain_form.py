@@ -35,6 +35,7 @@ class PlainForm:
     may_draw: whether places or terms may draw random numbers, which the full way is to draw again.
     most: up to how many numbers of the inputs nothing is exchanged, where that was for the size alone.
     known: what terms have found of the form, by their keys.
+    has_failed: whether a backward pass was begun and has not come to its end.
     costs: how many numbers the backward pass of the first such step would have computed for the inputs alone.
     """
 
@@ -55,6 +56,7 @@ class PlainForm:
     known: dict[Hashable, Any] = field(default_factory=dict)
     costs: list[int] = field(default_factory=list)
     shared: tuple[Key, ...] | None = None
+    has_failed: bool = False
     proven: set[Any] = field(default_factory=set)
     _has_statistics: bool | None = None
     _heads: dict[str, Head] = field(default_factory=dict)

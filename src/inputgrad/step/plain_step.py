@@ -96,10 +96,12 @@ class PlainStep:
         assert self.total is not None
         total = scaled(self.total) if scaled else self.total
         own = [z for z in self._own if z.is_leaf]
+        self.form.has_failed = True
         if sum(z.numel() for z in own) <= SMALL_INPUT and self._cost(total, own) <= SMALL_INPUT:
             backward_from(total, self.form.ones(total))
         elif leaves := [leaf for leaf in leaves_of([total]) if not any(leaf is z for z in own)]:
             torch.autograd.backward(total, inputs=leaves)
+        self.form.has_failed = False
         return self.total.detach()
 
     def _cost(self, total: Tensor, own: list[Tensor]) -> int:

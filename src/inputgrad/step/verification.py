@@ -12,7 +12,7 @@ from torch import nn
 
 from inputgrad.distributed.ddp import active_ddp
 from inputgrad.distributed.placement import Placement
-from inputgrad.engines import Auto, Compiled, Engine
+from inputgrad.engines import Auto, Compiled, Engine, FiniteDifference
 from inputgrad.engines.choice import engine_order, engine_taken_before
 from inputgrad.errors import EngineError, warn
 from inputgrad.memory import memory
@@ -103,15 +103,16 @@ def _refuse(verifier: Verifier, engine: Engine, model: nn.Module, result: Verifi
             f"engine {engine.name!r} gives a wrong gradient for {type(model).__name__}: {told}. Take another engine (engine='auto' tries them in turn), or "
             "see criterion.verify(model, inputs, target) for a table; verify=False switches this check off"
         )
-    before = engine_taken_before(model) or engine_order(model)[0]
-    for other in engine_order(model):
+    order = engine_order(model)
+    before = engine_taken_before(model) or order[0]
+    for other in (*order, FiniteDifference()):  # the last one also where some branches cannot be replayed: then its gradient has to be verified
         if other.name == before.name or (result.status == "on purpose" and other.name != "double_backward"):
             continue
         try:
             found = _agreed(verifier.verify(other), model)
         except EngineError:
             continue
-        if found.status in ("verified", "not verified"):
+        if found.status == "verified" or (found.status == "not verified" and other in order):
             memory(model).engine = (model_fingerprint(model), other)
             how = "exact" if other.traits.exact else "approximate"
             warn(f"engine {before.name!r} gives a wrong gradient for {type(model).__name__}: {told}. engine='auto' takes {other.name!r} ({how})")

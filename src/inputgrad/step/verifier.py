@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from inputgrad.distributed.placement import Placement
-from inputgrad.engines import Auto, Engine, WeightAsStep
+from inputgrad.engines import Auto, DoubleBackward, Engine, FiniteDifference, WeightAsStep
+from inputgrad.errors import EngineError
 from inputgrad.passes.branches.tape import module_with_hidden_branches
 from inputgrad.passes.directions import Directions, exchanged
 from inputgrad.passes.frozen import FrozenDecisions
@@ -30,6 +31,8 @@ ON_PURPOSE = 1e-3
 """From which misfit on a first derivative is another one on purpose, and not for its rounding."""
 UNSETTLED = 5.0
 """From which multiple of the tolerance on a misfit says anything that is not the same at both steps."""
+CLEARLY = 0.1
+"""How much closer another engine's gradient has to be to the value, where that alone tells that this one's is wrong."""
 ROUNDINGS = 3
 """How often a gradient that looks wrong is made with numbers rounded otherwise; the gradient of a single parameter may agree with itself by chance."""
 
@@ -99,7 +102,7 @@ class Verifier:
                 raise
             first = None
         off = first if first is not None and (first.relative > self._tolerance(engine) or first.kink) else None
-        if hidden is not None:
+        if hidden is not None and not self._has_witness(engine, misfit, frozen):
             return Verification("not verified", misfit, f"the branch decisions inside {hidden} cannot be held fixed")
         if off is not None and off.settled and off.relative < ON_PURPOSE:
             return Verification(
@@ -110,6 +113,17 @@ class Verifier:
         if off is not None:
             return Verification("not verified", misfit, "the model's output is not a smooth function of the parameters and the inputs")
         return Verification("wrong", misfit)
+
+    def _has_witness(self, engine: Engine, misfit: float, frozen: FrozenDecisions) -> bool:
+        """Whether another engine, whose gradient comes in another way, agrees with the value: then no hidden decision has spoiled the value's differences."""
+        other = DoubleBackward() if isinstance(engine, FiniteDifference) else FiniteDifference()
+        try:
+            found = compare(lambda: self._value(frozen), Directions(self._gradients(other), self._parameters, self._directions), self._tolerance(other))
+        except (EngineError, RuntimeError) as error:
+            if messages.is_machine_error(error):
+                raise
+            return False
+        return found is not None and found.settled and found.relative <= min(self._tolerance(other), CLEARLY * misfit)
 
     def _rounding(self, engine: Engine) -> float:
         """How far the gradient moves, relative, when parameters and inputs are rounded otherwise: one of numbers that cancel moves by its own size."""

@@ -53,7 +53,7 @@ def group_norm(func: Any, input: Any, num_groups: int, weight: Any = None, bias:
     return _affine(grouped, _by_channel(weight, x), _by_channel(bias, x))
 
 
-@rule_for(*forms("instance_norm"))
+@rule_for(F.instance_norm)
 def instance_norm(
     func: Any, input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, use_input_stats: bool = True,
     momentum: float = 0.1, eps: float = 1e-5, cudnn_enabled: bool = True,
@@ -66,7 +66,15 @@ def instance_norm(
     return _affine(standardised(x, list(range(2, x.dim())), eps), _by_channel(weight, x), _by_channel(bias, x))
 
 
-@rule_for(*forms("batch_norm"))
+@rule_for(torch.instance_norm)
+def instance_norm_kernel(
+    func: Any, input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, use_input_stats: bool, momentum: float, eps: float,
+    cudnn_enabled: bool = True,
+) -> Any:  # fmt: skip
+    return instance_norm(func, input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+
+
+@rule_for(F.batch_norm)
 def batch_norm(
     func: Any, input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False, momentum: float = 0.1,
     eps: float = 1e-5, cudnn_enabled: bool = True,
@@ -75,6 +83,14 @@ def batch_norm(
     if training or running_mean is None:
         raise x.run.refuse("batch normalisation by the batch's own statistics couples the samples")
     return _by_statistics(x, running_mean, running_var, weight, bias, eps)
+
+
+@rule_for(torch.batch_norm)
+def batch_norm_kernel(
+    func: Any, input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float, cudnn_enabled: bool = True
+) -> Any:
+    """torch's own order of the arguments, which `F.batch_norm` calls it with."""
+    return batch_norm(func, input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
 def _by_statistics(x: Any, mean: Tensor, variance: Tensor, weight: Any, bias: Any, eps: float) -> Any:
