@@ -543,6 +543,8 @@ def test_after_a_backward_pass_that_raised_the_step_is_made_in_full() -> None:
     model.calls = lambda z: torch.cdist(z, torch.ones(5, 5, dtype=torch.float64), p=float("inf"))  # type: ignore[assignment]  # another function
     with pytest.raises(RuntimeError, match="not implemented"):
         criterion.backward(model, x)
+    with pytest.warns(UserWarning, match="engine='auto' takes 'finite_difference'"):
+        criterion.backward(model, x)
     found = []
     for loss in (criterion, ig.InputGradientLoss(None, ig.GradientNorm(power=2))):
         model.zero_grad()

@@ -59,7 +59,9 @@ class KnownForms:
         if form is None or form.plain is None or not _takes_double_backward(objective, known) or not (form.verified or _is_off(verify)):
             return None
         has_grown = form.plain.most is not None and _numbers(inputs) > form.plain.most  # what was too small for a derivative of our own may be no longer
-        if has_grown or form.plain.has_failed:  # the way in full says why, or takes another engine
+        if form.plain.has_failed:  # the way in full says why, or takes another engine: all that was checked of the model is checked again
+            known.memory.checked.clear()
+        if has_grown or form.plain.has_failed:
             self.forget(model)
             return None
         return PlainStep(form.plain, model, inputs, target)
