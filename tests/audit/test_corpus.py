@@ -24,6 +24,7 @@ WITHOUT_LINES = {
     "IG101_func_grad_no_grad",
     "IG102_norms_by_numpy",
     "IG102_numpy",
+    "IG102_numpy_in_a_helper",
     "IG103_other_network",
     "IG103_relu_second_derivative",
     "IG104_clone_beside_the_forward",

@@ -21,7 +21,7 @@ SUM_NODES = ("Neg", "Sum", "Mean")
 """Beginnings of the names of nodes that sum or average, or change the sign."""
 INPUT_KEEPING_NODES = ("Addmm", "Mm", "Bmm", "Convolution", "MkldnnConv", "Mv")
 """Beginnings of the names of nodes that keep their input for the gradient of their weight."""
-SOFTMAX_NODE = "SoftmaxBackward"
+SOFTMAX_NODE, LOG_SOFTMAX_NODE = "SoftmaxBackward", "LogSoftmaxBackward"
 OBSTACLE_NODES = {"ScaledDotProduct": "attention", "CompiledFunction": "compiled", "CheckpointFunction": "checkpoint"}
 """Parts of the names of nodes that may have no second derivative, and what they are."""
 HOOK_NODE = "BackwardHookFunction"

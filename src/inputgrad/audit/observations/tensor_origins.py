@@ -26,6 +26,8 @@ class Operation:
     """Whether this adds what comes from the gradient to the input itself, and with its graph or without."""
     span: tuple[float, float] | None = None
     """Where a layer takes something of the input's shape: its smallest and largest value."""
+    bounded: tuple[float, float] | None = None
+    """Where something of the input's shape is brought between bounds: its smallest and largest value afterwards."""
 
 
 @dataclass(frozen=True)

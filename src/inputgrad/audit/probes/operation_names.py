@@ -21,4 +21,5 @@ FEEDING = {
 KEEPING_VALUES = {"clone", "view", "reshape", "squeeze", "unsqueeze", "flatten", "to", "float", "double", "contiguous", "view_as", "detach", "detach_", "data",
                   "requires_grad_", "__getitem__", "expand", "permute", "transpose"} | JOINING  # fmt: skip
 COMPARING = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+BOUNDING = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max", "clamp_min_", "clamp_max_", "minimum", "maximum", "min", "max"}
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "flatten", "matmul", "__matmul__", "addmm", "mm"}

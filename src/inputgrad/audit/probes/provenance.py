@@ -20,7 +20,7 @@ from inputgrad.audit.observations.gradient_calls import GradientCall, InputGradi
 from inputgrad.audit.observations.tensor_origins import GraphCut, Operation, Origin, Values
 from inputgrad.audit.probes import autograd_graph, dead_terms
 from inputgrad.audit.probes.call_arguments import dims, flat, given_values, results, same_values, written_besides
-from inputgrad.audit.probes.operation_names import ADDING, COMPARING, CUTTING, LAYERS, LINEAR
+from inputgrad.audit.probes.operation_names import ADDING, BOUNDING, COMPARING, CUTTING, LAYERS, LINEAR
 from inputgrad.audit.probes.scalar_reductions import Reduction, reduction
 from inputgrad.audit.probes.tensor_measures import value_range
 from inputgrad.audit.probes.tensor_notes import EMPTY, TensorNote, TrackedFloat
@@ -169,6 +169,8 @@ class ProvenanceTracker:
         shape = origin.gradient.shape
         if operation.name in LAYERS and args and isinstance(args[0], Tensor) and args[0].shape == shape and self._from(args[0], origin):
             return replace(operation, span=value_range(args[0]))
+        if operation.name in BOUNDING and operation.result == shape:
+            return replace(operation, bounded=value_range(result))
         variable = self._variables.get(id(origin.gradient), lambda: None)()
         if variable is None or operation.name not in ADDING or operation.result != shape:
             return operation

@@ -82,11 +82,13 @@ def cut_in(root: Tensor, variables: Sequence[Tensor], seed: Any) -> str:
             slope = torch.autograd.grad(value, first, retain_graph=True, allow_unused=True)[0] if value.requires_grad else None
     except RuntimeError:
         return ""
-    doubled = torch.stack([(item * weight).sum() for item, weight in zip(twice, weights, strict=True)]).sum()
-    size = sum(float((item * weight).abs().sum()) for item, weight in zip(given, weights, strict=True))
-    back = 0.0 if slope is None else float((slope * first).sum())
-    linear = abs(float(doubled) - 2 * float(value)) <= _OFF * size
-    return ", ".join(names) if size and linear and abs(back - float(value)) > _OFF * size else ""
+    with torch.no_grad():
+        doubled = sum(float((item * weight).sum()) for item, weight in zip(twice, weights, strict=True))
+        size = sum(float((item * weight).abs().sum()) for item, weight in zip(given, weights, strict=True))
+        back = 0.0 if slope is None else float((slope * first).sum())
+        once = float(value.detach())
+    linear = abs(doubled - 2 * once) <= _OFF * size
+    return ", ".join(names) if size and linear and abs(back - once) > _OFF * size else ""
 
 
 def _gradients(root: Tensor, variables: Sequence[Tensor], seed: Tensor, *, graph: bool) -> tuple[Tensor | None, ...]:

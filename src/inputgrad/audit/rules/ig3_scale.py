@@ -27,7 +27,7 @@ from inputgrad.audit.operation_patterns import (
 )
 from inputgrad.audit.replacements import norms, outputs
 from inputgrad.audit.rule_registry import rule
-from inputgrad.audit.torch_internals import SOFTMAX_NODE
+from inputgrad.audit.torch_internals import LOG_SOFTMAX_NODE, SOFTMAX_NODE
 
 
 @rule("IG301", "gradients of a mean taken as gradients of the samples")
@@ -150,6 +150,8 @@ def of_all_outputs(facts: Facts) -> Iterator[Finding]:
             continue
         if call.root.values_by.startswith(SOFTMAX_NODE) and gradient.sizes.norm < 1e-5:
             yield _probabilities(gradient, call.root.summed_outputs)
+            continue
+        if call.root.values_by.startswith(LOG_SOFTMAX_NODE):  # of which a shift of all logits changes nothing
             continue
         loss = classes.get((call.root.summed_outputs, call.root.values_by))
         if loss is not None:

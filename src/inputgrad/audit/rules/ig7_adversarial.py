@@ -78,10 +78,8 @@ def bounds(facts: Facts) -> Iterator[Finding]:
             or not (gradient.span[0] >= 0 and gradient.span[1] <= 1 and gradient.span[1] > gradient.span[0])
         ):
             continue
-        taken = next(
-            (operation for operation in gradient.operations if operation.span is not None and (operation.span[0] < -1e-6 or operation.span[1] > 1 + 1e-6)), None
-        )
-        if taken is not None and taken.span is not None:
+        taken = next((operation for operation in gradient.operations if operation.span is not None and not _in_bounds(operation.span)), None)
+        if taken is not None and taken.span is not None and not _is_brought_back(gradient, move, taken):
             yield Finding(
                 "IG703",
                 "note",
@@ -91,6 +89,16 @@ def bounds(facts: Facts) -> Iterator[Finding]:
                 inputs.within_bounds(move.site) or "perturbed.clamp(0, 1), where the data is images",
                 (taken.site,),
             )
+
+
+def _in_bounds(span: tuple[float, float]) -> bool:
+    return span[0] >= -1e-6 and span[1] <= 1 + 1e-6
+
+
+def _is_brought_back(gradient: InputGradient, move: Operation, taken: Operation) -> bool:
+    """Whether the moved input was clamped to the bounds before: what the model takes beyond them is something else, such as a look-ahead along a momentum."""
+    between = gradient.operations[gradient.operations.index(move) : gradient.operations.index(taken)]
+    return any(operation.bounded is not None and _in_bounds(operation.bounded) for operation in between)
 
 
 def _move(gradient: InputGradient, how: str) -> Operation | None:
