@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,7 +41,8 @@ class PlainSource:
         self.passes: PlainPasses = PlainPasses(form, model, None if outer is None else outer.passes)
         self.returned: Returned | None = None
         self.is_output_asked = False
-        self.known, self.variables = form.known, cast(dict[Key, Tensor], {})
+        self.known = form.known
+        self.variables: dict[Key, Tensor] = {}
         self._gradients: dict[Any, tuple[Tensor, ...]] = {}
         self._at_places: dict[Place, PlainSource] = {}
 
