@@ -6,6 +6,7 @@ ADDING = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__su
 LINEAR = ADDING | {
     "mul", "mul_", "__mul__", "__rmul__", "__imul__", "div", "div_", "__truediv__", "__itruediv__", "true_divide", "neg", "__neg__", "mean", "sum", "clone",
     "view", "reshape", "squeeze", "unsqueeze", "flatten", "to", "float", "double", "contiguous", "view_as", "__getitem__", "nanmean", "nansum", "expand",
+    "__setitem__", "copy_", "select", "unbind", "chunk", "split", "narrow", "index_select", "permute", "transpose", "movedim", "ravel",
 }  # fmt: skip
 AVERAGING = {"mean", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss", "binary_cross_entropy", "kl_div",
              "binary_cross_entropy_with_logits"}  # fmt: skip
