@@ -164,3 +164,44 @@ def test_copies_and_counting_nothing() -> None:
         criterion(model, x, y)
         criterion(model, x, y)
     assert criterion.step_number == 2
+
+
+CARRYING = {
+    "free": lambda: ig.recipes.free_adversarial(epsilon=0.1),
+    "path length": lambda: ig.recipes.path_length(2.0),
+}
+
+
+@pytest.mark.parametrize("name", CARRYING)
+@pytest.mark.parametrize("by_closure", [True, False])
+def test_what_a_term_carries_is_that_of_the_first_evaluation_of_the_batch(name: str, by_closure: bool) -> None:
+    """Each step sees its state move once, and every evaluation of a batch the state from before it."""
+    model, batches = network(), [data(6), tuple(part.flip(0)[:4] for part in data(6))]
+    criterion = ig.InputGradientLoss("mse", CARRYING[name]())
+    apart = ig.InputGradientLoss("mse", CARRYING[name]())  # each batch once, in order
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.0, max_iter=3, line_search_fn=None)
+    for step in range(3):
+        torch.manual_seed(step)
+        wanted = [apart(model, x, y).item() for x, y in batches]
+        torch.manual_seed(step)
+        found: list[list[float]] = []
+
+        def closure(found: list[list[float]] = found) -> Tensor:
+            optimizer.zero_grad()
+            losses = [criterion(model, x, y) for x, y in batches]
+            found.append([loss.item() for loss in losses])
+            total = torch.stack(losses).sum()
+            total.backward()
+            return total
+
+        if by_closure:
+            optimizer.step(closure)  # type: ignore[arg-type]  # returns a tensor, as torch's own closures do
+        else:
+            with criterion.one_step():
+                closure(), closure()
+        assert len(found) > 1
+        for each in found:
+            assert each == pytest.approx(wanted, rel=1e-12)
+        for mine, theirs in zip(criterion.terms, apart.terms, strict=True):
+            for key, value in mine.term.state().items():
+                torch.testing.assert_close(value, theirs.term.state()[key])

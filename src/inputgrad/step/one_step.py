@@ -19,40 +19,56 @@ from inputgrad.torch_internals.tensors import times_written
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+TermStates = list[tuple[Any, dict[str, Tensor]]]
+"""What terms carry from step to step: each term with its state."""
+
+
+def _states(criterion: Any) -> TermStates:
+    return [(item.term, {name: value.clone() for name, value in state.items()}) for item in criterion.terms if (state := item.term.state())]
+
+
+def _load(states: TermStates) -> None:
+    for term, state in states:
+        term.load_state(state)
+
+
 class _OneStep:
     """What the calls of one step share: its number, and the random state that each batch of it started from."""
 
     def __init__(self, closure: object | None = None) -> None:
         self.closure = closure
         self._number: int | None = None
-        self._started: dict[Hashable, tuple[list[Tensor], RandomState]] = {}
+        self._started: dict[Hashable, tuple[list[Tensor], RandomState, TermStates]] = {}
 
     @contextmanager
     def call(self, criterion: Any, model: nn.Module, inputs: Any, target: Any) -> Iterator[bool]:
-        """Around one call. Gives whether this batch was evaluated in this step before: then its random draws are those of the first time."""
+        """Around one call. Gives whether this batch was evaluated in this step before: then its draws and what terms carry are those of the first time."""
         reached = criterion.step_number
         self._number = criterion.step_number = reached if self._number is None else self._number
         try:
-            with self._draws(model, (inputs, target)) as again:
+            with self._start(criterion, model, (inputs, target)) as again:
                 yield again
         finally:
             criterion.step_number = max(reached, criterion.step_number)
 
     @contextmanager
-    def _draws(self, model: nn.Module, batch: Any) -> Iterator[bool]:
+    def _start(self, criterion: Any, model: nn.Module, batch: Any) -> Iterator[bool]:
         tensors = [leaf for leaf in pytree.leaves(batch) if isinstance(leaf, Tensor)]
         key = tuple(map(_same_memory, tensors))
         if key not in self._started:
-            self._started[key] = tensors, random_state(devices_of(model, tensors))  # the tensors are held, so that no other takes their memory
+            drawn = random_state(devices_of(model, tensors))
+            self._started[key] = tensors, drawn, _states(criterion)  # the tensors are held, so that no other takes their memory
             yield False
             return
-        started = self._started[key][1]
-        before = random_state(started.devices)
+        _, started, carried = self._started[key]
+        before, now = random_state(started.devices), _states(criterion)
         set_random_state(started)
+        _load(carried)
         try:
             yield True
         finally:
             set_random_state(before)
+            _load(now)
 
 
 class StepCounter:
