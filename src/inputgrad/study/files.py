@@ -68,11 +68,11 @@ def read_npz(path: str, inputs: str, target: str, task: Task | None, held_out: f
     scale = None if x.ndim == 2 else "as in the file"
     if x.dtype == np.uint8:
         x, scale = x / BYTE, "scaled to 0..1"
-    bad = int(np.count_nonzero(~np.isfinite(x.astype(float))))
+    bad = int(np.count_nonzero(~np.isfinite(_as_float(x))))
     if bad:
         raise DataError(f"{path}: {inputs!r} has {bad} of {x.size} values that are NaN or infinite: clean or fill them")
     x = x[:, None] if x.ndim == 3 else x
-    x = x.astype(float) if x.dtype.itemsize > np.dtype(float).itemsize else x  # torch has no longer numbers
+    x = _as_float(x) if x.dtype.itemsize > np.dtype(float).itemsize else x  # torch has no longer numbers
     task = task or _guessed(path, target, y.tolist())
     if task == "regression":
         return split(Path(path).name, task, x, _wanted(path, target, y), held_out, split_seed, (), scale=scale)
@@ -103,10 +103,10 @@ def _as_number(value: Any) -> float | None:
 def _arrays(path: str, inputs: str, target: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         reading.check_ordinary(path)
-        opened = np.load(path, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
-        with opened as archive:
+        with Path(path).open("rb") as file:  # numpy leaves a broken archive open
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path}: one array (numpy.save), expected an archive of two (numpy.savez)")
             for key in (inputs, target):
                 if key not in archive:
                     raise DataError(f"{path}: there is no array {key!r}; {nearest(key, archive.files)}; name them with inputs= and target=")
@@ -140,6 +140,12 @@ def _classes(path: str, target: str, labels: np.ndarray) -> tuple[np.ndarray, tu
 
 
 def _wanted(path: str, target: str, y: np.ndarray) -> np.ndarray:
-    if y.dtype.kind not in _REAL or not np.isfinite(y.astype(float)).all():
+    if y.dtype.kind not in _REAL or not np.isfinite(_as_float(y)).all():
         raise DataError(f"{path}: the target {target!r} ({y.dtype}) must hold finite numbers for task regression")
-    return y.astype(float)
+    return _as_float(y)
+
+
+def _as_float(numbers: Any) -> Any:
+    """In 64 bits; what is too large for them becomes infinite, which is told as such, and not by a warning of numpy's."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(float)
