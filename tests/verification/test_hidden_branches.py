@@ -38,7 +38,7 @@ class Net(nn.Module):
             self.rnn = nn.RNN(3, 2, nonlinearity="relu", batch_first=True)
         if companion is scripted:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # scripts are told to be deprecated
+                warnings.simplefilter("ignore")  # torch.jit.script is deprecated
                 self.script = torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
         self.double()
 

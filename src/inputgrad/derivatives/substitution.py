@@ -52,12 +52,10 @@ class SecondDerivatives(TorchFunctionMode):
     """While active, the functions that have a substitute run as it, in the given phase.
 
     any_order: only those substitutes that can be differentiated to any order.
-    alone: whether it is known that this process has joined no others.
     """
 
-    def __init__(self, phase: BackwardTarget, *, any_order: bool = False, alone: bool = False) -> None:
+    def __init__(self, phase: BackwardTarget, *, any_order: bool = False) -> None:
         super().__init__()
-        self._alone = alone
         self._phase = phase
         self._any_order = any_order
         self._substitutes, self._least = (OF_ANY_ORDER, {}) if any_order else (SUBSTITUTES, LEAST_NUMBERS)
@@ -86,7 +84,7 @@ class SecondDerivatives(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def __enter__(self) -> "SecondDerivatives":
-        self._held = None if self._alone or not is_joined() else twice_differentiable_from_local()
+        self._held = twice_differentiable_from_local() if is_joined() else None
         if self._held is not None:
             self._held.__enter__()
         super().__enter__()
@@ -98,7 +96,7 @@ class SecondDerivatives(TorchFunctionMode):
             self._held.__exit__(*raised)
 
     def _again(self) -> "SecondDerivatives":
-        return SecondDerivatives(self._phase, any_order=self._any_order, alone=self._alone)
+        return SecondDerivatives(self._phase, any_order=self._any_order)
 
 
 SUBSTITUTES: dict[Any, Substitute] = {}

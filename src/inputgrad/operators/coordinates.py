@@ -65,7 +65,7 @@ class Coordinates:
         except TypeError:  # as what cannot be hashed raises too: said by what reads the names
             return _order.__wrapped__(self.names, names)
 
-    def order_of(self, names: tuple[Any, ...]) -> tuple[int, ...]:
+    def sorted_order(self, names: tuple[Any, ...]) -> tuple[int, ...]:
         """The same sorted: derivatives in another order are the same derivative."""
         try:
             return _sorted_order(self.names, names)

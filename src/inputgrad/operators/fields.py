@@ -63,7 +63,7 @@ class Field(ToldInField):
     @in_any_mode
     def d(self, *names: str) -> Tensor:
         """A derivative by the names of its coordinates, in any order: ``d("xxt")`` is ``d("x", "x", "t")``."""
-        order = self._coordinates.order_of(names)
+        order = self._coordinates.sorted_order(names)
         self._coordinates.source.ask(("d", (order,)))
         return self._derivative(order)
 

@@ -34,14 +34,9 @@ _CAUSES = (
 
 def check_second_input_derivative(forward: ForwardPass) -> None:
     """Raises `EngineError` where it is not; once for each form of a model that holds a custom Function."""
-    if not is_checked(forward):
+    if (known := (_KEY, forward.wrt)) not in forward.proven:
         _check(forward)
-        forward.proven.add((_KEY, forward.wrt))
-
-
-def is_checked(forward: ForwardPass) -> bool:
-    """Whether it is known of the model as it is now."""
-    return (_KEY, forward.wrt) in forward.proven
+        forward.proven.add(known)
 
 
 def _check(forward: ForwardPass) -> None:

@@ -76,8 +76,6 @@ class Given(Place):
             check_tensor_ref(f"Given: other[{key!r}]" if several else "Given: other", part)
 
     def inputs(self, batch: "Batch") -> Any:
-        if (samples := self._as_they_are(batch)) is not None:
-            return samples
         found: dict[Key, Tensor] = {}
         other = self.other(batch) if callable(self.other) and not isinstance(self.other, Tensor) else self.other
         for key, part in self._parts(other).items():
@@ -92,14 +90,6 @@ class Given(Place):
             raise ValueError(f"Given: the inputs must have the same number of samples; got {shapes}")
         check_rows("Given", found, batch)
         return batch.inputs_with(found)
-
-    def _as_they_are(self, batch: "Batch") -> Tensor | None:
-        """The samples of a model's only input, where they need not be read, moved or converted: as by what follows in `inputs`, at once."""
-        other, here = self.other, batch.inputs
-        if type(other) is not Tensor or not isinstance(here, Tensor) or self.wrt != 0 or getattr(batch, "skipped", None) is not None:
-            return None
-        alike = other.shape[1:] == here.shape[1:] and other.dtype == here.dtype and other.device == here.device
-        return other.detach() if alike and other.is_floating_point() else None
 
     def target_at(self, batch: "Batch") -> Any:
         if self.target is None:

@@ -45,7 +45,7 @@ class PlainPass(ForwardPass):
             if self.phase is None or changes:
                 returned = self.model(*args, **kwargs)
             else:
-                with SecondDerivatives(self.phase, any_order=self.any_order, alone=True):
+                with SecondDerivatives(self.phase, any_order=self.any_order):
                     returned = self.model(*args, **kwargs)
         check_output(output := representative(self._pick, returned))
         return Run(output, variables, returned)
@@ -64,7 +64,7 @@ class PlainPass(ForwardPass):
 
 def runs_as_written(*, is_torchs_own: bool) -> bool:
     """Whether a call of the model runs as Python by itself: none of it is compiled, and nothing compiles what is called now."""
-    return not compiler.is_loaded() or ((is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile())
+    return (is_torchs_own or not compiler.has_compiled()) and not compiler.may_compile()
 
 
 class PlainPasses:

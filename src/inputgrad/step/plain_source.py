@@ -209,7 +209,7 @@ class PlainSource:
     def _as_written(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not self.form.exchanged_at_inputs:
             return self.model(*args, **kwargs)
-        with SecondDerivatives(self.phase, any_order=not self.form.wrt, alone=True):
+        with SecondDerivatives(self.phase, any_order=not self.form.wrt):
             return self.model(*args, **kwargs)
 
     def _gradient(self, head: Head, keys: tuple[Key, ...], at: Place | None, *, create_graph: bool) -> tuple[Tensor, ...]:

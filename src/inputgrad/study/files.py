@@ -146,6 +146,6 @@ def _wanted(path: str, target: str, y: np.ndarray) -> np.ndarray:
 
 
 def _as_float(numbers: Any) -> Any:
-    """In 64 bits; what is too large for them becomes infinite, which is told as such, and not by a warning of numpy's."""
+    """The numbers in 64 bits. One that is too large becomes infinite, without numpy's warning: the caller reports infinite numbers."""
     with np.errstate(over="ignore"):
         return numbers.astype(float)

@@ -17,7 +17,7 @@ from inputgrad.operators.taylor.model_pass import NUMBERS, Expansion, expanded, 
 from inputgrad.operators.taylor.plan import SMALL, Learnt, Plan, Request, is_worth, planned
 from inputgrad.operators.taylor.trust import give_up, why_not
 from inputgrad.passes.forward_pass import ForwardPass
-from inputgrad.passes.second_input_derivative import check_second_input_derivative, is_checked
+from inputgrad.passes.second_input_derivative import check_second_input_derivative
 from inputgrad.torch_internals import messages
 from inputgrad.torch_internals.tracing import is_tracing
 from inputgrad.variables import Key, is_module
@@ -123,9 +123,8 @@ class FieldSource:
 
     def check_second(self) -> None:
         """To be called before a first derivative of the output is differentiated again. Raises `EngineError` where that gives another function."""
-        if not is_checked(self._forward):
-            with self._forward.outside():
-                check_second_input_derivative(self._forward)
+        with self._forward.outside():
+            check_second_input_derivative(self._forward)
 
     def note(self, quantity: Tensor | None, derivatives: Sequence[Tensor]) -> None:
         """Note what was differentiated by reverse mode, where it is not the output itself, and what came of it."""

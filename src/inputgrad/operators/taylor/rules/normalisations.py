@@ -71,6 +71,7 @@ def instance_norm_kernel(
     func: Any, input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, use_input_stats: bool, momentum: float, eps: float,
     cudnn_enabled: bool = True,
 ) -> Any:  # fmt: skip
+    """The arguments in the order of the kernel, which `F.instance_norm` calls."""
     return instance_norm(func, input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
@@ -89,7 +90,7 @@ def batch_norm(
 def batch_norm_kernel(
     func: Any, input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float, cudnn_enabled: bool = True
 ) -> Any:
-    """torch's own order of the arguments, which `F.batch_norm` calls it with."""
+    """The arguments in the order of the kernel, which `F.batch_norm` calls."""
     return batch_norm(func, input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
